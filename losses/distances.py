@@ -1,0 +1,96 @@
+"""Distances between embeddings, exact for close rows and with finite gradients everywhere."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Distance = Literal["euclidean", "squared_euclidean", "cosine", "cityblock"]
+DISTANCES: tuple[str, ...] = get_args(Distance)
+
+SHORTEST = 1e-12  # a row below this length has no direction
+TIE = 1e-12  # what two equal distances may differ by, in float64
+
+
+def unit_rows(x: Tensor) -> Tensor:
+    """Return the (B, D) rows scaled to length 1; rows shorter than 1e-12 become 0, gradient 0.
+
+    Example:
+        >>> unit_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+        tensor([[0.6000, 0.8000],
+                [0.0000, 0.0000]])
+
+    """
+    # The direction does not depend on the scale, so the scale may be a constant: it only keeps
+    # the squares from overflowing.
+    scale = x.detach().abs().amax(1, keepdim=True)
+    short = scale < SHORTEST
+    scaled = torch.where(short, 1.0, x) / torch.where(short, 1.0, scale)
+    return torch.where(short, 0.0, scaled / scaled.square().sum(1, keepdim=True).sqrt())
+
+
+def pairwise_distances(x: Tensor, distance: str = "euclidean") -> Tensor:
+    """Return the (B, B) distances between all rows of `x` (B, D), differentiable.
+
+    `euclidean` ‖u − v‖, `squared_euclidean` ‖u − v‖², `cosine` 1 − cos(u, v), `cityblock`
+    Σ|u_i − v_i|. Coinciding rows have distance 0 and gradient 0. Cosine is taken as half the
+    squared distance of the unit vectors, which is never negative and keeps its digits for close
+    rows; a zero row is ½ away from any other.
+
+    Raises:
+        ValueError: for an unknown distance.
+
+    """
+    if distance == "cityblock":
+        return torch.cdist(x, x, p=1.0)
+    if distance == "cosine":
+        return 0.5 * _squared_distances(unit_rows(x)).to(x.dtype)
+    squared = _squared_distances(x)
+    return (squared if _is_squared(distance) else safe_sqrt(squared)).to(x.dtype)
+
+
+def rowwise_distances(x: Tensor, y: Tensor, distance: str = "euclidean") -> Tensor:
+    """Return the (B,) distances between row i of `x` and row i of `y`, differentiable.
+
+    Taken from the coordinate differences, so that the backward pass costs O(B·D).
+    """
+    if distance == "cityblock":
+        return (x - y).abs().sum(1)
+    if distance == "cosine":
+        return 0.5 * (unit_rows(x) - unit_rows(y)).square().sum(1)
+    squared = (x - y).square().sum(1)
+    return squared if _is_squared(distance) else safe_sqrt(squared)
+
+
+def safe_sqrt(squared: Tensor) -> Tensor:
+    """Return the square root, with gradient 0 instead of infinity at 0."""
+    zero = squared <= 0
+    return torch.where(zero, 1.0, squared).sqrt().masked_fill(zero, 0.0)
+
+
+def tie_width(distances: Tensor) -> Tensor:
+    """Return (B, 1): differences below it, within a row of `distances`, are rounding.
+
+    Where a comparison decides which terms there are, two distances that are equal on paper must
+    not be told apart by the order in which the batch happens to be summed.
+    """
+    return TIE * distances.detach().amax(1, keepdim=True)
+
+
+def _is_squared(distance: str) -> bool:
+    if distance not in DISTANCES:
+        raise ValueError(f"unknown distance {distance!r}: choose one of {', '.join(DISTANCES)}")
+    return distance == "squared_euclidean"
+
+
+def _squared_distances(x: Tensor) -> Tensor:
+    # ‖u‖² + ‖v‖² − 2u·v cancels for rows that are close compared with their length. Centring
+    # removes the common part of the length; float64 leaves float32 embeddings all their digits.
+    wide = x if x.device.type == "mps" else x.double()  # MPS has no float64
+    centred = wide - wide.detach().mean(0)
+    gram = centred @ centred.T
+    lengths = gram.diagonal()
+    lengths = lengths[:, None] + lengths[None, :]
+    squared = lengths - 2 * gram
+    noise = 8 * torch.finfo(wide.dtype).eps * lengths.detach()
+    return torch.where(squared <= noise, 0.0, squared)

@@ -1,0 +1,58 @@
+"""Batches laid out as anchor-positive pairs, and the cross-entropy between such pairs."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from losses.base import LossResult
+from losses.terms import masked_mean
+
+
+class Pairs(NamedTuple):
+    """The rows of a batch read as pairs: P = B // 2 anchors and their positives.
+
+    `anchors` and `positives` are (P, D), `labels` (P,); `matched` (P,) is false for a pair whose
+    two labels differ; `leftover` is 1 for an odd last row.
+    """
+
+    anchors: Tensor
+    positives: Tensor
+    labels: Tensor
+    matched: Tensor
+    leftover: int
+
+
+def split_pairs(embeddings: Tensor, labels: Tensor) -> Pairs:
+    """Read rows 2i as anchors and rows 2i + 1 as their positives."""
+    even = len(labels) - len(labels) % 2
+    anchor_labels, positive_labels = labels[0:even:2], labels[1:even:2]
+    return Pairs(
+        anchors=embeddings[0:even:2],
+        positives=embeddings[1:even:2],
+        labels=anchor_labels,
+        matched=anchor_labels == positive_labels,
+        leftover=len(labels) % 2,
+    )
+
+
+def pair_cross_entropy(logits: Tensor, pairs: Pairs, l2_weight: float) -> LossResult:
+    """Return the mean cross-entropy of (P, P) logits plus the penalty on the embeddings' length.
+
+    Row i is to find the positives of its own class, each with an equal share. Pairs that are not
+    matched are neither rows nor columns. The penalty is ¼·l2_weight·(mean‖a‖² + mean‖p‖²).
+    """
+    same = pairs.labels[:, None] == pairs.labels[None, :]
+    own = same & pairs.matched
+    other = ~same & pairs.matched
+    valid = pairs.matched & other.any(1)
+    log_total = logits.masked_fill(~pairs.matched, -math.inf).logsumexp(1)
+    log_own = torch.where(own, logits, 0.0).sum(1) / own.sum(1).clamp(min=1)
+    squares = pairs.anchors.square().sum(1) + pairs.positives.square().sum(1)
+    loss = masked_mean(log_total - log_own + 0.25 * l2_weight * squares, valid)
+    return loss, {
+        "terms": valid.sum(),
+        "anchors_without_negative": (pairs.matched & ~valid).sum(),
+        "pairs_skipped": (~pairs.matched).sum() + pairs.leftover,
+    }

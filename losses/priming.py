@@ -1,0 +1,64 @@
+"""Priming loss: pulls a fresh or collapsed network apart before a triplet loss takes over."""
+
+from torch import Tensor
+
+from losses.base import LossResult, RankingLoss, loss_function
+from losses.distances import DISTANCES, unit_rows
+from losses.hard_triplet import hardest
+from losses.parameters import choice, flag
+from losses.registry import register_loss
+from losses.terms import anchor_counts, class_masks, masked_mean
+
+
+@loss_function
+def priming_loss(
+    embeddings: Tensor, labels: Tensor, *, distance: str = "euclidean", normalize: bool = True
+) -> LossResult:
+    """Return (loss, diagnostics) of the priming loss.
+
+        mean over anchors a of max_p d(a, p)² + exp(−10 · min_n d(a, n))
+
+    There is no margin: the second part is steep where classes coincide, and vanishes once they
+    are apart.
+
+    Args:
+        embeddings: (B, D).
+        labels: (B,) or (B, 1).
+        distance: one of `losses.distances.DISTANCES`.
+        normalize: scale the embeddings to length 1 first.
+
+    Raises:
+        ValueError: for a malformed batch or an unknown distance.
+
+    Source: triplet-tools (A.10), whose `euclidean_norm` is the default here.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0], [-0.6, -0.8]])
+        >>> priming_loss(x, torch.tensor([0, 0, 1, 1]))[0]
+        tensor(0.8000)
+
+    """
+    if normalize:
+        embeddings = unit_rows(embeddings)
+    positives, negatives = class_masks(labels)
+    positive, negative = hardest(embeddings, positives, negatives, distance)
+    terms = positive.square() + (-10 * negative).exp()
+    valid = positives.any(1) & negatives.any(1)
+    diagnostics = {"terms": valid.sum()} | anchor_counts(positives, negatives)
+    return masked_mean(terms, valid), diagnostics
+
+
+@register_loss("priming")
+class PrimingLoss(RankingLoss):
+    """Priming loss as a module; see `priming_loss`."""
+
+    def __init__(self, *, distance: str = "euclidean", normalize: bool = True) -> None:
+        """Check and keep the parameters; ValueError for an impossible one."""
+        super().__init__()
+        self.distance: str = choice("distance", distance, DISTANCES)
+        self.normalize = flag("normalize", normalize)
+
+    def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
+        """Return (loss, diagnostics)."""
+        return priming_loss(embeddings, labels, distance=self.distance, normalize=self.normalize)

@@ -1,0 +1,62 @@
+"""Small pieces the losses are put together from: class masks, hinges and means of valid terms."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from losses.base import Diagnostics
+from losses.distances import TIE
+
+Margin = float | Literal["soft", "none"]
+
+
+def class_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two (B, B) masks: [a, j] is true where j is a positive, or a negative, of anchor a."""
+    same = labels[:, None] == labels[None, :]
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    return same & ~itself, ~same
+
+
+def hinge(excess: Tensor, margin: Margin) -> Tensor:
+    """Return [v + margin]₊ of the excess v = d_ap − d_an; log(1 + eᵛ) if "soft"; v if "none"."""
+    if margin == "none":
+        return excess
+    if margin == "soft":
+        return torch.logaddexp(excess, torch.zeros_like(excess))
+    return (excess + margin).relu()
+
+
+def masked_mean(terms: Tensor, valid: Tensor) -> Tensor:
+    """Return the mean of the valid terms; 0, still attached to the graph, if there are none."""
+    return torch.where(valid, terms, 0.0).sum() / valid.sum().clamp(min=1)
+
+
+def anchor_counts(positives: Tensor, negatives: Tensor) -> Diagnostics:
+    """Return how many anchors lack a positive, and how many a negative."""
+    return {
+        "anchors_without_positive": (~positives.any(1)).sum(),
+        "anchors_without_negative": (~negatives.any(1)).sum(),
+    }
+
+
+def term_counts(terms: Tensor, valid: Tensor, margin: Margin = 0.0) -> Diagnostics:
+    """Return the number of valid terms and, unless the margin makes them smooth, `active`."""
+    counts = {"terms": valid.sum()}
+    if not isinstance(margin, str):
+        counts["active"] = masked_mean((terms.detach() > TIE).to(terms.dtype), valid)
+    return counts
+
+
+def check_class_range(labels: Tensor, num_classes: int) -> None:
+    """Raise ValueError for a label outside [0, num_classes), on CPU only.
+
+    Elsewhere looking at the labels would stall the device, and indexing reports it anyway.
+    """
+    if labels.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"labels must be from 0 to {num_classes - 1}, got {int(low)} to {int(high)}"
+        )

@@ -1,0 +1,75 @@
+"""Agreement with pytorch-metric-learning where it means the same thing.
+
+Not the same there: its semi-hard miner takes every negative inside the margin; its contrastive
+loss averages positive and negative pairs apart, and does not square them; its angular loss uses
+all other rows as negatives, not only the positives of the other pairs.
+"""
+
+import pytest
+import torch
+from loss_cases import batch
+
+from losses import build_loss
+
+pml_losses = pytest.importorskip("pytorch_metric_learning.losses")
+pml_miners = pytest.importorskip("pytorch_metric_learning.miners")
+pml_distances = pytest.importorskip("pytorch_metric_learning.distances")
+pml_reducers = pytest.importorskip("pytorch_metric_learning.reducers")
+
+LABELS = {
+    "complete": [i % 4 for i in range(20)],
+    "incomplete": [0, 0, 0, 1, 1, 2, 3, 3],
+}
+PEER_DISTANCES = {
+    "euclidean": pml_distances.LpDistance(normalize_embeddings=False),
+    "squared_euclidean": pml_distances.LpDistance(normalize_embeddings=False, power=2),
+    "cityblock": pml_distances.LpDistance(normalize_embeddings=False, p=1),
+    "cosine": pml_distances.CosineSimilarity(),
+}
+
+
+def same(ours, theirs, x, rtol=1e-6):
+    torch.testing.assert_close(ours, theirs, rtol=rtol, atol=1e-9)
+    gradients = [torch.autograd.grad(v, x)[0] for v in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+@pytest.mark.parametrize("distance", PEER_DISTANCES)
+def test_batch_hard(distance, labels):
+    x, y = batch(labels)
+    peer = PEER_DISTANCES[distance]
+    triplets = pml_miners.BatchHardMiner(distance=peer)(x, y)
+    loss = pml_losses.TripletMarginLoss(
+        margin=0.5, distance=peer, reducer=pml_reducers.MeanReducer()
+    )
+    same(build_loss("hard_triplet", margin=0.5, distance=distance)(x, y), loss(x, y, triplets), x)
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+@pytest.mark.parametrize("distance", PEER_DISTANCES)
+def test_batch_all(distance, labels):
+    x, y = batch(labels)
+    loss = pml_losses.TripletMarginLoss(
+        margin=0.5,
+        distance=PEER_DISTANCES[distance],
+        reducer=pml_reducers.AvgNonZeroReducer(),
+    )
+    same(build_loss("batch_all_triplet", distance=distance)(x, y), loss(x, y), x)
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+def test_lifted(labels):
+    x, y = batch(labels)
+    loss = pml_losses.LiftedStructureLoss(
+        neg_margin=1.0, pos_margin=0.0, distance=PEER_DISTANCES["euclidean"]
+    )
+    same(build_loss("lifted")(x, y), loss(x, y), x)
+
+
+def test_npairs():
+    x, y = batch([0, 0, 1, 1, 2, 2, 3, 3])
+    peer = pml_losses.NPairsLoss(
+        distance=pml_distances.DotProductSimilarity(normalize_embeddings=False)
+    )
+    same(build_loss("npairs", l2_weight=0.0)(x, y), peer(x, y), x)

@@ -1,0 +1,91 @@
+"""Value, number of terms and active share against the loops of loss_reference."""
+
+import loss_reference
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from loss_cases import CASES, DIM, IDS, NUM_CLASSES, make
+
+LABELS = st.lists(st.integers(0, NUM_CLASSES - 1), min_size=1, max_size=11)
+PAIRED = st.lists(st.integers(0, NUM_CLASSES - 1), min_size=1, max_size=6).map(
+    lambda classes: [label for label in classes for _ in range(2)]
+)
+BLOCKS = st.permutations(range(NUM_CLASSES)).map(
+    lambda classes: [label for label in classes for _ in range(4)]
+)
+LATTICE = st.tuples(*[st.integers(-2, 2)] * 3, st.integers(0, 2))  # three coordinates, a label
+SMOOTH = {"npairs", "angular", "priming", "center", "softmax"}
+
+
+@st.composite
+def batches(draw):
+    """Random embeddings with a few exact duplicates, and labels of every completeness."""
+    labels = draw(st.one_of(LABELS, PAIRED, BLOCKS))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    x = rng.normal(size=(len(labels), DIM)) * draw(st.sampled_from([0.3, 1.0, 3.0]))
+    for row in draw(st.lists(st.integers(0, len(labels) - 1), max_size=3)):
+        x[row] = x[0]
+    return x, np.array(labels)
+
+
+def by_loops(loss, name, params, x, y):
+    formula = getattr(loss_reference, name)
+    if name == "center":
+        return formula(x, y, loss.centers.numpy(), normalize=params.get("normalize", True))
+    if name == "softmax":
+        weight = loss.linear.weight.detach().numpy()
+        bias = loss.linear.bias.detach().numpy() if loss.bias else np.zeros(len(weight))
+        return formula(x, y, weight, bias, params.get("label_smoothing", 0.0))
+    return formula(x, y, **params)
+
+
+@pytest.mark.parametrize(("name", "params"), CASES, ids=IDS)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(drawn=batches())
+def test_agrees_with_loops(name, params, drawn):
+    x, y = drawn
+    loss = make(name, params)
+    value = loss(torch.from_numpy(x), torch.from_numpy(y)).item()
+    wanted, terms, active = by_loops(loss, name, params, x, y)
+    assert value == pytest.approx(wanted, rel=1e-9, abs=1e-9)
+    assert loss.diagnostics["terms"].item() == terms
+    smooth = name in SMOOTH or isinstance(params.get("margin"), str)
+    assert ("active" in loss.diagnostics) is not smooth
+    if not smooth:
+        assert loss.diagnostics["active"].item() == pytest.approx(active, abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(drawn=batches(), alpha=st.sampled_from([0.0, 0.5, 1.0]), normalize=st.booleans())
+def test_center_moves_as_in_loops(drawn, alpha, normalize):
+    x, y = drawn
+    loss = make("center", {"alpha": alpha, "normalize": normalize, "init": "normal"}).train()
+    wanted = loss_reference.moved_centers(x, y, loss.centers.numpy().copy(), alpha, normalize)
+    loss(torch.from_numpy(x), torch.from_numpy(y))
+    np.testing.assert_allclose(loss.centers.numpy(), wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("distance", ["squared_euclidean", "cityblock"])
+@settings(max_examples=80, deadline=None, derandomize=True, database=None)
+@given(
+    points=st.lists(LATTICE, min_size=2, max_size=10),
+    shift=st.sampled_from([0, 1000]),
+    per=st.sampled_from(["pair", "anchor"]),
+)
+def test_ties_are_ties(points, shift, per, distance, dtype):
+    """On a lattice many distances are equal: rounding must not decide which is the larger."""
+    x = np.array([p[:3] for p in points], dtype=float) + shift
+    y = np.array([p[3] for p in points])
+    xt, yt = torch.from_numpy(x).to(dtype), torch.from_numpy(y)
+    semi = {"normalize": False, "distance": distance, "per": per, "margin": 1}
+    all_triplets = {"distance": distance, "margin": 2}
+    for name, params in (("semi_hard_triplet", semi), ("batch_all_triplet", all_triplets)):
+        loss = make(name, params)
+        value = loss(xt, yt).item()
+        wanted, terms, active = getattr(loss_reference, name)(x, y, **params)
+        assert value == pytest.approx(wanted, rel=1e-6, abs=1e-6)
+        assert loss.diagnostics["terms"].item() == terms
+        assert loss.diagnostics["active"].item() == pytest.approx(active, abs=1e-6)
