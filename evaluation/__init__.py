@@ -1,0 +1,17 @@
+"""The metrics: retrieval, clustering and classification, computed from arrays alone.
+
+Everything here takes arrays and returns a flat dictionary of numbers.  It knows nothing of
+losses, models, configs or disk, so it scores embeddings of any origin.
+"""
+
+from evaluation.backends import chosen_backend
+from evaluation.classification import classification_metrics
+from evaluation.clustering import clustering_metrics
+from evaluation.retrieval import retrieval_metrics
+
+__all__ = [
+    "chosen_backend",
+    "classification_metrics",
+    "clustering_metrics",
+    "retrieval_metrics",
+]

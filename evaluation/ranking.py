@@ -1,0 +1,103 @@
+"""Metrics of ranked lists in which equally distant items stand in random order.
+
+A ranked list is given as its *tie groups that hold a positive*, nearest first.  One group is
+(before, size, positives): n items are strictly nearer, t items share this distance, p of these
+are positives.  All other items earn nothing, so nothing else is needed.  Every metric is the
+closed-form expectation over the orders of the ties; without ties it is the usual number.
+"""
+
+from collections.abc import Callable, Sequence
+from math import comb
+
+import numpy as np
+from scipy.special import digamma
+
+
+def find_tie_groups(ranked: np.ndarray, positives: np.ndarray, relevant: int) -> np.ndarray:
+    """Return the (M, 3) tie groups of one query, M >= 1.
+
+    Args:
+        ranked: the sorted distances of all items.
+        positives: the sorted distances of the positives among them, at least one.
+        relevant: R, the number of positives of the query.  Beyond position R only the first
+            group counts, so the others are dropped there.
+    """
+    values, counts = np.unique(positives, return_counts=True)
+    before = np.searchsorted(ranked, values, side="left")
+    kept = max(1, int(np.searchsorted(before, relevant)))
+    after = np.searchsorted(ranked, values[:kept], side="right")
+    return np.stack((before[:kept], after - before[:kept], counts[:kept]), axis=1)
+
+
+def ranked_list_metrics(
+    lists: Sequence[np.ndarray], relevant: np.ndarray, ks: Sequence[int]
+) -> np.ndarray:
+    """Return the metrics of every query, shape (Q, len(ks) + 3).
+
+    Args:
+        lists: the tie groups of each query, (M, 3) each, M >= 1.
+        relevant: (Q,) the number R >= 1 of positives of each query.
+        ks: the cut-offs of Recall@K.
+
+    The columns are Recall@K for each K, R-Precision, MAP@R and the reciprocal rank.
+    """
+    lengths = np.array([len(groups) for groups in lists])
+    first = np.cumsum(lengths) - lengths
+    query = np.repeat(np.arange(len(lists)), lengths)
+    before, size, positives = np.concatenate(lists).T
+    found = np.cumsum(positives) - positives
+    found -= found[first][query]
+    drawn = np.clip(relevant[query] - before, 0, size)
+
+    nearest = before[first], size[first], positives[first]
+    columns = [_per_distinct(_hit, *nearest, np.full(len(lists), k)) for k in ks]
+    hits = np.bincount(query, positives * (drawn / size))
+    precisions = np.bincount(query, _summed_precision(before, size, positives, found, drawn))
+    columns += [hits / relevant, precisions / relevant, _per_distinct(_reciprocal_rank, *nearest)]
+    return np.stack(columns, axis=1)
+
+
+def _hit(n: int, t: int, p: int, k: int) -> float:
+    """Return the probability that a positive is among the first ``k``.
+
+    All r = k − n places that the group gets are negatives with probability
+    C(t−p, r) / C(t, r) = C(t−r, p) / C(t, p); big integers make it exact.
+    """
+    r = min(max(k - n, 0), t)
+    fewer, more = min(p, r), max(p, r)
+    return 1.0 - comb(t - more, fewer) / comb(t, fewer)
+
+
+def _reciprocal_rank(n: int, t: int, p: int) -> float:
+    """Return E[1 / rank of the first positive] = Σⱼ Pr(first at j) / (n + j).
+
+    Pr(first at j) = C(t−j, p−1) / C(t, p), j = 1 .. t−p+1; each from the one before it.
+    """
+    if p == t:
+        return 1.0 / (n + 1)
+    j = np.arange(1, t - p + 2)
+    steps = (t - p + 1 - j[:-1]) / (t - j[:-1])
+    chances = p / t * np.concatenate(([1.0], np.cumprod(steps)))
+    return float((chances / (n + j)).sum())
+
+
+def _summed_precision(
+    n: np.ndarray, t: np.ndarray, p: np.ndarray, c: np.ndarray, m: np.ndarray
+) -> np.ndarray:
+    """Return Σ E[relevance × precision] over the first m of a group's t places.
+
+    With n items and c positives before the group, place j adds (α(c+1) + β(j−1)) / (n+j), where
+    α = p/t and β = p(p−1) / t(t−1).  As (j−1) / (n+j) = 1 − (n+1) / (n+j), the sum is
+    βm + (α(c+1) − β(n+1))·H with H = Σ 1/(n+j).  Written so, a list of positives alone
+    (c = n, p = t) yields exactly m.  A group of one has β = 0/0; 1 gives its (c+1) / (n+1).
+    """
+    alpha = p / t
+    beta = np.where(t > 1, p * (p - 1) / np.maximum(t * (t - 1), 1), 1.0)
+    harmonic = np.where(m == 1, 1.0 / (n + 1), digamma(n + m + 1.0) - digamma(n + 1.0))
+    return beta * m + (alpha * (c + 1) - beta * (n + 1)) * harmonic
+
+
+def _per_distinct(function: Callable[..., float], *columns: np.ndarray) -> np.ndarray:
+    """Return ``function`` of every row of ``columns``, called once for each distinct row."""
+    rows, inverse = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
+    return np.array([function(*row) for row in rows.tolist()])[inverse.ravel()]

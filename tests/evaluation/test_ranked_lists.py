@@ -1,0 +1,81 @@
+"""The closed-form expectations over ties, against enumeration of every order."""
+
+import numpy as np
+import pytest
+from evaluation_reference import by_enumeration, by_loops
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evaluation.ranking import find_tie_groups, ranked_list_metrics
+
+KS = (1, 2, 3, 5, 9)
+
+
+def measured(distances, relevance, ks=KS):
+    distances, relevance = np.array(distances, float), np.array(relevance)
+    groups = find_tie_groups(np.sort(distances), np.sort(distances[relevance]), relevance.sum())
+    return ranked_list_metrics([groups], np.array([relevance.sum()]), ks)[0]
+
+
+@st.composite
+def ranked_lists(draw, longest, distinct):
+    length = draw(st.integers(1, longest))
+    distances = draw(st.lists(st.integers(0, distinct), min_size=length, max_size=length))
+    relevance = draw(st.lists(st.booleans(), min_size=length, max_size=length))
+    relevance[draw(st.integers(0, length - 1))] = True
+    return distances, relevance
+
+
+@settings(max_examples=60, deadline=None)
+@given(ranked_lists(longest=6, distinct=2))
+def test_closed_forms_equal_the_mean_over_all_orders(ranked):
+    expected = by_enumeration(*ranked, KS)
+    assert by_loops(*ranked, KS) == pytest.approx(expected, abs=1e-12)
+    assert measured(*ranked) == pytest.approx(expected, abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ranked_lists(longest=50, distinct=6))
+def test_closed_forms_equal_the_loop_on_long_lists(ranked):
+    assert measured(*ranked) == pytest.approx(by_loops(*ranked, KS), abs=1e-12)
+
+
+@pytest.mark.parametrize(("before", "size", "positives"), [(0, 5, 5), (3, 4, 4), (7, 1, 1)])
+def test_positives_alone_after_negatives(before, size, positives):
+    distances = [0] * before + [1] * size
+    relevance = [False] * before + [True] * positives
+    scores = measured(distances, relevance, ks=(before, before + 1))
+    assert scores[0] == 0.0
+    assert scores[1] == 1.0
+    assert scores[-1] == 1 / (before + 1)
+
+
+def test_a_list_of_positives_scores_exactly_one_whatever_the_ties():
+    rng = np.random.default_rng(0)
+    for distinct in (1, 3, 1000):
+        distances = rng.integers(0, distinct, 300)
+        assert np.all(measured(distances, [True] * 300, ks=(1, 7, 5000)) == 1.0)
+
+
+def test_lists_of_different_lengths_are_scored_one_by_one():
+    rng = np.random.default_rng(1)
+    lists = [(rng.integers(0, 4, n), rng.random(n) < 0.5) for n in (3, 20, 1, 9)]
+    for _, relevance in lists:
+        relevance[0] = True
+    groups = [find_tie_groups(np.sort(d), np.sort(d[r]), r.sum()) for d, r in lists]
+    together = ranked_list_metrics(groups, np.array([r.sum() for _, r in lists]), KS)
+    assert np.array_equal(together, [measured(d, r) for d, r in lists])
+
+
+def test_very_large_tie_groups_stay_exact():
+    size, positives = 60_000, 11
+    group = np.array([[0, size, positives]])
+    scores = ranked_list_metrics([group], np.array([positives]), (1, 100))
+    share, pair = positives / size, (positives - 1) / (size - 1)
+    harmonic = sum(1 / j for j in range(1, positives + 1))
+    precision = share * (harmonic + pair * (positives - harmonic))
+    assert scores[0, 0] == pytest.approx(share, rel=1e-12)
+    misses = np.prod([1 - positives / (size - i) for i in range(100)])
+    assert scores[0, 1] == pytest.approx(1 - misses, rel=1e-10)
+    assert scores[0, 2] == pytest.approx(share, rel=1e-12)
+    assert scores[0, 3] == pytest.approx(precision / positives, rel=1e-9)

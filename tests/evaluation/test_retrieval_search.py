@@ -1,0 +1,174 @@
+"""Every way of searching gives the same bits, within its memory."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from evaluation_reference import retrieval_reference
+
+from evaluation import chosen_backend, retrieval_metrics
+from evaluation.backends import faiss_gpus
+from evaluation.distances import CoarseFrame, Points, exact_distances
+from evaluation.neighbors import NeighborSearch
+
+
+def make(classes, size, dimension, noise, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(classes), size))
+    points = rng.normal(size=(classes, dimension))[labels]
+    return (points + noise * rng.normal(size=points.shape)).astype(np.float32), labels
+
+
+def tight_pairs():
+    """Spread far below the norm: the float32 pass cannot tell these neighbours apart."""
+    rng = np.random.default_rng(0)
+    points = np.sign(rng.normal(size=(2, 1, 16))) + 1e-6 * rng.normal(size=(2, 100, 16))
+    return points.reshape(200, 16).astype(np.float32), rng.integers(0, 25, 200)
+
+
+def grid():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 3, (250, 5)).astype(np.float32), rng.integers(0, 40, 250)
+
+
+def outlier():
+    points, labels = make(30, 8, 8, 1.0)
+    points[0] = 1e12
+    return points, labels
+
+
+CASES = {
+    "clear": lambda: make(30, 8, 8, 0.3),
+    "hopeless": lambda: make(60, 4, 16, 50.0),
+    "mixed sizes": lambda: (make(1, 250, 8, 1.0)[0], np.sqrt(np.arange(250)).astype(int)),
+    "grid": grid,
+    "tight pairs": tight_pairs,
+    "outlier": outlier,
+    "collapsed": lambda: (np.ones((200, 4), np.float32), np.arange(200) % 40),
+    "half zero": lambda: (np.maximum(0, make(30, 8, 2, 9.0)[0]), make(30, 8, 2, 9.0)[1]),
+}
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+@pytest.mark.parametrize("case", CASES)
+def test_backends_and_memory_budgets_agree_to_the_bit(case, distance, monkeypatch):
+    points, labels = CASES[case]()
+    expected = retrieval_metrics(points, labels, distance=distance, backend="dense")
+    for backend in ("faiss-cpu", "auto"):
+        assert retrieval_metrics(points, labels, distance=distance, backend=backend) == expected
+    for rows in (11, 64):
+        monkeypatch.setattr(NeighborSearch, "_rows_within", lambda self, size, rows=rows: rows)
+        for backend in ("faiss-cpu", "dense"):
+            found = retrieval_metrics(points, labels, distance=distance, backend=backend)
+            assert found == expected
+
+
+def test_the_grid_equals_the_loops():
+    points, labels = (array[:120] for array in grid())
+    expected = retrieval_reference(points, labels)
+    for backend in ("faiss-cpu", "dense"):
+        assert retrieval_metrics(points, labels, backend=backend) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("case", "distance", "completed", "counted"),
+    [
+        ("clear", "euclidean", False, False),
+        ("hopeless", "euclidean", False, True),
+        ("hopeless", "cosine", False, True),
+        ("grid", "euclidean", False, True),
+        ("tight pairs", "euclidean", True, False),
+        ("collapsed", "cosine", True, False),
+    ],
+)
+def test_each_fallback_is_taken_where_it_is_due(case, distance, completed, counted, monkeypatch):
+    """Without this, the agreement above could come from one path alone."""
+    taken = set()
+    for name in ("_dense", "_counted"):
+        original = getattr(NeighborSearch, name)
+
+        def spy(self, *arguments, name=name, original=original):
+            taken.add(name)
+            return original(self, *arguments)
+
+        monkeypatch.setattr(NeighborSearch, name, spy)
+    retrieval_metrics(*CASES[case](), distance=distance, backend="faiss-cpu")
+    assert ("_dense" in taken, "_counted" in taken) == (completed, counted)
+
+
+def test_a_coarse_pass_outside_its_bound_is_not_believed(monkeypatch):
+    """As of a GPU that multiplies in reduced precision."""
+    points, labels = make(60, 5, 16, 1.0)
+    expected = retrieval_metrics(points, labels, backend="dense")
+    honest = CoarseFrame.rows
+
+    def rounded(self, points, index):
+        return honest(self, points, index).astype(np.float16).astype(np.float32)
+
+    monkeypatch.setattr(CoarseFrame, "rows", rounded)
+    assert retrieval_metrics(points, labels, backend="faiss-cpu") == expected
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+@pytest.mark.parametrize("dimension", [1, 2, 3, 7, 8, 33, 64])
+def test_exact_distances_do_not_depend_on_the_block(dimension, distance):
+    rng = np.random.default_rng(dimension)
+    left, right = rng.normal(size=(21, dimension)), rng.normal(size=(67, dimension))
+    table = exact_distances(left, right, distance)
+    assert np.array_equal(table, exact_distances(right, left, distance).T)
+    for i in range(len(left)):
+        some = rng.permutation(67)[: rng.integers(1, 67)]
+        alone = exact_distances(left[i : i + 1], right[some], distance)[0]
+        assert np.array_equal(alone, table[i, some])
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+@pytest.mark.parametrize("scale", [1e-42, 1e-30, 1.0, 1e30])
+def test_the_float32_bound_holds(distance, offset, scale):
+    rng = np.random.default_rng(0)
+    for dimension in (1, 4, 100, 700):
+        spread = np.exp(rng.normal(size=(90, 1), scale=2))
+        points = (rng.normal(size=(90, dimension)) * spread + offset) * scale
+        points[:4] = points[4]
+        points[5] = 0
+        with np.errstate(under="ignore"):
+            held = Points(points.astype(np.float32), distance)
+        frame = CoarseFrame(held, held, distance == "cosine")
+        rows = frame.rows(held, slice(None))
+        exact = exact_distances(held.rows(slice(None)), held.rows(slice(None)), distance)
+        coarse = frame.distances(rows, rows).astype(np.float64)
+        assert np.isfinite(coarse).all()
+        assert (np.abs(coarse - exact * frame.unit) <= frame.errors(rows)[:, None]).all()
+        # Coordinates lie in [−1, 1], so squared distances reach 4D: the bound is a small part.
+        assert frame.errors(rows).max() <= 1.01 * 4 * dimension * (dimension + 16) * 2.0**-24
+
+
+@pytest.mark.parametrize("backend", ["faiss-cpu", "dense"])
+def test_memory_stays_far_below_all_pairs(backend):
+    points, labels = make(1000, 4, 16, 1.5)
+    pairs = len(points) ** 2 * 8
+    tracemalloc.start()
+    scores = retrieval_metrics(points, labels, backend=backend, memory_mib=4)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0 < scores["recall@1"] < 1
+    assert peak < pairs / 10
+
+
+def test_the_backend_is_described():
+    assert chosen_backend("dense") == "dense float64"
+    assert chosen_backend("faiss-cpu") == "faiss-cpu flat"
+    assert chosen_backend() == (
+        "faiss-cpu flat" if not faiss_gpus() else chosen_backend("faiss-gpu")
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not faiss_gpus(), reason="FAISS sees no GPU: needs faiss-gpu and a device")
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+@pytest.mark.parametrize("case", CASES)
+def test_the_gpu_agrees_to_the_bit(case, distance):
+    points, labels = CASES[case]()
+    expected = retrieval_metrics(points, labels, distance=distance, backend="dense")
+    assert retrieval_metrics(points, labels, distance=distance, backend="faiss-gpu") == expected
