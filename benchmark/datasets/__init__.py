@@ -1,0 +1,31 @@
+"""Datasets: from a folder to a verified item table, from the table to batches.
+
+The names here read no images and import no torch; `benchmark.datasets.batches` does.
+"""
+
+from benchmark.datasets import cub, digits, fashion_mnist, images, omniglot  # noqa: F401  (registers)
+from benchmark.datasets.items import ItemTable, load_items
+from benchmark.datasets.locate import find_folder
+from benchmark.datasets.registry import (
+    Counts,
+    Source,
+    dataset_names,
+    dataset_summary,
+    register_dataset,
+)
+from benchmark.datasets.stores import ArrayStore, FileStore, Store, ZipStore
+
+__all__ = [
+    "ArrayStore",
+    "Counts",
+    "FileStore",
+    "ItemTable",
+    "Source",
+    "Store",
+    "ZipStore",
+    "dataset_names",
+    "dataset_summary",
+    "find_folder",
+    "load_items",
+    "register_dataset",
+]

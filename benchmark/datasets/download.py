@@ -1,0 +1,42 @@
+"""Fetching a public dataset: all of it or nothing, and one sentence when there is no network."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+from benchmark.datasets.registry import Dataset
+from benchmark.errors import BenchError
+
+TIMEOUT_SECONDS = 30.0
+
+
+def download_into(target: Path, dataset: Dataset) -> Path:
+    """Run the dataset's download beside `target` and rename the finished folder to it."""
+    assert dataset.download is not None
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torchvision's own requests would wait for ever
+    workshop = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        complete = workshop / target.name
+        complete.mkdir()
+        dataset.download(complete)
+        if not target.exists():  # else another process was quicker
+            os.replace(complete, target)
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BenchError(
+            f"dataset '{dataset.name}' was not found and could not be downloaded ({reason}): "
+            f"{dataset.get}, or set data.root or STT_BENCH_DATA"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+        if workshop is not None:
+            shutil.rmtree(workshop, ignore_errors=True)
+    return target

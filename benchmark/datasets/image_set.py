@@ -1,0 +1,154 @@
+"""The images of some items, prepared for a network and kept in memory where they fit."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmark.config import InputConfig
+from benchmark.datasets.items import ItemTable
+from benchmark.datasets.transforms import (
+    center_crop,
+    prepare,
+    random_crops,
+    random_flips,
+    resized_size,
+)
+from benchmark.errors import BenchError
+
+MEMORY_LIMIT = 2 << 30  # bytes of prepared images that one set keeps in memory
+_BLOCK = 64  # images that a thread prepares at once
+_SAMPLE = 16  # images from which the need of memory and time is estimated
+_WORTH_THREADS = 5e-4  # seconds an image; quicker ones are slowed down by threads
+_THREADS = min(8, os.cpu_count() or 1)
+
+Progress = Callable[[int, int], None]
+
+
+class ImageSet:
+    """Prepared uint8 images of a frame's rows.
+
+    With `training`, `batch` with a generator makes the config's random crops; otherwise, and for
+    `crop: center`, the crop is part of the preparation.
+    """
+
+    def __init__(
+        self, items: ItemTable, frame: pd.DataFrame, config: InputConfig, *, training: bool = False
+    ) -> None:
+        """Choose the images; nothing is read yet."""
+        self.items, self.config = items, config
+        self.paths: list[str] = frame["path"].tolist()
+        self.training = training
+        self._crops_later = training and config.crop != "center"
+        self._kept: torch.Tensor | list[torch.Tensor] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.paths)
+
+    def load(self, progress: Progress | None = None) -> bool:
+        """Prepare all images if they fit into memory; tell whether they are there.
+
+        `progress(done, total)` is called now and then.
+        """
+        if self._kept is not None:
+            return True
+        self._kept = self._from_array()
+        if self._kept is None:
+            bytes_each, seconds_each = self._cost()
+            if len(self) * bytes_each <= MEMORY_LIMIT:
+                self._kept = self._decode_all(
+                    _THREADS if seconds_each > _WORTH_THREADS else 1, progress
+                )
+        if self._kept is not None and progress is not None:
+            progress(len(self), len(self))
+        return self._kept is not None
+
+    def batch(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> torch.Tensor:
+        """Return the images of some rows as uint8 (B, C, size, size).
+
+        Without a generator the crop is central; with one, crops and flips are random as the
+        config says.
+        """
+        if isinstance(self._kept, torch.Tensor):
+            images = self._kept[torch.from_numpy(rows)]
+            if not self._crops_later:
+                return self._flipped(images, rng)
+            chosen: Sequence[torch.Tensor] = list(images)
+        elif self._kept is not None:
+            chosen = [self._kept[row] for row in rows]
+        else:
+            chosen = self._decode([self.paths[row] for row in rows])
+        if rng is not None and self._crops_later:
+            images = random_crops(chosen, self.config, rng)
+        else:
+            images = torch.stack([center_crop(image, self.config.size) for image in chosen])
+        return self._flipped(images, rng)
+
+    def _flipped(self, images: torch.Tensor, rng: np.random.Generator | None) -> torch.Tensor:
+        if rng is None or not (self.training and self.config.flip):
+            return images
+        return random_flips(images, rng)
+
+    def _prepare(self, path: str) -> torch.Tensor:
+        image = self.items.read(path)
+        try:
+            prepared = prepare(image, self.config)
+        except Exception as error:  # PIL raises nearly anything on odd modes and broken tags
+            raise BenchError(f"image {path} cannot be converted ({error})") from error
+        return prepared if self._crops_later else center_crop(prepared, self.config.size)
+
+    def _prepare_block(self, paths: Sequence[str]) -> list[torch.Tensor]:
+        return [self._prepare(path) for path in paths]
+
+    def _decode(self, paths: Sequence[str]) -> list[torch.Tensor]:
+        if torch.utils.data.get_worker_info() is not None:  # one of many processes already
+            return self._prepare_block(paths)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            return list(pool.map(self._prepare, paths))
+
+    def _cost(self) -> tuple[float, float]:
+        """Return the mean bytes and median seconds that a prepared image takes, from a sample."""
+        rows = np.linspace(0, len(self) - 1, min(_SAMPLE, len(self)), dtype=int)
+        sizes, seconds = [], []
+        for row in rows:
+            start = time.perf_counter()
+            sizes.append(self._prepare(self.paths[row]).numel())
+            seconds.append(time.perf_counter() - start)
+        return float(np.mean(sizes)), float(np.median(seconds))
+
+    def _decode_all(
+        self, threads: int, progress: Progress | None
+    ) -> torch.Tensor | list[torch.Tensor]:
+        blocks = [self.paths[i : i + _BLOCK] for i in range(0, len(self), _BLOCK)]
+        images: list[torch.Tensor] = []
+        with ThreadPoolExecutor(threads) as pool:
+            for block in pool.map(self._prepare_block, blocks):
+                images += block
+                if progress is not None and len(images) < len(self):
+                    progress(len(images), len(self))
+        return torch.stack(images) if len({image.shape for image in images}) == 1 else images
+
+    def _from_array(self) -> torch.Tensor | None:
+        """Return the images straight from the item table's array where no resizing is needed."""
+        arrays, config = self.items.arrays, self.config
+        if arrays is None or not len(self):
+            return None
+        height, width = arrays.shape[1:3]
+        channels = 1 if arrays.ndim == 3 else arrays.shape[3]
+        fits = len(self) * config.channels * height * width <= MEMORY_LIMIT
+        same = (width, height) == resized_size(width, height, config)
+        if not (fits and same and (channels == 1 or channels == config.channels == 3)):
+            return None
+        rows = pd.Index(self.items.frame["path"]).get_indexer(self.paths)
+        pixels = torch.from_numpy(arrays[rows].reshape(len(rows), height, width, channels))
+        images = pixels.permute(0, 3, 1, 2)
+        if not self._crops_later:
+            images = center_crop(images, config.size)
+        return images.expand(-1, config.channels, -1, -1).contiguous()

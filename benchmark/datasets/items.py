@@ -1,0 +1,100 @@
+"""From a config's `data` section to a verified item table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from benchmark.config import DataConfig
+from benchmark.datasets.download import download_into
+from benchmark.datasets.locate import find_folder, search_places
+from benchmark.datasets.registry import Dataset, find_dataset
+from benchmark.datasets.verify import COLUMNS, verify
+from benchmark.errors import BenchError
+
+
+@dataclass(frozen=True, eq=False)
+class ItemTable:
+    """The items of a dataset under a task: a table and a way to read its images.
+
+    Attributes:
+        name: The dataset's name.
+        frame: Columns path, label, split (`train`, `test`) and role (`query`, `gallery`, `both`),
+            all strings; paths are unique.
+        read: Path to image as decoded, mode untouched.
+        data_hash: sha256 of the table and of what identifies the images' content.
+        arrays: All images as uint8 (N, H, W) or (N, H, W, C) in the table's order, where the
+            dataset has them.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    read: Callable[[str], Image.Image]
+    data_hash: str
+    arrays: np.ndarray | None = None
+
+    def split(self, name: Literal["train", "test"]) -> pd.DataFrame:
+        """Return the rows of a split, counted from 0."""
+        return self.frame[self.frame["split"] == name].reset_index(drop=True)
+
+    @property
+    def classes(self) -> list[str]:
+        """Return the labels of the train split in order: class i is `classes[i]`."""
+        return sorted(set(self.split("train")["label"]))
+
+
+def load_items(config: DataConfig) -> ItemTable:
+    """Read, verify and hash the items that a config's `data` section describes."""
+    dataset = find_dataset(config.name)
+    dataset.check_options(config.options)
+    if config.task not in dataset.tasks:
+        raise BenchError(
+            f"dataset '{dataset.name}' has no {config.task} split: "
+            f"use task: {' or '.join(dataset.tasks)}"
+        )
+    root = _root(dataset, config.root)
+    frame, store = dataset.function(root, config.task, **config.options)
+    frame = frame.reset_index(drop=True)
+    verify(dataset, config.task, frame, root)
+    digest = _digest(frame, store.identity(frame["path"].tolist()))
+    return ItemTable(dataset.name, frame[list(COLUMNS)], store.read, digest, store.arrays)
+
+
+def _root(dataset: Dataset, given: str | None) -> Path | None:
+    """Return where the data lie: as given, else searched for, else downloaded."""
+    if given is not None:
+        root = Path(given).expanduser()
+        if not root.exists():
+            raise BenchError(
+                f"dataset '{dataset.name}': data.root {root} does not exist: correct it"
+                + (" or leave it out to have the data searched for" if dataset.folder else "")
+            )
+        return root
+    if dataset.folder is None:
+        return None
+    found = find_folder("data", dataset.folder)
+    if found is not None:
+        return found
+    if dataset.download is not None:
+        return download_into(Path("data") / dataset.folder, dataset)
+    looked = ", ".join(str(place) for place in search_places("data", dataset.folder))
+    raise BenchError(
+        f"dataset '{dataset.name}' not found (looked for {looked}): "
+        f"{dataset.get or 'put it there'}, or set data.root or STT_BENCH_DATA"
+    )
+
+
+def _digest(frame: pd.DataFrame, identity: Iterable[bytes]) -> str:
+    columns = [frame[column].tolist() for column in COLUMNS]
+    digest = hashlib.sha256(json.dumps(columns).encode())
+    for part in identity:
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,163 @@
+import numpy as np
+import pytest
+import torch
+
+from benchmark.config import Experiment
+from benchmark.datasets import image_set
+from benchmark.datasets.batches import TrainingBatches, embedding_batches, training_batches
+from benchmark.datasets.image_set import ImageSet
+from benchmark.errors import BenchError
+
+
+def experiment(workers: int = 0, **sections) -> Experiment:
+    sections = {"input": {"size": 16, "resize": 20, "crop": "random", "flip": True}, **sections}
+    sampler = {"p": 2, "k": 3}
+    return Experiment.model_validate(
+        {
+            "data": {"name": "x"},
+            "loss": "softmax",
+            "sampler": sampler,
+            "train": {"workers": workers},
+        }
+        | sections
+    )
+
+
+@pytest.fixture
+def items(load, mini_cub):
+    return load("cub50", mini_cub, "classification")
+
+
+@pytest.fixture
+def birds(load, mini_cub):
+    return load("cub50", mini_cub)
+
+
+def assert_same(ours, theirs) -> None:
+    ours, theirs = list(ours), list(theirs)
+    assert [batch.step for batch in ours] == [batch.step for batch in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.labels, other.labels)
+
+
+def test_a_batch(birds):
+    batches = list(training_batches(birds, experiment(), 0, 0, 3))
+    assert [batch.step for batch in batches] == [0, 1, 2]
+    for _, images, labels in batches:
+        assert images.shape == (6, 3, 16, 16)
+        assert images.dtype == torch.uint8
+        assert labels.dtype == torch.int64
+        assert labels.tolist() in ([0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0])
+
+
+def test_labels_belong_to_the_images(birds):
+    plain = experiment(input={"size": 16})
+    batches = TrainingBatches(birds, plain, 0)
+    assert batches.classes == ["001.Albatross", "002.Auklet"]
+    frame = birds.split("train")
+    whole = ImageSet(birds, frame, plain.input)
+    known = {
+        whole.batch(np.array([row])).numpy().tobytes(): label
+        for row, label in enumerate(frame["label"])
+    }
+    assert len(known) == 6
+    for batch in batches.iterate(0, 5):
+        for image, label in zip(batch.images, batch.labels, strict=True):
+            assert known[image.numpy().tobytes()] == batches.classes[label]
+
+
+@pytest.mark.parametrize("sampler", [{"p": 2, "k": 3}, {"name": "uniform", "batch_size": 4}])
+def test_a_resumed_run_goes_on_exactly(birds, sampler):
+    setup = experiment(sampler=sampler)
+    whole = list(training_batches(birds, setup, 3, 0, 8))
+    assert_same(whole[5:], training_batches(birds, setup, 3, 5, 8))
+    assert len({batch.images.numpy().tobytes() for batch in whole}) == 8
+    other = next(training_batches(birds, setup, 4, 0, 1))
+    assert not torch.equal(other.images, whole[0].images)
+
+
+@pytest.mark.parametrize("limit", [image_set.MEMORY_LIMIT, 10])
+def test_workers_change_nothing(birds, monkeypatch, limit):
+    monkeypatch.setattr(image_set, "MEMORY_LIMIT", limit)
+    assert_same(
+        training_batches(birds, experiment(), 1, 2, 9),
+        training_batches(birds, experiment(workers=2), 1, 2, 9),
+    )
+
+
+def test_workers_read_one_zip(load, mini_omniglot, tmp_path, monkeypatch):
+    from dataset_miniatures import zip_folder
+
+    items = load("omniglot", zip_folder(mini_omniglot, tmp_path / "omniglot.zip"))
+    monkeypatch.setattr(image_set, "MEMORY_LIMIT", 10)
+    assert_same(
+        training_batches(items, experiment(), 1, 0, 20),
+        training_batches(items, experiment(workers=2), 1, 0, 20),
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_global_generator_is_left_alone(birds, workers):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    list(training_batches(birds, experiment(workers), 0, 0, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_nothing_to_do(birds):
+    assert list(training_batches(birds, experiment(), 0, 5, 5)) == []
+
+
+def test_progress(birds):
+    calls = []
+    training_batches(birds, experiment(), 0, 0, 1, lambda *call: calls.append(call))
+    assert calls == [(6, 6)]
+
+
+def test_sampler_errors_come_at_once(birds):
+    with pytest.raises(BenchError, match=r"sampler.p is 8, but only 2 classes are trained on"):
+        training_batches(birds, experiment(sampler={"p": 8}), 0, 0, 1)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_breaks_later_is_one_sentence(birds, monkeypatch, workers, mini_cub):
+    monkeypatch.setattr(image_set, "MEMORY_LIMIT", 10)
+    batches = TrainingBatches(birds, experiment(workers), 0)
+    for path in birds.split("train")["path"]:
+        (mini_cub / "CUB_200_2011" / path).write_bytes(b"gone")
+    with pytest.raises(BenchError, match=r"cannot be read as an image") as told:
+        list(batches.iterate(0, 2))
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("size", [1, 5, 8, 100])
+def test_embedding_batches_go_through_the_frame_in_order(items, size):
+    frame = items.split("test")
+    config = experiment().input
+    images = ImageSet(items, frame, config)
+    batches = list(embedding_batches(images, size))
+    assert [row for rows, _ in batches for row in range(len(frame))[rows]] == list(range(8))
+    assert all(len(image) == rows.stop - rows.start for rows, image in batches)
+    whole = torch.cat([image for _, image in batches])
+    assert torch.equal(whole, torch.cat([images.batch(np.array([row])) for row in range(8)]))
+
+
+@pytest.mark.data
+def test_real_batches_are_quick(real):
+    import time
+
+    items = real("fashion_mnist", "classification")
+    setup = experiment(
+        input={"size": 28, "channels": 1}, sampler={"name": "uniform", "batch_size": 64}
+    )
+    start = time.perf_counter()
+    batches = TrainingBatches(items, setup, 0)
+    batches.images.load()
+    assert time.perf_counter() - start < 5
+    times = []
+    for step in range(50):
+        start = time.perf_counter()
+        batches[step]
+        times.append(time.perf_counter() - start)
+    assert np.median(times) < 2e-3  # 0.1 ms on a quiet core

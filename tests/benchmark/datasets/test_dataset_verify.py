@@ -1,0 +1,82 @@
+import pandas as pd
+import pytest
+
+from benchmark.datasets import Counts
+from benchmark.datasets.registry import Dataset
+from benchmark.datasets.verify import verify
+from benchmark.errors import BenchError
+
+
+def table(*rows: str) -> pd.DataFrame:
+    """Each row is `path label split [role]`."""
+    cells = [(*row.split(), "both")[:4] for row in rows]
+    return pd.DataFrame(cells, columns=["path", "label", "split", "role"])
+
+
+def accept(frame: pd.DataFrame, task="retrieval", counts=None) -> None:
+    counted = {task: counts} if counts else {}
+    verify(Dataset("d", lambda: None, counts=counted, get="get it"), task, frame)
+
+
+def check(frame: pd.DataFrame, task="retrieval", counts=None) -> str:
+    """Return what is wrong."""
+    with pytest.raises(BenchError) as told:
+        accept(frame, task, counts)
+    start, found, problem = str(told.value).partition(f"dataset 'd', task {task}: ")
+    assert (start, bool(found)) == ("", True)
+    return problem
+
+
+RETRIEVAL = ("a 1 train", "b 1 train", "c 2 test", "d 2 test")
+SHARED = ("a 1 train", "b 2 train", "c 1 test", "d 2 test")
+
+
+def test_good_tables_pass():
+    accept(table(*RETRIEVAL), counts=Counts(2, 2, 1, 1))
+    accept(table(*SHARED), "classification", Counts(2, 2, 2, 2))
+    accept(table("a 1 train", "b 1 test"), "classification")
+    accept(table("a 1 train", "c 2 test query", "d 2 test gallery"))
+    accept(table("a 1 train", "c 2 test query", "d 2 test both"))
+
+
+def test_columns_and_values():
+    good = table(*RETRIEVAL)
+    assert check(good.drop(columns="role")).startswith("the item table has no column 'role'")
+    assert "column 'label' holds 7" in check(good.assign(label=7))
+    assert "column 'label' holds ''" in check(good.assign(label=""))
+    assert "column 'split' holds 'val'" in check(table(*RETRIEVAL, "e 3 val"))
+    assert "column 'role' holds 'all'" in check(table(*RETRIEVAL, "e 2 test all"))
+    assert "no test items" in check(table("a 1 train"))
+    assert "no train items" in check(table("a 1 test", "b 1 test"))
+    assert "train item has a role" in check(table(*RETRIEVAL, "e 1 train query"))
+
+
+def test_duplicates():
+    assert check(table(*RETRIEVAL, "a 1 train")).startswith("a is twice in train (1 such)")
+    assert check(table(*RETRIEVAL, "a 3 test")).startswith("a is in train and in test (1 such)")
+
+
+def test_counts_say_expected_and_found():
+    assert check(table(*RETRIEVAL), counts=Counts(2, 3, 1, 1)) == (
+        "expected 2 train images of 1 classes and 3 test images of 1 classes, "
+        "found 2 train images of 1 classes and 2 test images of 1 classes: get it"
+    )
+
+
+def test_classes():
+    assert check(table(*SHARED)).startswith("class '1' is in train and in test (2 such)")
+    unseen = check(table(*RETRIEVAL), "classification")
+    assert unseen.startswith("test class '2' has no train item (1 such)")
+
+
+@pytest.mark.parametrize(
+    "test_rows",
+    [
+        ["c 2 test", "d 3 test"],
+        ["c 2 test query", "d 2 test query"],
+        ["c 2 test gallery", "d 2 test gallery", "e 3 test"],
+        ["c 2 test query", "d 3 test gallery"],
+    ],
+)
+def test_some_query_needs_a_positive(test_rows):
+    assert "no test query has another item of its class" in check(table("a 1 train", *test_rows))

@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms import functional as tv
+
+from benchmark.config import InputConfig
+from benchmark.datasets.transforms import (
+    center_crop,
+    prepare,
+    random_crops,
+    random_flips,
+    random_window,
+    to_channels,
+)
+from benchmark.errors import BenchError
+
+
+def photo(width=37, height=23, seed=0) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(pixels)
+
+
+def array(image: Image.Image) -> np.ndarray:
+    return np.asarray(image)
+
+
+@pytest.mark.parametrize("size", [(37, 23), (23, 37), (40, 40), (300, 201)])
+@pytest.mark.parametrize("side", [16, 23, 61])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_resizing_is_torchvisions(size, side, channels):
+    image = photo(*size)
+    mode = "L" if channels == 1 else "RGB"
+    expected = tv.pil_to_tensor(tv.resize(image.convert(mode), side))
+    kept = prepare(image, InputConfig(size=8, resize=side, channels=channels))
+    assert kept.dtype == torch.uint8
+    assert torch.equal(kept, expected)
+    expected = tv.pil_to_tensor(tv.resize(image.convert(mode), [side, side]))
+    config = InputConfig(size=8, resize=side, aspect="squash", channels=channels)
+    assert torch.equal(prepare(image, config), expected)
+
+
+def test_size_is_the_side_without_resize():
+    assert prepare(photo(40, 30), InputConfig(size=15)).shape == (3, 15, 20)
+
+
+@pytest.mark.parametrize("shape", [(23, 37), (24, 37), (24, 24), (25, 16)])
+@pytest.mark.parametrize("size", [7, 8, 16])
+def test_center_crop_is_torchvisions(shape, size):
+    image = torch.randint(0, 256, (3, *shape), dtype=torch.uint8)
+    assert torch.equal(center_crop(image, size), tv.center_crop(image, [size, size]))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
+def test_modes_convert_as_pil_does(mode):
+    image = photo().convert(mode)
+    for channels, target in ((1, "L"), (3, "RGB")):
+        converted = to_channels(image, channels)
+        assert converted.mode == target
+        np.testing.assert_array_equal(array(converted), array(image.convert(target)))
+
+
+def test_hsv_to_grey_goes_by_rgb():
+    image = photo().convert("HSV")
+    np.testing.assert_array_equal(
+        array(to_channels(image, 1)), array(image.convert("RGB").convert("L"))
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_transparent_palette_converts_without_warning(tmp_path):
+    image = photo().quantize(8)
+    image.info["transparency"] = bytes([0, 128, 255])
+    expected = array(image.convert("RGBA"))[..., :3]
+    np.testing.assert_array_equal(array(to_channels(image, 3)), expected)
+
+
+def test_one_channel_is_repeated():
+    pixels = prepare(photo().convert("L"), InputConfig(size=16, channels=3))
+    assert torch.equal(pixels[0], pixels[1])
+    assert torch.equal(pixels[0], pixels[2])
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bits_keep_the_upper_8(tmp_path, suffix):
+    deep = np.random.default_rng(0).integers(0, 65536, (5, 6)).astype(np.uint16)
+    file = tmp_path / f"x.{suffix}"
+    Image.fromarray(deep).save(file)
+    with Image.open(file) as image:
+        assert image.mode.startswith("I")
+        np.testing.assert_array_equal(array(to_channels(image, 1)), deep // 256)
+        np.testing.assert_array_equal(array(to_channels(image, 3))[..., 2], deep // 256)
+    as_32_bits = Image.fromarray(deep.astype(np.int32))
+    assert as_32_bits.mode == "I"
+    np.testing.assert_array_equal(array(to_channels(as_32_bits, 1)), deep // 256)
+
+
+def test_float_images_are_refused():
+    with pytest.raises(BenchError, match="32-bit float pixels have no known range"):
+        to_channels(Image.new("F", (2, 2)), 1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_images_are_upright(tmp_path, save, orientation, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = save(tmp_path / f"x.{suffix}", (30, 20), exif=exif)
+    with Image.open(file) as image:
+        expected = ImageOps.exif_transpose(image).convert("RGB")
+        turned = to_channels(image, 3)
+    assert turned.size == ((20, 30) if orientation >= 5 else (30, 20))
+    np.testing.assert_array_equal(array(turned), array(expected))
+
+
+def numbered(height: int, width: int) -> torch.Tensor:
+    """Return an image whose pixels tell their place."""
+    return torch.arange(height * width, dtype=torch.uint8).reshape(1, height, width)
+
+
+def test_random_crops_reach_every_place():
+    config = InputConfig(size=8, resize=10, crop="random", channels=1)
+    image = numbered(10, 12)
+    places = set()
+    for seed in range(200):
+        crops = random_crops([image] * 2, config, np.random.default_rng(seed))
+        for crop in crops:
+            top, left = divmod(int(crop[0, 0, 0]), 12)
+            assert torch.equal(crop, image[:, top : top + 8, left : left + 8])
+            places.add((top, left))
+    assert places == {(top, left) for top in range(3) for left in range(5)}
+
+
+def test_random_crops_of_images_that_fit_exactly():
+    config = InputConfig(size=10, crop="random", channels=1)
+    image = numbered(10, 10)
+    assert torch.equal(random_crops([image], config, np.random.default_rng(0))[0], image)
+
+
+def test_half_of_the_images_are_flipped():
+    images = torch.stack([numbered(4, 5)] * 2000)
+    flipped = random_flips(images, np.random.default_rng(0))
+    mirrored = (flipped == images.flip(-1)).all(dim=(1, 2, 3))
+    assert (mirrored | (flipped == images).all(dim=(1, 2, 3))).all()
+    assert float(mirrored.float().mean()) == pytest.approx(0.5, abs=0.04)
+
+
+def test_random_windows_are_distributed_as_torchvisions():
+    width, height = 60, 40
+    rng = np.random.default_rng(0)
+    ours = np.array([random_window(width, height, rng) for _ in range(4000)])
+    torch.manual_seed(0)
+    image = torch.empty(1, height, width)
+    theirs = np.array(
+        [RandomResizedCrop.get_params(image, (0.08, 1), (3 / 4, 4 / 3)) for _ in range(4000)]
+    )
+    np.testing.assert_allclose(ours.mean(0), theirs.mean(0), atol=0.6)
+    np.testing.assert_allclose(ours.std(0), theirs.std(0), atol=0.6)
+    for top, left, h, w in ours:
+        assert 0 <= top <= height - h
+        assert 0 <= left <= width - w
+
+
+@pytest.mark.parametrize(("width", "height"), [(400, 2), (2, 400)])
+def test_windows_of_extreme_images_are_central(width, height):
+    windows = [random_window(width, height, np.random.default_rng(s)) for s in range(300)]
+    expected = RandomResizedCrop.get_params(torch.empty(1, height, width), (2, 2), (3 / 4, 4 / 3))
+    assert tuple(expected) in windows
+    for top, left, h, w in windows:
+        assert 0 <= top <= height - h
+        assert 0 <= left <= width - w
+
+
+def test_random_resized_crops_are_resized_as_torchvision_does():
+    config = InputConfig(size=12, crop="random_resized")
+    image = tv.pil_to_tensor(photo(30, 20))
+    crop = random_crops([image], config, np.random.default_rng(3))[0]
+    window = random_window(30, 20, np.random.default_rng(3))
+    expected = tv.resized_crop(tv.to_pil_image(image), *window, [12, 12])
+    difference = crop.int() - tv.pil_to_tensor(expected).int()
+    assert crop.shape == (3, 12, 12)
+    assert int(difference.abs().max()) <= 1
