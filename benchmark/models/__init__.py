@@ -1,0 +1,18 @@
+"""Backbones, embedding heads and the network made of the two."""
+
+from benchmark.models.backbones import Backbone, build_backbone
+from benchmark.models.heads import build_head
+from benchmark.models.names import backbone_names
+from benchmark.models.network import EmbeddingNetwork, build_network, parameter_groups
+from benchmark.models.weights import weights_id
+
+__all__ = [
+    "Backbone",
+    "EmbeddingNetwork",
+    "backbone_names",
+    "build_backbone",
+    "build_head",
+    "build_network",
+    "parameter_groups",
+    "weights_id",
+]
