@@ -1,0 +1,30 @@
+# The two commands: `make demo` and `make test`. Both set everything up first, in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRA := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+DEMO := digits_retrieval digits_classification
+
+.PHONY: demo test lint setup clean
+
+demo: $(VENV)/installed
+	$(BIN)/stt-bench run $(DEMO) --runs demo/runs --results demo/results
+
+test: $(VENV)/installed lint
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("stt-bench needs Python 3.11 or newer; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRA),dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,168 @@
+"""Embedding: from a run's weights to an embedding set on disk.
+
+An embedding set is a folder with ``embeddings.npy`` (N × D float32), ``items.csv``
+(``id,label,role``), ``logits.npy`` (N × C float32, where a classifier knows the labels) and
+``meta.json``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import safetensors.torch
+import torch
+
+from benchmark.datasets import ItemTable, load_items
+from benchmark.datasets.batches import embedding_batches
+from benchmark.datasets.image_set import ImageSet
+from benchmark.errors import BenchError
+from benchmark.files import read_json, sha256_of, write_atomically, write_json, write_text
+from benchmark.machine import make_deterministic, resolve_device, versions
+from benchmark.progress import Reporter
+from benchmark.protocol import fingerprint, protocol_of
+from benchmark.runs import Run
+from benchmark.train import new_model
+
+EMBEDDING_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class EmbeddingSet:
+    """An embedding set as read back from disk."""
+
+    embeddings: np.ndarray  # (N, D) float32, memory-mapped
+    labels: np.ndarray  # (N,) str
+    ids: np.ndarray  # (N,) str
+    roles: np.ndarray  # (N,) str: query, gallery or both
+    logits: np.ndarray | None  # (N, C) float32
+    meta: dict[str, Any]
+
+
+def embed(
+    run: Run, reporter: Reporter, *, split: str = "test", items: ItemTable | None = None
+) -> Path:
+    """Embed a split with a trained run; return the folder of the embedding set.
+
+    A set that was made by the same weights from the same data is left as it is.
+
+    Raises:
+        BenchError: the run is not trained to its end, or the data changed since.
+    """
+    if not run.training.exists():
+        raise BenchError(f"{run.folder} is not trained to its end; run `stt-bench train` first")
+    facts = read_json(run.training)
+    folder = run.embeddings(split)
+    meta_file = folder / "meta.json"
+    if meta_file.exists():
+        meta = read_json(meta_file)
+        if meta.get("checkpoint_sha256") == facts["checkpoint_sha256"]:
+            return folder
+    experiment = run.experiment
+    items = items or load_items(experiment.data)
+    if items.data_hash != facts["data_hash"]:
+        raise BenchError(
+            f"the data of '{experiment.data.name}' are not those {run.name} was trained on; "
+            "add --force to train again"
+        )
+    frame = items.split(split)
+    embeddings, logits = _forward(run, facts, items, frame, reporter)
+    known = set(facts["classes"])
+    listing = frame[["path", "label", "role"]].rename(columns={"path": "id"})
+    write_atomically(folder / "embeddings.npy", lambda stream: np.save(stream, embeddings))
+    (folder / "logits.npy").unlink(missing_ok=True)
+    if logits is not None and known.issuperset(frame["label"]):
+        write_atomically(folder / "logits.npy", lambda stream: np.save(stream, logits))
+    write_text(folder / "items.csv", listing.to_csv(index=False, lineterminator="\n"))
+    protocol = protocol_of(experiment, facts)
+    write_json(
+        meta_file,
+        {
+            "schema": EMBEDDING_SCHEMA,
+            "split": split,
+            "protocol_fingerprint": fingerprint(protocol),
+            "config_digest": experiment.digest(),
+            "checkpoint_sha256": facts["checkpoint_sha256"],
+            "data_hash": items.data_hash,
+            "classes": facts["classes"],
+            "embeddings_sha256": sha256_of(folder / "embeddings.npy"),
+            "versions": versions(),
+        },
+    )
+    return folder
+
+
+def _forward(
+    run: Run, facts: dict[str, Any], items: ItemTable, frame: pd.DataFrame, reporter: Reporter
+) -> tuple[np.ndarray, np.ndarray | None]:
+    experiment = run.experiment
+    device = resolve_device(experiment.train.device)
+    make_deterministic(experiment.train.threads)
+    # The weights come from the run, so the file training started from is not needed here.
+    bare = experiment.model_copy(
+        update={"model": experiment.model.model_copy(update={"weights": None})}
+    )
+    network, objective = new_model(bare, len(facts["classes"]))
+    tensors = safetensors.torch.load(run.weights.read_bytes())
+    for part, module in (("network", network), ("objective", objective)):
+        prefix = f"{part}."
+        module.load_state_dict(
+            {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        )
+    network = network.to(device).eval()
+    objective = objective.to(device).eval()
+    images = ImageSet(items, frame, experiment.input)
+    embeddings = np.empty((len(frame), network.embedding_dim), dtype=np.float32)
+    logits: np.ndarray | None = None
+    with torch.inference_mode(), reporter.bar(f"{run.name}: embed", len(frame)) as bar:
+        for rows, batch in embedding_batches(images, experiment.evaluation.batch_size):
+            features, embedded = network(batch.to(device, non_blocking=True))
+            embeddings[rows] = embedded.float().cpu().numpy()
+            scores = objective.logits(features, embedded)
+            if scores is not None:
+                if logits is None:
+                    logits = np.empty((len(frame), scores.shape[1]), dtype=np.float32)
+                logits[rows] = scores.float().cpu().numpy()
+            bar.to(rows.stop)
+    return embeddings, logits
+
+
+def read_embedding_set(folder: Path) -> EmbeddingSet:
+    """Read an embedding set and check that its parts belong together.
+
+    Raises:
+        BenchError: a part is missing, has another length, or is not the array meta.json names.
+    """
+    meta = read_json(folder / "meta.json")
+    array = folder / "embeddings.npy"
+    embeddings = read_array(array)
+    if sha256_of(array) != meta.get("embeddings_sha256"):
+        raise BenchError(f"{array} is not the array that meta.json describes; embed again")
+    items = pd.read_csv(folder / "items.csv", dtype=str, keep_default_na=False)
+    if len(items) != len(embeddings):
+        raise BenchError(
+            f"{folder}: embeddings.npy has {len(embeddings)} rows but items.csv has {len(items)}; "
+            "embed again"
+        )
+    scores = folder / "logits.npy"
+    return EmbeddingSet(
+        embeddings=embeddings,
+        labels=items["label"].to_numpy(dtype=str),
+        ids=items["id"].to_numpy(dtype=str),
+        roles=items["role"].to_numpy(dtype=str),
+        logits=read_array(scores) if scores.exists() else None,
+        meta=meta,
+    )
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Open a ``.npy`` file memory-mapped; anything else in it is a `BenchError`."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise BenchError(f"{path}: there is no such file") from None
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path}: is not a NumPy array file ({error})") from None

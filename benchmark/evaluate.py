@@ -1,0 +1,161 @@
+"""Evaluation: from an embedding set to a result record."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.config import EvaluationConfig
+from benchmark.embed import EmbeddingSet, read_array, read_embedding_set
+from benchmark.errors import BenchError
+from benchmark.files import read_json
+from benchmark.progress import Reporter
+from benchmark.protocol import fingerprint, protocol_of
+from benchmark.records import Record, record_path
+from benchmark.runs import Run
+
+
+def evaluate(run: Run, results: Path, reporter: Reporter) -> Record:
+    """Measure a run's test embeddings and write its record below ``results/records``.
+
+    Raises:
+        BenchError: the run has no test embeddings, or they are damaged.
+    """
+    folder = run.embeddings("test")
+    if not (folder / "meta.json").exists():
+        raise BenchError(f"{run.folder} has no test embeddings; run `stt-bench embed` first")
+    embedded = read_embedding_set(folder)
+    reporter.say(f"{run.name}: evaluate {len(embedded.embeddings):,} embeddings")
+    metrics = measure(embedded, run.experiment.evaluation, where=str(folder))
+    facts = read_json(run.training)
+    protocol = protocol_of(run.experiment, facts)
+    record = Record(
+        table=run.table,
+        row=run.row,
+        seed=run.seed,
+        listing=run.listing,
+        metrics=metrics,
+        experiment=run.experiment.model_dump(mode="json", exclude={"data": {"root"}}),
+        config_digest=run.experiment.digest(),
+        protocol=protocol,
+        protocol_fingerprint=fingerprint(protocol),
+        data_hash=facts["data_hash"],
+        checkpoint_sha256=facts["checkpoint_sha256"],
+        embeddings_sha256=embedded.meta["embeddings_sha256"],
+        training={
+            name: facts[name]
+            for name in (
+                "seconds",
+                "images_per_second",
+                "peak_memory_mib",
+                "trained_parameters",
+                "collapsed_at",
+                "device",
+                "threads",
+            )
+        },
+        versions=facts["versions"],
+    )
+    record.save(record_path(results, run.table, run.row, run.seed))
+    return record
+
+
+def measure(
+    embedded: EmbeddingSet, config: EvaluationConfig, *, where: str = "embeddings"
+) -> dict[str, float]:
+    """Return all metrics of an embedding set.
+
+    Retrieval is leave-one-out where every item has the role ``both``, else from the queries to the
+    gallery; clustering is over all items; accuracy where the set holds class scores.
+    """
+    from evaluation import classification_metrics, clustering_metrics, retrieval_metrics
+
+    try:
+        metrics = retrieval_metrics(
+            **_queries_and_gallery(embedded),
+            ks=tuple(config.ks),
+            distance=config.distance,
+        )
+        if config.clustering:
+            metrics |= clustering_metrics(
+                embedded.embeddings,
+                embedded.labels,
+                restarts=config.restarts,
+                distance=config.distance,
+            )
+        if embedded.logits is not None:
+            order = {name: index for index, name in enumerate(embedded.meta["classes"])}
+            targets = np.array([order[label] for label in embedded.labels])
+            metrics |= classification_metrics(embedded.logits, targets)
+    except ValueError as error:
+        raise BenchError(f"{where}: {error}") from None
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _queries_and_gallery(embedded: EmbeddingSet) -> dict[str, Any]:
+    if np.all(embedded.roles == "both"):
+        return {"embeddings": embedded.embeddings, "labels": embedded.labels}
+    query = np.flatnonzero(np.isin(embedded.roles, ("query", "both")))
+    gallery = np.flatnonzero(np.isin(embedded.roles, ("gallery", "both")))
+    return {
+        "embeddings": embedded.embeddings[query],
+        "labels": embedded.labels[query],
+        "query_ids": embedded.ids[query],
+        "gallery": embedded.embeddings[gallery],
+        "gallery_labels": embedded.labels[gallery],
+        "gallery_ids": embedded.ids[gallery],
+    }
+
+
+def read_foreign_set(embeddings: Path, labels: Path) -> EmbeddingSet:
+    """Read anybody's embeddings: an (N, D) ``.npy`` file and a csv of labels in the same order.
+
+    The csv has a header with ``label`` and, if wanted, ``id`` and ``role`` (query, gallery, both);
+    or it has one column and no header.
+
+    Raises:
+        BenchError: a file is missing or malformed, or the two have different lengths.
+    """
+    array = read_array(embeddings)
+    try:
+        with labels.open(encoding="utf-8-sig", newline="") as stream:
+            rows = [row for row in csv.reader(stream, skipinitialspace=True) if any(row)]
+    except FileNotFoundError:
+        raise BenchError(f"{labels}: there is no such file") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BenchError(f"{labels}: cannot be read as csv ({error})") from None
+    if not rows:
+        raise BenchError(f"{labels}: is empty; one label a line is expected")
+    header = [cell.strip() for cell in rows[0]]
+    if "label" in header:
+        rows = rows[1:]
+    elif len(header) == 1:
+        header = ["label"]
+    else:
+        raise BenchError(
+            f"{labels}, line 1: a header with 'label' (and 'id', 'role') or a single column is "
+            f"expected, found {','.join(header)}"
+        )
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            raise BenchError(
+                f"{labels}: entry {number} has {len(row)} fields, the header has {len(header)}"
+            )
+    if len(rows) != len(array):
+        raise BenchError(
+            f"{embeddings} has {len(array)} rows but {labels} has {len(rows)} labels; "
+            "they must be the same items in the same order"
+        )
+    columns = {name: np.array([row[i].strip() for row in rows]) for i, name in enumerate(header)}
+    roles = columns.get("role", np.full(len(rows), "both"))
+    wrong = np.flatnonzero(~np.isin(roles, ("query", "gallery", "both")))
+    if len(wrong):
+        raise BenchError(
+            f"{labels}: entry {wrong[0] + 1} has role '{roles[wrong[0]]}'; "
+            "valid: query, gallery, both"
+        )
+    ids = columns.get("id", np.arange(len(rows)).astype(str))
+    return EmbeddingSet(array, columns["label"], ids, roles, None, {})

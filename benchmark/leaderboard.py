@@ -1,0 +1,198 @@
+"""A table's records become the rows of its leaderboard: means and spreads over seeds."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import Experiment
+from benchmark.errors import BenchError
+from benchmark.records import Record
+
+METRIC_NAMES = {
+    "map@r": "MAP@R",
+    "r_precision": "R-Precision",
+    "mrr": "MRR",
+    "nmi": "NMI",
+    "ami": "AMI",
+    "accuracy": "Accuracy",
+    "macro_accuracy": "Macro accuracy",
+}
+_SHOWN = ("map@r", "nmi", "ami", "accuracy")
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean and sample standard deviation over seeds."""
+
+    mean: float
+    std: float | None  # None with a single seed
+
+    def percent(self) -> str:
+        """Return ``mean ± std`` in percent."""
+        spread = "" if self.std is None else f" ± {100 * self.std:.1f}"
+        return f"{100 * self.mean:.1f}{spread}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a leaderboard."""
+
+    name: str
+    label: str
+    experiment: Experiment
+    scores: dict[str, Score]
+    seeds: list[int]
+    protocol: dict[str, Any]
+    fingerprint: str
+    train_seconds: float
+    collapsed: int  # how many of the seeds ended or passed through a collapsed embedding
+
+    @property
+    def is_baseline(self) -> bool:
+        """Tell whether the row is Softmax alone or the untrained network."""
+        return self.experiment.is_softmax_baseline
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number from the literature."""
+
+    row: str
+    metric: str
+    value: str
+    source: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """A table's rows, Softmax baselines first, and what stands around them."""
+
+    table: str
+    title: str
+    description: str
+    rows: list[Row]
+    main_protocol: str  # fingerprint that most rows share; only these are ranked
+    published: list[Published]
+    records: list[Record]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Return the metrics shown as columns, those that some row has."""
+        found = {name for row in self.rows for name in row.scores}
+        recalls = sorted((n for n in found if n.startswith("recall@")), key=_at)
+        return [*recalls, *(name for name in _SHOWN if name in found)]
+
+    def best(self, metric: str) -> str | None:
+        """Return the name of the trained row of the main protocol with the highest mean."""
+        ranked = [
+            row
+            for row in self.rows
+            if row.fingerprint == self.main_protocol and metric in row.scores
+        ]
+        if len(ranked) < 2:
+            return None
+        return max(ranked, key=lambda row: row.scores[metric].mean).name
+
+    def difference(self, row: Row, metric: str) -> float | None:
+        """Return the row's mean minus that of the Softmax row of the same protocol, in points."""
+        if row.experiment.loss.name == "softmax" or metric not in row.scores:
+            return None
+        for other in self.rows:
+            same = other.fingerprint == row.fingerprint and other.experiment.loss.name == "softmax"
+            if same and metric in other.scores:
+                return 100 * (row.scores[metric].mean - other.scores[metric].mean)
+        return None
+
+
+def metric_name(metric: str) -> str:
+    """Return a metric's name as it is printed."""
+    return METRIC_NAMES.get(metric, metric.replace("recall@", "R@"))
+
+
+def build_leaderboard(table: str, records: list[Record], published: list[Published]) -> Leaderboard:
+    """Return the leaderboard of one table from its records.
+
+    Raises:
+        BenchError: records of one row were made with different settings.
+    """
+    by_row: dict[str, list[Record]] = {}
+    for record in records:
+        by_row.setdefault(record.row, []).append(record)
+    rows = [_row(table, name, group) for name, group in by_row.items()]
+    order = {record.row: record.listing.get("order", 0) for record in records}
+    rows.sort(key=lambda row: (not row.is_baseline, order[row.name], row.name))
+    main = Counter(row.fingerprint for row in rows).most_common(1)[0][0]
+    listing = records[0].listing
+    return Leaderboard(
+        table=table,
+        title=listing.get("title", table),
+        description=listing.get("description", ""),
+        rows=rows,
+        main_protocol=main,
+        published=published,
+        records=records,
+    )
+
+
+def _row(table: str, name: str, records: list[Record]) -> Row:
+    if len({record.config_digest for record in records}) > 1:
+        raise BenchError(
+            f"the records of {table}/{name} were made with different settings; "
+            f"run `stt-bench run {table} --rows {name} --force`"
+        )
+    first = records[0]
+    common = set.intersection(*(set(record.metrics) for record in records))
+    scores = {
+        metric: _score([record.metrics[metric] for record in records]) for metric in sorted(common)
+    }
+    return Row(
+        name=name,
+        label=first.listing.get("label", name),
+        experiment=Experiment.model_validate(first.experiment),
+        scores=scores,
+        seeds=[record.seed for record in records],
+        protocol=first.protocol,
+        fingerprint=first.protocol_fingerprint,
+        train_seconds=statistics.fmean(record.training["seconds"] for record in records),
+        collapsed=sum(record.training["collapsed_at"] is not None for record in records),
+    )
+
+
+def _score(values: list[float]) -> Score:
+    std = statistics.stdev(values) if len(values) > 1 else None
+    return Score(statistics.fmean(values), std)
+
+
+def _at(metric: str) -> int:
+    return int(metric.partition("@")[2])
+
+
+def read_published(path: Path) -> dict[str, list[Published]]:
+    """Return the published numbers by table from ``published.csv``; none if there is no file.
+
+    Columns: ``table,row,metric,value,source,note``; the value is printed as it stands.
+    """
+    if not path.exists():
+        return {}
+    tables: dict[str, list[Published]] = {}
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream)
+        expected = ["table", "row", "metric", "value", "source", "note"]
+        if reader.fieldnames != expected:
+            raise BenchError(f"{path}, line 1: the header must be {','.join(expected)}")
+        for entry in reader:
+            if None in entry or None in entry.values():
+                raise BenchError(f"{path}, line {reader.line_num}: six fields are expected")
+            if not entry["source"]:
+                raise BenchError(
+                    f"{path}, line {reader.line_num}: a published number needs a source"
+                )
+            table = entry.pop("table")
+            tables.setdefault(table, []).append(Published(**entry))
+    return tables

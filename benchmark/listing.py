@@ -1,0 +1,55 @@
+"""What the command line shows on the screen: names to choose from, and leaderboards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table as ScreenTable
+
+from benchmark.leaderboard import Leaderboard, metric_name
+
+
+def names(what: str) -> Iterator[tuple[str, str]]:
+    """Yield (name, one line about it) of all losses, datasets, backbones or tables."""
+    if what == "losses":
+        from losses import loss_names, loss_parameters
+
+        for name in loss_names():
+            params = [f"{key}={value!r}" for key, value in loss_parameters(name).items()]
+            yield name, ", ".join(params)
+    elif what == "datasets":
+        from benchmark.datasets import dataset_names, dataset_summary
+
+        for name in dataset_names():
+            yield name, dataset_summary(name)
+    elif what == "backbones":
+        from benchmark.models import backbone_names
+
+        for name in backbone_names():
+            yield name, ""
+    else:
+        from benchmark.tables import load_table, table_names
+
+        for name in table_names():
+            table = load_table(name)
+            yield name, f"{table.title} ({len(table.rows)} rows, {len(table.seeds)} seeds)"
+
+
+def print_leaderboard(board: Leaderboard) -> None:
+    """Print a leaderboard's main columns as a table on the terminal."""
+    metrics = [m for m in board.metrics if m in ("recall@1", "map@r", "nmi", "accuracy")]
+    screen = ScreenTable(title=board.title, title_justify="left")
+    screen.add_column("Row", no_wrap=True)
+    for metric in metrics:
+        screen.add_column(metric_name(metric), justify="right", no_wrap=True)
+    screen.add_column("Seeds", justify="right")
+    best = {metric: board.best(metric) for metric in metrics}
+    for row in board.rows:
+        cells = [row.label + ("" if row.fingerprint == board.main_protocol else " †")]
+        for metric in metrics:
+            score = row.scores.get(metric)
+            text = "–" if score is None else score.percent()
+            cells.append(f"[bold]{text}[/bold]" if best[metric] == row.name else text)
+        screen.add_row(*cells, str(len(row.seeds)), style="red" if row.is_baseline else None)
+    Console().print(screen)

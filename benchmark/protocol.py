@@ -1,0 +1,46 @@
+"""The protocol fingerprint: what two results must share before one may be called better.
+
+A protocol is all that is *not* the method: the data and their split, the query/gallery rule, the
+network and its starting weights, the input, the size of the embedding, the distance, the batches
+and the budget, and how the evaluated weights were chosen. The method is the loss with its
+parameters, the heads, the normalisation that belongs to the loss, and the optimiser: these are what
+a table compares, and it shows them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmark.config import Experiment, digest_of
+
+
+def protocol_of(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the protocol of an experiment as plain values.
+
+    Args:
+        experiment: the resolved settings.
+        facts: what its training wrote of the data, the weights it started from and the size of
+            the embedding (``training.json``).
+    """
+    sampler, model, image = experiment.sampler, experiment.model, experiment.input
+    return {
+        "data": facts["data_hash"],
+        "task": experiment.data.task,
+        "rule": "query and gallery by role, a query never retrieves itself, exact search",
+        "backbone": model.backbone,
+        "weights": facts["initial_weights"],
+        "input": f"{image.size} px, {image.channels} channel(s)",
+        "resize": f"{image.aspect} aspect to {image.resize or image.size}",
+        "augmentation": f"{image.crop} crop" + (", flip" if image.flip else ""),
+        "embedding_dim": facts["embedding_dim"],
+        "distance": experiment.evaluation.distance,
+        "sampler": f"{sampler.p}×{sampler.k}" if sampler.name == "pxk" else "uniform",
+        "batch": sampler.images_per_batch,
+        "steps": experiment.train.steps,
+        "selection": "last step",
+    }
+
+
+def fingerprint(protocol: dict[str, Any]) -> str:
+    """Return the sha256 of a protocol, shortened to 16 hexadecimal digits."""
+    return digest_of(protocol)[:16]

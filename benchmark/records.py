@@ -1,0 +1,74 @@
+"""Result records: one JSON file per (table, row, seed), everything a leaderboard is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from benchmark.errors import BenchError
+from benchmark.files import read_json, write_json
+
+RECORD_SCHEMA: Literal[1] = 1
+
+
+class Record(BaseModel):
+    """What was measured, on what, by which code, and how to trace it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = RECORD_SCHEMA
+    table: str
+    row: str
+    seed: int
+    listing: dict[str, Any]
+    metrics: dict[str, float]
+    experiment: dict[str, Any]
+    config_digest: str
+    protocol: dict[str, Any]
+    protocol_fingerprint: str
+    data_hash: str
+    checkpoint_sha256: str
+    embeddings_sha256: str
+    training: dict[str, Any]
+    versions: dict[str, str]
+
+    def save(self, path: Path) -> None:
+        """Write the record."""
+        write_json(path, self.model_dump(mode="json"))
+
+
+def record_path(results: Path, table: str, row: str, seed: int) -> Path:
+    """Return where the record of an experiment lies."""
+    return results / "records" / table / row / f"seed-{seed}.json"
+
+
+def read_record(path: Path) -> Record:
+    """Read and check one record."""
+    try:
+        record = Record.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(key) for key in first["loc"])
+        raise BenchError(
+            f"{path}: is not a result record: {field}: {first['msg'].lower()}; evaluate again"
+        ) from None
+    placed = (path.parent.parent.name, path.parent.name, path.stem)
+    if placed != (record.table, record.row, f"seed-{record.seed}"):
+        raise BenchError(
+            f"{path}: holds the result of {record.table}/{record.row}/seed-{record.seed}; "
+            "move it to that place or delete it"
+        )
+    return record
+
+
+def read_records(results: Path) -> dict[str, list[Record]]:
+    """Return all records below ``results/records``, by table, ordered by row and seed."""
+    tables: dict[str, list[Record]] = {}
+    for path in sorted((results / "records").glob("*/*/seed-*.json")):
+        record = read_record(path)
+        tables.setdefault(record.table, []).append(record)
+    for records in tables.values():
+        records.sort(key=lambda r: (r.listing.get("order", 0), r.row, r.seed))
+    return tables

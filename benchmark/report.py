@@ -1,0 +1,221 @@
+"""Leaderboards on paper: ``results/TABLE.md``, its figure, and the page that lists them.
+
+Everything here is a function of ``results/records`` and ``results/published.csv`` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.errors import BenchError, did_you_mean
+from benchmark.figures import draw_leaderboard
+from benchmark.files import write_text
+from benchmark.leaderboard import (
+    Leaderboard,
+    Row,
+    build_leaderboard,
+    metric_name,
+    read_published,
+)
+from benchmark.records import read_records
+
+_PROTOCOL_NAMES = {
+    "embedding_dim": "embedding size",
+    "steps": "training steps",
+    "weights": "starting weights",
+    "input": "input",
+}
+
+
+def report(results: Path, tables: Sequence[str] | None = None) -> list[Leaderboard]:
+    """Generate the leaderboards of all tables (or those named) that have records.
+
+    Raises:
+        BenchError: there are no records, or a named table has none.
+    """
+    records = read_records(results)
+    if not records:
+        raise BenchError(f"{results / 'records'} holds no records; run `stt-bench run` first")
+    for table in tables or ():
+        if table not in records:
+            raise BenchError(f"table '{table}' has no records; {did_you_mean(table, records)}")
+    published = read_published(results / "published.csv")
+    boards = [
+        build_leaderboard(table, group, published.get(table, []))
+        for table, group in sorted(records.items())
+    ]
+    for board in boards:
+        if not tables or board.table in tables:
+            write_text(results / f"{board.table}.md", markdown(board))
+            draw_leaderboard(board, results / f"{board.table}.png")
+    write_text(results / "README.md", _index(boards))
+    return [board for board in boards if not tables or board.table in tables]
+
+
+def markdown(board: Leaderboard) -> str:
+    """Return the page of one leaderboard."""
+    parts = [f"# {board.title}", ""]
+    if board.description:
+        parts += [board.description, ""]
+    parts += [_main_table(board), ""]
+    parts += [*_notes(board), ""]
+    parts += [f"![{board.title}]({board.table}.png)", ""]
+    if board.published:
+        parts += ["## Published numbers", "", *_published_notes(board), ""]
+    parts += ["## Where these numbers come from", "", *_provenance(board), ""]
+    return "\n".join(parts)
+
+
+def _main_table(board: Leaderboard) -> str:
+    metrics = board.metrics
+    lead = "map@r" if "map@r" in metrics else metrics[0]
+    cited = [m for m in metrics if any(p.metric == m for p in board.published)]
+    header = ["Row", "Loss", "Batch", *map(metric_name, metrics)]
+    header += [f"{metric_name(lead)} − Softmax", "Seeds", "Train, s"]
+    header += [f"*{metric_name(m)}, published*" for m in cited]
+    lines = [_line(header), _line(["---", "---", "---"] + ["---:"] * (len(header) - 3))]
+    best = {metric: board.best(metric) for metric in metrics}
+    for row in board.rows:
+        cells = [row.label + _marks(board, row), loss_text(row), _batch_text(row)]
+        for metric in metrics:
+            score = row.scores.get(metric)
+            text = "–" if score is None else score.percent()
+            cells.append(f"**{text}**" if score and best[metric] == row.name else text)
+        difference = board.difference(row, lead)
+        cells.append("–" if difference is None else f"{difference:+.1f}")
+        cells += [str(len(row.seeds)), f"{row.train_seconds:.1f}"]
+        for metric in cited:
+            values = [p.value for p in board.published if (p.row, p.metric) == (row.name, metric)]
+            cells.append(f"*{', '.join(values)}*" if values else "–")
+        lines.append(_line(cells))
+    return "\n".join(lines)
+
+
+def loss_text(row: Row) -> str:
+    """Return a row's loss as it is printed: heads, name, parameters, normalisation."""
+    experiment = row.experiment
+    if experiment.train.steps == 0:
+        return "none (untrained)"
+    params = ", ".join(f"{name} {value}" for name, value in experiment.loss.params.items())
+    text = experiment.loss.name + (f" ({params})" if params else "")
+    if experiment.softmax_head:
+        text = f"softmax + {experiment.loss_weight:g} × {text}"
+    return text + (", unit length" if experiment.model.normalize else "")
+
+
+def _batch_text(row: Row) -> str:
+    if row.experiment.train.steps == 0:
+        return "–"
+    sampler = row.experiment.sampler
+    if sampler.name == "pxk":
+        return f"{sampler.p}×{sampler.k}"
+    return f"{sampler.images_per_batch} uniform"
+
+
+def _marks(board: Leaderboard, row: Row) -> str:
+    other = "†" if row.fingerprint != board.main_protocol else ""
+    return other + ("‡" if row.collapsed else "")
+
+
+def _notes(board: Leaderboard) -> list[str]:
+    notes = [
+        "Percent, mean ± standard deviation over seeds. Softmax baselines stand first. "
+        "Bold: highest mean of its column among the rows of one protocol.",
+    ]
+    main = next(row for row in board.rows if row.fingerprint == board.main_protocol)
+    for row in board.rows:
+        if row.fingerprint == board.main_protocol:
+            continue
+        differs = [
+            f"{_PROTOCOL_NAMES.get(key, key)} {value} (others: {main.protocol.get(key)})"
+            for key, value in row.protocol.items()
+            if value != main.protocol.get(key)
+        ]
+        notes.append(f"† {row.label} is of another protocol and not ranked: {'; '.join(differs)}.")
+    notes += [
+        f"‡ {row.label}: the embedding was collapsed to one point at some time in "
+        f"{row.collapsed} of {len(row.seeds)} runs."
+        for row in board.rows
+        if row.collapsed
+    ]
+    floors = [row.scores["nmi_chance"].mean for row in board.rows if "nmi_chance" in row.scores]
+    if floors:
+        notes.append(
+            f"A random clustering of these items scores NMI {100 * max(floors):.1f} and AMI 0."
+        )
+    return [f"- {note}" for note in notes]
+
+
+def _published_notes(board: Leaderboard) -> list[str]:
+    labels = {row.name: row.label for row in board.rows}
+    return [
+        f"- {labels.get(p.row, p.row)}, {metric_name(p.metric)} {p.value}: {p.source}"
+        + (f" ({p.note})" if p.note else "")
+        for p in board.published
+    ]
+
+
+def _provenance(board: Leaderboard) -> list[str]:
+    records = board.records
+    devices = sorted(
+        {f"{r.training['device']}, {r.training['threads']} thread(s)" for r in records}
+    )
+    torches = sorted({r.versions.get("torch", "?") for r in records})
+    protocol = next(r.protocol for r in records if r.protocol_fingerprint == board.main_protocol)
+    shown = [
+        f"{_PROTOCOL_NAMES.get(k, k)} {v}" for k, v in protocol.items() if k not in ("data", "rule")
+    ]
+    return [
+        "```",
+        f"stt-bench run configs/{board.table}.yaml",
+        "```",
+        "",
+        f"- Protocol {board.main_protocol}: {'; '.join(shown)}.",
+        f"- Test items with a positive: {_counts(board)}; data {records[0].data_hash[:16]}.",
+        f"- Ran on: {'; '.join(devices)}; PyTorch {', '.join(torches)}.",
+        f"- Records: [records/{board.table}](records/{board.table}), one JSON file per row and "
+        "seed, with the resolved settings, hashes and versions.",
+    ]
+
+
+def _counts(board: Leaderboard) -> str:
+    counts = sorted({int(record.metrics["queries"]) for record in board.records})
+    return ", ".join(f"{count:,}" for count in counts)
+
+
+def _index(boards: Sequence[Leaderboard]) -> str:
+    lines = [
+        "# Leaderboards",
+        "",
+        "Generated by `stt-bench report` from [records](records); not to be edited by hand.",
+        "",
+        "| Table | Rows | Best trained row by MAP@R | MAP@R | Softmax |",
+        "| --- | ---: | --- | ---: | ---: |",
+    ]
+    for board in boards:
+        by_name = {row.name: row for row in board.rows}
+        best = by_name.get(board.best("map@r") or "")
+        softmax = None
+        if best is not None:
+            softmax = next(
+                (
+                    row
+                    for row in board.rows
+                    if row.experiment.loss.name == "softmax" and row.fingerprint == best.fingerprint
+                ),
+                None,
+            )
+        cells = [
+            f"[{board.title}]({board.table}.md)",
+            str(len(board.rows)),
+            best.label if best else "–",
+            best.scores["map@r"].percent() if best else "–",
+            softmax.scores["map@r"].percent() if softmax else "–",
+        ]
+        lines.append(_line(cells))
+    return "\n".join([*lines, ""])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,221 @@
+"""A table's YAML file becomes its rows, each a complete experiment.
+
+The file holds what all rows share, and under ``rows:`` what differs. A row's sections are merged
+into the shared ones, ``--set field=value`` comes last; a loss replaces the shared loss whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from benchmark.config import Experiment
+from benchmark.errors import BenchError, did_you_mean
+from benchmark.yaml_lines import KeyPath, parse_value, read_yaml
+
+CONFIG_FOLDER = Path("configs")
+_TABLE_FIELDS = ("title", "description", "seeds", "rows")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A leaderboard to be filled: its rows in order, and the seeds each is run with."""
+
+    name: str
+    path: Path
+    title: str
+    description: str
+    seeds: tuple[int, ...]
+    rows: dict[str, Experiment]
+
+    def select(self, rows: Iterable[str] | None) -> dict[str, Experiment]:
+        """Return the named rows, all when none are named."""
+        if not rows:
+            return self.rows
+        for row in rows:
+            if row not in self.rows:
+                raise BenchError(
+                    f"{self.path}: there is no row '{row}'; {did_you_mean(row, self.rows)}"
+                )
+        return {row: self.rows[row] for row in rows}
+
+
+def find_table(name: str) -> Path:
+    """Return the file of a table given as a path or by its name in ``configs/``."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    named = CONFIG_FOLDER / f"{name}.yaml"
+    if not named.exists():
+        raise BenchError(f"there is no table '{name}'; {did_you_mean(name, table_names())}")
+    return named
+
+
+def table_names() -> list[str]:
+    """Return the names of the tables in ``configs/``."""
+    return sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml"))
+
+
+def load_table(name: str, overrides: Iterable[str] = ()) -> Table:
+    """Read and check a table.
+
+    Args:
+        name: path of a YAML file, or the name of one in ``configs/``.
+        overrides: ``field=value`` with a dotted field, for all rows.
+
+    Raises:
+        BenchError: one sentence with file, line and field.
+    """
+    path = find_table(name)
+    content, lines = read_yaml(path)
+    shared_fields = set(Experiment.model_fields) - {"label"}
+    for key in content:
+        if key not in (*_TABLE_FIELDS, *shared_fields):
+            nearest = did_you_mean(str(key), [*_TABLE_FIELDS, *shared_fields])
+            raise BenchError(f"{path}, line {lines[(str(key),)]}: unknown field '{key}'; {nearest}")
+    rows = content.get("rows")
+    if not isinstance(rows, dict) or not rows:
+        raise BenchError(f"{path}: a table needs 'rows:' with at least one row in it")
+    shared = {key: value for key, value in content.items() if key in shared_fields}
+    changes = [_override(text) for text in overrides]
+    table = Table(
+        name=path.stem,
+        path=path,
+        title=str(content.get("title", path.stem)),
+        description=str(content.get("description", "")).strip(),
+        seeds=_seeds(path, content.get("seeds", [0]), lines),
+        rows={
+            str(row): _experiment(path, str(row), shared, own, changes, lines)
+            for row, own in rows.items()
+        },
+    )
+    for row, experiment in table.rows.items():
+        _check_loss(table.path, row, experiment, lines)
+    return table
+
+
+def _seeds(path: Path, value: Any, lines: Mapping[KeyPath, int]) -> tuple[int, ...]:
+    seeds = value if isinstance(value, list) else [value]
+    if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        line = lines.get(("seeds",), 1)
+        raise BenchError(f"{path}, line {line}: seeds must be integers from 0, such as [0, 1, 2]")
+    return tuple(dict.fromkeys(seeds))
+
+
+def _override(text: str) -> tuple[KeyPath, Any]:
+    field, equals, value = text.partition("=")
+    if not equals or not all(field.strip().split(".")):
+        raise BenchError(f"--set {text}: write it as field=value, such as optimizer.lr=0.001")
+    return tuple(field.strip().split(".")), parse_value(value)
+
+
+def _merge(base: Any, over: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    merged = dict(base)
+    for key, value in over.items():
+        replace = key == "loss" or key not in base
+        merged[key] = value if replace else _merge(base[key], value)
+    return merged
+
+
+def _experiment(
+    path: Path,
+    row: str,
+    shared: dict[str, Any],
+    own: Any,
+    changes: list[tuple[KeyPath, Any]],
+    lines: Mapping[KeyPath, int],
+) -> Experiment:
+    if not isinstance(own, dict):
+        line = lines[("rows", row)]
+        raise BenchError(
+            f"{path}, line {line}: row '{row}' needs its fields, such as 'loss: softmax'"
+        )
+    settings = _merge(shared, own)
+    for keys, value in changes:
+        target = settings = dict(settings)
+        for key in keys[:-1]:
+            inner = target.get(key, {})
+            inner = {"name": inner} if key == "loss" and isinstance(inner, str) else inner
+            if not isinstance(inner, dict):
+                raise BenchError(f"--set {'.'.join(keys)}: '{key}' has no fields of its own")
+            target[key] = dict(inner)
+            target = target[key]
+        target[keys[-1]] = value
+    try:
+        return Experiment.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = tuple(str(key) for key in first["loc"])
+        set_by_user = any(
+            keys and change[: len(keys)] == keys[: len(change)] for change, _ in changes
+        )
+        where = (
+            f"--set {'.'.join(keys)}"
+            if set_by_user
+            else f"{path}, line {_line(lines, row, keys)}: row '{row}'"
+        )
+        raise BenchError(f"{where}: {_explain(first, keys)}") from None
+
+
+def _line(lines: Mapping[KeyPath, int], row: str, keys: KeyPath) -> int:
+    """Return the line of the longest prefix of a field's path, in the row first, else shared."""
+    for length in range(len(keys), 0, -1):
+        for candidate in (("rows", row, *keys[:length]), keys[:length]):
+            if candidate in lines:
+                return lines[candidate]
+    return lines[("rows", row)]
+
+
+def _explain(error: Any, keys: KeyPath) -> str:
+    field = ".".join(keys) or "row"
+    if error["type"] == "extra_forbidden":
+        valid = _fields_at(keys[:-1])
+        return f"unknown field '{field}'; {did_you_mean(keys[-1], valid)}"
+    if error["type"] == "missing":
+        return f"field '{field}' is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "literal_error" and isinstance(error["input"], str):
+        valid = [
+            part.strip(" '") for part in error["ctx"]["expected"].replace(" or ", ",").split(",")
+        ]
+        return f"{field} is '{error['input']}'; {did_you_mean(error['input'], valid)}"
+    given = error["input"]
+    shown = "" if isinstance(given, dict) else f" (it is {given!r})"
+    return f"{field}: {message[:1].lower()}{message[1:]}{shown}"
+
+
+def _fields_at(keys: KeyPath) -> list[str]:
+    model: type[BaseModel] = Experiment
+    for key in keys:
+        annotation = model.model_fields[key].annotation
+        candidates = [annotation, *get_args(annotation)]
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)
+
+
+def _check_loss(path: Path, row: str, experiment: Experiment, lines: Mapping[KeyPath, int]) -> None:
+    """Build the loss once, so that a wrong name or parameter is found before anything trains."""
+    from losses import build_loss
+
+    where = f"{path}, line {_line(lines, row, ('loss', 'name'))}: row '{row}'"
+    try:
+        loss = build_loss(
+            experiment.loss.name, num_classes=2, embedding_dim=2, **experiment.loss.params
+        )
+    except (ValueError, TypeError) as error:
+        raise BenchError(f"{where}: {error}") from None
+    sampler = experiment.sampler
+    layout = getattr(loss, "batch_layout", "any")
+    needed = {"pairs": sampler.k % 2 == 0, "blocks": sampler.k == 4}
+    if layout in needed and not (sampler.name == "pxk" and needed[layout]):
+        k = "an even k" if layout == "pairs" else "k: 4"
+        raise BenchError(
+            f"{where}: {experiment.loss.name} reads its pairs from the order of the batch and "
+            f"needs 'sampler: {{name: pxk}}' with {k}"
+        )

@@ -1,0 +1,40 @@
+"""A small table on the bundled digits, quick enough to train in a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+TINY = """\
+title: Tiny
+description: For tests.
+seeds: [0]
+data: {name: digits, task: retrieval}
+input: {size: 16, channels: 1, mean: [0.3], std: [0.37]}
+model: {backbone: small_cnn, embedding_dim: 8}
+sampler: {name: pxk, p: 4, k: 4}
+train: {steps: 12, log_every: 4, checkpoint_every: 5, threads: 1}
+evaluation: {ks: [1, 4], restarts: 1}
+rows:
+  softmax: {label: Softmax, loss: softmax}
+  hard:
+    label: Hard
+    loss: {name: hard_triplet, margin: 1.0}
+  two_head:
+    loss: {name: hard_triplet, margin: soft}
+    softmax_head: true
+    loss_weight: 0.5
+    data: {task: classification}
+  center:
+    loss: center
+    softmax_head: true
+    loss_weight: 0.003
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path

@@ -1,0 +1,145 @@
+"""Configs: merging, overrides, and the one sentence a mistake gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.errors import BenchError
+from benchmark.tables import load_table, table_names
+from benchmark.yaml_lines import parse_value
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_table_is_valid(path: Path) -> None:
+    table = load_table(str(path))
+    assert table.title != table.name
+    assert table.description
+    assert any(row.loss.name == "softmax" and row.train.steps for row in table.rows.values())
+    for name, row in table.rows.items():
+        assert row.label, f"row {name} has no label"
+
+
+def test_configs_are_found() -> None:
+    assert len(CONFIGS) >= 5
+
+
+def test_rows_differ_from_the_shared_part_only_where_they_say(tiny: Path) -> None:
+    table = load_table(str(tiny))
+    hard, two = table.rows["hard"], table.rows["two_head"]
+    assert hard.loss.params == {"margin": 1.0}
+    assert hard.data.task == "retrieval"
+    assert two.data.task == "classification"
+    assert two.data.name == "digits"
+    assert two.loss.params == {"margin": "soft"}  # a row's loss replaces the shared one whole
+    assert two.model == hard.model
+
+
+def test_set_changes_every_row_and_keeps_the_rest(tiny: Path) -> None:
+    table = load_table(str(tiny), ["optimizer.lr=1e-4", "train.steps=7"])
+    for row in table.rows.values():
+        assert row.optimizer.lr == 1e-4
+        assert row.train.steps == 7
+        assert row.train.log_every == 4
+
+
+def test_set_reaches_a_loss_given_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text("data: {name: digits}\nrows:\n  a:\n    loss: hard_triplet\n")
+    assert load_table(str(path), ["loss.margin=soft"]).rows["a"].loss.params == {"margin": "soft"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("p: 4, k: 4", "p: 4, kk: 4", ["line 7", "sampler.kk", "did you mean 'k'"]),
+        ("title: Tiny", "titel: Tiny", ["line 1", "titel", "did you mean 'title'"]),
+        ("hard_triplet, margin: 1.0", "hard_triplt", ["line 14", "hard_triplt", "hard_triplet"]),
+        ("margin: 1.0", "margn: 1.0", ["line 14", "margn", "margin"]),
+        ("margin: 1.0", "margin: -1.0", ["line 14", "margin"]),
+        ("steps: 12", "steps: -12", ["line 8", "train.steps", "-12"]),
+        ("steps: 12", "steps: many", ["line 8", "train.steps", "many"]),
+        ("name: pxk", "name: pkx", ["line 7", "sampler.name", "pkx", "pxk"]),
+        ("  hard:", "  softmax:", ["line 12", "softmax", "line 11"]),
+        ("seeds: [0]", "seeds: [a]", ["line 3", "seeds"]),
+        ("data: {name: digits, task: retrieval}", "data: [", ["not valid YAML"]),
+        ("size: 16", "size: 16, resize: 8", ["line 5", "resize (8)", "size (16)"]),
+        ("loss_weight: 0.003", "loss_weight: -1", ["line 23", "loss_weight"]),
+    ],
+)
+def test_a_mistake_gets_one_sentence_with_file_line_and_field(
+    tiny: Path, old: str, new: str, said: list[str]
+) -> None:
+    text = tiny.read_text()
+    assert old in text
+    tiny.write_text(text.replace(old, new, 1))
+    with pytest.raises(BenchError) as caught:
+        load_table(str(tiny))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(tiny) in message
+    for part in said:
+        assert part in message
+
+
+def test_softmax_with_softmax_head_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text("data: {name: digits}\nrows:\n  a: {loss: softmax, softmax_head: true}\n")
+    with pytest.raises(BenchError, match="Softmax alone"):
+        load_table(str(path))
+
+
+@pytest.mark.parametrize(
+    ("loss", "sampler", "wanted"),
+    [
+        ("npairs", "{name: uniform}", "an even k"),
+        ("npairs", "{p: 4, k: 3}", "an even k"),
+        ("{name: contrastive, pairs: fast}", "{p: 4, k: 2}", "k: 4"),
+    ],
+)
+def test_pair_ordered_losses_need_their_batches(
+    tmp_path: Path, loss: str, sampler: str, wanted: str
+) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text(
+        f"data: {{name: digits}}\nsampler: {sampler}\nrows:\n  a:\n    loss: {loss}\n"
+    )
+    with pytest.raises(BenchError, match=wanted):
+        load_table(str(path))
+
+
+@pytest.mark.parametrize("text", ["lr", "=1", "optimizer..lr=1", "optimizer.lrr=1", "title.x=1"])
+def test_wrong_overrides_are_refused(tiny: Path, text: str) -> None:
+    with pytest.raises(BenchError, match="--set"):
+        load_table(str(tiny), [text])
+
+
+def test_an_unknown_row_or_table_gets_the_nearest_name(tiny: Path) -> None:
+    with pytest.raises(BenchError, match="did you mean 'hard'"):
+        load_table(str(tiny)).select(["hrd"])
+    with pytest.raises(BenchError, match="no such file"):
+        load_table(str(tiny.with_name("other.yaml")))
+
+
+def test_table_names_come_from_the_configs_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "mine.yaml").write_text("rows: {}\n")
+    monkeypatch.chdir(tmp_path)
+    assert table_names() == ["mine"]
+    with pytest.raises(BenchError, match="did you mean 'mine'"):
+        load_table("mien")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-3", 1e-3), ("8", 8), ("-2.5", -2.5), ("soft", "soft"), ("true", True), (".5", 0.5)],
+)
+def test_yaml_numbers_are_numbers(text: str, value: object) -> None:
+    parsed = parse_value(text)
+    assert parsed == value
+    assert type(parsed) is type(value)
