@@ -10,11 +10,14 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from benchmark.errors import BenchError
+
+if TYPE_CHECKING:
+    from benchmark.leaderboard import Leaderboard
 
 FAILED, BAD_INPUT, STOPPED = 1, 2, 130
 
@@ -162,7 +165,7 @@ def train(
 @app.command()
 def embed(
     run: RunArgument,
-    split: Annotated[str, typer.Option(help="`test` or `train`.")] = "test",
+    split: Annotated[Literal["test", "train"], typer.Option(help="Which items.")] = "test",
     quiet: QuietOption = False,
 ) -> None:
     """Write the embeddings of a trained run to disk.
@@ -188,7 +191,7 @@ def evaluate(
     ] = None,
     ks: Annotated[str, typer.Option(help="K of Recall@K, with --embeddings.")] = "1,2,4,8",
     distance: Annotated[
-        str, typer.Option(help="`euclidean` or `cosine`, with --embeddings.")
+        Literal["euclidean", "cosine"], typer.Option(help="With --embeddings.")
     ] = "euclidean",
     clustering: Annotated[
         bool, typer.Option(help="k-means, NMI and AMI, with --embeddings.")
@@ -213,10 +216,10 @@ def evaluate(
     else:
         assert embeddings is not None
         assert labels is not None
-        if distance not in ("euclidean", "cosine"):
-            raise BenchError(f"--distance '{distance}' is unknown; valid: euclidean, cosine")
-        wanted = [number for number in _integers("--ks", ks) if number > 0]
-        config = EvaluationConfig(ks=wanted or [1], distance=distance, clustering=clustering)
+        wanted = _integers("--ks", ks)
+        if not wanted or min(wanted) < 1:
+            raise BenchError(f"--ks '{ks}': write integers from 1, such as 1,10,100")
+        config = EvaluationConfig(ks=wanted, distance=distance, clustering=clustering)
         foreign = evaluation.read_foreign_set(embeddings, labels)
         metrics = evaluation.measure(foreign, config, where=str(embeddings))
     print(json.dumps(metrics, indent=2))
@@ -272,7 +275,7 @@ def main() -> None:
         sys.stderr.close()
 
 
-def _show(boards: list, results: Path, quiet: bool) -> None:  # type: ignore[type-arg]
+def _show(boards: list[Leaderboard], results: Path, quiet: bool) -> None:
     from benchmark.listing import print_leaderboard
 
     for board in boards:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ import torch
 
 from benchmark.datasets import ItemTable, load_items
 from benchmark.datasets.batches import embedding_batches
-from benchmark.datasets.image_set import ImageSet
+from benchmark.datasets.image_set import image_set
 from benchmark.errors import BenchError
 from benchmark.files import read_json, sha256_of, write_atomically, write_json, write_text
 from benchmark.machine import make_deterministic, resolve_device, versions
@@ -28,6 +28,7 @@ from benchmark.runs import Run
 from benchmark.train import new_model
 
 EMBEDDING_SCHEMA = 1
+Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class EmbeddingSet:
 
 
 def embed(
-    run: Run, reporter: Reporter, *, split: str = "test", items: ItemTable | None = None
+    run: Run, reporter: Reporter, *, split: Split = "test", items: ItemTable | None = None
 ) -> Path:
     """Embed a split with a trained run; return the folder of the embedding set.
 
@@ -69,7 +70,7 @@ def embed(
             "add --force to train again"
         )
     frame = items.split(split)
-    embeddings, logits = _forward(run, facts, items, frame, reporter)
+    embeddings, logits = _forward(run, facts, items, split, reporter)
     known = set(facts["classes"])
     listing = frame[["path", "label", "role"]].rename(columns={"path": "id"})
     write_atomically(folder / "embeddings.npy", lambda stream: np.save(stream, embeddings))
@@ -96,7 +97,7 @@ def embed(
 
 
 def _forward(
-    run: Run, facts: dict[str, Any], items: ItemTable, frame: pd.DataFrame, reporter: Reporter
+    run: Run, facts: dict[str, Any], items: ItemTable, split: Split, reporter: Reporter
 ) -> tuple[np.ndarray, np.ndarray | None]:
     experiment = run.experiment
     device = resolve_device(experiment.train.device)
@@ -114,17 +115,19 @@ def _forward(
         )
     network = network.to(device).eval()
     objective = objective.to(device).eval()
-    images = ImageSet(items, frame, experiment.input)
-    embeddings = np.empty((len(frame), network.embedding_dim), dtype=np.float32)
+    images = image_set(items, split, experiment.input, training=False)
+    with reporter.bar(f"{run.name}: read images", len(images)) as bar:
+        images.load(lambda done, _total: bar.to(done))
+    embeddings = np.empty((len(images), network.embedding_dim), dtype=np.float32)
     logits: np.ndarray | None = None
-    with torch.inference_mode(), reporter.bar(f"{run.name}: embed", len(frame)) as bar:
+    with torch.inference_mode(), reporter.bar(f"{run.name}: embed", len(images)) as bar:
         for rows, batch in embedding_batches(images, experiment.evaluation.batch_size):
             features, embedded = network(batch.to(device, non_blocking=True))
             embeddings[rows] = embedded.float().cpu().numpy()
             scores = objective.logits(features, embedded)
             if scores is not None:
                 if logits is None:
-                    logits = np.empty((len(frame), scores.shape[1]), dtype=np.float32)
+                    logits = np.empty((len(images), scores.shape[1]), dtype=np.float32)
                 logits[rows] = scores.float().cpu().numpy()
             bar.to(rows.stop)
     return embeddings, logits

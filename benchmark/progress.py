@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -48,7 +49,7 @@ class Bar:
         """Wrap a task of a rich progress display."""
         self._progress, self._task = progress, task
 
-    def to(self, done: int, note: str | None = None) -> None:
+    def to(self, done: int, note: str | None = None, total: int | None = None) -> None:
         """Move the bar to ``done`` and show a note beside it."""
-        fields = {} if note is None else {"note": note}
-        self._progress.update(self._task, completed=done, **fields)  # type: ignore[arg-type]
+        fields: dict[str, Any] = {} if note is None else {"note": note}
+        self._progress.update(self._task, completed=done, total=total, **fields)

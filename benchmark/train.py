@@ -153,9 +153,15 @@ class _Trainer:
             return
         self.network.train()
         self.objective.train()
-        batches = training_batches(
-            self.items, self.run.experiment, self.run.seed, self.step, self.steps
-        )
+        with self.reporter.bar(f"{self.run.name}: read images", 1) as bar:
+            batches = training_batches(
+                self.items,
+                self.run.experiment,
+                self.run.seed,
+                self.step,
+                self.steps,
+                progress=lambda done, total: bar.to(done, total=total),
+            )
         with (
             _TrainingLog(self.run, self.step) as log,
             _stop_requested() as stop,
@@ -163,7 +169,9 @@ class _Trainer:
         ):
             since, first = time.perf_counter(), self.step
             for batch in batches:
-                images = batch.images.to(self.device, non_blocking=True)
+                images = batch.images.to(
+                    self.device, non_blocking=True, memory_format=torch.channels_last
+                )
                 labels = batch.labels.to(self.device, non_blocking=True)
                 loss, parts, embeddings = self.train_step(images, labels)
                 number = self.step + 1

@@ -58,7 +58,7 @@ def batch_all_triplet_loss(
         # A triplet is active if the negative's distance is below the reach of its pair.
         reach = distances + margin - tie_width(distances)
         per_pair = positives * count_below(_sorted(distances, negatives), reach, strict=True)
-        not_above = count_below(_sorted(reach, positives), distances, strict=True)
+        not_above = count_below(_sorted(reach, positives), distances, strict=False)
         per_negative = negatives * (positives.sum(1, keepdim=True) - not_above)
         active = per_pair.sum()
         # Dividing the counts first keeps the sums small.

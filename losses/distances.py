@@ -8,12 +8,14 @@ from torch import Tensor
 Distance = Literal["euclidean", "squared_euclidean", "cosine", "cityblock"]
 DISTANCES: tuple[str, ...] = get_args(Distance)
 
-SHORTEST = 1e-12  # a row below this length has no direction
+SHORTEST = 1e-12
 TIE = 1e-12  # what two equal distances may differ by, in float64
 
 
 def unit_rows(x: Tensor) -> Tensor:
-    """Return the (B, D) rows scaled to length 1; rows shorter than 1e-12 become 0, gradient 0.
+    """Return the (B, D) rows scaled to length 1.
+
+    A row with no entry above 1e-12 in size has no direction: it becomes 0, with gradient 0.
 
     Example:
         >>> unit_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
@@ -35,7 +37,8 @@ def pairwise_distances(x: Tensor, distance: str = "euclidean") -> Tensor:
     `euclidean` ‖u − v‖, `squared_euclidean` ‖u − v‖², `cosine` 1 − cos(u, v), `cityblock`
     Σ|u_i − v_i|. Coinciding rows have distance 0 and gradient 0. Cosine is taken as half the
     squared distance of the unit vectors, which is never negative and keeps its digits for close
-    rows; a zero row is ½ away from any other.
+    rows; a zero row is ½ away from any other. The backward pass of cityblock takes O(B²·D) memory
+    on CUDA, everything else O(B²).
 
     Raises:
         ValueError: for an unknown distance.

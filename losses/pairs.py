@@ -47,7 +47,7 @@ def pair_cross_entropy(logits: Tensor, pairs: Pairs, l2_weight: float) -> LossRe
     own = same & pairs.matched
     other = ~same & pairs.matched
     valid = pairs.matched & other.any(1)
-    log_total = logits.masked_fill(~pairs.matched, -math.inf).logsumexp(1)
+    log_total = logits.masked_fill(~pairs.matched & valid[:, None], -math.inf).logsumexp(1)
     log_own = torch.where(own, logits, 0.0).sum(1) / own.sum(1).clamp(min=1)
     squares = pairs.anchors.square().sum(1) + pairs.positives.square().sum(1)
     loss = masked_mean(log_total - log_own + 0.25 * l2_weight * squares, valid)

@@ -10,6 +10,7 @@ from losses.base import RankingLoss
 
 ENTRY_POINT_GROUP = "stt_bench.losses"
 CONTEXT = ("num_classes", "embedding_dim")  # given by the dataset and the model, not by the user
+REQUIRED = inspect.Parameter.empty
 
 Factory = Callable[..., RankingLoss]
 F = TypeVar("F", bound=Factory)
@@ -56,11 +57,8 @@ def loss_parameters(name: str) -> dict[str, Any]:
         {'margin': 1.0, 'normalize': False}
 
     """
-    return {
-        key: parameter.default
-        for key, parameter in inspect.signature(_find(name)).parameters.items()
-        if key not in CONTEXT and parameter.kind is not inspect.Parameter.VAR_KEYWORD
-    }
+    named, _ = _signature(_find(name))
+    return {key: default for key, default in named.items() if key not in CONTEXT}
 
 
 def build_loss(
@@ -80,21 +78,14 @@ def build_loss(
 
     """
     factory = _find(name)
-    accepted = inspect.signature(factory).parameters
-    if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in accepted.values()):
-        valid = tuple(loss_parameters(name))
-        for key in params:
-            if key not in valid:
-                raise ValueError(_unknown(f"parameter of the loss {name!r}", key, valid))
+    named, takes_any = _signature(factory)
+    valid = tuple(key for key in named if key not in CONTEXT)
+    for key in params:
+        if key not in valid and not takes_any:
+            raise ValueError(_unknown(f"parameter of the loss {name!r}", key, valid))
     context = {"num_classes": num_classes, "embedding_dim": embedding_dim}
-    params |= {key: context[key] for key in CONTEXT if key in accepted and context[key] is not None}
-    missing = [
-        key
-        for key, parameter in accepted.items()
-        if key not in params
-        and parameter.default is inspect.Parameter.empty
-        and parameter.kind is not inspect.Parameter.VAR_KEYWORD
-    ]
+    params |= {key: context[key] for key in CONTEXT if key in named and context[key] is not None}
+    missing = [key for key, default in named.items() if default is REQUIRED and key not in params]
     if missing:
         raise ValueError(f"the loss {name!r} needs {' and '.join(missing)}")
     loss = factory(**params)
@@ -112,6 +103,15 @@ def _find(name: str) -> Factory:
         register_loss(name)(packaged[name].load())
         _from_packages.add(name)
     return _factories[name]
+
+
+def _signature(factory: Factory) -> tuple[dict[str, Any], bool]:
+    """Return the named parameters with their defaults, and whether any other is taken too."""
+    parameters = inspect.signature(factory).parameters.values()
+    open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = {entry.name: entry.default for entry in parameters if entry.kind not in open_ended}
+    takes_any = any(entry.kind is inspect.Parameter.VAR_KEYWORD for entry in parameters)
+    return named, takes_any
 
 
 def _packaged() -> dict[str, EntryPoint]:

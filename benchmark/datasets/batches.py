@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from benchmark.config import Experiment
-from benchmark.datasets.image_set import ImageSet, Progress
+from benchmark.datasets.image_set import ImageSet, Progress, image_set
 from benchmark.datasets.items import ItemTable
 from benchmark.datasets.sampler import Stream, build_sampler, generator
 from benchmark.errors import BenchError
@@ -35,7 +35,7 @@ class TrainingBatches(Dataset[Batch]):
         labels = np.array([index[label] for label in frame["label"]], dtype=np.int64)
         self.labels = torch.from_numpy(labels)
         self.sampler = build_sampler(experiment.sampler, labels, seed)
-        self.images = ImageSet(items, frame, experiment.input, training=True)
+        self.images = image_set(items, "train", experiment.input, training=True)
         self.seed, self.workers = seed, experiment.train.workers
 
     def __getitem__(self, step: int) -> Batch:

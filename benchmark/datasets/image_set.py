@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,22 @@ _WORTH_THREADS = 5e-4  # seconds an image; quicker ones are slowed down by threa
 _THREADS = min(8, os.cpu_count() or 1)
 
 Progress = Callable[[int, int], None]
+
+
+def image_set(
+    items: ItemTable, split: Literal["train", "test"], config: InputConfig, *, training: bool
+) -> ImageSet:
+    """Return the images of a split, the same set to all that ask for the same preparation.
+
+    The rows of a table share their images, so that each is decoded once and not once a row.
+    """
+    unprepared = {"mean", "std"} if training else {"mean", "std", "crop", "flip"}
+    key = (split, training, config.model_dump_json(exclude=unprepared))
+    if key not in items.prepared:
+        frame = items.split(split)
+        items.prepared[key] = ImageSet(items, frame, config, training=training)
+    images: ImageSet = items.prepared[key]
+    return images
 
 
 class ImageSet:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,8 @@ class ItemTable:
     read: Callable[[str], Image.Image]
     data_hash: str
     arrays: np.ndarray | None = None
+    prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    """The image sets made of these items so far: see `benchmark.datasets.image_set.image_set`."""
 
     def split(self, name: Literal["train", "test"]) -> pd.DataFrame:
         """Return the rows of a split, counted from 0."""

@@ -125,3 +125,19 @@ def test_every_point_gets_a_cluster_and_nothing_is_printed(capfd):
     clustering_metrics(points, [f"class {label}" for label in labels])
     clustering_metrics(points[:2], [0, 1])
     assert capfd.readouterr() == ("", "")
+
+
+def test_k_means_sees_every_point():
+    """Its fixed point: each point belongs to the nearest mean of all the points assigned."""
+    points = np.random.default_rng(0).normal(size=(3000, 1)).astype(np.float32)
+    found = _kmeans(points, 2, 1)
+    means = np.array([points[found == c].mean(dtype=np.float64) for c in (0, 1)])
+    assert np.array_equal(np.abs(points - means).argmin(axis=1), found)
+
+
+def test_the_standard_deviation_is_that_of_a_sample(monkeypatch):
+    values = iter([(0.2, 0.1, 0.0), (0.6, 0.3, 0.2)])
+    monkeypatch.setattr("evaluation.clustering._agreement", lambda *_: next(values))
+    scores = clustering_metrics(np.eye(4), [0, 0, 1, 1], restarts=2)
+    assert [scores[k] for k in ("nmi", "ami", "nmi_chance")] == pytest.approx([0.4, 0.2, 0.1])
+    assert scores["nmi_std"] == pytest.approx(np.sqrt(0.08))

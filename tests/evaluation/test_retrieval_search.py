@@ -144,6 +144,19 @@ def test_the_float32_bound_holds(distance, offset, scale):
         assert frame.errors(rows).max() <= 1.01 * 4 * dimension * (dimension + 16) * 2.0**-24
 
 
+def test_the_float32_bound_covers_underflow():
+    """One far query leaves the gallery so small in the frame that its squares underflow."""
+    near = np.random.default_rng(0).normal(size=(80, 6)).astype(np.float32)
+    for far in (1e20, 1e22, 1e30):
+        queries = Points(np.concatenate([near, np.full((1, 6), far, np.float32)]), "euclidean")
+        gallery = Points(near, "euclidean")
+        frame = CoarseFrame(queries, gallery, inner_product=False)
+        rows = frame.rows(queries, slice(80))
+        exact = exact_distances(queries.rows(slice(80)), gallery.rows(slice(None)), "euclidean")
+        coarse = frame.distances(rows, frame.rows(gallery, slice(None))).astype(np.float64)
+        assert (np.abs(coarse - exact * frame.unit) <= frame.errors(rows)[:, None]).all()
+
+
 @pytest.mark.parametrize("backend", ["faiss-cpu", "dense"])
 def test_memory_stays_far_below_all_pairs(backend):
     points, labels = make(1000, 4, 16, 1.5)

@@ -1,3 +1,4 @@
+from pathlib import Path
 from urllib.error import HTTPError
 
 import numpy as np
@@ -69,8 +70,6 @@ def test_it_is_downloaded(load, nowhere, monkeypatch, expect):
     class Fake:
         def __init__(self, root: str, background: bool, download: bool) -> None:
             assert download
-            from pathlib import Path
-
             part = "images_background" if background else "images_evaluation"
             write_omniglot(Path(root) / "omniglot-py", [part])
 
