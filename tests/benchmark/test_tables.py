@@ -104,9 +104,7 @@ def test_pair_ordered_losses_need_their_batches(
     tmp_path: Path, loss: str, sampler: str, wanted: str
 ) -> None:
     path = tmp_path / "t.yaml"
-    path.write_text(
-        f"data: {{name: digits}}\nsampler: {sampler}\nrows:\n  a:\n    loss: {loss}\n"
-    )
+    path.write_text(f"data: {{name: digits}}\nsampler: {sampler}\nrows:\n  a:\n    loss: {loss}\n")
     with pytest.raises(BenchError, match=wanted):
         load_table(str(path))
 

@@ -200,10 +200,9 @@ def test_metrics_file_holds_the_health_of_the_study(tiny: Path, tmp_path: Path) 
     train(run, QUIET)
     entries = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     assert [entry["step"] for entry in entries] == [1, 4, 8, 12]
-    for name in (
-        "loss active mean_norm distance_within distance_between hardest_positive hardest_negative "
-        "gradient_norm"
-    ).split():
+    health = ["loss", "active", "mean_norm", "distance_within", "distance_between"]
+    health += ["hardest_positive", "hardest_negative", "gradient_norm"]
+    for name in health:
         assert all(math.isfinite(entry[name]) for entry in entries), name
     assert list((run.folder / "tensorboard").glob("events*"))
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from dataset_miniatures import zip_folder
 
 from benchmark.config import Experiment
 from benchmark.datasets import image_set
@@ -87,8 +88,6 @@ def test_workers_change_nothing(birds, monkeypatch, limit):
 
 
 def test_workers_read_one_zip(load, mini_omniglot, tmp_path, monkeypatch):
-    from dataset_miniatures import zip_folder
-
     items = load("omniglot", zip_folder(mini_omniglot, tmp_path / "omniglot.zip"))
     monkeypatch.setattr(image_set, "MEMORY_LIMIT", 10)
     assert_same(

@@ -178,3 +178,25 @@ def test_bad_images_are_named(photos, tmp_path):
     items = table(FileStore(tmp_path), ["f.tif"])
     with pytest.raises(BenchError, match=r"f.tif cannot be converted \(32-bit float pixels"):
         ImageSet(items, items.frame, InputConfig(size=10)).load()
+
+
+def test_rows_with_the_same_preparation_share_their_images():
+    items = arrays()
+    config = InputConfig(size=8, crop="random", channels=1)
+
+    def get(training: bool, **changes) -> ImageSet:
+        changed = config.model_copy(update=changes)
+        return image_set.image_set(items, "train", changed, training=training)
+
+    assert get(True) is get(True, mean=[0.5], std=[0.5])
+    assert get(False) is get(False, crop="center", flip=True)
+    different = [
+        get(True),
+        get(False),
+        get(True, flip=True),
+        get(True, resize=9),
+        get(False, size=9),
+    ]
+    assert len({id(images) for images in different}) == 5
+    assert get(True).training
+    assert not get(False).training

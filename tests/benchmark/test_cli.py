@@ -1,0 +1,162 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def stt_bench(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmark.cli", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_stage_by_stage_equals_run(tiny: Path, tmp_path: Path) -> None:
+    places = ["--results", str(tmp_path / "results")]
+    runs = ["--runs", str(tmp_path / "runs")]
+    trained = stt_bench("train", str(tiny), "--row", "hard", "--seed", "3", "--quiet", *runs)
+    assert trained.returncode == 0, trained.stderr
+    folder = trained.stdout.strip()
+    assert folder == str(tmp_path / "runs/tiny/hard/seed-3")
+    embedded = stt_bench("embed", folder, "--quiet")
+    assert embedded.stdout.strip() == f"{folder}/embeddings/test"
+    evaluated = stt_bench("eval", folder, "--quiet", *places)
+    metrics = json.loads(evaluated.stdout)
+    whole = stt_bench(
+        "run", str(tiny), "--rows", "hard", "--seeds", "3", "--quiet",
+        "--runs", str(tmp_path / "other"), "--results", str(tmp_path / "other-results"),
+    )  # fmt: skip
+    assert whole.returncode == 0, whole.stderr
+    record = json.loads((tmp_path / "other-results/records/tiny/hard/seed-3.json").read_text())
+    assert record["metrics"] == metrics
+
+
+def test_run_prints_the_leaderboard_and_its_file(tiny: Path, tmp_path: Path) -> None:
+    done = stt_bench(
+        "run", str(tiny), "--rows", "softmax", "--runs", str(tmp_path / "runs"),
+        "--results", str(tmp_path / "results"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Softmax" in done.stdout
+    assert done.stdout.strip().endswith(str(tmp_path / "results/tiny.md"))
+    assert "R@1" in (tmp_path / "results/tiny.md").read_text()
+
+
+def test_anybodys_embeddings_are_scored(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.repeat(np.eye(5), 2, axis=0))
+    (tmp_path / "y.csv").write_text("\n".join("aabbccddee"))
+    done = stt_bench(
+        "eval", "--embeddings", str(tmp_path / "x.npy"), "--labels", str(tmp_path / "y.csv"),
+        "--ks", "1,3", "--no-clustering",
+    )  # fmt: skip
+    metrics = json.loads(done.stdout)
+    assert metrics["recall@1"] == metrics["map@r"] == metrics["mrr"] == 1.0
+    assert "recall@3" in metrics
+    assert "nmi" not in metrics
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "digit_retrieval"], "did you mean 'digits_retrieval'"),
+        (["run", "digits_retrieval", "--rows", "hrd"], "no row 'hrd'"),
+        (["run", "digits_retrieval", "--seeds", "x"], "--seeds"),
+        (["run", "digits_retrieval", "--set", "optimiser.lr=1"], "did you mean 'optimizer'"),
+        (["embed", "nowhere"], "is not a run"),
+        (["eval"], "give either"),
+        (["eval", "--embeddings", "a.npy", "--labels", "b.csv"], "no such file"),
+        (["report", "--results", "nowhere"], "no records"),
+        (["--plugin", "nowhere.py", "list", "losses"], "not a Python file"),
+        (["train", "digits_retrieval", "--row", "npairs", "--set", "train.device=gpu"], "device"),
+    ],
+)
+def test_a_mistake_ends_in_one_sentence(arguments: list[str], said: str) -> None:
+    done = stt_bench(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_lists(tmp_path: Path) -> None:
+    losses = stt_bench("list", "losses").stdout
+    assert "hard_triplet" in losses
+    assert "margin=1.0" in losses
+    assert "fashion_mnist" in stt_bench("list", "datasets").stdout
+    assert "digits_retrieval" in stt_bench("list", "tables").stdout
+    backbones = stt_bench("list", "backbones", "resnet50").stdout.split()
+    assert "resnet50" in backbones
+    assert all("resnet50" in name for name in backbones)
+
+
+def test_a_plugin_adds_a_loss(tiny: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from losses import RankingLoss, register_loss\n"
+        "@register_loss('mine')\n"
+        "class Mine(RankingLoss):\n"
+        "    def __init__(self, *, power: float = 2.0):\n"
+        "        super().__init__()\n"
+        "        self.power = power\n"
+        "    def compute(self, embeddings, labels):\n"
+        "        return embeddings.abs().pow(self.power).mean(), {}\n"
+    )
+    assert "mine" in stt_bench("--plugin", str(plugin), "list", "losses").stdout
+    tiny.write_text(tiny.read_text() + "  mine:\n    loss: {name: mine, power: 4.0}\n")
+    done = stt_bench(
+        "--plugin", str(plugin), "train", str(tiny), "--row", "mine", "--runs", str(tmp_path), "-q"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_teaches_and_imports_nothing_heavy() -> None:
+    for command in ("run", "train", "embed", "eval", "report", "list"):
+        shown = stt_bench(command, "--help")
+        assert shown.returncode == 0
+        assert f"stt-bench {command}" in shown.stdout  # an example
+    code = (
+        "import sys; sys.argv = ['stt-bench', '--help']\n"
+        "from benchmark.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'pandas', 'sklearn', 'numpy', 'faiss', 'pydantic'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_killed_suite_goes_on_where_it_was(tiny: Path, tmp_path: Path) -> None:
+    command = ["run", str(tiny), "--rows", "softmax,hard", "--quiet"]
+    command += ["--set", "train.steps=400", "--set", "train.checkpoint_every=10"]
+    whole = [*command, "--runs", str(tmp_path / "w"), "--results", str(tmp_path / "wr")]
+    assert stt_bench(*whole).returncode == 0
+    parts = [*command, "--runs", str(tmp_path / "p"), "--results", str(tmp_path / "pr")]
+    process = subprocess.Popen([sys.executable, "-m", "benchmark.cli", *parts], cwd=ROOT)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "p/tiny/hard/seed-0/checkpoint.pt").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    before = (tmp_path / "pr/records/tiny/softmax/seed-0.json").stat().st_mtime_ns
+    assert stt_bench(*parts).returncode == 0
+    assert (tmp_path / "pr/records/tiny/softmax/seed-0.json").stat().st_mtime_ns == before
+    for row in ("softmax", "hard"):
+        place = f"tiny/{row}/seed-0/embeddings/test/embeddings.npy"
+        assert (tmp_path / "p" / place).read_bytes() == (tmp_path / "w" / place).read_bytes()

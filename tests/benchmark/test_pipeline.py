@@ -1,0 +1,312 @@
+"""embed, eval, run and report, on a table of four short rows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from benchmark.config import EvaluationConfig
+from benchmark.datasets import load_items
+from benchmark.datasets.transforms import center_crop, prepare
+from benchmark.embed import EmbeddingSet, embed, read_embedding_set
+from benchmark.errors import BenchError
+from benchmark.evaluate import evaluate, measure, read_foreign_set
+from benchmark.files import read_json, sha256_of, write_atomically
+from benchmark.leaderboard import build_leaderboard, read_published
+from benchmark.progress import Reporter
+from benchmark.records import Record, read_records, record_path
+from benchmark.report import markdown, report
+from benchmark.runs import run_of
+from benchmark.suite import run_table
+from benchmark.tables import load_table
+from benchmark.train import new_model, train
+
+QUIET = Reporter(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with tiny.yaml run with two seeds."""
+    from tests.benchmark.conftest import TINY
+
+    root = tmp_path_factory.mktemp("finished")
+    (root / "tiny.yaml").write_text(TINY.replace("seeds: [0]", "seeds: [0, 1]"))
+    outcome = run_all(root)
+    assert not outcome.failed
+    assert len(outcome.done) == 8
+    return root
+
+
+def run_all(root: Path, *, force: bool = False):  # type: ignore[no-untyped-def]
+    return run_table(
+        load_table(str(root / "tiny.yaml")),
+        rows=None,
+        seeds=None,
+        runs=root / "runs",
+        results=root / "results",
+        force=force,
+        reporter=QUIET,
+    )
+
+
+def test_embeddings_are_the_network_on_the_central_crops(finished: Path) -> None:
+    run = run_of(load_table(str(finished / "tiny.yaml")), "two_head", 1, finished / "runs")
+    embedded = read_embedding_set(run.embeddings())
+    items = load_items(run.experiment.data)
+    frame = items.split("test")
+    assert embedded.ids.tolist() == frame["path"].tolist()
+    assert embedded.labels.tolist() == frame["label"].tolist()
+
+    import safetensors.torch
+
+    network, objective = new_model(run.experiment, 10)
+    weights = safetensors.torch.load_file(run.weights)
+    for part, module in (("network.", network), ("objective.", objective)):
+        module.load_state_dict(
+            {k.removeprefix(part): v for k, v in weights.items() if k.startswith(part)}
+        )
+    network.eval()
+    rows = [0, 7, len(frame) - 1]
+    images = [
+        center_crop(prepare(items.read(frame["path"][row]), run.experiment.input), 16)
+        for row in rows
+    ]
+    with torch.no_grad():
+        features, expected = network(torch.stack(images))
+        logits = objective.logits(features, expected)
+    np.testing.assert_allclose(embedded.embeddings[rows], expected, atol=1e-5)
+    assert embedded.logits is not None
+    assert logits is not None
+    np.testing.assert_allclose(embedded.logits[rows], logits, atol=1e-5)
+
+
+def test_class_scores_are_kept_only_where_the_classes_are_known(finished: Path) -> None:
+    scores = {path.parts[-5] for path in finished.glob("runs/**/logits.npy")}
+    assert scores == {"two_head"}  # the others are tested on digits they have not seen
+    assert (
+        "accuracy" in read_json(record_path(finished / "results", "tiny", "two_head", 0))["metrics"]
+    )
+
+
+def test_a_second_run_skips_everything_and_force_repeats_it(finished: Path) -> None:
+    again = run_all(finished)
+    assert len(again.skipped) == 8
+    before = {p: p.read_bytes() for p in finished.glob("runs/**/embeddings.npy")}
+    forced = run_all(finished, force=True)
+    assert len(forced.done) == 8
+    assert {p: p.read_bytes() for p in finished.glob("runs/**/embeddings.npy")} == before
+
+
+def test_a_failing_row_does_not_stop_the_others(tiny: Path, tmp_path: Path) -> None:
+    text = tiny.read_text().replace(
+        "    loss: {name: hard_triplet, margin: 1.0}\n",
+        "    loss: {name: hard_triplet, margin: 1.0}\n    sampler: {p: 9, k: 2}\n",
+    )
+    tiny.write_text(text)
+    outcome = run_all(tmp_path)
+    assert list(outcome.failed) == ["tiny/hard/seed-0"]
+    assert "sampler.p" in outcome.failed["tiny/hard/seed-0"]
+    assert len(outcome.done) == 3
+
+
+def test_record_holds_what_the_issue_asks(finished: Path) -> None:
+    run = finished / "runs/tiny/hard/seed-0"
+    record = Record.model_validate(read_json(record_path(finished / "results", "tiny", "hard", 0)))
+    assert record.checkpoint_sha256 == sha256_of(run / "model.safetensors")
+    assert record.embeddings_sha256 == sha256_of(run / "embeddings/test/embeddings.npy")
+    for name in ("seconds", "images_per_second", "peak_memory_mib", "device", "threads"):
+        assert record.training[name]
+    assert set(record.metrics) >= {"recall@1", "recall@4", "map@r", "r_precision", "mrr", "nmi"}
+    assert record.versions["torch"] == torch.__version__.partition("+")[0]
+    table = load_table(str(finished / "tiny.yaml"))
+    assert record.config_digest == table.rows["hard"].digest()
+
+
+def test_report_is_a_function_of_the_records(finished: Path) -> None:
+    results = finished / "results"
+    report(results)
+    generated = [p for p in results.iterdir() if p.is_file()]
+    assert {p.name for p in generated} == {"README.md", "tiny.md", "tiny.png"}
+    before = {p.name: p.read_bytes() for p in generated}
+    for path in generated:
+        path.unlink()
+    report(results)
+    assert {p.name: p.read_bytes() for p in results.iterdir() if p.is_file()} == before
+
+
+def test_leaderboard_numbers_are_those_of_the_records(finished: Path) -> None:
+    records = read_records(finished / "results")["tiny"]
+    board = build_leaderboard("tiny", records, [])
+    values = [r.metrics["recall@1"] for r in records if r.row == "hard"]
+    mean = sum(values) / 2
+    std = (sum((v - mean) ** 2 for v in values) / 1) ** 0.5
+    row = next(row for row in board.rows if row.name == "hard")
+    assert row.scores["recall@1"].mean == pytest.approx(mean)
+    assert row.scores["recall@1"].std == pytest.approx(std)
+    assert f"{100 * mean:.1f} ± {100 * std:.1f}" in markdown(board)
+    softmax = [r.metrics["map@r"] for r in records if r.row == "softmax"]
+    hard = [r.metrics["map@r"] for r in records if r.row == "hard"]
+    assert board.difference(row, "map@r") == pytest.approx(50 * (sum(hard) - sum(softmax)))
+
+
+def test_rows_of_another_protocol_are_marked_and_never_best(finished: Path) -> None:
+    records = read_records(finished / "results")["tiny"]
+    board = build_leaderboard("tiny", records, [])
+    two_head = next(row for row in board.rows if row.name == "two_head")
+    assert two_head.fingerprint != board.main_protocol  # other task, other test items
+    assert two_head.scores["map@r"].mean != 0
+    assert board.best("map@r") != "two_head"
+    text = markdown(board)
+    assert "† two_head is of another protocol" in text
+    assert "task classification (others: retrieval)" in text
+    assert board.difference(two_head, "map@r") is None
+
+
+def test_softmax_stands_first_and_published_numbers_apart(finished: Path) -> None:
+    published = finished / "published.csv"
+    published.write_text(
+        'table,row,metric,value,source,note\ntiny,hard,recall@1,99.9,"Doe, 2020",one seed\n'
+    )
+    records = read_records(finished / "results")["tiny"]
+    board = build_leaderboard("tiny", records[::-1], read_published(published)["tiny"])
+    lines = [line for line in markdown(board).splitlines() if line.startswith("| ")]
+    assert lines[0].endswith("*R@1, published* |")
+    assert lines[2].startswith("| Softmax")
+    assert lines[2].endswith(" – |")
+    hard = next(line for line in lines if line.startswith("| Hard"))
+    assert hard.endswith("| *99.9* |")
+    assert "Doe, 2020 (one seed)" in markdown(board)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("table,row\n", "line 1"),
+        ("table,row,metric,value,source,note\na,b,c,1,s\n", "line 2"),
+        ("table,row,metric,value,source,note\na,b,c,1,,\n", "source"),
+    ],
+)
+def test_published_csv_mistakes(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "published.csv").write_text(text)
+    with pytest.raises(BenchError, match=said):
+        read_published(tmp_path / "published.csv")
+
+
+def test_report_without_records_and_with_broken_ones(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="no records"):
+        report(tmp_path)
+    with pytest.raises(BenchError, match="did you mean 'tiny'"):
+        report(finished / "results", ["tinny"])
+    shutil.copytree(finished / "results", tmp_path / "r")
+    broken = record_path(tmp_path / "r", "tiny", "hard", 0)
+    broken.write_text("{")
+    with pytest.raises(BenchError, match=r"seed-0\.json"):
+        report(tmp_path / "r")
+    content = read_json(record_path(finished / "results", "tiny", "hard", 0))
+    broken.write_text(json.dumps({**content, "metrics": {"recall@1": "high"}}))
+    with pytest.raises(BenchError, match=r"metrics\.recall@1"):
+        report(tmp_path / "r")
+    broken.write_text(json.dumps({**content, "seed": 7}))
+    with pytest.raises(BenchError, match="seed-7"):
+        report(tmp_path / "r")
+    broken.write_text(json.dumps({**content, "config_digest": "0"}))
+    with pytest.raises(BenchError, match="different settings"):
+        report(tmp_path / "r")
+
+
+def test_embed_needs_a_finished_training(tiny: Path, tmp_path: Path) -> None:
+    run = run_of(load_table(str(tiny)), "hard", 0, tmp_path)
+    run.save()
+    with pytest.raises(BenchError, match="not trained to its end"):
+        embed(run, QUIET)
+    with pytest.raises(BenchError, match="no test embeddings"):
+        evaluate(run, tmp_path, QUIET)
+
+
+def test_damaged_embeddings_are_told(tiny: Path, tmp_path: Path) -> None:
+    run = run_of(load_table(str(tiny)), "hard", 0, tmp_path)
+    train(run, QUIET)
+    folder = embed(run, QUIET)
+    np.save(folder / "embeddings.npy", np.zeros((3, 8), dtype=np.float32))
+    with pytest.raises(BenchError, match=r"not the array that meta\.json describes"):
+        evaluate(run, tmp_path, QUIET)
+
+
+def test_query_gallery_roles_are_measured_as_two_sets() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(12, 3)).astype(np.float32)
+    labels = np.array(list("aabbccaabbcc"))
+    roles = np.array(["query"] * 4 + ["both"] * 2 + ["gallery"] * 6)
+    ids = np.arange(12).astype(str)
+    metrics = measure(
+        EmbeddingSet(x, labels, ids, roles, None, {}), EvaluationConfig(ks=[1], clustering=False)
+    )
+    hits = 0
+    for q in range(6):
+        gallery = [g for g in range(4, 12) if g != q]
+        nearest = min(gallery, key=lambda g: float(((x[q] - x[g]) ** 2).sum()))
+        hits += labels[nearest] == labels[q]
+    assert metrics["recall@1"] == pytest.approx(hits / 6)
+    assert metrics["queries"] == 6
+
+
+def test_foreign_embeddings_from_every_csv(tmp_path: Path) -> None:
+    x = np.eye(4, dtype=np.float64)
+    np.save(tmp_path / "x.npy", x)
+    for text in (
+        "a\na\nb\nb\n",
+        "\ufefflabel\na\na\nb\nb\n",
+        "id, label\r\n1, a\r\n2, a\r\n3,b\r\n4,b",
+    ):
+        (tmp_path / "y.csv").write_bytes(text.encode())
+        found = read_foreign_set(tmp_path / "x.npy", tmp_path / "y.csv")
+        assert found.labels.tolist() == ["a", "a", "b", "b"]
+        assert set(found.roles) == {"both"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a\nb\n", "4 rows but .* 2 labels"),
+        ("", "is empty"),
+        ("name,size\na,1\n", "line 1"),
+        ("label,role\na,query\na,query\nb,both\nb,owner\n", "entry 4.*owner"),
+        ("label,id\na,1\na\nb,3\nb,4\n", "entry 2"),
+    ],
+)
+def test_foreign_csv_mistakes(tmp_path: Path, text: str, said: str) -> None:
+    np.save(tmp_path / "x.npy", np.eye(4))
+    (tmp_path / "y.csv").write_text(text)
+    with pytest.raises(BenchError, match=said):
+        read_foreign_set(tmp_path / "x.npy", tmp_path / "y.csv")
+    with pytest.raises(BenchError, match="no such file"):
+        read_foreign_set(tmp_path / "z.npy", tmp_path / "y.csv")
+
+
+def test_nan_embeddings_get_one_sentence(tmp_path: Path) -> None:
+    x = np.eye(4)
+    x[2, 0] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    pd.DataFrame({"label": list("aabb")}).to_csv(tmp_path / "y.csv", index=False)
+    found = read_foreign_set(tmp_path / "x.npy", tmp_path / "y.csv")
+    with pytest.raises(BenchError, match="row"):
+        measure(found, EvaluationConfig(), where="x.npy")
+
+
+def test_atomic_write_leaves_the_old_file_when_writing_fails(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(stream: object) -> None:
+        raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError):
+        write_atomically(path, fail)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
