@@ -40,7 +40,11 @@ ResultsOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Override a config field; may be repeated."),
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Override a config field of the chosen rows; may be repeated.",
+    ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Do again what is already done.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")]
@@ -105,7 +109,7 @@ def run(
     from benchmark.tables import load_table
 
     reporter = Reporter(quiet=quiet)
-    tables = [load_table(config, overrides or ()) for config in configs]
+    tables = [load_table(config, overrides or (), only=_split(rows)) for config in configs]
     failed: dict[str, str] = {}
     for table in tables:
         outcome = run_table(
@@ -153,7 +157,7 @@ def train(
     from benchmark.runs import run_of
     from benchmark.tables import load_table
 
-    table = load_table(config, overrides or ())
+    table = load_table(config, overrides or (), only=[row])
     table.select([row])
     one = run_of(table, row, seed, runs)
     if force:

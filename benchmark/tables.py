@@ -60,12 +60,15 @@ def table_names() -> list[str]:
     return sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml"))
 
 
-def load_table(name: str, overrides: Iterable[str] = ()) -> Table:
+def load_table(
+    name: str, overrides: Iterable[str] = (), *, only: Iterable[str] | None = None
+) -> Table:
     """Read and check a table.
 
     Args:
         name: path of a YAML file, or the name of one in ``configs/``.
-        overrides: ``field=value`` with a dotted field, for all rows.
+        overrides: ``field=value`` with a dotted field.
+        only: the rows that the overrides change; all if none are named.
 
     Raises:
         BenchError: one sentence with file, line and field.
@@ -81,7 +84,7 @@ def load_table(name: str, overrides: Iterable[str] = ()) -> Table:
     if not isinstance(rows, dict) or not rows:
         raise BenchError(f"{path}: a table needs 'rows:' with at least one row in it")
     shared = {key: value for key, value in content.items() if key in shared_fields}
-    changes = [_override(text) for text in overrides]
+    changes, chosen = [_override(text) for text in overrides], set(only or ())
     table = Table(
         name=path.stem,
         path=path,
@@ -89,7 +92,9 @@ def load_table(name: str, overrides: Iterable[str] = ()) -> Table:
         description=str(content.get("description", "")).strip(),
         seeds=_seeds(path, content.get("seeds", [0]), lines),
         rows={
-            str(row): _experiment(path, str(row), shared, own, changes, lines)
+            str(row): _experiment(
+                path, str(row), shared, own, changes if not chosen or row in chosen else [], lines
+            )
             for row, own in rows.items()
         },
     )

@@ -95,5 +95,6 @@ def _squared_distances(x: Tensor) -> Tensor:
     lengths = gram.diagonal()
     lengths = lengths[:, None] + lengths[None, :]
     squared = lengths - 2 * gram
+    # What is left below the rounding of the lengths has neither a size nor a direction.
     noise = 8 * torch.finfo(wide.dtype).eps * lengths.detach()
     return torch.where(squared <= noise, 0.0, squared)

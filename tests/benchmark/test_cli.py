@@ -3,30 +3,54 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from benchmark.cli import main
+
 ROOT = Path(__file__).parents[2]
+PROGRAM = [sys.executable, "-m", "benchmark.cli"]
 
 
-def stt_bench(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "benchmark.cli", *arguments],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def test_stage_by_stage_equals_run(tiny: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def stt_bench(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Call the command in this process: importing torch anew for each would take minutes."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*arguments: str) -> Done:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["stt-bench", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capfd.readouterr()
+        return Done(int(end.value.code or 0), out, err)
+
+    return call
+
+
+def in_its_own_process(*arguments: str) -> int:
+    return subprocess.run([*PROGRAM, *arguments], cwd=ROOT, check=False).returncode
+
+
+def test_stage_by_stage_equals_run(
+    stt_bench: Callable[..., Done], tiny: Path, tmp_path: Path
+) -> None:
     places = ["--results", str(tmp_path / "results")]
     runs = ["--runs", str(tmp_path / "runs")]
     trained = stt_bench("train", str(tiny), "--row", "hard", "--seed", "3", "--quiet", *runs)
@@ -46,7 +70,9 @@ def test_stage_by_stage_equals_run(tiny: Path, tmp_path: Path) -> None:
     assert record["metrics"] == metrics
 
 
-def test_run_prints_the_leaderboard_and_its_file(tiny: Path, tmp_path: Path) -> None:
+def test_run_prints_the_leaderboard_and_its_file(
+    stt_bench: Callable[..., Done], tiny: Path, tmp_path: Path
+) -> None:
     done = stt_bench(
         "run", str(tiny), "--rows", "softmax", "--runs", str(tmp_path / "runs"),
         "--results", str(tmp_path / "results"),
@@ -57,7 +83,7 @@ def test_run_prints_the_leaderboard_and_its_file(tiny: Path, tmp_path: Path) -> 
     assert "R@1" in (tmp_path / "results/tiny.md").read_text()
 
 
-def test_anybodys_embeddings_are_scored(tmp_path: Path) -> None:
+def test_anybodys_embeddings_are_scored(stt_bench: Callable[..., Done], tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.repeat(np.eye(5), 2, axis=0))
     (tmp_path / "y.csv").write_text("\n".join("aabbccddee"))
     done = stt_bench(
@@ -85,7 +111,9 @@ def test_anybodys_embeddings_are_scored(tmp_path: Path) -> None:
         (["train", "digits_retrieval", "--row", "npairs", "--set", "train.device=gpu"], "device"),
     ],
 )
-def test_a_mistake_ends_in_one_sentence(arguments: list[str], said: str) -> None:
+def test_a_mistake_ends_in_one_sentence(
+    stt_bench: Callable[..., Done], arguments: list[str], said: str
+) -> None:
     done = stt_bench(*arguments)
     assert done.returncode == 2
     assert said in done.stderr
@@ -93,7 +121,7 @@ def test_a_mistake_ends_in_one_sentence(arguments: list[str], said: str) -> None
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_lists(tmp_path: Path) -> None:
+def test_lists(stt_bench: Callable[..., Done], tmp_path: Path) -> None:
     losses = stt_bench("list", "losses").stdout
     assert "hard_triplet" in losses
     assert "margin=1.0" in losses
@@ -104,7 +132,7 @@ def test_lists(tmp_path: Path) -> None:
     assert all("resnet50" in name for name in backbones)
 
 
-def test_a_plugin_adds_a_loss(tiny: Path, tmp_path: Path) -> None:
+def test_a_plugin_adds_a_loss(stt_bench: Callable[..., Done], tiny: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "mine.py"
     plugin.write_text(
         "from losses import RankingLoss, register_loss\n"
@@ -116,15 +144,15 @@ def test_a_plugin_adds_a_loss(tiny: Path, tmp_path: Path) -> None:
         "    def compute(self, embeddings, labels):\n"
         "        return embeddings.abs().pow(self.power).mean(), {}\n"
     )
-    assert "mine" in stt_bench("--plugin", str(plugin), "list", "losses").stdout
     tiny.write_text(tiny.read_text() + "  mine:\n    loss: {name: mine, power: 4.0}\n")
     done = stt_bench(
         "--plugin", str(plugin), "train", str(tiny), "--row", "mine", "--runs", str(tmp_path), "-q"
     )
     assert done.returncode == 0, done.stderr
+    assert "power=2.0" in stt_bench("list", "losses", "mine").stdout
 
 
-def test_help_teaches_and_imports_nothing_heavy() -> None:
+def test_help_teaches_and_imports_nothing_heavy(stt_bench: Callable[..., Done]) -> None:
     for command in ("run", "train", "embed", "eval", "report", "list"):
         shown = stt_bench(command, "--help")
         assert shown.returncode == 0
@@ -144,9 +172,9 @@ def test_killed_suite_goes_on_where_it_was(tiny: Path, tmp_path: Path) -> None:
     command = ["run", str(tiny), "--rows", "softmax,hard", "--quiet"]
     command += ["--set", "train.steps=400", "--set", "train.checkpoint_every=10"]
     whole = [*command, "--runs", str(tmp_path / "w"), "--results", str(tmp_path / "wr")]
-    assert stt_bench(*whole).returncode == 0
+    assert in_its_own_process(*whole) == 0
     parts = [*command, "--runs", str(tmp_path / "p"), "--results", str(tmp_path / "pr")]
-    process = subprocess.Popen([sys.executable, "-m", "benchmark.cli", *parts], cwd=ROOT)
+    process = subprocess.Popen([*PROGRAM, *parts], cwd=ROOT)
     deadline = time.monotonic() + 120
     while not (tmp_path / "p/tiny/hard/seed-0/checkpoint.pt").exists():
         assert process.poll() is None
@@ -155,7 +183,7 @@ def test_killed_suite_goes_on_where_it_was(tiny: Path, tmp_path: Path) -> None:
     process.kill()
     process.wait()
     before = (tmp_path / "pr/records/tiny/softmax/seed-0.json").stat().st_mtime_ns
-    assert stt_bench(*parts).returncode == 0
+    assert in_its_own_process(*parts) == 0
     assert (tmp_path / "pr/records/tiny/softmax/seed-0.json").stat().st_mtime_ns == before
     for row in ("softmax", "hard"):
         place = f"tiny/{row}/seed-0/embeddings/test/embeddings.npy"

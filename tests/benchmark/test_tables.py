@@ -46,6 +46,12 @@ def test_set_changes_every_row_and_keeps_the_rest(tiny: Path) -> None:
         assert row.train.log_every == 4
 
 
+def test_set_changes_the_chosen_rows_alone(tiny: Path) -> None:
+    table = load_table(str(tiny), ["loss.margin=0.25"], only=["hard"])
+    assert table.rows["hard"].loss.params == {"margin": 0.25}
+    assert table.rows["softmax"].loss.params == {}
+
+
 def test_set_reaches_a_loss_given_by_name(tmp_path: Path) -> None:
     path = tmp_path / "t.yaml"
     path.write_text("data: {name: digits}\nrows:\n  a:\n    loss: hard_triplet\n")

@@ -69,6 +69,15 @@ def test_close_rows_in_a_spread_batch_keep_their_digits():
     torch.testing.assert_close(pairwise_distances(x)[0, 1], near, rtol=1e-4, atol=0)
 
 
+def test_rows_closer_than_rounding_coincide():
+    x, _ = batch([0] * 20, dim=64)
+    near = torch.cat([x.detach(), x.detach() * (1 + 1e-10)]).requires_grad_()
+    between = pairwise_distances(near)[:20, 20:].diagonal()
+    (grad,) = torch.autograd.grad(between.sum(), near)
+    assert between.abs().max() == 0
+    assert grad.abs().max() == 0
+
+
 @pytest.mark.parametrize("length", [0.0, 1e-30, 1e-8, 1.0, 1e30])
 def test_unit_rows_at_every_length(length):
     direction = torch.tensor([[0.6, 0.8]])
