@@ -215,15 +215,19 @@ class Experiment(Section):
     def training_digest(self) -> str:
         """Return the sha256 of every setting that can change the trained weights."""
         settings = self._settings()
-        del settings["evaluation"]
+        settings.pop("evaluation", None)
         return digest_of(settings)
 
     def _settings(self) -> dict[str, Any]:
-        settings = self.model_dump(mode="json")
-        del settings["label"], settings["data"]["root"], settings["evaluation"]["batch_size"]
-        for bookkeeping in ("log_every", "checkpoint_every", "workers", "device"):
-            del settings["train"][bookkeeping]
-        return settings
+        """Return what matters and is not the default, so that a new field changes no digest."""
+        bookkeeping = {"log_every", "checkpoint_every", "workers", "device"}
+        unimportant: Any = {
+            "label": True,
+            "data": {"root"},
+            "evaluation": {"batch_size"},
+            "train": bookkeeping,
+        }
+        return self.model_dump(mode="json", exclude=unimportant, exclude_defaults=True)
 
 
 def digest_of(value: Any) -> str:

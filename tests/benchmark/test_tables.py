@@ -147,3 +147,22 @@ def test_yaml_numbers_are_numbers(text: str, value: object) -> None:
     parsed = parse_value(text)
     assert parsed == value
     assert type(parsed) is type(value)
+
+
+def test_digest_covers_what_can_change_a_result_and_nothing_else(tiny: Path) -> None:
+    def digests(*overrides: str) -> tuple[str, str]:
+        row = load_table(str(tiny), overrides, only=["hard"]).rows["hard"]
+        return row.digest(), row.training_digest()
+
+    plain = digests()
+    same = ["label=x", "data.root=elsewhere", "train.log_every=1", "train.workers=2"]
+    same += ["train.device=cpu", "evaluation.batch_size=7", "optimizer.momentum=0.9"]
+    for override in same:
+        assert digests(override) == plain, override
+    others = ["optimizer.lr=0.5", "train.threads=2", "loss.margin=2", "data.task=classification"]
+    for override in others:
+        assert digests(override)[0] != plain[0], override
+        assert digests(override)[1] != plain[1], override
+    measured = digests("evaluation.ks=[1,2]")
+    assert measured[0] != plain[0]
+    assert measured[1] == plain[1]
