@@ -110,7 +110,7 @@ def run(
 
     reporter = Reporter(quiet=quiet)
     tables = [load_table(config, overrides or (), only=_split(rows)) for config in configs]
-    failed: dict[str, str] = {}
+    failed = 0
     for table in tables:
         outcome = run_table(
             table,
@@ -121,7 +121,7 @@ def run(
             force=force,
             reporter=reporter,
         )
-        failed |= outcome.failed
+        failed += len(outcome.failed)
         if outcome.skipped:
             reporter.say(
                 f"{len(outcome.skipped)} of {table.name} already had a record in {results}; "
@@ -130,8 +130,9 @@ def run(
         if outcome.done or outcome.skipped:
             _show(report(results, [table.name]), results, quiet)
     if failed:
-        for name, reason in failed.items():
-            reporter.warn(f"{name} failed: {reason}")
+        reporter.warn(
+            f"{failed} experiment(s) failed, see above; the same command tries them again"
+        )
         raise typer.Exit(FAILED)
 
 

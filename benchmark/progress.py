@@ -23,9 +23,8 @@ class Reporter:
 
     def warn(self, text: str) -> None:
         """Print one line that should not be overlooked, also with ``--quiet``."""
-        Console(stderr=True, highlight=False).print(
-            f"warning: {text}", style="yellow", markup=False
-        )
+        console = Console(stderr=True, highlight=False)
+        console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, description: str, total: int, done: int = 0) -> Iterator[Bar]:
@@ -37,7 +36,9 @@ class Reporter:
             TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(compact=True),
         )
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        silent = not self.console.is_terminal
+        progress = Progress(*columns, console=self.console, transient=True, disable=silent)
+        with progress:
             task = progress.add_task(description, total=total, completed=done, note="")
             yield Bar(progress, task)
 

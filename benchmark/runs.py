@@ -57,10 +57,10 @@ class Run:
         return self.folder / "embeddings" / split
 
     def save(self) -> None:
-        """Write ``run.json``, the resolved config; refuse a folder made with another one.
+        """Write ``run.json``, the resolved config.
 
         Raises:
-            BenchError: the folder holds a run with other settings (named in the sentence).
+            BenchError: the folder holds work done with other settings (named in the sentence).
         """
         file = self.folder / "run.json"
         content = {
@@ -72,7 +72,7 @@ class Run:
             "listing": self.listing,
             "experiment": self.experiment.model_dump(mode="json"),
         }
-        if file.exists():
+        if file.exists() and (self.training.exists() or self.checkpoint.exists()):
             before = read_json(file)
             if before.get("training_digest") != content["training_digest"]:
                 ours = self.experiment.model_dump(mode="json", exclude={"label", "evaluation"})

@@ -59,10 +59,10 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> No
         BenchError: settings and data do not fit, or the loss is no longer finite.
         TrainingStopped: SIGINT or SIGTERM came; the same command continues where this stopped.
     """
+    run.save()
     if run.training.exists() and run.weights.exists():
         return
     items = items or load_items(run.experiment.data)
-    run.save()
     trainer = _Trainer(run, items, reporter)
     trainer.resume()
     trainer.loop()

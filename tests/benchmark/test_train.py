@@ -133,9 +133,9 @@ def test_a_damaged_checkpoint_is_told(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_another_config_in_the_same_folder_is_refused(tiny: Path, tmp_path: Path) -> None:
-    train(make_run(tiny, "hard", tmp_path), QUIET)
     other = make_run(tiny, "hard", tmp_path, "optimizer.lr=0.5")
-    other.training.unlink()
+    other.save()  # a run that failed before its first checkpoint holds nothing to protect
+    train(make_run(tiny, "hard", tmp_path), QUIET)
     with pytest.raises(BenchError, match=r"optimizer\.lr.*--force"):
         train(other, QUIET)
 
