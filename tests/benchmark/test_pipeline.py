@@ -31,12 +31,10 @@ QUIET = Reporter(quiet=True)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_text: str) -> Path:
     """Return a folder with tiny.yaml run with two seeds."""
-    from tests.benchmark.conftest import TINY
-
     root = tmp_path_factory.mktemp("finished")
-    (root / "tiny.yaml").write_text(TINY.replace("seeds: [0]", "seeds: [0, 1]"))
+    (root / "tiny.yaml").write_text(tiny_text.replace("seeds: [0]", "seeds: [0, 1]"))
     outcome = run_all(root)
     assert not outcome.failed
     assert len(outcome.done) == 8
