@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, TrainingStopped
 
 if TYPE_CHECKING:
     from benchmark.leaderboard import Leaderboard
@@ -110,7 +110,7 @@ def run(
 
     reporter = Reporter(quiet=quiet)
     tables = [load_table(config, overrides or (), only=_split(rows)) for config in configs]
-    failed = 0
+    failed, finished = 0, []
     for table in tables:
         outcome = run_table(
             table,
@@ -122,13 +122,15 @@ def run(
             reporter=reporter,
         )
         failed += len(outcome.failed)
+        if outcome.done or outcome.skipped:
+            finished.append(table.name)
         if outcome.skipped:
             reporter.say(
                 f"{len(outcome.skipped)} of {table.name} already had a record in {results}; "
                 "--force runs them again"
             )
-        if outcome.done or outcome.skipped:
-            _show(report(results, [table.name]), results, quiet)
+    if finished:
+        _show(report(results, finished), results, quiet)
     if failed:
         reporter.warn(
             f"{failed} experiment(s) failed, see above; the same command tries them again"
@@ -151,8 +153,6 @@ def train(
     - `stt-bench train digits_retrieval --row hard_triplet --seed 0`
     - `stt-bench train my.yaml --row softmax --set train.steps=500 --set train.device=cuda`
     """
-    import shutil
-
     from benchmark import train as training
     from benchmark.progress import Reporter
     from benchmark.runs import run_of
@@ -162,7 +162,7 @@ def train(
     table.select([row])
     one = run_of(table, row, seed, runs)
     if force:
-        shutil.rmtree(one.folder, ignore_errors=True)
+        one.discard()
     training.train(one, Reporter(quiet=quiet))
     print(one.folder)
 
@@ -171,6 +171,7 @@ def train(
 def embed(
     run: RunArgument,
     split: Annotated[Literal["test", "train"], typer.Option(help="Which items.")] = "test",
+    force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Write the embeddings of a trained run to disk.
@@ -181,7 +182,7 @@ def embed(
     from benchmark.progress import Reporter
     from benchmark.runs import open_run
 
-    print(embedding.embed(open_run(run), Reporter(quiet=quiet), split=split))
+    print(embedding.embed(open_run(run), Reporter(quiet=quiet), split=split, force=force))
 
 
 @app.command("eval")
@@ -273,11 +274,13 @@ def main() -> None:
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
-    except KeyboardInterrupt as stop:
-        print(f"{str(stop) or 'stopped'}; the same command continues", file=sys.stderr)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except TrainingStopped as stop:
+        print(f"{stop}; the same command, without --force, continues", file=sys.stderr)
         sys.exit(STOPPED)
-    except BrokenPipeError:
-        sys.stderr.close()
 
 
 def _show(boards: list[Leaderboard], results: Path, quiet: bool) -> None:

@@ -18,7 +18,7 @@ Task = Literal["retrieval", "classification"]
 class Section(BaseModel):
     """Base of all sections: unknown fields are errors, values are not silently converted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -94,7 +94,7 @@ class ModelConfig(Section):
 class LossConfig(Section):
     """A loss by name; all further fields are its parameters."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     name: str
 
     @property

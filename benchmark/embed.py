@@ -29,6 +29,7 @@ from benchmark.train import new_model
 
 EMBEDDING_SCHEMA = 1
 Split = Literal["train", "test"]
+_HASHED = ("embeddings_sha256", "items_sha256", "logits_sha256")
 
 
 @dataclass(frozen=True)
@@ -44,56 +45,74 @@ class EmbeddingSet:
 
 
 def embed(
-    run: Run, reporter: Reporter, *, split: Split = "test", items: ItemTable | None = None
+    run: Run,
+    reporter: Reporter,
+    *,
+    split: Split = "test",
+    items: ItemTable | None = None,
+    force: bool = False,
 ) -> Path:
     """Embed a split with a trained run; return the folder of the embedding set.
 
     A set that was made by the same weights from the same data is left as it is.
 
+    ``force`` makes it again.
+
     Raises:
-        BenchError: the run is not trained to its end, or the data changed since.
+        BenchError: the run is not trained to its end, or its data or weights changed since.
     """
-    if not run.training.exists():
-        raise BenchError(f"{run.folder} is not trained to its end; run `stt-bench train` first")
-    facts = read_json(run.training)
-    folder = run.embeddings(split)
-    meta_file = folder / "meta.json"
-    if meta_file.exists():
-        meta = read_json(meta_file)
-        if meta.get("checkpoint_sha256") == facts["checkpoint_sha256"]:
-            return folder
+    facts = run.facts()
     experiment = run.experiment
     items = items or load_items(experiment.data)
-    if items.data_hash != facts["data_hash"]:
-        raise BenchError(
-            f"the data of '{experiment.data.name}' are not those {run.name} was trained on; "
-            "add --force to train again"
-        )
+    run.check_origin(facts, items.data_hash)
+    if sha256_of(run.weights) != facts["checkpoint_sha256"]:
+        raise BenchError(f"{run.weights} is not what training wrote; add --force to train again")
+    folder = run.embeddings(split)
+    protocol = protocol_of(experiment, facts)
+    if not force and _is_current(folder, facts, fingerprint(protocol)):
+        return folder
     frame = items.split(split)
     embeddings, logits = _forward(run, facts, items, split, reporter)
     known = set(facts["classes"])
     listing = frame[["path", "label", "role"]].rename(columns={"path": "id"})
+    (folder / "meta.json").unlink(missing_ok=True)
     write_atomically(folder / "embeddings.npy", lambda stream: np.save(stream, embeddings))
     (folder / "logits.npy").unlink(missing_ok=True)
     if logits is not None and known.issuperset(frame["label"]):
         write_atomically(folder / "logits.npy", lambda stream: np.save(stream, logits))
     write_text(folder / "items.csv", listing.to_csv(index=False, lineterminator="\n"))
-    protocol = protocol_of(experiment, facts)
     write_json(
-        meta_file,
+        folder / "meta.json",
         {
             "schema": EMBEDDING_SCHEMA,
             "split": split,
             "protocol_fingerprint": fingerprint(protocol),
-            "config_digest": experiment.digest(),
+            "training_digest": experiment.training_digest(),
             "checkpoint_sha256": facts["checkpoint_sha256"],
             "data_hash": items.data_hash,
             "classes": facts["classes"],
-            "embeddings_sha256": sha256_of(folder / "embeddings.npy"),
+            **_hashes(folder),
             "versions": versions(),
         },
     )
     return folder
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = [folder / name for name in ("embeddings.npy", "items.csv", "logits.npy")]
+    return {f"{file.stem}_sha256": sha256_of(file) for file in files if file.exists()}
+
+
+def _is_current(folder: Path, facts: dict[str, Any], protocol_fingerprint: str) -> bool:
+    """Tell whether a whole embedding set of these weights and this protocol lies there."""
+    try:
+        meta = read_embedding_set(folder).meta
+    except BenchError:
+        return False
+    return (meta["checkpoint_sha256"], meta["protocol_fingerprint"]) == (
+        facts["checkpoint_sha256"],
+        protocol_fingerprint,
+    )
 
 
 def _forward(
@@ -142,8 +161,9 @@ def read_embedding_set(folder: Path) -> EmbeddingSet:
     meta = read_json(folder / "meta.json")
     array = folder / "embeddings.npy"
     embeddings = read_array(array)
-    if sha256_of(array) != meta.get("embeddings_sha256"):
-        raise BenchError(f"{array} is not the array that meta.json describes; embed again")
+    described = {key: meta[key] for key in _HASHED if key in meta} if isinstance(meta, dict) else {}
+    if _hashes(folder) != described:
+        raise BenchError(f"{folder}: the files are not those that meta.json describes; embed again")
     items = pd.read_csv(folder / "items.csv", dtype=str, keep_default_na=False)
     if len(items) != len(embeddings):
         raise BenchError(
@@ -164,8 +184,13 @@ def read_embedding_set(folder: Path) -> EmbeddingSet:
 def read_array(path: Path) -> np.ndarray:
     """Open a ``.npy`` file memory-mapped; anything else in it is a `BenchError`."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise BenchError(f"{path}: there is no such file") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise BenchError(f"{path}: is not a NumPy array file ({error})") from None
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise BenchError(
+            f"{path}: holds {array.dtype} of shape {array.shape}; (N, D) numbers are expected"
+        )
+    return array

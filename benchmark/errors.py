@@ -10,6 +10,10 @@ class BenchError(Exception):
     """A mistake in the input, told in one sentence; the command line shows no traceback."""
 
 
+class TrainingStopped(Exception):  # noqa: N818  (no error: the user asked for it)
+    """The user stopped a training; its checkpoint is written."""
+
+
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """Return ``did you mean 'x'?`` for the nearest valid name, else the list of valid names."""
     names = sorted(str(v) for v in valid)

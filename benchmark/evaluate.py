@@ -11,11 +11,17 @@ import numpy as np
 from benchmark.config import EvaluationConfig
 from benchmark.embed import EmbeddingSet, read_array, read_embedding_set
 from benchmark.errors import BenchError
-from benchmark.files import read_json
+from benchmark.machine import versions
 from benchmark.progress import Reporter
 from benchmark.protocol import fingerprint, protocol_of
-from benchmark.records import Record, record_path
+from benchmark.records import Listing, Record, Training, record_path
 from benchmark.runs import Run
+from evaluation import (
+    chosen_backend,
+    classification_metrics,
+    clustering_metrics,
+    retrieval_metrics,
+)
 
 
 def evaluate(run: Run, results: Path, reporter: Reporter) -> Record:
@@ -27,37 +33,31 @@ def evaluate(run: Run, results: Path, reporter: Reporter) -> Record:
     folder = run.embeddings("test")
     if not (folder / "meta.json").exists():
         raise BenchError(f"{run.folder} has no test embeddings; run `stt-bench embed` first")
-    embedded = read_embedding_set(folder)
-    reporter.say(f"{run.name}: evaluate {len(embedded.embeddings):,} embeddings")
+    embedded, facts = read_embedding_set(folder), run.facts()
+    if embedded.meta["checkpoint_sha256"] != facts["checkpoint_sha256"]:
+        raise BenchError(f"{folder} was embedded with other weights; run `stt-bench embed` again")
+    backend = chosen_backend()
+    reporter.say(f"{run.name}: evaluate {len(embedded.embeddings):,} embeddings with {backend}")
     metrics = measure(embedded, run.experiment.evaluation, where=str(folder))
-    facts = read_json(run.training)
     protocol = protocol_of(run.experiment, facts)
     record = Record(
         table=run.table,
         row=run.row,
         seed=run.seed,
-        listing=run.listing,
+        listing=Listing.model_validate(run.listing),
         metrics=metrics,
-        experiment=run.experiment.model_dump(mode="json", exclude={"data": {"root"}}),
+        experiment=run.experiment.model_copy(
+            update={"data": run.experiment.data.model_copy(update={"root": None})}
+        ),
         config_digest=run.experiment.digest(),
         protocol=protocol,
         protocol_fingerprint=fingerprint(protocol),
         data_hash=facts["data_hash"],
         checkpoint_sha256=facts["checkpoint_sha256"],
         embeddings_sha256=embedded.meta["embeddings_sha256"],
-        training={
-            name: facts[name]
-            for name in (
-                "seconds",
-                "images_per_second",
-                "peak_memory_mib",
-                "trained_parameters",
-                "collapsed_at",
-                "device",
-                "threads",
-            )
-        },
+        training=Training.model_validate({name: facts[name] for name in Training.model_fields}),
         versions=facts["versions"],
+        evaluated_with={"backend": backend, **versions()},
     )
     record.save(record_path(results, run.table, run.row, run.seed))
     return record
@@ -71,8 +71,6 @@ def measure(
     Retrieval is leave-one-out where every item has the role ``both``, else from the queries to the
     gallery; clustering is over all items; accuracy where the set holds class scores.
     """
-    from evaluation import classification_metrics, clustering_metrics, retrieval_metrics
-
     try:
         metrics = retrieval_metrics(
             **_queries_and_gallery(embedded),
@@ -90,7 +88,7 @@ def measure(
             order = {name: index for index, name in enumerate(embedded.meta["classes"])}
             targets = np.array([order[label] for label in embedded.labels])
             metrics |= classification_metrics(embedded.logits, targets)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise BenchError(f"{where}: {error}") from None
     return {name: float(value) for name, value in metrics.items()}
 

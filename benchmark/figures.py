@@ -38,7 +38,8 @@ def draw_leaderboard(board: Leaderboard, path: Path) -> None:
             if row.is_baseline and ranked:
                 axis.axvline(100 * score.mean, color=colour, linewidth=0.8, linestyle=":")
         axis.set_title(f"{metric_name(metric)}, %", fontsize=10)
-        axis.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=9)
+        labels = [row.label.replace("$", r"\$") for row in rows]
+        axis.set_yticks(range(len(rows)), labels, fontsize=9)
         axis.tick_params(axis="x", labelsize=8)
         axis.grid(axis="x", color="0.9")
         axis.set_axisbelow(True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import statistics
 from collections import Counter
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ class Score:
         """Return ``mean ± std`` in percent."""
         spread = "" if self.std is None else f" ± {100 * self.std:.1f}"
         return f"{100 * self.mean:.1f}{spread}"
+
+    def points(self) -> str:
+        """Return a difference as ``+mean ± std`` in percentage points."""
+        spread = "" if self.std is None else f" ± {100 * self.std:.1f}"
+        return f"{100 * self.mean:+.1f}{spread}"
 
 
 @dataclass(frozen=True)
@@ -99,15 +105,33 @@ class Leaderboard:
             return None
         return max(ranked, key=lambda row: row.scores[metric].mean).name
 
-    def difference(self, row: Row, metric: str) -> float | None:
-        """Return the row's mean minus that of the Softmax row of the same protocol, in points."""
-        if row.experiment.loss.name == "softmax" or metric not in row.scores:
+    def softmax_for(self, row: Row) -> Row | None:
+        """Return the Softmax row of the same protocol, of the same head if there is one."""
+        rivals = [
+            other
+            for other in self.rows
+            if other.experiment.loss.name == "softmax" and other.fingerprint == row.fingerprint
+        ]
+        head = row.experiment.model.head
+        return next((r for r in rivals if r.experiment.model.head == head), None) or next(
+            iter(rivals), None
+        )
+
+    def difference(self, row: Row, metric: str) -> Score | None:
+        """Return the mean and spread, over the seeds both have, of row − Softmax (0 to 1)."""
+        softmax = self.softmax_for(row)
+        if softmax is None or row.experiment.loss.name == "softmax":
             return None
-        for other in self.rows:
-            same = other.fingerprint == row.fingerprint and other.experiment.loss.name == "softmax"
-            if same and metric in other.scores:
-                return 100 * (row.scores[metric].mean - other.scores[metric].mean)
-        return None
+        ours, theirs = (self._values(name, metric) for name in (row.name, softmax.name))
+        paired = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+        return _score(paired) if paired else None
+
+    def _values(self, row: str, metric: str) -> dict[int, float]:
+        return {
+            record.seed: record.metrics[metric]
+            for record in self.records
+            if record.row == row and metric in record.metrics
+        }
 
 
 def metric_name(metric: str) -> str:
@@ -125,14 +149,14 @@ def build_leaderboard(table: str, records: list[Record], published: list[Publish
     for record in records:
         by_row.setdefault(record.row, []).append(record)
     rows = [_row(table, name, group) for name, group in by_row.items()]
-    order = {record.row: record.listing.get("order", 0) for record in records}
+    order = {record.row: record.listing.order for record in records}
     rows.sort(key=lambda row: (not row.is_baseline, order[row.name], row.name))
     main = Counter(row.fingerprint for row in rows).most_common(1)[0][0]
-    listing = records[0].listing
+    listing = records[-1].listing
     return Leaderboard(
         table=table,
-        title=listing.get("title", table),
-        description=listing.get("description", ""),
+        title=listing.title,
+        description=listing.description,
         rows=rows,
         main_protocol=main,
         published=published,
@@ -141,10 +165,10 @@ def build_leaderboard(table: str, records: list[Record], published: list[Publish
 
 
 def _row(table: str, name: str, records: list[Record]) -> Row:
-    if len({record.config_digest for record in records}) > 1:
+    if len({(record.config_digest, record.protocol_fingerprint) for record in records}) > 1:
         raise BenchError(
-            f"the records of {table}/{name} were made with different settings; "
-            f"run `stt-bench run {table} --rows {name} --force`"
+            f"the records of {table}/{name} were made with different settings or data; "
+            f"run `stt-bench run {table} --rows {name}`, or delete those that are out of date"
         )
     first = records[0]
     common = set.intersection(*(set(record.metrics) for record in records))
@@ -153,14 +177,14 @@ def _row(table: str, name: str, records: list[Record]) -> Row:
     }
     return Row(
         name=name,
-        label=first.listing.get("label", name),
-        experiment=Experiment.model_validate(first.experiment),
+        label=first.listing.label,
+        experiment=first.experiment,
         scores=scores,
         seeds=[record.seed for record in records],
         protocol=first.protocol,
         fingerprint=first.protocol_fingerprint,
-        train_seconds=statistics.fmean(record.training["seconds"] for record in records),
-        collapsed=sum(record.training["collapsed_at"] is not None for record in records),
+        train_seconds=statistics.fmean(record.training.seconds for record in records),
+        collapsed=sum(record.training.collapsed_at is not None for record in records),
     )
 
 
@@ -181,7 +205,11 @@ def read_published(path: Path) -> dict[str, list[Published]]:
     if not path.exists():
         return {}
     tables: dict[str, list[Published]] = {}
-    with path.open(encoding="utf-8-sig", newline="") as stream:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchError(f"{path}: cannot be read ({error})") from None
+    with io.StringIO(text, newline="") as stream:
         reader = csv.DictReader(stream)
         expected = ["table", "row", "metric", "value", "source", "note"]
         if reader.fieldnames != expected:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as ScreenTable
 
 from benchmark.leaderboard import Leaderboard, metric_name
@@ -39,14 +40,14 @@ def names(what: str) -> Iterator[tuple[str, str]]:
 def print_leaderboard(board: Leaderboard) -> None:
     """Print a leaderboard's main columns as a table on the terminal."""
     metrics = [m for m in board.metrics if m in ("recall@1", "map@r", "nmi", "accuracy")]
-    screen = ScreenTable(title=board.title, title_justify="left")
+    screen = ScreenTable(title=escape(board.title), title_justify="left")
     screen.add_column("Row", no_wrap=True)
     for metric in metrics:
         screen.add_column(metric_name(metric), justify="right", no_wrap=True)
     screen.add_column("Seeds", justify="right")
     best = {metric: board.best(metric) for metric in metrics}
     for row in board.rows:
-        cells = [row.label + ("" if row.fingerprint == board.main_protocol else " †")]
+        cells = [escape(row.label) + ("" if row.fingerprint == board.main_protocol else " †")]
         for metric in metrics:
             score = row.scores.get(metric)
             text = "–" if score is None else score.percent()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import torch
 from benchmark import __version__
 from benchmark.errors import BenchError
 
+_DEFAULT_THREADS = torch.get_num_threads()
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pandas")
 
 
@@ -22,12 +25,12 @@ def resolve_device(name: str) -> torch.device:
     """Return the torch device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise BenchError(f"train.device '{name}' is unknown; use auto, cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise BenchError(f"train.device is '{name}' but PyTorch finds no CUDA GPU; use auto or cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise BenchError(f"train.device '{name}' is unknown; use auto, cpu, cuda or cuda:N")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise BenchError(f"train.device is '{name}' but PyTorch finds {count} CUDA GPU(s)")
     return device
 
 
@@ -37,8 +40,7 @@ def make_deterministic(threads: int | None) -> None:
     # The same switch as use_deterministic_algorithms, which would import the compiler (seconds).
     torch.set_deterministic_debug_mode("warn")
     torch.backends.cudnn.benchmark = False
-    if threads is not None:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads or _DEFAULT_THREADS)
 
 
 def seed_torch(seed: int, step: int) -> None:
@@ -86,6 +88,7 @@ def peak_memory_mib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the versions a result depends on; the program's commit where it runs from a clone."""
     found = {"stt-bench": __version__, "python": platform.python_version()}
@@ -101,17 +104,14 @@ def versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
+    """Return the commit of the clone this runs from, with ``-dirty`` if its code was changed."""
     source = Path(__file__).resolve().parent.parent
     if not (source / ".git").exists():
         return None
+    command = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty"]
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"],
-            cwd=source,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
+            command, cwd=source, capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None

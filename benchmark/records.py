@@ -7,10 +7,35 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from benchmark.config import Experiment
 from benchmark.errors import BenchError
 from benchmark.files import read_json, write_json
 
 RECORD_SCHEMA: Literal[1] = 1
+
+
+class Listing(BaseModel):
+    """How the leaderboard shows a row; nothing here changes a result."""
+
+    label: str
+    title: str
+    description: str
+    order: int
+    command: str = ""
+
+
+class Training(BaseModel):
+    """What a training cost, and on what it ran."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seconds: float
+    images_per_second: float | None
+    peak_memory_mib: float
+    trained_parameters: int
+    collapsed_at: int | None
+    device: str
+    threads: int
 
 
 class Record(BaseModel):
@@ -22,17 +47,18 @@ class Record(BaseModel):
     table: str
     row: str
     seed: int
-    listing: dict[str, Any]
+    listing: Listing
     metrics: dict[str, float]
-    experiment: dict[str, Any]
+    experiment: Experiment
     config_digest: str
     protocol: dict[str, Any]
     protocol_fingerprint: str
     data_hash: str
     checkpoint_sha256: str
     embeddings_sha256: str
-    training: dict[str, Any]
+    training: Training
     versions: dict[str, str]
+    evaluated_with: dict[str, str] = {}
 
     def save(self, path: Path) -> None:
         """Write the record."""
@@ -70,5 +96,5 @@ def read_records(results: Path) -> dict[str, list[Record]]:
         record = read_record(path)
         tables.setdefault(record.table, []).append(record)
     for records in tables.values():
-        records.sort(key=lambda r: (r.listing.get("order", 0), r.row, r.seed))
+        records.sort(key=lambda r: (r.listing.order, r.row, r.seed))
     return tables

@@ -20,6 +20,7 @@ from benchmark.leaderboard import (
 )
 from benchmark.records import read_records
 
+_INDEX_TITLE = "# Leaderboards"
 _PROTOCOL_NAMES = {
     "embedding_dim": "embedding size",
     "steps": "training steps",
@@ -41,16 +42,22 @@ def report(results: Path, tables: Sequence[str] | None = None) -> list[Leaderboa
         if table not in records:
             raise BenchError(f"table '{table}' has no records; {did_you_mean(table, records)}")
     published = read_published(results / "published.csv")
-    boards = [
-        build_leaderboard(table, group, published.get(table, []))
-        for table, group in sorted(records.items())
-    ]
-    for board in boards:
-        if not tables or board.table in tables:
-            write_text(results / f"{board.table}.md", markdown(board))
-            draw_leaderboard(board, results / f"{board.table}.png")
-    write_text(results / "README.md", _index(boards))
-    return [board for board in boards if not tables or board.table in tables]
+    boards, wanted = [], tables or list(records)
+    for table, group in sorted(records.items()):
+        try:
+            boards.append(build_leaderboard(table, group, published.get(table, [])))
+        except BenchError:
+            if table in wanted:  # a table that nobody asked for must not stand in the way
+                raise
+    asked = [board for board in boards if board.table in wanted]
+    index = results / "README.md"
+    if index.exists() and not index.read_text(encoding="utf-8").startswith(_INDEX_TITLE):
+        raise BenchError(f"{index} is not a list of leaderboards; name another folder: --results")
+    for board in asked:
+        write_text(results / f"{board.table}.md", markdown(board))
+        draw_leaderboard(board, results / f"{board.table}.png")
+    write_text(index, _index(boards))
+    return asked
 
 
 def markdown(board: Leaderboard) -> str:
@@ -83,7 +90,7 @@ def _main_table(board: Leaderboard) -> str:
             text = "–" if score is None else score.percent()
             cells.append(f"**{text}**" if score and best[metric] == row.name else text)
         difference = board.difference(row, lead)
-        cells.append("–" if difference is None else f"{difference:+.1f}")
+        cells.append("–" if difference is None else difference.points())
         cells += [str(len(row.seeds)), f"{row.train_seconds:.1f}"]
         for metric in cited:
             values = [p.value for p in board.published if (p.row, p.metric) == (row.name, metric)]
@@ -101,6 +108,8 @@ def loss_text(row: Row) -> str:
     text = experiment.loss.name + (f" ({params})" if params else "")
     if experiment.softmax_head:
         text = f"softmax + {experiment.loss_weight:g} × {text}"
+    head = {"none": ", on pooled features", "linear": "", "fc1024": ", fc1024 head"}
+    text += head[experiment.model.head]
     return text + (", unit length" if experiment.model.normalize else "")
 
 
@@ -122,6 +131,8 @@ def _notes(board: Leaderboard) -> list[str]:
     notes = [
         "Percent, mean ± standard deviation over seeds. Softmax baselines stand first. "
         "Bold: highest mean of its column among the rows of one protocol.",
+        "− Softmax: mean ± standard deviation of the difference, seed by seed, to the Softmax row "
+        "of the same protocol (and the same head where there is one), in percentage points.",
     ]
     main = next(row for row in board.rows if row.fingerprint == board.main_protocol)
     for row in board.rows:
@@ -139,11 +150,15 @@ def _notes(board: Leaderboard) -> list[str]:
         for row in board.rows
         if row.collapsed
     ]
-    floors = [row.scores["nmi_chance"].mean for row in board.rows if "nmi_chance" in row.scores]
+    floors = [
+        100 * row.scores["nmi_chance"].mean
+        for row in board.rows
+        if "nmi_chance" in row.scores and row.fingerprint == board.main_protocol
+    ]
     if floors:
-        notes.append(
-            f"A random clustering of these items scores NMI {100 * max(floors):.1f} and AMI 0."
-        )
+        low, high = f"{min(floors):.1f}", f"{max(floors):.1f}"
+        span = low if low == high else f"{low} to {high}"
+        notes.append(f"Random clusters of the sizes found would score NMI {span} and AMI 0.")
     return [f"- {note}" for note in notes]
 
 
@@ -158,17 +173,16 @@ def _published_notes(board: Leaderboard) -> list[str]:
 
 def _provenance(board: Leaderboard) -> list[str]:
     records = board.records
-    devices = sorted(
-        {f"{r.training['device']}, {r.training['threads']} thread(s)" for r in records}
-    )
+    devices = sorted({f"{r.training.device}, {r.training.threads} thread(s)" for r in records})
     torches = sorted({r.versions.get("torch", "?") for r in records})
     protocol = next(r.protocol for r in records if r.protocol_fingerprint == board.main_protocol)
     shown = [
         f"{_PROTOCOL_NAMES.get(k, k)} {v}" for k, v in protocol.items() if k not in ("data", "rule")
     ]
+    commands = dict.fromkeys(r.listing.command for r in records if r.listing.command)
     return [
         "```",
-        f"stt-bench run configs/{board.table}.yaml",
+        *(commands or [f"stt-bench run configs/{board.table}.yaml"]),
         "```",
         "",
         f"- Protocol {board.main_protocol}: {'; '.join(shown)}.",
@@ -186,7 +200,7 @@ def _counts(board: Leaderboard) -> str:
 
 def _index(boards: Sequence[Leaderboard]) -> str:
     lines = [
-        "# Leaderboards",
+        _INDEX_TITLE,
         "",
         "Generated by `stt-bench report` from [records](records); not to be edited by hand.",
         "",
@@ -196,16 +210,7 @@ def _index(boards: Sequence[Leaderboard]) -> str:
     for board in boards:
         by_name = {row.name: row for row in board.rows}
         best = by_name.get(board.best("map@r") or "")
-        softmax = None
-        if best is not None:
-            softmax = next(
-                (
-                    row
-                    for row in board.rows
-                    if row.experiment.loss.name == "softmax" and row.fingerprint == best.fingerprint
-                ),
-                None,
-            )
+        softmax = board.softmax_for(best) if best else None
         cells = [
             f"[{board.title}]({board.table}.md)",
             str(len(board.rows)),

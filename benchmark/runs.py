@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark.config import Experiment
 from benchmark.errors import BenchError
@@ -14,6 +15,24 @@ from benchmark.files import read_json, write_json
 from benchmark.tables import Table
 
 RUN_SCHEMA = 1
+FACTS = {
+    "training_digest",
+    "seed",
+    "data_hash",
+    "initial_weights",
+    "embedding_dim",
+    "checkpoint_sha256",
+    "classes",
+    "versions",
+    "seconds",
+    "images_per_second",
+    "peak_memory_mib",
+    "trained_parameters",
+    "collapsed_at",
+    "device",
+    "threads",
+}
+"""What ``training.json`` holds at least."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,46 @@ class Run:
         """Return the folder of an embedding set."""
         return self.folder / "embeddings" / split
 
+    def discard(self) -> None:
+        """Remove the folder, at once also for a process that is killed in the middle."""
+        if self.folder.exists():
+            aside = self.folder.with_name(f".{self.folder.name}.discarded")
+            shutil.rmtree(aside, ignore_errors=True)
+            self.folder.rename(aside)
+            shutil.rmtree(aside)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what ``training.json`` says of the complete training.
+
+        Raises:
+            BenchError: training is not complete, or was of other settings.
+        """
+        if not (self.training.exists() and self.weights.exists()):
+            raise BenchError(f"{self.folder} is not trained to its end: run `stt-bench train`")
+        facts = read_json(self.training)
+        missing = FACTS - set(facts) if isinstance(facts, dict) else FACTS
+        if missing:
+            raise BenchError(f"{self.training}: '{min(missing)}' is missing; add --force to train")
+        self.check_origin(facts)
+        return dict(facts)
+
+    def check_origin(self, origin: dict[str, Any], data_hash: str | None = None) -> None:
+        """Check that a checkpoint or a complete training is of these settings, seed and data.
+
+        Raises:
+            BenchError: it is not; continuing would mix two experiments.
+        """
+        now = {"training_digest": self.experiment.training_digest(), "seed": self.seed}
+        if data_hash is not None:
+            now["data_hash"] = data_hash
+        words = {"training_digest": "settings", "seed": "seed", "data_hash": "data"}
+        for key, value in now.items():
+            if origin.get(key) != value:
+                raise BenchError(
+                    f"{self.folder} was trained with other {words[key]}; add --force to train it "
+                    "again, or name another folder with --runs"
+                )
+
     def save(self) -> None:
         """Write ``run.json``, the resolved config.
 
@@ -90,6 +149,7 @@ def run_of(table: Table, row: str, seed: int, runs: Path) -> Run:
         "label": table.rows[row].label or row,
         "title": table.title,
         "description": table.description,
+        "command": table.command,
         "order": list(table.rows).index(row),
     }
     folder = runs / table.name / row / f"seed-{seed}"
@@ -105,21 +165,27 @@ def open_run(folder: Path) -> Run:
     file = folder / "run.json"
     if not file.exists():
         raise BenchError(f"{folder} is not a run: there is no run.json in it")
-    content = read_json(file)
-    if content.get("schema") != RUN_SCHEMA:
-        raise BenchError(f"{file}: schema {content.get('schema')} is not {RUN_SCHEMA}; train again")
     try:
-        experiment = Experiment.model_validate(content["experiment"])
-        return Run(
-            content["table"],
-            content["row"],
-            content["seed"],
-            experiment,
-            folder,
-            content["listing"],
-        )
-    except (KeyError, ValidationError) as error:
-        raise BenchError(f"{file}: is not a run of this version ({error}); train again") from None
+        content = _RunFile.model_validate(read_json(file))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(key) for key in first["loc"])
+        raise BenchError(
+            f"{file}: is not a run of this version: {field}: {first['msg'].lower()}; train again"
+        ) from None
+    return Run(
+        content.table, content.row, content.seed, content.experiment, folder, content.listing
+    )
+
+
+class _RunFile(BaseModel):
+    model_config = ConfigDict(strict=True)
+    schema_version: Literal[1] = Field(alias="schema")
+    table: str
+    row: str
+    seed: int
+    experiment: Experiment
+    listing: dict[str, Any]
 
 
 def _first_difference(before: Any, now: Any, path: str = "") -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +11,11 @@ from pathlib import Path
 from benchmark.config import Experiment
 from benchmark.datasets import ItemTable, load_items
 from benchmark.embed import embed
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, TrainingStopped
 from benchmark.evaluate import evaluate
+from benchmark.models import weights_id
 from benchmark.progress import Reporter
-from benchmark.records import Record, read_record, record_path
+from benchmark.records import Listing, Record, read_record, record_path
 from benchmark.runs import Run, run_of
 from benchmark.tables import Table
 from benchmark.train import train
@@ -48,27 +49,30 @@ def run_table(
     """
     outcome = Outcome()
     data = _Data()
-    chosen = table.select(rows)
     experiments = [
         run_of(table, row, seed, runs)
-        for row in chosen
+        for row in table.select(rows)
         for seed in (table.seeds if seeds is None else seeds)
     ]
+    if force:  # all at once: the same command without --force then continues, if this is stopped
+        for run in experiments:
+            record_path(results, run.table, run.row, run.seed).unlink(missing_ok=True)
+            run.discard()
     for number, run in enumerate(experiments, start=1):
-        if not force and is_done(run, results):
-            outcome.skipped.append(run.name)
-            continue
-        if force:
-            shutil.rmtree(run.folder, ignore_errors=True)
         start = time.perf_counter()
         try:
+            if is_done(run, results, data):
+                outcome.skipped.append(run.name)
+                continue
             items = data.of(run.experiment)
             train(run, reporter, items=items)
             embed(run, reporter, items=items)
             record = evaluate(run, results, reporter)
-        except BenchError as error:
-            outcome.failed[run.name] = str(error)
-            reporter.warn(f"{run.name} failed: {error}")
+        except TrainingStopped:
+            raise
+        except Exception as error:  # whatever befalls one experiment, the others go on
+            outcome.failed[run.name] = _told(error, run)
+            reporter.warn(f"{run.name} failed: {outcome.failed[run.name]}")
             continue
         outcome.done.append(run.name)
         seconds = time.perf_counter() - start
@@ -76,10 +80,40 @@ def run_table(
     return outcome
 
 
-def is_done(run: Run, results: Path) -> bool:
-    """Tell whether a record of this experiment, with these settings, exists."""
+def is_done(run: Run, results: Path, data: _Data) -> bool:
+    """Tell whether a record of this experiment exists, made with these settings, data and weights.
+
+    Where the data or the weights file are not on this machine, the record is taken as it is. What
+    only the leaderboard shows (labels, titles, order) is brought up to date in the record.
+    """
     path = record_path(results, run.table, run.row, run.seed)
-    return path.exists() and read_record(path).config_digest == run.experiment.digest()
+    if not path.exists():
+        return False
+    record = read_record(path)
+    if record.config_digest != run.experiment.digest():
+        return False
+    try:
+        if record.data_hash != data.of(run.experiment).data_hash:
+            return False
+        if record.protocol["weights"] != weights_id(run.experiment.model):
+            return False
+    except BenchError:
+        pass
+    listing = Listing.model_validate(run.listing)
+    if record.listing != listing:
+        record.model_copy(update={"listing": listing}).save(path)
+    return True
+
+
+def _told(error: Exception, run: Run) -> str:
+    """Return the sentence for a failed experiment; keep the traceback of an unforeseen one."""
+    if isinstance(error, BenchError):
+        return str(error)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    file = run.folder / "error.txt"
+    file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    first = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {first[0]} (all of it in {file})"
 
 
 def _summary(record: Record) -> str:

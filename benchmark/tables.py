@@ -6,7 +6,9 @@ into the shared ones, ``--set field=value`` comes last; a loss replaces the shar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -19,6 +21,7 @@ from benchmark.yaml_lines import KeyPath, parse_value, read_yaml
 
 CONFIG_FOLDER = Path("configs")
 _TABLE_FIELDS = ("title", "description", "seeds", "rows")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,13 @@ class Table:
     description: str
     seeds: tuple[int, ...]
     rows: dict[str, Experiment]
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """Return the command line that runs this table with its overrides."""
+        changes = [part for text in self.overrides for part in ("--set", text)]
+        return shlex.join(["stt-bench", "run", str(self.path), *changes])
 
     def select(self, rows: Iterable[str] | None) -> dict[str, Experiment]:
         """Return the named rows, all when none are named."""
@@ -74,6 +84,8 @@ def load_table(
         BenchError: one sentence with file, line and field.
     """
     path = find_table(name)
+    if not _NAME.fullmatch(path.stem) or path.stem == "README":
+        raise BenchError(f"{path}: name the file with letters, digits, '_', '-' and '.' alone")
     content, lines = read_yaml(path)
     shared_fields = set(Experiment.model_fields) - {"label"}
     for key in content:
@@ -83,23 +95,39 @@ def load_table(
     rows = content.get("rows")
     if not isinstance(rows, dict) or not rows:
         raise BenchError(f"{path}: a table needs 'rows:' with at least one row in it")
+    for row in rows:
+        if not _NAME.fullmatch(row):
+            raise BenchError(
+                f"{path}, line {lines[('rows', row)]}: name the row '{row}' with letters, digits, "
+                "'_', '-' and '.' alone; its label may be anything"
+            )
     shared = {key: value for key, value in content.items() if key in shared_fields}
+    overrides = tuple(overrides)
     changes, chosen = [_override(text) for text in overrides], set(only or ())
     table = Table(
         name=path.stem,
         path=path,
-        title=str(content.get("title", path.stem)),
-        description=str(content.get("description", "")).strip(),
+        title=str(content.get("title") or path.stem),
+        description=str(content.get("description") or "").strip(),
+        overrides=overrides,
         seeds=_seeds(path, content.get("seeds", [0]), lines),
         rows={
-            str(row): _experiment(
-                path, str(row), shared, own, changes if not chosen or row in chosen else [], lines
+            row: _experiment(
+                path, row, shared, own, changes if not chosen or row in chosen else [], lines
             )
             for row, own in rows.items()
         },
     )
     for row, experiment in table.rows.items():
-        _check_loss(table.path, row, experiment, lines)
+        changed = {keys[0] for keys, _ in changes} if not chosen or row in chosen else set()
+
+        def where(*field: str, row: str = row, changed: set[str] = changed) -> str:
+            if field[0] in changed:
+                return f"--set {'.'.join(field)}: row '{row}'"
+            return f"{path}, line {_line(lines, row, field)}: row '{row}'"
+
+        _check_names(experiment, where)
+        _check_loss(experiment, where)
     return table
 
 
@@ -115,7 +143,10 @@ def _override(text: str) -> tuple[KeyPath, Any]:
     field, equals, value = text.partition("=")
     if not equals or not all(field.strip().split(".")):
         raise BenchError(f"--set {text}: write it as field=value, such as optimizer.lr=0.001")
-    return tuple(field.strip().split(".")), parse_value(value)
+    try:
+        return tuple(field.strip().split(".")), parse_value(value)
+    except ValueError as error:
+        raise BenchError(f"--set {field.strip()}: {error}") from None
 
 
 def _merge(base: Any, over: Any) -> Any:
@@ -204,23 +235,36 @@ def _fields_at(keys: KeyPath) -> list[str]:
     return list(model.model_fields)
 
 
-def _check_loss(path: Path, row: str, experiment: Experiment, lines: Mapping[KeyPath, int]) -> None:
+def _check_names(experiment: Experiment, where: Callable[..., str]) -> None:
+    """Look the dataset, its options and the backbone up, so that a typo is found at once."""
+    from benchmark.datasets import check_dataset
+    from benchmark.models import check_backbone
+
+    try:
+        check_dataset(experiment.data)
+    except BenchError as error:
+        raise BenchError(f"{where('data', 'name')}: {error}") from None
+    try:
+        check_backbone(experiment.model.backbone)
+    except BenchError as error:
+        raise BenchError(f"{where('model', 'backbone')}: {error}") from None
+
+
+def _check_loss(experiment: Experiment, where: Callable[..., str]) -> None:
     """Build the loss once, so that a wrong name or parameter is found before anything trains."""
     from losses import build_loss
 
-    where = f"{path}, line {_line(lines, row, ('loss', 'name'))}: row '{row}'"
+    name, place = experiment.loss.name, where("loss", "name")
     try:
-        loss = build_loss(
-            experiment.loss.name, num_classes=2, embedding_dim=2, **experiment.loss.params
-        )
+        loss = build_loss(name, num_classes=2, embedding_dim=2, **experiment.loss.params)
     except (ValueError, TypeError) as error:
-        raise BenchError(f"{where}: {error}") from None
+        raise BenchError(f"{place}: {error}") from None
     sampler = experiment.sampler
     layout = getattr(loss, "batch_layout", "any")
     needed = {"pairs": sampler.k % 2 == 0, "blocks": sampler.k == 4}
     if layout in needed and not (sampler.name == "pxk" and needed[layout]):
         k = "an even k" if layout == "pairs" else "k: 4"
         raise BenchError(
-            f"{where}: {experiment.loss.name} reads its pairs from the order of the batch and "
+            f"{place}: {name} reads its pairs from the order of the batch and "
             f"needs 'sampler: {{name: pxk}}' with {k}"
         )

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from benchmark.config import Experiment, OptimizerConfig
 from benchmark.datasets import ItemTable, load_items
 from benchmark.datasets.batches import training_batches
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, TrainingStopped
 from benchmark.files import sha256_of, write_atomically, write_json
 from benchmark.health import COLLAPSED_SPREAD, batch_health, gradient_norm
 from benchmark.machine import (
@@ -46,10 +46,6 @@ _OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class TrainingStopped(KeyboardInterrupt):
-    """The user stopped a training; its checkpoint is written."""
-
-
 def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> None:
     """Train a run to its end, from its checkpoint if it has one; do nothing if it is complete.
 
@@ -60,13 +56,17 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> No
         TrainingStopped: SIGINT or SIGTERM came; the same command continues where this stopped.
     """
     run.save()
-    if run.training.exists() and run.weights.exists():
-        return
     items = items or load_items(run.experiment.data)
+    if run.training.exists() and run.weights.exists():
+        run.check_origin(run.facts(), items.data_hash)
+        run.checkpoint.unlink(missing_ok=True)
+        return
     trainer = _Trainer(run, items, reporter)
     trainer.resume()
     trainer.loop()
     trainer.finish()
+    if trainer.stopped:
+        raise TrainingStopped(f"{run.name} was stopped after its last step")
 
 
 def learning_rate_factor(optimizer: OptimizerConfig, step: int, steps: int) -> float:
@@ -126,7 +126,14 @@ class _Trainer:
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=self.settings.precision == "float16"
         )
+        self.origin = {
+            "training_digest": experiment.training_digest(),
+            "seed": run.seed,
+            "data_hash": items.data_hash,
+            "initial_weights": weights_id(experiment.model),
+        }
         self.step = 0
+        self.stopped = False
         self.seconds = 0.0
         self.collapsed_at: int | None = None
 
@@ -191,7 +198,8 @@ class _Trainer:
                     since, first = now, self.step
                     if self.step < self.steps:
                         self.save_checkpoint()
-                if stop.is_set() and self.step < self.steps:
+                self.stopped = stop.is_set()
+                if self.stopped and self.step < self.steps:
                     raise TrainingStopped(f"{self.run.name} stopped at step {self.step}")
             self.seconds += time.perf_counter() - since
 
@@ -224,6 +232,7 @@ class _Trainer:
     def save_checkpoint(self) -> None:
         """Write all that a later process needs to continue."""
         state = {
+            **self.origin,
             "step": self.step,
             "seconds": self.seconds,
             "collapsed_at": self.collapsed_at,
@@ -239,11 +248,13 @@ class _Trainer:
         if not self.run.checkpoint.exists():
             return
         try:
-            state = torch.load(self.run.checkpoint, map_location=self.device, weights_only=True)
+            state = torch.load(self.run.checkpoint, map_location="cpu", weights_only=True)
         except Exception:  # torch raises many kinds for a damaged file
             raise BenchError(
                 f"{self.run.checkpoint} is damaged; add --force to train again from the start"
             ) from None
+        self.run.check_origin(state, self.items.data_hash)
+        self.origin["initial_weights"] = state["initial_weights"]
         self.network.load_state_dict(state["network"])
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -263,6 +274,7 @@ class _Trainer:
         write_atomically(self.run.weights, lambda stream: stream.write(weights.getbuffer()))
         images = self.steps * self.run.experiment.sampler.images_per_batch
         facts = {
+            **self.origin,
             "steps": self.steps,
             "seconds": round(self.seconds, 3),
             "images_per_second": round(images / self.seconds, 1) if self.seconds else None,
@@ -271,10 +283,8 @@ class _Trainer:
             "device": device_name(self.device),
             "threads": torch.get_num_threads(),
             "checkpoint_sha256": sha256_of(self.run.weights),
-            "initial_weights": weights_id(self.run.experiment.model),
             "embedding_dim": self.network.embedding_dim,
             "trained_parameters": sum(p.numel() for p in self.trained),
-            "data_hash": self.items.data_hash,
             "classes": self.classes,
             "versions": versions(),
         }

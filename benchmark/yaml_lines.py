@@ -28,8 +28,11 @@ for _first in "-+0123456789":
 
 
 def parse_value(text: str) -> Any:
-    """Return the value that ``text`` would have in a YAML file."""
-    return yaml.load(text, Loader=_Loader)
+    """Return the value that ``text`` would have in a YAML file; ValueError if it is not YAML."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        raise ValueError(f"'{text}' is not a YAML value") from None
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
@@ -52,8 +55,9 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BenchError(f"{path}, line {line}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise BenchError(f"{path}: not valid YAML: {error}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BenchError(f"{path}: not valid YAML: {reason}") from None
     if not isinstance(content, dict):
         raise BenchError(f"{path}, line 1: a mapping such as 'data: ...' is expected here")
     return content, lines
@@ -65,8 +69,10 @@ def _collect_lines(
     if not isinstance(node, yaml.MappingNode):
         return
     for key, value in node.value:
-        here = (*prefix, str(key.value))
         line = key.start_mark.line + 1
+        if key.tag != "tag:yaml.org,2002:str":
+            raise BenchError(f"{path}, line {line}: put the name '{key.value}' in quotes")
+        here = (*prefix, str(key.value))
         if here in lines:
             raise BenchError(
                 f"{path}, line {line}: '{'.'.join(here)}' stands here again; "

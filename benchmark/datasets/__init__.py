@@ -4,7 +4,7 @@ The names here read no images and import no torch; `benchmark.datasets.batches` 
 """
 
 from benchmark.datasets import cub, digits, fashion_mnist, images, omniglot  # noqa: F401  (registers)
-from benchmark.datasets.items import ItemTable, load_items
+from benchmark.datasets.items import ItemTable, check_dataset, load_items
 from benchmark.datasets.locate import find_folder
 from benchmark.datasets.registry import (
     Counts,
@@ -23,6 +23,7 @@ __all__ = [
     "Source",
     "Store",
     "ZipStore",
+    "check_dataset",
     "dataset_names",
     "dataset_summary",
     "find_folder",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -51,6 +52,7 @@ class TrainingBatches(Dataset[Batch]):
             batch_size=None,
             sampler=range(start, stop),
             num_workers=self.workers,
+            worker_init_fn=_leave_interrupts_to_the_trainer,
             generator=torch.Generator(),  # the loader would else draw from the trainer's
         )
         return _raise_errors(iter(loader))
@@ -76,6 +78,10 @@ def embedding_batches(images: ImageSet, batch_size: int) -> Iterator[tuple[slice
     for start in range(0, len(images), batch_size):
         rows = slice(start, min(start + batch_size, len(images)))
         yield rows, images.batch(np.arange(rows.start, rows.stop))
+
+
+def _leave_interrupts_to_the_trainer(_worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Told(Dataset[Batch | BenchError]):

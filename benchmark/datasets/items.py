@@ -53,8 +53,8 @@ class ItemTable:
         return sorted(set(self.split("train")["label"]))
 
 
-def load_items(config: DataConfig) -> ItemTable:
-    """Read, verify and hash the items that a config's `data` section describes."""
+def check_dataset(config: DataConfig) -> Dataset:
+    """Return the dataset that a config names if it has the task and the options; reads nothing."""
     dataset = find_dataset(config.name)
     dataset.check_options(config.options)
     if config.task not in dataset.tasks:
@@ -62,6 +62,12 @@ def load_items(config: DataConfig) -> ItemTable:
             f"dataset '{dataset.name}' has no {config.task} split: "
             f"use task: {' or '.join(dataset.tasks)}"
         )
+    return dataset
+
+
+def load_items(config: DataConfig) -> ItemTable:
+    """Read, verify and hash the items that a config's `data` section describes."""
+    dataset = check_dataset(config)
     root = _root(dataset, config.root)
     frame, store = dataset.function(root, config.task, **config.options)
     frame = frame.reset_index(drop=True)

@@ -3,6 +3,7 @@
 from benchmark.models.backbones import Backbone, build_backbone
 from benchmark.models.heads import build_head
 from benchmark.models.names import backbone_names
+from benchmark.models.names import resolve as check_backbone
 from benchmark.models.network import EmbeddingNetwork, build_network, parameter_groups
 from benchmark.models.weights import weights_id
 
@@ -13,6 +14,7 @@ __all__ = [
     "build_backbone",
     "build_head",
     "build_network",
+    "check_backbone",
     "parameter_groups",
     "weights_id",
 ]

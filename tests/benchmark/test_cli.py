@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -188,3 +189,24 @@ def test_killed_suite_goes_on_where_it_was(tiny: Path, tmp_path: Path) -> None:
     for row in ("softmax", "hard"):
         place = f"tiny/{row}/seed-0/embeddings/test/embeddings.npy"
         assert (tmp_path / "p" / place).read_bytes() == (tmp_path / "w" / place).read_bytes()
+
+
+def test_interrupt_is_told_and_the_same_command_continues(tiny: Path, tmp_path: Path) -> None:
+    command = ["run", str(tiny), "--rows", "hard", "--runs", str(tmp_path / "runs")]
+    command += ["--results", str(tmp_path / "r"), "--set", "train.steps=3000", "--quiet"]
+    command += ["--set", "train.checkpoint_every=10"]
+    process = subprocess.Popen(
+        [*PROGRAM, *command, "--force"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    checkpoint = tmp_path / "runs/tiny/hard/seed-0/checkpoint.pt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped at step" in said
+    assert "without --force, continues" in said
+    assert checkpoint.exists()

@@ -5,27 +5,32 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
+from benchmark import suite
 from benchmark.config import EvaluationConfig
 from benchmark.datasets import load_items
 from benchmark.datasets.transforms import center_crop, prepare
 from benchmark.embed import EmbeddingSet, embed, read_embedding_set
 from benchmark.errors import BenchError
 from benchmark.evaluate import evaluate, measure, read_foreign_set
+from benchmark.figures import draw_leaderboard
 from benchmark.files import read_json, sha256_of, write_atomically
 from benchmark.leaderboard import build_leaderboard, read_published
+from benchmark.listing import print_leaderboard
 from benchmark.progress import Reporter
 from benchmark.records import Record, read_records, record_path
 from benchmark.report import markdown, report
-from benchmark.runs import run_of
+from benchmark.runs import Run, run_of
 from benchmark.suite import run_table
 from benchmark.tables import load_table
-from benchmark.train import new_model, train
+from benchmark.train import _Trainer, new_model, train
 
 QUIET = Reporter(quiet=True)
 
@@ -95,10 +100,88 @@ def test_class_scores_are_kept_only_where_the_classes_are_known(finished: Path) 
 def test_a_second_run_skips_everything_and_force_repeats_it(finished: Path) -> None:
     again = run_all(finished)
     assert len(again.skipped) == 8
-    before = {p: p.read_bytes() for p in finished.glob("runs/**/embeddings.npy")}
+    files = sorted(finished.glob("runs/**/embeddings.npy"))
+    before = {path: path.read_bytes() for path in files}
+    for path in files:
+        path.write_bytes(b"damaged")
     forced = run_all(finished, force=True)
     assert len(forced.done) == 8
-    assert {p: p.read_bytes() for p in finished.glob("runs/**/embeddings.npy")} == before
+    assert {path: path.read_bytes() for path in files} == before
+
+
+def folder_of_images(root: Path, shift: int = 0) -> Path:
+    rng = np.random.default_rng(0)
+    for name in "abcd":
+        (root / name).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, 250, (12, 12), dtype=np.uint8) + np.uint8(shift)
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def photos(tiny: Path, tmp_path: Path) -> Path:
+    """Return a folder of images, with tiny.yaml about it."""
+    lines = tiny.read_text().splitlines()[:-4]  # two_head and center need more
+    text = "\n".join(lines[: lines.index("  two_head:")])
+    text = text.replace("{name: digits, task: retrieval}", f"{{name: images, root: {tmp_path}/in}}")
+    tiny.write_text(text.replace("p: 4, k: 4", "p: 2, k: 2"))
+    return folder_of_images(tmp_path / "in")
+
+
+def test_other_data_are_never_taken_for_the_same(photos: Path, tmp_path: Path) -> None:
+    assert len(run_all(tmp_path).done) == 2
+    assert len(run_all(tmp_path).skipped) == 2
+    (photos / "a" / "0.png").unlink()
+    outcome = run_all(tmp_path)
+    assert not outcome.skipped
+    assert all("other data" in reason for reason in outcome.failed.values())
+    assert len(run_all(tmp_path, force=True).done) == 2
+
+
+def test_a_checkpoint_of_other_data_is_not_continued(photos: Path, tmp_path: Path) -> None:
+    run = run_of(load_table(str(tmp_path / "tiny.yaml")), "hard", 0, tmp_path / "runs")
+    run.save()
+    trainer = _Trainer(run, load_items(run.experiment.data), QUIET)
+    trainer.save_checkpoint()
+    shutil.rmtree(photos / "d")
+    with pytest.raises(BenchError, match="other data"):
+        train(run, QUIET)
+
+
+def test_weights_of_other_settings_are_not_taken_when_run_json_is_lost(
+    tiny: Path, tmp_path: Path
+) -> None:
+    train(run_of(load_table(str(tiny)), "hard", 0, tmp_path), QUIET)
+    other = run_of(load_table(str(tiny), ["optimizer.lr=0.5"]), "hard", 0, tmp_path)
+    (other.folder / "run.json").unlink()
+    with pytest.raises(BenchError, match="other settings"):
+        train(other, QUIET)
+
+
+def test_an_unforeseen_failure_is_kept_and_the_others_go_on(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = suite.embed
+
+    def fail(run: Run, *args: Any, **kwargs: Any) -> Path:
+        if run.row == "hard":
+            raise RuntimeError("out of memory\nand more")
+        return original(run, *args, **kwargs)
+
+    monkeypatch.setattr(suite, "embed", fail)
+    outcome = run_all(tmp_path)
+    assert outcome.failed["tiny/hard/seed-0"].startswith("RuntimeError: out of memory (")
+    assert "fail" in (tmp_path / "runs/tiny/hard/seed-0/error.txt").read_text()
+    assert len(outcome.done) == 3
+
+
+def test_labels_and_titles_follow_the_config_without_a_new_run(tiny: Path, tmp_path: Path) -> None:
+    run_all(tmp_path)
+    tiny.write_text(tiny.read_text().replace("label: Softmax", "label: Softmax!"))
+    assert len(run_all(tmp_path).skipped) == 4
+    board = report(tmp_path / "results")[0]
+    assert board.rows[0].label == "Softmax!"
 
 
 def test_a_failing_row_does_not_stop_the_others(tiny: Path, tmp_path: Path) -> None:
@@ -119,7 +202,7 @@ def test_record_holds_what_the_issue_asks(finished: Path) -> None:
     assert record.checkpoint_sha256 == sha256_of(run / "model.safetensors")
     assert record.embeddings_sha256 == sha256_of(run / "embeddings/test/embeddings.npy")
     for name in ("seconds", "images_per_second", "peak_memory_mib", "device", "threads"):
-        assert record.training[name]
+        assert getattr(record.training, name)
     assert set(record.metrics) >= {"recall@1", "recall@4", "map@r", "r_precision", "mrr", "nmi"}
     assert record.versions["torch"] == torch.__version__.partition("+")[0]
     table = load_table(str(finished / "tiny.yaml"))
@@ -150,7 +233,12 @@ def test_leaderboard_numbers_are_those_of_the_records(finished: Path) -> None:
     assert f"{100 * mean:.1f} ± {100 * std:.1f}" in markdown(board)
     softmax = [r.metrics["map@r"] for r in records if r.row == "softmax"]
     hard = [r.metrics["map@r"] for r in records if r.row == "hard"]
-    assert board.difference(row, "map@r") == pytest.approx(50 * (sum(hard) - sum(softmax)))
+    paired = np.subtract(hard, softmax)
+    difference = board.difference(row, "map@r")
+    assert difference is not None
+    assert difference.mean == pytest.approx(paired.mean())
+    assert difference.std == pytest.approx(paired.std(ddof=1))
+    assert f"{100 * paired.mean():+.1f} ± {100 * paired.std(ddof=1):.1f}" in markdown(board)
 
 
 def test_rows_of_another_protocol_are_marked_and_never_best(finished: Path) -> None:
@@ -213,9 +301,10 @@ def test_report_without_records_and_with_broken_ones(finished: Path, tmp_path: P
     broken.write_text(json.dumps({**content, "seed": 7}))
     with pytest.raises(BenchError, match="seed-7"):
         report(tmp_path / "r")
-    broken.write_text(json.dumps({**content, "config_digest": "0"}))
-    with pytest.raises(BenchError, match="different settings"):
-        report(tmp_path / "r")
+    for changed in ({"config_digest": "0"}, {"protocol_fingerprint": "0"}):
+        broken.write_text(json.dumps({**content, **changed}))
+        with pytest.raises(BenchError, match="different settings or data"):
+            report(tmp_path / "r")
 
 
 def test_embed_needs_a_finished_training(tiny: Path, tmp_path: Path) -> None:
@@ -232,8 +321,17 @@ def test_damaged_embeddings_are_told(tiny: Path, tmp_path: Path) -> None:
     train(run, QUIET)
     folder = embed(run, QUIET)
     np.save(folder / "embeddings.npy", np.zeros((3, 8), dtype=np.float32))
-    with pytest.raises(BenchError, match=r"not the array that meta\.json describes"):
+    with pytest.raises(BenchError, match=r"not those that meta\.json describes; embed again"):
         evaluate(run, tmp_path, QUIET)
+    embed(run, QUIET)
+    assert evaluate(run, tmp_path, QUIET).metrics["recall@1"] > 0
+    (folder / "items.csv").unlink()
+    with pytest.raises(BenchError, match="embed again"):
+        evaluate(run, tmp_path, QUIET)
+    embed(run, QUIET)
+    run.weights.write_bytes(b"other")
+    with pytest.raises(BenchError, match="not what training wrote"):
+        embed(run, QUIET)
 
 
 def test_query_gallery_roles_are_measured_as_two_sets() -> None:
@@ -308,3 +406,39 @@ def test_atomic_write_leaves_the_old_file_when_writing_fails(tmp_path: Path) -> 
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", np.float32(1), np.zeros(3), np.array([["a"]]), np.zeros((2, 2), complex)]
+)
+def test_arrays_that_are_no_embeddings(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "x.npy"
+    path.write_bytes(content) if isinstance(content, bytes) else np.save(path, content)
+    (tmp_path / "y.csv").write_text("a\na\n")
+    with pytest.raises(BenchError, match=r"x\.npy"):
+        read_foreign_set(path, tmp_path / "y.csv")
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BenchError, match="cannot be written"):
+        write_atomically(tmp_path / "file" / "x", lambda stream: stream.write(b""))
+
+
+def test_somebody_elses_readme_is_not_overwritten(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "results" / "records", tmp_path / "records")
+    (tmp_path / "README.md").write_text("# Mine\n")
+    with pytest.raises(BenchError, match="not a list of leaderboards"):
+        report(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "# Mine\n"
+
+
+def test_labels_are_printed_as_they_are(
+    finished: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    records = read_records(finished / "results")["tiny"]
+    odd = records[0].listing.model_copy(update={"label": "a [b] $x [/c]", "title": "[red]"})
+    board = build_leaderboard("tiny", [r.model_copy(update={"listing": odd}) for r in records], [])
+    print_leaderboard(board)
+    assert "a [b] $x [/c]" in capsys.readouterr().out
+    draw_leaderboard(board, tmp_path / "x.png")

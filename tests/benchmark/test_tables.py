@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.config import Experiment, digest_of
 from benchmark.errors import BenchError
 from benchmark.tables import load_table, table_names
 from benchmark.yaml_lines import parse_value
+from losses import loss_parameters
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
@@ -72,6 +74,15 @@ def test_set_reaches_a_loss_given_by_name(tmp_path: Path) -> None:
         ("  hard:", "  softmax:", ["line 12", "softmax", "line 11"]),
         ("seeds: [0]", "seeds: [a]", ["line 3", "seeds"]),
         ("data: {name: digits, task: retrieval}", "data: [", ["not valid YAML"]),
+        ("name: digits", "name: digitz", ["line 4", "digitz", "did you mean 'digits'"]),
+        ("name: digits", "name: digits, options: {a: 1}", ["line 4", "option 'a'"]),
+        ("backbone: small_cnn", "backbone: smal_cnn", ["line 6", "did you mean 'small_cnn'"]),
+        ("  hard:", "  a/b:", ["line 12", "a/b"]),
+        ("  hard:", "  0.5:", ["line 12", "0.5", "quotes"]),
+        ("steps: 12", "steps: '12'", ["line 8", "train.steps"]),
+        ("data: {name: digits, task: retrieval}", "data:", ["data"]),
+        ("loss: softmax}", "loss: [softmax]}", ["line 11", "loss"]),
+        ("train: {steps: 12, ", "optimizer: {lr: .inf}\ntrain: {steps: 12, ", ["optimizer.lr"]),
         ("size: 16", "size: 16, resize: 8", ["line 5", "resize (8)", "size (16)"]),
         ("loss_weight: 0.003", "loss_weight: -1", ["line 23", "loss_weight"]),
     ],
@@ -115,7 +126,10 @@ def test_pair_ordered_losses_need_their_batches(
         load_table(str(path))
 
 
-@pytest.mark.parametrize("text", ["lr", "=1", "optimizer..lr=1", "optimizer.lrr=1", "title.x=1"])
+@pytest.mark.parametrize(
+    "text",
+    ["lr", "=1", "a..b=1", "optimizer.lrr=1", "title.x=1", "optimizer.lr=[1", "loss.name=foo"],
+)
 def test_wrong_overrides_are_refused(tiny: Path, text: str) -> None:
     with pytest.raises(BenchError, match="--set"):
         load_table(str(tiny), [text])
@@ -166,3 +180,14 @@ def test_digest_covers_what_can_change_a_result_and_nothing_else(tiny: Path) -> 
     measured = digests("evaluation.ks=[1,2]")
     assert measured[0] != plain[0]
     assert measured[1] == plain[1]
+
+
+def test_defaults_are_part_of_what_records_mean() -> None:
+    """Digests leave defaults out: who changes one here changes the meaning of every record."""
+    row = {"data": {"name": "digits"}, "loss": "softmax"}
+    settings = Experiment.model_validate(row).model_dump(mode="json")
+    names = ["hard_triplet", "semi_hard_triplet", "batch_all_triplet", "lifted", "npairs"]
+    names += ["angular", "contrastive", "priming"]
+    losses = {name: loss_parameters(name) for name in names}
+    assert digest_of(settings)[:12] == "e3befcda1017"
+    assert digest_of(losses)[:12] == "a12075caa07c"

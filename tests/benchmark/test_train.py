@@ -19,14 +19,13 @@ import torch
 from benchmark.config import OptimizerConfig
 from benchmark.datasets import load_items
 from benchmark.embed import embed
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, TrainingStopped
 from benchmark.files import read_json
 from benchmark.objective import Objective
 from benchmark.progress import Reporter
 from benchmark.runs import Run, open_run, run_of
 from benchmark.tables import load_table
 from benchmark.train import (
-    TrainingStopped,
     _Trainer,
     build_optimizer,
     learning_rate_factor,
@@ -65,7 +64,6 @@ def test_a_stopped_run_ends_in_the_same_bytes(
     items = load_items(parted.experiment.data)
     parted.save()
     trainer = _Trainer(parted, items, QUIET)
-    trainer.steps = 10  # as if killed after the checkpoint of step 5 and two steps more
     original = trainer.train_step
 
     def die_at_seven(*args: Any) -> Any:
@@ -73,7 +71,6 @@ def test_a_stopped_run_ends_in_the_same_bytes(
             raise RuntimeError("killed")
         return original(*args)
 
-    trainer.steps = parted.experiment.train.steps
     trainer.train_step = die_at_seven  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="killed"):
         trainer.loop()
