@@ -36,7 +36,7 @@ class Score:
     def percent(self) -> str:
         """Return ``mean ± std`` in percent."""
         spread = "" if self.std is None else f" ± {100 * self.std:.1f}"
-        return f"{100 * self.mean:.1f}{spread}"
+        return f"{100 * self.mean:z.1f}{spread}"
 
     def points(self) -> str:
         """Return a difference as ``+mean ± std`` in percentage points."""

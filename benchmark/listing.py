@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as ScreenTable
@@ -39,8 +40,9 @@ def names(what: str) -> Iterator[tuple[str, str]]:
 
 def print_leaderboard(board: Leaderboard) -> None:
     """Print a leaderboard's main columns as a table on the terminal."""
-    metrics = [m for m in board.metrics if m in ("recall@1", "map@r", "nmi", "accuracy")]
-    screen = ScreenTable(title=escape(board.title), title_justify="left")
+    last = "accuracy" if "accuracy" in board.metrics else "nmi"
+    metrics = [metric for metric in board.metrics if metric in ("recall@1", "map@r", last)]
+    screen = ScreenTable(title=escape(board.title), title_justify="left", box=SIMPLE_HEAD)
     screen.add_column("Row", no_wrap=True)
     for metric in metrics:
         screen.add_column(metric_name(metric), justify="right", no_wrap=True)
