@@ -94,6 +94,11 @@ class Leaderboard:
         recalls = sorted((n for n in found if n.startswith("recall@")), key=_at)
         return [*recalls, *(name for name in _SHOWN if name in found)]
 
+    def marks(self, row: Row) -> str:
+        """Return † for a row of another protocol, ‡ for one that collapsed."""
+        other = "" if row.fingerprint == self.main_protocol else "†"
+        return other + ("‡" if row.collapsed else "")
+
     def best(self, metric: str) -> str | None:
         """Return the name of the trained row of the main protocol with the highest mean."""
         ranked = [

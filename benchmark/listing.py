@@ -49,7 +49,7 @@ def print_leaderboard(board: Leaderboard) -> None:
     screen.add_column("Seeds", justify="right")
     best = {metric: board.best(metric) for metric in metrics}
     for row in board.rows:
-        cells = [escape(row.label) + ("" if row.fingerprint == board.main_protocol else " †")]
+        cells = [f"{escape(row.label)} {board.marks(row)}"]
         for metric in metrics:
             score = row.scores.get(metric)
             text = "–" if score is None else score.percent()

@@ -84,7 +84,7 @@ def _main_table(board: Leaderboard) -> str:
     lines = [_line(header), _line(["---", "---", "---"] + ["---:"] * (len(header) - 3))]
     best = {metric: board.best(metric) for metric in metrics}
     for row in board.rows:
-        cells = [row.label + _marks(board, row), loss_text(row), _batch_text(row)]
+        cells = [row.label + board.marks(row), loss_text(row), _batch_text(row)]
         for metric in metrics:
             score = row.scores.get(metric)
             text = "–" if score is None else score.percent()
@@ -120,11 +120,6 @@ def _batch_text(row: Row) -> str:
     if sampler.name == "pxk":
         return f"{sampler.p}×{sampler.k}"
     return f"{sampler.images_per_batch} uniform"
-
-
-def _marks(board: Leaderboard, row: Row) -> str:
-    other = "†" if row.fingerprint != board.main_protocol else ""
-    return other + ("‡" if row.collapsed else "")
 
 
 def _notes(board: Leaderboard) -> list[str]:
