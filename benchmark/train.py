@@ -8,7 +8,6 @@ same bytes.
 from __future__ import annotations
 
 import io
-import json
 import math
 import signal
 import threading
@@ -41,6 +40,7 @@ from benchmark.models import EmbeddingNetwork, build_network, parameter_groups, 
 from benchmark.objective import Objective
 from benchmark.progress import Reporter
 from benchmark.runs import Run
+from benchmark.training_log import TrainingLog
 
 _OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -170,7 +170,7 @@ class _Trainer:
                 progress=lambda done, total: bar.to(done, total=total),
             )
         with (
-            _TrainingLog(self.run, self.step) as log,
+            TrainingLog(self.run, self.step) as log,
             _stop_requested() as stop,
             self.reporter.bar(self.run.name, self.steps, self.step) as bar,
         ):
@@ -290,39 +290,6 @@ class _Trainer:
         }
         write_json(self.run.training, facts)
         self.run.checkpoint.unlink(missing_ok=True)
-
-
-class _TrainingLog:
-    """``metrics.jsonl`` and TensorBoard events, cut back to the step training continues from."""
-
-    def __init__(self, run: Run, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        kept = []
-        if run.metrics.exists():
-            for line in run.metrics.read_text(encoding="utf-8").splitlines():
-                try:
-                    if json.loads(line)["step"] <= step:
-                        kept.append(line + "\n")
-                except (ValueError, KeyError):
-                    break  # a line cut short by a kill; all after it is written again
-        write_atomically(run.metrics, lambda stream: stream.write("".join(kept).encode()))
-        self._file = run.metrics.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run.folder / "tensorboard"), purge_step=step + 1)
-
-    def write(self, entry: dict[str, float]) -> None:
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
-        for name, value in entry.items():
-            if name != "step":
-                self._board.add_scalar(f"train/{name}", value, int(entry["step"]))
-
-    def __enter__(self) -> _TrainingLog:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._board.close()
 
 
 @contextmanager
