@@ -8,9 +8,13 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from benchmark.errors import BenchError
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
@@ -48,6 +52,18 @@ def read_json(path: Path) -> Any:
         raise BenchError(f"{path}: there is no such file") from None
     except (ValueError, OSError) as error:
         raise BenchError(f"{path}: cannot be read as JSON ({error})") from None
+
+
+def read_model(path: Path, model: type[Model], what: str, mend: str) -> Model:
+    """Read a JSON file as a pydantic model; a `BenchError` names the field that does not fit."""
+    try:
+        return model.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(key) for key in first["loc"])
+        raise BenchError(
+            f"{path}: is not {what}: {field}: {first['msg'].lower()}; {mend}"
+        ) from None
 
 
 def sha256_of(path: Path) -> str:

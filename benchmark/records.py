@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from benchmark.config import Experiment
 from benchmark.errors import BenchError
-from benchmark.files import read_json, write_json
+from benchmark.files import read_model, write_json
 
 RECORD_SCHEMA: Literal[1] = 1
 
@@ -72,14 +72,7 @@ def record_path(results: Path, table: str, row: str, seed: int) -> Path:
 
 def read_record(path: Path) -> Record:
     """Read and check one record."""
-    try:
-        record = Record.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(key) for key in first["loc"])
-        raise BenchError(
-            f"{path}: is not a result record: {field}: {first['msg'].lower()}; evaluate again"
-        ) from None
+    record = read_model(path, Record, "a result record", "evaluate again")
     placed = (path.parent.parent.name, path.parent.name, path.stem)
     if placed != (record.table, record.row, f"seed-{record.seed}"):
         raise BenchError(

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.config import Experiment
 from benchmark.errors import BenchError
-from benchmark.files import read_json, write_json
+from benchmark.files import read_json, read_model, write_json
 from benchmark.tables import Table
 
 RUN_SCHEMA = 1
@@ -165,14 +165,7 @@ def open_run(folder: Path) -> Run:
     file = folder / "run.json"
     if not file.exists():
         raise BenchError(f"{folder} is not a run: there is no run.json in it")
-    try:
-        content = _RunFile.model_validate(read_json(file))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(key) for key in first["loc"])
-        raise BenchError(
-            f"{file}: is not a run of this version: {field}: {first['msg'].lower()}; train again"
-        ) from None
+    content = read_model(file, _RunFile, "a run of this version", "train again")
     return Run(
         content.table, content.row, content.seed, content.experiment, folder, content.listing
     )

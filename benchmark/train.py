@@ -84,11 +84,20 @@ def learning_rate_factor(optimizer: OptimizerConfig, step: int, steps: int) -> f
 def build_optimizer(
     config: OptimizerConfig, network: EmbeddingNetwork, objective: nn.Module
 ) -> torch.optim.Optimizer:
-    """Return the optimiser; weight decay acts on every parameter that trains."""
+    """Return the optimiser; weight decay acts on every parameter that trains.
+
+    Raises:
+        BenchError: no parameter trains.
+    """
     groups = parameter_groups(network, config.lr, config.backbone_lr_factor)
     learned = [p for p in objective.parameters() if p.requires_grad]
     if learned:
         groups.append({"params": learned, "lr": config.lr})
+    if not groups:
+        raise BenchError(
+            "nothing trains: all is frozen and the loss has no weights; shorten model.freeze, "
+            "raise optimizer.backbone_lr_factor, or give the model a head"
+        )
     options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.name == "sgd":
         options["momentum"] = config.momentum

@@ -156,6 +156,12 @@ def test_weight_decay_shrinks_what_has_no_gradient(tiny: Path, tmp_path: Path) -
         torch.testing.assert_close(parameter.detach(), before[name] * (1 - lr * 0.1))
 
 
+def test_nothing_to_train_is_told(tiny: Path, tmp_path: Path) -> None:
+    frozen = ["model.head=none", "optimizer.backbone_lr_factor=0"]
+    with pytest.raises(BenchError, match="nothing trains"):
+        train(make_run(tiny, "hard", tmp_path, *frozen), QUIET)
+
+
 @pytest.mark.parametrize(
     ("schedule", "warmup", "expected"),
     [
