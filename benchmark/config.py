@@ -106,23 +106,35 @@ class LossConfig(Section):
 class SamplerConfig(Section):
     """How a batch is drawn."""
 
-    name: Literal["pxk", "uniform"] = "pxk"
+    name: Literal["pxk", "uniform", "grouped"] = "pxk"
     p: PositiveInt = Field(8, description="Classes in a batch.")
     k: PositiveInt = Field(4, description="Images of each class in a batch.")
     batch_size: PositiveInt | None = Field(
-        None, description="Of the uniform sampler; p × k when not given."
+        None, description="Of the uniform and grouped samplers; p × k when not given."
+    )
+    buffer: PositiveInt = Field(
+        100, description="Of the grouped sampler: images that are mixed, of a list by class."
     )
 
     @model_validator(mode="after")
     def _check(self) -> SamplerConfig:
         if self.name == "pxk" and self.batch_size not in (None, self.p * self.k):
             raise ValueError("batch_size belongs to `name: uniform`; with pxk it is p × k")
+        if self.name != "grouped" and self.buffer != 100:
+            raise ValueError("buffer belongs to `name: grouped`")
         return self
 
     @property
     def images_per_batch(self) -> int:
         """Return the batch size."""
         return self.batch_size or self.p * self.k
+
+    @property
+    def text(self) -> str:
+        """Return the sampler as a leaderboard names it."""
+        if self.name == "pxk":
+            return f"{self.p}×{self.k}"
+        return "uniform" if self.name == "uniform" else f"by class, buffer {self.buffer}"
 
 
 class OptimizerConfig(Section):

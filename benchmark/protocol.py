@@ -34,7 +34,7 @@ def protocol_of(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]
         "augmentation": f"{image.crop} crop" + (", flip" if image.flip else ""),
         "embedding_dim": facts["embedding_dim"],
         "distance": experiment.evaluation.distance,
-        "sampler": f"{sampler.p}×{sampler.k}" if sampler.name == "pxk" else "uniform",
+        "sampler": sampler.text,
         "batch": sampler.images_per_batch,
         "steps": experiment.train.steps,
         "selection": "last step",

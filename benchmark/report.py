@@ -117,9 +117,7 @@ def _batch_text(row: Row) -> str:
     if row.experiment.train.steps == 0:
         return "–"
     sampler = row.experiment.sampler
-    if sampler.name == "pxk":
-        return f"{sampler.p}×{sampler.k}"
-    return f"{sampler.images_per_batch} uniform"
+    return sampler.text if sampler.name == "pxk" else f"{sampler.images_per_batch} {sampler.text}"
 
 
 def _notes(board: Leaderboard) -> list[str]:

@@ -95,15 +95,57 @@ class UniformSampler:
         """Return the row indices of the batch of a step."""
         turn, start = divmod(step * self.batch_size, self.n)
         stop = start + self.batch_size
-        rows = _order(self.n, self.seed, Stream.ROWS, turn)[start:stop]
+        rows = self._pass(turn)[start:stop]
         if stop > self.n:
-            following = _order(self.n, self.seed, Stream.ROWS, turn + 1)
-            rows = np.concatenate([rows, following[: stop - self.n]])
+            rows = np.concatenate([rows, self._pass(turn + 1)[: stop - self.n]])
         return rows.copy()
+
+    def _pass(self, turn: int) -> np.ndarray:
+        """Return the order of all rows in one pass."""
+        return _order(self.n, self.seed, Stream.ROWS, turn)
+
+
+class GroupedSampler(UniformSampler):
+    """All images class by class, mixed only by a shuffle buffer.
+
+    This is what a list of files sorted by class folder gives when it is read through a buffer that
+    is small against a class: most batches hold a single class and so no negative. It is here to
+    reproduce that mistake, not to be used.
+    """
+
+    def __init__(self, labels: np.ndarray, batch_size: int, buffer: int, seed: int) -> None:
+        """Sort the rows by their class; `buffer` is the number of images that are mixed."""
+        super().__init__(len(labels), batch_size, seed)
+        self.rows, self.buffer = np.argsort(labels, kind="stable"), buffer
+        self._turns: dict[int, np.ndarray] = {}
+
+    def _pass(self, turn: int) -> np.ndarray:
+        if turn not in self._turns:
+            self._turns = {t: order for t, order in self._turns.items() if t == turn - 1}
+            rng = generator(self.seed, Stream.ROWS, turn)
+            self._turns[turn] = through_buffer(self.rows, self.buffer, rng)
+        return self._turns[turn]
+
+
+def through_buffer(rows: np.ndarray, buffer: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the rows in the order in which a shuffle buffer gives them out.
+
+    The buffer holds the next `buffer` rows; each draw takes one of them at random, and the row
+    that follows in the list takes its place.
+    """
+    held = rows[:buffer].tolist()
+    slots = rng.integers(0, len(held), size=max(0, len(rows) - len(held))).tolist()
+    given = []
+    for slot, row in zip(slots, rows[buffer:].tolist(), strict=True):
+        given.append(held[slot])
+        held[slot] = row
+    return np.array([*given, *rng.permutation(held)], dtype=rows.dtype)
 
 
 def build_sampler(config: SamplerConfig, labels: np.ndarray, seed: int) -> Sampler:
     """Return the sampler of a config for the class indices of the training rows."""
     if config.name == "pxk":
         return PxKSampler(labels, config.p, config.k, seed)
+    if config.name == "grouped":
+        return GroupedSampler(labels, config.images_per_batch, config.buffer, seed)
     return UniformSampler(len(labels), config.images_per_batch, seed)

@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.config import SamplerConfig
-from benchmark.datasets.sampler import PxKSampler, UniformSampler, build_sampler
+from benchmark.datasets.sampler import (
+    GroupedSampler,
+    PxKSampler,
+    UniformSampler,
+    build_sampler,
+    through_buffer,
+)
 from benchmark.errors import BenchError
 
 SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=9)
@@ -106,6 +112,49 @@ def test_uniform_is_a_stream_of_permutations(n, batch_size, seed):
         assert not np.array_equal(passes[0], passes[1])
 
 
+class Middle:
+    """A generator that always draws the middle slot and permutes nothing."""
+
+    def integers(self, low: int, high: int, size: int) -> np.ndarray:
+        return np.full(size, high // 2)
+
+    def permutation(self, rows: list[int]) -> np.ndarray:
+        return np.array(rows)
+
+
+def test_a_shuffle_buffer_by_hand():
+    # Held 0 1 2; the middle goes out and the next row takes its place: 1, then 3, then 4.
+    drawn = through_buffer(np.arange(6), 3, Middle())  # type: ignore[arg-type]
+    assert drawn.tolist() == [1, 3, 4, 0, 5, 2]
+
+
+@settings(deadline=None)
+@given(SIZES, st.integers(1, 12), st.integers(1, 12), st.integers(0, 3))
+def test_grouped_is_a_stream_of_passes_in_class_order(sizes, batch_size, buffer, seed):
+    labels = labels_of(sizes, seed)
+    n = len(labels)
+    batch_size = min(n, batch_size)
+    sampler = GroupedSampler(labels, batch_size, buffer, seed)
+    batches = [sampler.batch(step) for step in range(-(-3 * n // batch_size))]
+    passes = np.concatenate(batches)[: 3 * n].reshape(3, n)
+    np.testing.assert_array_equal(np.sort(passes), np.tile(np.arange(n), (3, 1)))
+    in_order = np.argsort(labels, kind="stable")
+    for rows in passes:  # a row never comes out more than a buffer before its turn
+        assert (np.argsort(rows)[in_order] >= np.arange(n) - buffer + 1).all()
+    # any step may be the first that is asked for
+    fresh = GroupedSampler(labels, batch_size, buffer, seed)
+    np.testing.assert_array_equal(fresh.batch(len(batches) - 1), batches[-1])
+
+
+def test_grouped_batches_of_the_fashion_study_hold_one_class():
+    """10 classes of 4,800 files, batches of 64, a buffer of 100: 90 % hold one class only."""
+    labels = np.repeat(np.arange(10), 4_800)
+    sampler = GroupedSampler(labels, 64, 100, seed=0)
+    found = Counter(len(set(labels[sampler.batch(step)])) for step in range(2_250))
+    assert set(found) == {1, 2}
+    assert 0.89 < found[1] / 2_250 < 0.92
+
+
 def test_errors():
     with pytest.raises(BenchError, match=r"sampler.p is 4, but only 3 classes .* to 3 or less"):
         PxKSampler(labels_of([2, 2, 2]), 4, 2, 0)
@@ -120,3 +169,5 @@ def test_from_a_config():
     uniform = build_sampler(SamplerConfig(name="uniform", p=3, k=5), labels, 2)
     np.testing.assert_array_equal(uniform.batch(7), UniformSampler(81, 15, 2).batch(7))
     assert len(build_sampler(SamplerConfig(name="uniform", batch_size=9), labels, 2).batch(0)) == 9
+    grouped = build_sampler(SamplerConfig(name="grouped", batch_size=6, buffer=4), labels, 2)
+    np.testing.assert_array_equal(grouped.batch(7), GroupedSampler(labels, 6, 4, 2).batch(7))
