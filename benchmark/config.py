@@ -103,6 +103,19 @@ class LossConfig(Section):
         return dict(self.__pydantic_extra__ or {})
 
 
+class PhaseConfig(Section):
+    """A loss that trains before the row's own."""
+
+    steps: PositiveInt = Field(description="Steps that this loss trains for.")
+    loss: LossConfig
+    lr: float | None = Field(None, gt=0, description="In place of optimizer.lr.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _loss_may_be_a_name(cls, value: Any) -> Any:
+        return _with_named_loss(value)
+
+
 class SamplerConfig(Section):
     """How a batch is drawn."""
 
@@ -191,6 +204,10 @@ class Experiment(Section):
     loss_weight: float = Field(
         1.0, ge=0, description="With softmax_head: total = cross-entropy + loss_weight × loss."
     )
+    phases: list[PhaseConfig] = Field(
+        default_factory=list,
+        description="Losses that train first, each for its steps; `loss` trains for the rest.",
+    )
     sampler: SamplerConfig = SamplerConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
@@ -199,13 +216,11 @@ class Experiment(Section):
     @model_validator(mode="before")
     @classmethod
     def _loss_may_be_a_name(cls, value: Any) -> Any:
-        if isinstance(value, dict) and isinstance(value.get("loss"), str):
-            return {**value, "loss": {"name": value["loss"]}}
-        return value
+        return _with_named_loss(value)
 
     @model_validator(mode="after")
     def _check(self) -> Experiment:
-        if self.softmax_head and self.loss.name == "softmax":
+        if self.softmax_head and "softmax" in {loss.name for loss in self.losses}:
             raise ValueError(
                 "softmax_head adds Softmax to a ranking loss; for Softmax alone leave it out"
             )
@@ -213,7 +228,18 @@ class Experiment(Section):
             raise ValueError("loss_weight needs softmax_head: true")
         if self.model.head != "none" and self.model.embedding_dim is None:
             raise ValueError(f"head: {self.model.head} needs embedding_dim")
+        before = sum(phase.steps for phase in self.phases)
+        if self.phases and before >= self.train.steps:
+            raise ValueError(
+                f"the phases take {before} steps and leave none of train.steps "
+                f"({self.train.steps}) to the row's own loss"
+            )
         return self
+
+    @property
+    def losses(self) -> list[LossConfig]:
+        """Return all losses on the embedding, in the order in which they train."""
+        return [*(phase.loss for phase in self.phases), self.loss]
 
     @property
     def is_softmax_baseline(self) -> bool:
@@ -240,6 +266,13 @@ class Experiment(Section):
             "train": bookkeeping,
         }
         return self.model_dump(mode="json", exclude=unimportant, exclude_defaults=True)
+
+
+def _with_named_loss(value: Any) -> Any:
+    """Turn ``loss: NAME`` into ``loss: {name: NAME}``."""
+    if isinstance(value, dict) and isinstance(value.get("loss"), str):
+        return {**value, "loss": {"name": value["loss"]}}
+    return value
 
 
 def digest_of(value: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmark.config import LossConfig
 from benchmark.errors import BenchError, did_you_mean
 from benchmark.figures import draw_leaderboard
 from benchmark.files import write_text
@@ -104,13 +105,22 @@ def loss_text(row: Row) -> str:
     experiment = row.experiment
     if experiment.train.steps == 0:
         return "none (untrained)"
-    params = ", ".join(f"{name} {value}" for name, value in experiment.loss.params.items())
-    text = experiment.loss.name + (f" ({params})" if params else "")
+    earlier = [
+        f"{_loss_alone(phase.loss)} for {phase.steps} steps"
+        + (f" (lr {phase.lr:g})" if phase.lr else "")
+        for phase in experiment.phases
+    ]
+    text = ", then ".join([*earlier, _loss_alone(experiment.loss)])
     if experiment.softmax_head:
         text = f"softmax + {experiment.loss_weight:g} × {text}"
     head = {"none": ", on pooled features", "linear": "", "fc1024": ", fc1024 head"}
     text += head[experiment.model.head]
     return text + (", unit length" if experiment.model.normalize else "")
+
+
+def _loss_alone(loss: LossConfig) -> str:
+    params = ", ".join(f"{name} {value}" for name, value in loss.params.items())
+    return loss.name + (f" ({params})" if params else "")
 
 
 def _batch_text(row: Row) -> str:

@@ -127,7 +127,7 @@ def load_table(
             return f"{path}, line {_line(lines, row, field)}: row '{row}'"
 
         _check_names(experiment, where)
-        _check_loss(experiment, where)
+        _check_losses(experiment, where)
     return table
 
 
@@ -229,6 +229,8 @@ def _explain(error: Any, keys: KeyPath) -> str:
 def _fields_at(keys: KeyPath) -> list[str]:
     model: type[BaseModel] = Experiment
     for key in keys:
+        if key.isdecimal():  # a place in a list
+            continue
         annotation = model.model_fields[key].annotation
         candidates = [annotation, *get_args(annotation)]
         model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
@@ -250,21 +252,23 @@ def _check_names(experiment: Experiment, where: Callable[..., str]) -> None:
         raise BenchError(f"{where('model', 'backbone')}: {error}") from None
 
 
-def _check_loss(experiment: Experiment, where: Callable[..., str]) -> None:
-    """Build the loss once, so that a wrong name or parameter is found before anything trains."""
+def _check_losses(experiment: Experiment, where: Callable[..., str]) -> None:
+    """Build each loss once, so that a wrong name or parameter is found before anything trains."""
     from losses import build_loss
 
-    name, place = experiment.loss.name, where("loss", "name")
-    try:
-        loss = build_loss(name, num_classes=2, embedding_dim=2, **experiment.loss.params)
-    except (ValueError, TypeError) as error:
-        raise BenchError(f"{place}: {error}") from None
     sampler = experiment.sampler
-    layout = getattr(loss, "batch_layout", "any")
-    needed = {"pairs": sampler.k % 2 == 0, "blocks": sampler.k == 4}
-    if layout in needed and not (sampler.name == "pxk" and needed[layout]):
-        k = "an even k" if layout == "pairs" else "k: 4"
-        raise BenchError(
-            f"{place}: {name} reads its pairs from the order of the batch and "
-            f"needs 'sampler: {{name: pxk}}' with {k}"
-        )
+    places = [("phases", str(number), "loss") for number in range(len(experiment.phases))]
+    for field, loss in zip([*places, ("loss",)], experiment.losses, strict=True):
+        place = where(*field, "name")
+        try:
+            built = build_loss(loss.name, num_classes=2, embedding_dim=2, **loss.params)
+        except (ValueError, TypeError) as error:
+            raise BenchError(f"{place}: {error}") from None
+        layout = getattr(built, "batch_layout", "any")
+        needed = {"pairs": sampler.k % 2 == 0, "blocks": sampler.k == 4}
+        if layout in needed and not (sampler.name == "pxk" and needed[layout]):
+            k = "an even k" if layout == "pairs" else "k: 4"
+            raise BenchError(
+                f"{place}: {loss.name} reads its pairs from the order of the batch and "
+                f"needs 'sampler: {{name: pxk}}' with {k}"
+            )

@@ -69,8 +69,21 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> No
         raise TrainingStopped(f"{run.name} was stopped after its last step")
 
 
-def learning_rate_factor(optimizer: OptimizerConfig, step: int, steps: int) -> float:
-    """Return the schedule's factor for one step (from 0): warm-up, then the chosen descent."""
+def learning_rate_factor(experiment: Experiment, step: int) -> float:
+    """Return what multiplies ``optimizer.lr`` in a step (from 0).
+
+    This is the schedule's warm-up and descent over all of ``train.steps``, times the ratio of the
+    phase's own learning rate to ``optimizer.lr``.
+    """
+    factor, end = _schedule(experiment.optimizer, step, experiment.train.steps), 0
+    for phase in experiment.phases:
+        end += phase.steps
+        if step < end:
+            return factor * (phase.lr or experiment.optimizer.lr) / experiment.optimizer.lr
+    return factor
+
+
+def _schedule(optimizer: OptimizerConfig, step: int, steps: int) -> float:
     if step < optimizer.warmup_steps:
         return (step + 1) / optimizer.warmup_steps
     progress = (step - optimizer.warmup_steps) / max(1, steps - optimizer.warmup_steps)
@@ -151,13 +164,13 @@ class _Trainer:
     def train_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor], Any]:
         """Take one optimiser step; return the loss, its parts, and the embeddings."""
         seed_torch(self.run.seed, self.step + 1)
-        factor = learning_rate_factor(self.run.experiment.optimizer, self.step, self.steps)
+        factor = learning_rate_factor(self.run.experiment, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
         dtype = _AUTOCAST.get(self.settings.precision)
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             features, embeddings = self.network(images)
-            loss, parts = self.objective(features, embeddings, labels)
+            loss, parts = self.objective(features, embeddings, labels, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
@@ -221,8 +234,10 @@ class _Trainer:
                 f"{self.run.name}: the loss is {value} at step {self.step + 1}; lower optimizer.lr "
                 "or use train.precision: float32"
             )
-        tensors = {**parts, **self.objective.diagnostics()}
+        tensors = {**parts, **self.objective.diagnostics(self.step)}
         entry: dict[str, float] = {"step": self.step + 1, "loss": value}
+        if self.run.experiment.phases:
+            entry["phase"] = self.objective.phase(self.step)
         entry |= {name: float(tensor) for name, tensor in tensors.items()}
         entry |= batch_health(embeddings, labels)
         entry["gradient_norm"] = gradient_norm(self.trained)

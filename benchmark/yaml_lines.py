@@ -66,6 +66,10 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
 def _collect_lines(
     path: Path, node: yaml.Node | None, prefix: KeyPath, lines: dict[KeyPath, int]
 ) -> None:
+    if isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            lines[*prefix, str(number)] = item.start_mark.line + 1
+            _collect_lines(path, item, (*prefix, str(number)), lines)
     if not isinstance(node, yaml.MappingNode):
         return
     for key, value in node.value:

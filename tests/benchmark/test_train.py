@@ -16,7 +16,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from benchmark.config import OptimizerConfig
+from benchmark.config import DataConfig, Experiment, LossConfig, OptimizerConfig, TrainConfig
 from benchmark.datasets import load_items
 from benchmark.embed import embed
 from benchmark.errors import BenchError, TrainingStopped
@@ -172,8 +172,13 @@ def test_nothing_to_train_is_told(tiny: Path, tmp_path: Path) -> None:
     ],
 )
 def test_schedules(schedule: Any, warmup: int, expected: list[float]) -> None:
-    config = OptimizerConfig(schedule=schedule, warmup_steps=warmup)
-    factors = [learning_rate_factor(config, step, 4) for step in range(4)]
+    experiment = Experiment(
+        data=DataConfig(name="digits"),
+        loss=LossConfig(name="softmax"),
+        optimizer=OptimizerConfig(schedule=schedule, warmup_steps=warmup),
+        train=TrainConfig(steps=4),
+    )
+    factors = [learning_rate_factor(experiment, step) for step in range(4)]
     assert factors == pytest.approx(expected)
 
 
