@@ -145,7 +145,8 @@ def test_a_leaderboard_names_all_phases(table: Path) -> None:
     [
         ("steps: 4\n", "steps: 6\n", ["row 'three'", "9 steps", "train.steps (9)"]),
         ("loss: priming, lr", "loss: primng, lr", ["line 13", "primng", "priming"]),
-        ("loss: priming, lr: 0.1", "los: priming", ["line 13", "phases.0.los", "'loss'"]),
+        ("lr: 0.1", "lrr: 0.1", ["line 13", "phases.0.lrr", "did you mean 'lr'"]),
+        ("loss: priming, lr: 0.1", "lr: 0.1", ["line 13", "phases.0.loss", "missing"]),
         ("margin: 0.3", "margn: 0.3", ["line 15", "margn", "margin"]),
         ("steps: 5, loss: priming", "steps: 5, loss: softmax", ["row 'two_head'", "Softmax alone"]),
     ],
