@@ -14,12 +14,13 @@ from benchmark.errors import BenchError
 from benchmark.machine import versions
 from benchmark.progress import Reporter
 from benchmark.protocol import fingerprint, protocol_of
-from benchmark.records import Listing, Record, Training, record_path
+from benchmark.records import ClassScores, Listing, Record, Training, record_path
 from benchmark.runs import Run
 from evaluation import (
     chosen_backend,
     classification_metrics,
     clustering_metrics,
+    confusion_matrix,
     retrieval_metrics,
 )
 
@@ -58,6 +59,7 @@ def evaluate(run: Run, results: Path, reporter: Reporter) -> Record:
         training=Training.model_validate({name: facts[name] for name in Training.model_fields}),
         versions=facts["versions"],
         evaluated_with={"backend": backend, **versions()},
+        per_class=_per_class(embedded),
     )
     record.save(record_path(results, run.table, run.row, run.seed))
     return record
@@ -85,12 +87,23 @@ def measure(
                 distance=config.distance,
             )
         if embedded.logits is not None:
-            order = {name: index for index, name in enumerate(embedded.meta["classes"])}
-            targets = np.array([order[label] for label in embedded.labels])
-            metrics |= classification_metrics(embedded.logits, targets)
+            metrics |= classification_metrics(embedded.logits, _targets(embedded))
     except (ValueError, TypeError) as error:
         raise BenchError(f"{where}: {error}") from None
     return {name: float(value) for name, value in metrics.items()}
+
+
+def _targets(embedded: EmbeddingSet) -> np.ndarray:
+    """Return (N,) the columns of the class scores that the items' labels belong to."""
+    order = {name: index for index, name in enumerate(embedded.meta["classes"])}
+    return np.array([order[label] for label in embedded.labels])
+
+
+def _per_class(embedded: EmbeddingSet) -> ClassScores | None:
+    if embedded.logits is None:
+        return None
+    counts = confusion_matrix(embedded.logits, _targets(embedded))
+    return ClassScores.of(embedded.meta["classes"], counts)
 
 
 def _queries_and_gallery(embedded: EmbeddingSet) -> dict[str, Any]:

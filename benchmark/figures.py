@@ -25,7 +25,7 @@ def draw_leaderboard(board: Leaderboard, path: Path) -> None:
             if score is None:
                 continue
             colour = "#c0504d" if row.is_baseline else "#1f4e79"
-            ranked = row.fingerprint == board.main_protocol
+            ranked = board.is_ranked(row, metric)
             axis.errorbar(
                 100 * score.mean,
                 place,

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scipy import stats
+
 from benchmark.config import Experiment
 from benchmark.errors import BenchError
+from benchmark.protocol import fingerprint
 from benchmark.records import Record
 
 METRIC_NAMES = {
@@ -23,7 +26,9 @@ METRIC_NAMES = {
     "accuracy": "Accuracy",
     "macro_accuracy": "Macro accuracy",
 }
-_SHOWN = ("map@r", "nmi", "ami", "accuracy")
+_SHOWN = ("map@r", "nmi", "ami", "accuracy", "macro_accuracy")
+_OF_THE_EMBEDDING = ("embedding_dim", "distance")
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,19 @@ class Score:
 
     mean: float
     std: float | None  # None with a single seed
+    count: int = 1
+
+    @property
+    def verdict(self) -> str:
+        """Return what the seeds say of a difference: `▲` above 0, `▼` below 0, `≈` neither.
+
+        ▲ and ▼ stand where Student's 95 % interval of the mean over the seeds does not hold 0;
+        nothing stands with a single seed.
+        """
+        if self.std is None:
+            return ""
+        reach = stats.t.ppf((1 + CONFIDENCE) / 2, self.count - 1) * self.std / self.count**0.5
+        return "▲" if self.mean > reach else "▼" if self.mean < -reach else "≈"
 
     def percent(self) -> str:
         """Return ``mean ± std`` in percent."""
@@ -39,9 +57,9 @@ class Score:
         return f"{100 * self.mean:z.1f}{spread}"
 
     def points(self) -> str:
-        """Return a difference as ``+mean ± std`` in percentage points."""
+        """Return a difference as ``+mean ± std`` in percentage points, and its verdict."""
         spread = "" if self.std is None else f" ± {100 * self.std:.1f}"
-        return f"{100 * self.mean:+.1f}{spread}"
+        return f"{100 * self.mean:+.1f}{spread} {self.verdict}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -62,6 +80,18 @@ class Row:
     def is_baseline(self) -> bool:
         """Tell whether the row is Softmax alone or the untrained network."""
         return self.experiment.is_softmax_baseline
+
+    def protocol_for(self, metric: str) -> str:
+        """Return the fingerprint of what must agree for a metric to be compared.
+
+        That is the whole protocol; for accuracy, which the classifier alone decides, it is all but
+        the size of the embedding and its distance.
+        """
+        if not metric.endswith("accuracy"):
+            return self.fingerprint
+        return fingerprint(
+            {name: value for name, value in self.protocol.items() if name not in _OF_THE_EMBEDDING}
+        )
 
 
 @dataclass(frozen=True)
@@ -92,7 +122,23 @@ class Leaderboard:
         """Return the metrics shown as columns, those that some row has."""
         found = {name for row in self.rows for name in row.scores}
         recalls = sorted((n for n in found if n.startswith("recall@")), key=_at)
-        return [*recalls, *(name for name in _SHOWN if name in found)]
+        shown = [*recalls, *(name for name in _SHOWN if name in found)]
+        if all(row.scores.get("macro_accuracy") == row.scores.get("accuracy") for row in self.rows):
+            return [name for name in shown if name != "macro_accuracy"]
+        return shown
+
+    @property
+    def leads(self) -> list[str]:
+        """Return the metrics whose difference to Softmax is shown."""
+        return [name for name in ("map@r", "accuracy") if name in self.metrics] or self.metrics[:1]
+
+    def main(self, metric: str) -> str:
+        """Return the fingerprint that most rows share in what matters for a metric."""
+        return Counter(row.protocol_for(metric) for row in self.rows).most_common(1)[0][0]
+
+    def is_ranked(self, row: Row, metric: str) -> bool:
+        """Tell whether a row has the metric under the protocol that most rows share."""
+        return metric in row.scores and row.protocol_for(metric) == self.main(metric)
 
     def marks(self, row: Row) -> str:
         """Return † for a row of another protocol, ‡ for one that collapsed."""
@@ -101,21 +147,19 @@ class Leaderboard:
 
     def best(self, metric: str) -> str | None:
         """Return the name of the trained row of the main protocol with the highest mean."""
-        ranked = [
-            row
-            for row in self.rows
-            if row.fingerprint == self.main_protocol and metric in row.scores
-        ]
+        ranked = [row for row in self.rows if self.is_ranked(row, metric)]
         if len(ranked) < 2:
             return None
         return max(ranked, key=lambda row: row.scores[metric].mean).name
 
-    def softmax_for(self, row: Row) -> Row | None:
-        """Return the Softmax row of the same protocol, of the same head if there is one."""
+    def softmax_for(self, row: Row, metric: str) -> Row | None:
+        """Return the Softmax row of the metric's protocol, of the same head if there is one."""
         rivals = [
             other
             for other in self.rows
-            if other.experiment.loss.name == "softmax" and other.fingerprint == row.fingerprint
+            if other.experiment.loss.name == "softmax"
+            and metric in other.scores
+            and other.protocol_for(metric) == row.protocol_for(metric)
         ]
         head = row.experiment.model.head
         return next((r for r in rivals if r.experiment.model.head == head), None) or next(
@@ -124,7 +168,7 @@ class Leaderboard:
 
     def difference(self, row: Row, metric: str) -> Score | None:
         """Return the mean and spread, over the seeds both have, of row − Softmax (0 to 1)."""
-        softmax = self.softmax_for(row)
+        softmax = self.softmax_for(row, metric)
         if softmax is None or row.experiment.loss.name == "softmax":
             return None
         ours, theirs = (self._values(name, metric) for name in (row.name, softmax.name))
@@ -195,7 +239,7 @@ def _row(table: str, name: str, records: list[Record]) -> Row:
 
 def _score(values: list[float]) -> Score:
     std = statistics.stdev(values) if len(values) > 1 else None
-    return Score(statistics.fmean(values), std)
+    return Score(statistics.fmean(values), std, len(values))
 
 
 def _at(metric: str) -> int:

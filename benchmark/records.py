@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.config import Experiment
@@ -38,6 +39,39 @@ class Training(BaseModel):
     threads: int
 
 
+class ClassScores(BaseModel):
+    """How a classifier did on each class of the test split."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    labels: list[str]
+    items: list[int]
+    recall: list[float | None]  # None: no test item is of this class
+    confusion: list[str]  # of each true class: `predicted:count` where the count is not 0
+
+    @classmethod
+    def of(cls, labels: list[str], confusion: np.ndarray) -> ClassScores:
+        """Return the scores of a (C, C) confusion matrix of counts, true classes in rows."""
+        items = np.rint(confusion.sum(axis=1)).astype(int).tolist()
+        return cls(
+            labels=labels,
+            items=items,
+            recall=[row[i] / n if (n := items[i]) else None for i, row in enumerate(confusion)],
+            confusion=[
+                " ".join(f"{j}:{row[j]:.12g}" for j in np.flatnonzero(row)) for row in confusion
+            ],
+        )
+
+    def confusion_matrix(self) -> np.ndarray:
+        """Return the (C, C) counts, true classes in rows."""
+        matrix = np.zeros((len(self.labels), len(self.labels)))
+        for row, cells in zip(matrix, self.confusion, strict=True):
+            for cell in cells.split():
+                column, _, count = cell.partition(":")
+                row[int(column)] = float(count)
+        return matrix
+
+
 class Record(BaseModel):
     """What was measured, on what, by which code, and how to trace it."""
 
@@ -59,6 +93,7 @@ class Record(BaseModel):
     training: Training
     versions: dict[str, str]
     evaluated_with: dict[str, str] = {}
+    per_class: ClassScores | None = None
 
     def save(self, path: Path) -> None:
         """Write the record."""

@@ -76,11 +76,10 @@ def markdown(board: Leaderboard) -> str:
 
 
 def _main_table(board: Leaderboard) -> str:
-    metrics = board.metrics
-    lead = "map@r" if "map@r" in metrics else metrics[0]
+    metrics, leads = board.metrics, board.leads
     cited = [m for m in metrics if any(p.metric == m for p in board.published)]
     header = ["Row", "Loss", "Batch", *map(metric_name, metrics)]
-    header += [f"{metric_name(lead)} − Softmax", "Seeds", "Train, s"]
+    header += [f"{metric_name(lead)} − Softmax" for lead in leads] + ["Seeds", "Train, s"]
     header += [f"*{metric_name(m)}, published*" for m in cited]
     lines = [_line(header), _line(["---", "---", "---"] + ["---:"] * (len(header) - 3))]
     best = {metric: board.best(metric) for metric in metrics}
@@ -90,8 +89,9 @@ def _main_table(board: Leaderboard) -> str:
             score = row.scores.get(metric)
             text = "–" if score is None else score.percent()
             cells.append(f"**{text}**" if score and best[metric] == row.name else text)
-        difference = board.difference(row, lead)
-        cells.append("–" if difference is None else difference.points())
+        for lead in leads:
+            difference = board.difference(row, lead)
+            cells.append("–" if difference is None else difference.points())
         cells += [str(len(row.seeds)), f"{row.train_seconds:.1f}"]
         for metric in cited:
             values = [p.value for p in board.published if (p.row, p.metric) == (row.name, metric)]
@@ -135,7 +135,9 @@ def _notes(board: Leaderboard) -> list[str]:
         "Percent, mean ± standard deviation over seeds. Softmax baselines stand first. "
         "Bold: highest mean of its column among the rows of one protocol.",
         "− Softmax: mean ± standard deviation of the difference, seed by seed, to the Softmax row "
-        "of the same protocol (and the same head where there is one), in percentage points.",
+        "of the same protocol (and the same head where there is one), in percentage points. "
+        "▲ above and ▼ below Softmax: Student's 95 % interval of the mean over the seeds leaves 0 "
+        "out; ≈: the seeds do not tell.",
     ]
     main = next(row for row in board.rows if row.fingerprint == board.main_protocol)
     for row in board.rows:
@@ -146,7 +148,11 @@ def _notes(board: Leaderboard) -> list[str]:
             for key, value in row.protocol.items()
             if value != main.protocol.get(key)
         ]
-        notes.append(f"† {row.label} is of another protocol and not ranked: {'; '.join(differs)}.")
+        ranked = [metric_name(m) for m in board.metrics if board.is_ranked(row, m)]
+        but = f" but in {' and '.join(ranked)}" if ranked else ""
+        notes.append(
+            f"† {row.label} is of another protocol and not ranked{but}: {'; '.join(differs)}."
+        )
     notes += [
         f"‡ {row.label}: the embedding was collapsed to one point at some time in "
         f"{row.collapsed} of {len(row.seeds)} runs."
@@ -213,7 +219,7 @@ def _index(boards: Sequence[Leaderboard]) -> str:
     for board in boards:
         by_name = {row.name: row for row in board.rows}
         best = by_name.get(board.best("map@r") or "")
-        softmax = board.softmax_for(best) if best else None
+        softmax = board.softmax_for(best, "map@r") if best else None
         cells = [
             f"[{board.title}]({board.table}.md)",
             str(len(board.rows)),

@@ -5,7 +5,7 @@ losses, models, configs or disk, so it scores embeddings of any origin.
 """
 
 from evaluation.backends import chosen_backend
-from evaluation.classification import classification_metrics
+from evaluation.classification import classification_metrics, confusion_matrix
 from evaluation.clustering import clustering_metrics
 from evaluation.retrieval import retrieval_metrics
 
@@ -13,5 +13,6 @@ __all__ = [
     "chosen_backend",
     "classification_metrics",
     "clustering_metrics",
+    "confusion_matrix",
     "retrieval_metrics",
 ]

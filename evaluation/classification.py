@@ -65,6 +65,31 @@ def classification_metrics(
     return _summary(truth, right)
 
 
+def confusion_matrix(scores: ArrayLike, labels: ArrayLike) -> np.ndarray:
+    """Count which classes the items of each class are given to.
+
+    An item with several classes of highest score counts for each of them in equal parts, so that
+    the diagonal over the row sums is the recall of `classification_metrics`.
+
+    Args:
+        scores: (N, C) finite scores, such as logits.
+        labels: (N,) the true classes, integers in [0, C).
+
+    Returns:
+        (C, C) float64: entry i, j is the number of items of class i that are predicted as j.
+
+    Raises:
+        ValueError, TypeError: as `classification_metrics`.
+    """
+    matrix = check_matrix("scores", scores, np.float64)
+    truth = check_labels("labels", labels, len(matrix))
+    _check_range("labels", truth, matrix.shape[1])
+    best = (matrix == matrix.max(axis=1, keepdims=True)).astype(np.float64)
+    counts = np.zeros((matrix.shape[1], matrix.shape[1]))
+    np.add.at(counts, truth, best / best.sum(axis=1, keepdims=True))
+    return counts
+
+
 def _summary(truth: np.ndarray, right: dict[str, np.ndarray]) -> dict[str, float]:
     """Average the right predictions over items and, for the first kind, over classes."""
     _, classes, sizes = np.unique(truth, return_inverse=True, return_counts=True)

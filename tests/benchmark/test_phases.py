@@ -128,7 +128,10 @@ def test_the_two_head_classifier_trains_through_all_phases(table: Path, tmp_path
     entries = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     assert all({"softmax_loss", "ranking_loss"} <= set(entry) for entry in entries)
     names = [name for name in safetensors.torch.load_file(run.weights) if "objective" in name]
-    assert sorted(names) == ["objective.softmax.bias", "objective.softmax.weight"]
+    assert sorted(names) == [
+        "objective.softmax.linear.bias",
+        "objective.softmax.linear.weight",
+    ]
 
 
 def test_a_leaderboard_names_all_phases(table: Path) -> None:

@@ -97,6 +97,27 @@ def test_class_scores_are_kept_only_where_the_classes_are_known(finished: Path) 
     )
 
 
+def test_a_record_holds_the_recall_of_each_class_and_what_is_confused(finished: Path) -> None:
+    record = Record.model_validate(
+        read_json(record_path(finished / "results", "tiny", "two_head", 1))
+    )
+    run = run_of(load_table(str(finished / "tiny.yaml")), "two_head", 1, finished / "runs")
+    embedded = read_embedding_set(run.embeddings())
+    assert embedded.logits is not None
+    classes = embedded.meta["classes"]
+    predicted = [classes[i] for i in embedded.logits.argmax(axis=1)]
+    assert record.per_class is not None
+    assert record.per_class.labels == classes
+    matrix = record.per_class.confusion_matrix()
+    for i, true in enumerate(classes):
+        rows = [p for p, label in zip(predicted, embedded.labels, strict=True) if label == true]
+        assert record.per_class.items[i] == len(rows)
+        assert record.per_class.recall[i] == pytest.approx(rows.count(true) / len(rows))
+        assert matrix[i].tolist() == [rows.count(other) for other in classes]
+    macro = sum(r for r in record.per_class.recall if r is not None) / len(classes)
+    assert record.metrics["macro_accuracy"] == pytest.approx(macro)
+
+
 def test_a_second_run_skips_everything_and_force_repeats_it(finished: Path) -> None:
     again = run_all(finished)
     assert len(again.skipped) == 8

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, top_k_accuracy_score
+from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
 
-from evaluation import classification_metrics
+from evaluation import classification_metrics, confusion_matrix
 
 
 @pytest.mark.parametrize("classes", [2, 5, 6, 30])
@@ -50,3 +51,18 @@ def test_classes_may_be_strings_and_logits_double():
     scores = classification_metrics(np.array(["cat", "dog"], object), ["cat", "cat"])
     assert scores["accuracy"] == 0.5
     assert classification_metrics([[1.0, 1.0 + 1e-12]], [1])["accuracy"] == 1.0
+
+
+def test_confusion_matrix_equals_scikit_learn_without_ties():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 6, 200)  # class 6 has no item
+    logits = rng.normal(size=(200, 7)) + 1.5 * np.eye(7)[labels]
+    expected = sklearn_confusion_matrix(labels, logits.argmax(axis=1), labels=range(7))
+    np.testing.assert_array_equal(confusion_matrix(logits, labels), expected)
+
+
+def test_ties_are_shared_among_the_confused_classes():
+    matrix = confusion_matrix([[1, 1, 0], [0, 2, 0], [3, 3, 3]], [0, 0, 2])
+    np.testing.assert_allclose(matrix, [[0.5, 1.5, 0], [0, 0, 0], [1 / 3, 1 / 3, 1 / 3]])
+    scores = classification_metrics([[1, 1, 0], [0, 2, 0], [3, 3, 3]], [0, 0, 2])
+    assert scores["accuracy"] == pytest.approx(np.trace(matrix) / 3)

@@ -1,0 +1,89 @@
+"""What a leaderboard says of the difference to Softmax, and which rows it compares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from benchmark.config import Experiment
+from benchmark.leaderboard import Score, build_leaderboard
+from benchmark.protocol import fingerprint
+from benchmark.records import Listing, Record, Training
+from benchmark.report import markdown
+
+TRAINING = Training(
+    seconds=1.0,
+    images_per_second=1.0,
+    peak_memory_mib=1.0,
+    trained_parameters=1,
+    collapsed_at=None,
+    device="cpu",
+    threads=1,
+)
+
+
+def record(row: str, seed: int, metrics: dict[str, float], **settings: Any) -> Record:
+    experiment = Experiment.model_validate({"data": {"name": "digits"}, **settings})
+    protocol = {"data": "d", "embedding_dim": experiment.model.embedding_dim, "distance": "e"}
+    return Record(
+        table="t",
+        row=row,
+        seed=seed,
+        listing=Listing(label=row, title="T", description="", order=len(row)),
+        metrics={"queries": 10.0, **metrics},
+        experiment=experiment,
+        config_digest=experiment.digest(),
+        protocol=protocol,
+        protocol_fingerprint=fingerprint(protocol),
+        data_hash="d",
+        checkpoint_sha256="c",
+        embeddings_sha256="e",
+        training=TRAINING,
+        versions={"torch": "2"},
+    )
+
+
+@pytest.mark.parametrize(
+    "values", [[0.01, 0.02, 0.03], [-0.01, 0.02, 0.03], [-0.011, -0.01, -0.012, -0.01], [0.1, 0.0]]
+)
+def test_the_verdict_is_that_of_a_t_test(values: list[float]) -> None:
+    mean = sum(values) / len(values)
+    std = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
+    significant = stats.ttest_1samp(values, 0.0).pvalue < 0.05
+    expected = ("▲" if mean > 0 else "▼") if significant else "≈"
+    assert Score(mean, std, len(values)).verdict == expected
+
+
+def test_one_seed_gives_no_verdict_and_equal_seeds_give_one() -> None:
+    assert Score(0.5, None).verdict == ""
+    assert Score(0.5, 0.0, 3).verdict == "▲"
+    assert Score(0.0, 0.0, 3).verdict == "≈"
+
+
+def test_accuracy_is_compared_across_embedding_sizes_and_retrieval_is_not() -> None:
+    wide = {"loss": "softmax", "model": {"embedding_dim": 128}}
+    two_head = {"loss": "hard_triplet", "softmax_head": True, "model": {"embedding_dim": 32}}
+    alone = {"loss": "hard_triplet", "model": {"embedding_dim": 32}}
+    records = [
+        *(record("s", n, {"map@r": 0.5, "accuracy": 0.60 + 0.01 * n}, **wide) for n in range(3)),
+        *(
+            record("tt", n, {"map@r": 0.4, "accuracy": 0.65 + 0.01 * n}, **two_head)
+            for n in (0, 1, 2)
+        ),
+        *(record("aaa", n, {"map@r": 0.3}, **alone) for n in range(3)),
+    ]
+    board = build_leaderboard("t", records, [])
+    softmax, two, one = board.rows
+    assert board.leads == ["map@r", "accuracy"]
+    assert (board.best("map@r"), board.best("accuracy")) == ("tt", "tt")
+    assert board.softmax_for(two, "map@r") is None
+    assert board.softmax_for(two, "accuracy") is softmax
+    gain = board.difference(two, "accuracy")
+    assert gain is not None
+    assert (gain.mean, gain.std) == pytest.approx((0.05, 0.0), abs=1e-12)
+    assert board.difference(one, "accuracy") is None
+    text = markdown(board)
+    assert "† s is of another protocol and not ranked but in Accuracy: embedding size 128" in text
+    assert "+5.0 ± 0.0 ▲" in text
