@@ -33,6 +33,13 @@ class DataConfig(Section):
     options: dict[str, Any] = Field(
         default_factory=dict, description="Options of this dataset's own function."
     )
+    validation: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Share of the training classes (retrieval) or of each class's training images "
+        "(classification) that is held out of training.",
+    )
 
 
 class InputConfig(Section):
@@ -173,6 +180,11 @@ class TrainConfig(Section):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     log_every: PositiveInt = 20
     checkpoint_every: PositiveInt = 200
+    validate_every: PositiveInt | None = Field(
+        None,
+        description="Steps between measurements on data.validation; the best weights are kept. "
+        "Not given: those of the last step.",
+    )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     threads: PositiveInt | None = Field(
         None, description="CPU threads; fixes the bytes of a result whatever the machine's cores."
@@ -228,6 +240,8 @@ class Experiment(Section):
             raise ValueError("loss_weight needs softmax_head: true")
         if self.model.head != "none" and self.model.embedding_dim is None:
             raise ValueError(f"head: {self.model.head} needs embedding_dim")
+        if self.train.validate_every is not None and self.data.validation is None:
+            raise ValueError("train.validate_every needs data.validation, a share such as 0.2")
         before = sum(phase.steps for phase in self.phases)
         if self.phases and before >= self.train.steps:
             raise ValueError(
@@ -242,6 +256,12 @@ class Experiment(Section):
         return [*(phase.loss for phase in self.phases), self.loss]
 
     @property
+    def validation_metric(self) -> str:
+        """Return what selects the weights: accuracy where a classifier knows the classes."""
+        classifies = self.softmax_head or self.loss.name == "softmax"
+        return "accuracy" if self.data.task == "classification" and classifies else "map@r"
+
+    @property
     def is_softmax_baseline(self) -> bool:
         """Tell whether the row is what the others are compared with."""
         return self.loss.name == "softmax" or self.train.steps == 0
@@ -253,7 +273,9 @@ class Experiment(Section):
     def training_digest(self) -> str:
         """Return the sha256 of every setting that can change the trained weights."""
         settings = self._settings()
-        settings.pop("evaluation", None)
+        evaluation = settings.pop("evaluation", {})
+        if self.train.validate_every is not None and "distance" in evaluation:
+            settings["validation_distance"] = evaluation["distance"]
         return digest_of(settings)
 
     def _settings(self) -> dict[str, Any]:

@@ -56,7 +56,9 @@ def evaluate(run: Run, results: Path, reporter: Reporter) -> Record:
         data_hash=facts["data_hash"],
         checkpoint_sha256=facts["checkpoint_sha256"],
         embeddings_sha256=embedded.meta["embeddings_sha256"],
-        training=Training.model_validate({name: facts[name] for name in Training.model_fields}),
+        training=Training.model_validate(
+            {k: facts[k] for k in Training.model_fields if k in facts}
+        ),
         versions=facts["versions"],
         evaluated_with={"backend": backend, **versions()},
         per_class=_per_class(embedded),

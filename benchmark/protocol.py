@@ -37,8 +37,16 @@ def protocol_of(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]
         "sampler": sampler.text,
         "batch": sampler.images_per_batch,
         "steps": experiment.train.steps,
-        "selection": "last step",
+        "selection": _selection(experiment),
     }
+
+
+def _selection(experiment: Experiment) -> str:
+    every, share = experiment.train.validate_every, experiment.data.validation
+    if every is None or share is None:
+        return "last step"
+    of = "classes" if experiment.data.task == "retrieval" else "images"
+    return f"best on {share:.0%} of the training {of}, every {every} steps"
 
 
 def fingerprint(protocol: dict[str, Any]) -> str:

@@ -35,6 +35,7 @@ class Training(BaseModel):
     peak_memory_mib: float
     trained_parameters: int
     collapsed_at: int | None
+    selected_step: int | None = None
     device: str
     threads: int
 

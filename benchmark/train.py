@@ -41,6 +41,7 @@ from benchmark.objective import Objective
 from benchmark.progress import Reporter
 from benchmark.runs import Run
 from benchmark.training_log import TrainingLog
+from benchmark.validation import Selection
 
 _OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -154,6 +155,7 @@ class _Trainer:
             "data_hash": items.data_hash,
             "initial_weights": weights_id(experiment.model),
         }
+        self.selection = Selection(experiment, items, self.device)
         self.step = 0
         self.stopped = False
         self.seconds = 0.0
@@ -211,6 +213,9 @@ class _Trainer:
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
                 self.step += 1
+                if self.selection.is_due(self.step, self.steps):
+                    value = self.selection.look(self.step, self.network, self.objective)
+                    log.write({"step": self.step, f"validation_{self.selection.metric}": value})
                 if report:
                     rate = (self.step - first) * len(labels) / (time.perf_counter() - since)
                     bar.to(self.step, f"loss {entry['loss']:.4f}  {rate:,.0f} images/s")
@@ -264,6 +269,7 @@ class _Trainer:
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "best": self.selection.best,
         }
         write_atomically(self.run.checkpoint, lambda stream: torch.save(state, stream))
 
@@ -285,10 +291,13 @@ class _Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.collapsed_at = state["collapsed_at"]
+        self.selection.best = state.get("best")
         self.reporter.say(f"{self.run.name}: continues at step {self.step} of {self.steps}")
 
     def finish(self) -> None:
         """Write the trained weights and the facts of the training, then drop the checkpoint."""
+        self.selection.restore(self.network, self.objective)
+        best = self.selection.best
         tensors = {
             f"{part}.{name}": tensor.detach().cpu().contiguous()
             for part, module in (("network", self.network), ("objective", self.objective))
@@ -300,6 +309,7 @@ class _Trainer:
         facts = {
             **self.origin,
             "steps": self.steps,
+            "selected_step": None if best is None else best["step"],
             "seconds": round(self.seconds, 3),
             "images_per_second": round(images / self.seconds, 1) if self.seconds else None,
             "peak_memory_mib": round(peak_memory_mib(self.device), 1),

@@ -6,14 +6,13 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
 
 from benchmark.config import InputConfig
-from benchmark.datasets.items import ItemTable
+from benchmark.datasets.items import ItemTable, Split
 from benchmark.datasets.transforms import (
     center_crop,
     prepare,
@@ -32,9 +31,7 @@ _THREADS = min(8, os.cpu_count() or 1)
 Progress = Callable[[int, int], None]
 
 
-def image_set(
-    items: ItemTable, split: Literal["train", "test"], config: InputConfig, *, training: bool
-) -> ImageSet:
+def image_set(items: ItemTable, split: Split, config: InputConfig, *, training: bool) -> ImageSet:
     """Return the images of a split, the same set to all that ask for the same preparation.
 
     The rows of a table share their images, so that each is decoded once and not once a row.

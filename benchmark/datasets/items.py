@@ -15,10 +15,13 @@ from PIL import Image
 
 from benchmark.config import DataConfig
 from benchmark.datasets.download import download_into
+from benchmark.datasets.held_out import hold_out
 from benchmark.datasets.locate import find_folder, search_places
 from benchmark.datasets.registry import Dataset, find_dataset
 from benchmark.datasets.verify import COLUMNS, verify
 from benchmark.errors import BenchError
+
+Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +30,8 @@ class ItemTable:
 
     Attributes:
         name: The dataset's name.
-        frame: Columns path, label, split (`train`, `test`) and role (`query`, `gallery`, `both`),
-            all strings; paths are unique.
+        frame: Columns path, label, split (`train`, `validation`, `test`) and role (`query`,
+            `gallery`, `both`), all strings; paths are unique.
         read: Path to image as decoded, mode untouched.
         data_hash: sha256 of the table and of what identifies the images' content.
         arrays: All images as uint8 (N, H, W) or (N, H, W, C) in the table's order, where the
@@ -43,7 +46,7 @@ class ItemTable:
     prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
     """The image sets made of these items so far: see `benchmark.datasets.image_set.image_set`."""
 
-    def split(self, name: Literal["train", "test"]) -> pd.DataFrame:
+    def split(self, name: Split) -> pd.DataFrame:
         """Return the rows of a split, counted from 0."""
         return self.frame[self.frame["split"] == name].reset_index(drop=True)
 
@@ -72,6 +75,8 @@ def load_items(config: DataConfig) -> ItemTable:
     frame, store = dataset.function(root, config.task, **config.options)
     frame = frame.reset_index(drop=True)
     verify(dataset, config.task, frame, root)
+    if config.validation is not None:
+        frame = hold_out(frame, config.task, config.validation)
     digest = _digest(frame, store.identity(frame["path"].tolist()))
     return ItemTable(dataset.name, frame[list(COLUMNS)], store.read, digest, store.arrays)
 

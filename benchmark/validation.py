@@ -1,0 +1,88 @@
+"""Model selection without the test split: a validation part is held out of the training items.
+
+Retrieval holds out whole classes, so that validation asks what the test asks: unseen classes.
+Classification holds out images of every class.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from benchmark.config import Experiment
+from benchmark.datasets import ItemTable
+from benchmark.datasets.batches import embedding_batches
+from benchmark.datasets.image_set import image_set
+from benchmark.models import EmbeddingNetwork
+from benchmark.objective import Objective
+from evaluation import classification_metrics, retrieval_metrics
+
+
+class Selection:
+    """Measures the network on the validation part and keeps the best weights.
+
+    A later step must be strictly better to replace an earlier one.
+    """
+
+    def __init__(self, experiment: Experiment, items: ItemTable, device: torch.device) -> None:
+        """Choose the metric; nothing is read before the first measurement."""
+        self.items, self.device = items, device
+        self.every = experiment.train.validate_every
+        self.metric = experiment.validation_metric
+        self.distance = experiment.evaluation.distance
+        self.batch_size = experiment.evaluation.batch_size
+        self.input = experiment.input
+        self.best: dict[str, Any] | None = None
+
+    def is_due(self, step: int, last: int) -> bool:
+        """Tell whether the network is measured after a step (from 1)."""
+        return self.every is not None and (step % self.every == 0 or step == last)
+
+    def look(self, step: int, network: EmbeddingNetwork, objective: Objective) -> float:
+        """Measure the network; remember its weights if it is the best so far."""
+        value = self._measure(network, objective)
+        if self.best is None or value > self.best["value"]:
+            self.best = {
+                "step": step,
+                "value": value,
+                "network": _weights(network),
+                "objective": _weights(objective),
+            }
+        return value
+
+    def restore(self, network: nn.Module, objective: nn.Module) -> None:
+        """Give network and objective the best weights, where there are any."""
+        if self.best is not None:
+            network.load_state_dict(self.best["network"])
+            objective.load_state_dict(self.best["objective"])
+
+    @torch.inference_mode()
+    def _measure(self, network: EmbeddingNetwork, objective: Objective) -> float:
+        images = image_set(self.items, "validation", self.input, training=False)
+        images.load()
+        found = []
+        network.eval()
+        for _, batch in embedding_batches(images, self.batch_size):
+            features, embeddings = network(batch.to(self.device))
+            wanted = embeddings
+            if self.metric == "accuracy":
+                scores = objective.logits(features, embeddings)
+                assert scores is not None
+                wanted = scores
+            found.append(wanted.float().cpu().numpy())
+        network.train()
+        array = np.concatenate(found)
+        labels = self.items.split("validation")["label"]
+        if self.metric == "accuracy":
+            targets = pd.Index(self.items.classes).get_indexer(pd.Index(labels))
+            return classification_metrics(array, targets)["accuracy"]
+        metrics = retrieval_metrics(array, labels.to_numpy(str), ks=(1,), distance=self.distance)
+        return metrics[self.metric]
+
+
+def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.cpu().clone() for name, tensor in module.state_dict().items()}
