@@ -202,6 +202,15 @@ class EvaluationConfig(Section):
     batch_size: PositiveInt = Field(256, description="Images embedded at once.")
 
 
+class FigureConfig(Section):
+    """A second figure of a table: MAP@R (and accuracy) over a field, a curve for each loss."""
+
+    x: str = Field(description="Dotted field on the horizontal axis, such as `loss_weight`.")
+    lines: str = Field("loss.name", description="Field that a curve stands for.")
+    panels: str | None = Field(None, description="Field that a panel stands for.")
+    rows: list[str] | None = Field(None, description="The rows that are drawn; all if not given.")
+
+
 class Experiment(Section):
     """Everything a row needs to be trained, embedded and evaluated, but the seed."""
 
@@ -249,6 +258,13 @@ class Experiment(Section):
                 f"({self.train.steps}) to the row's own loss"
             )
         return self
+
+    def value_of(self, field: str) -> Any:
+        """Return the value of a dotted field; KeyError where there is none."""
+        value: Any = self.model_dump(mode="json")
+        for key in field.split("."):
+            value = value[key]
+        return value
 
     @property
     def losses(self) -> list[LossConfig]:

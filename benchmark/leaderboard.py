@@ -12,7 +12,7 @@ from typing import Any
 
 from scipy import stats
 
-from benchmark.config import Experiment
+from benchmark.config import Experiment, FigureConfig
 from benchmark.errors import BenchError
 from benchmark.protocol import fingerprint
 from benchmark.records import Record
@@ -116,6 +116,7 @@ class Leaderboard:
     main_protocol: str  # fingerprint that most rows share; only these are ranked
     published: list[Published]
     records: list[Record]
+    figure: FigureConfig | None = None
 
     @property
     def metrics(self) -> list[str]:
@@ -153,7 +154,10 @@ class Leaderboard:
         return max(ranked, key=lambda row: row.scores[metric].mean).name
 
     def softmax_for(self, row: Row, metric: str) -> Row | None:
-        """Return the Softmax row of the metric's protocol, of the same head if there is one."""
+        """Return the Softmax row of the metric's protocol; of several, the most alike one.
+
+        A row of the same head comes before one of another, then one of the same optimiser.
+        """
         rivals = [
             other
             for other in self.rows
@@ -161,10 +165,12 @@ class Leaderboard:
             and metric in other.scores
             and other.protocol_for(metric) == row.protocol_for(metric)
         ]
-        head = row.experiment.model.head
-        return next((r for r in rivals if r.experiment.model.head == head), None) or next(
-            iter(rivals), None
-        )
+
+        def unlike(other: Row) -> tuple[bool, bool]:
+            ours, theirs = row.experiment, other.experiment
+            return ours.model.head != theirs.model.head, ours.optimizer != theirs.optimizer
+
+        return min(rivals, key=unlike, default=None)
 
     def difference(self, row: Row, metric: str) -> Score | None:
         """Return the mean and spread, over the seeds both have, of row − Softmax (0 to 1)."""
@@ -210,6 +216,7 @@ def build_leaderboard(table: str, records: list[Record], published: list[Publish
         main_protocol=main,
         published=published,
         records=records,
+        figure=listing.figure,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.config import Experiment
+from benchmark.config import Experiment, FigureConfig
 from benchmark.errors import BenchError
 from benchmark.files import read_model, write_json
 
@@ -23,6 +23,7 @@ class Listing(BaseModel):
     description: str
     order: int
     command: str = ""
+    figure: FigureConfig | None = None
 
 
 class Training(BaseModel):

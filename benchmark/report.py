@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmark.config import LossConfig
 from benchmark.errors import BenchError, did_you_mean
-from benchmark.figures import draw_leaderboard
+from benchmark.figures import draw_curves, draw_leaderboard
 from benchmark.files import write_text
 from benchmark.leaderboard import (
     Leaderboard,
@@ -57,6 +57,8 @@ def report(results: Path, tables: Sequence[str] | None = None) -> list[Leaderboa
     for board in asked:
         write_text(results / f"{board.table}.md", markdown(board))
         draw_leaderboard(board, results / f"{board.table}.png")
+        if board.figure is not None:
+            draw_curves(board, board.figure, results / f"{board.table}_curves.png")
     write_text(index, _index(boards))
     return asked
 
@@ -68,6 +70,8 @@ def markdown(board: Leaderboard) -> str:
         parts += [board.description, ""]
     parts += [_main_table(board), ""]
     parts += [*_notes(board), ""]
+    if board.figure is not None:
+        parts += [f"![{board.title}, over {board.figure.x}]({board.table}_curves.png)", ""]
     parts += [f"![{board.title}]({board.table}.png)", ""]
     if board.published:
         parts += ["## Published numbers", "", *_published_notes(board), ""]
@@ -135,7 +139,8 @@ def _notes(board: Leaderboard) -> list[str]:
         "Percent, mean ± standard deviation over seeds. Softmax baselines stand first. "
         "Bold: highest mean of its column among the rows of one protocol.",
         "− Softmax: mean ± standard deviation of the difference, seed by seed, to the Softmax row "
-        "of the same protocol (and the same head where there is one), in percentage points. "
+        "of the same protocol (of the same head and optimiser where there is one), in percentage "
+        "points. "
         "▲ above and ▼ below Softmax: Student's 95 % interval of the mean over the seeds leaves 0 "
         "out; ≈: the seeds do not tell.",
     ]

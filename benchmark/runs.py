@@ -151,6 +151,7 @@ def run_of(table: Table, row: str, seed: int, runs: Path) -> Run:
         "description": table.description,
         "command": table.command,
         "order": list(table.rows).index(row),
+        "figure": table.figure and table.figure.model_dump(),
     }
     folder = runs / table.name / row / f"seed-{seed}"
     return Run(table.name, row, seed, table.rows[row], folder, listing)

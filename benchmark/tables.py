@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from benchmark.config import Experiment
+from benchmark.config import Experiment, FigureConfig
 from benchmark.errors import BenchError, did_you_mean
 from benchmark.yaml_lines import KeyPath, parse_value, read_yaml
 
 CONFIG_FOLDER = Path("configs")
-_TABLE_FIELDS = ("title", "description", "seeds", "rows")
+_TABLE_FIELDS = ("title", "description", "seeds", "rows", "figure")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -34,6 +34,7 @@ class Table:
     description: str
     seeds: tuple[int, ...]
     rows: dict[str, Experiment]
+    figure: FigureConfig | None = None
     overrides: tuple[str, ...] = ()
 
     @property
@@ -118,6 +119,8 @@ def load_table(
             for row, own in rows.items()
         },
     )
+    if "figure" in content:
+        table = replace(table, figure=_figure(table, content["figure"], lines))
     for row, experiment in table.rows.items():
         changed = {keys[0] for keys, _ in changes} if not chosen or row in chosen else set()
 
@@ -147,6 +150,23 @@ def _override(text: str) -> tuple[KeyPath, Any]:
         return tuple(field.strip().split(".")), parse_value(value)
     except ValueError as error:
         raise BenchError(f"--set {field.strip()}: {error}") from None
+
+
+def _figure(table: Table, value: Any, lines: Mapping[KeyPath, int]) -> FigureConfig:
+    place = f"{table.path}, line {lines[('figure',)]}"
+    try:
+        figure = FigureConfig.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = tuple(str(key) for key in first["loc"])
+        raise BenchError(f"{place}: {_explain(first, keys, FigureConfig)}") from None
+    for experiment in table.select(figure.rows).values():
+        for field in filter(None, (figure.x, figure.lines, figure.panels)):
+            try:
+                experiment.value_of(field)
+            except (KeyError, TypeError):
+                raise BenchError(f"{place}: no row has a field '{field}'") from None
+    return figure
 
 
 def _merge(base: Any, over: Any) -> Any:
@@ -208,10 +228,10 @@ def _line(lines: Mapping[KeyPath, int], row: str, keys: KeyPath) -> int:
     return lines[("rows", row)]
 
 
-def _explain(error: Any, keys: KeyPath) -> str:
+def _explain(error: Any, keys: KeyPath, model: type[BaseModel] = Experiment) -> str:
     field = ".".join(keys) or "row"
     if error["type"] == "extra_forbidden":
-        valid = _fields_at(keys[:-1])
+        valid = _fields_at(keys[:-1], model)
         return f"unknown field '{field}'; {did_you_mean(keys[-1], valid)}"
     if error["type"] == "missing":
         return f"field '{field}' is missing"
@@ -226,8 +246,7 @@ def _explain(error: Any, keys: KeyPath) -> str:
     return f"{field}: {message[:1].lower()}{message[1:]}{shown}"
 
 
-def _fields_at(keys: KeyPath) -> list[str]:
-    model: type[BaseModel] = Experiment
+def _fields_at(keys: KeyPath, model: type[BaseModel]) -> list[str]:
     for key in keys:
         if key.isdecimal():  # a place in a list
             continue

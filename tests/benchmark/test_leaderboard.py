@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from scipy import stats
 
-from benchmark.config import Experiment
+from benchmark.config import Experiment, FigureConfig
+from benchmark.figures import curves, draw_curves
 from benchmark.leaderboard import Score, build_leaderboard
 from benchmark.protocol import fingerprint
 from benchmark.records import Listing, Record, Training
@@ -87,3 +89,40 @@ def test_accuracy_is_compared_across_embedding_sizes_and_retrieval_is_not() -> N
     text = markdown(board)
     assert "† s is of another protocol and not ranked but in Accuracy: embedding size 128" in text
     assert "+5.0 ± 0.0 ▲" in text
+
+
+def test_softmax_of_the_same_learning_rate_is_the_rival() -> None:
+    records = [
+        record(f"{loss}{lr}", 0, {"map@r": value}, loss=loss, optimizer={"lr": lr})
+        for loss, lr, value in [
+            ("softmax", 0.1, 0.9),
+            ("softmax", 0.2, 0.5),
+            ("priming", 0.1, 0.8),
+            ("priming", 0.2, 0.6),
+        ]
+    ]
+    board = build_leaderboard("t", records, [])
+    gains = {row.name: board.difference(row, "map@r") for row in board.rows}
+    assert gains["softmax0.1"] is None
+    assert gains["priming0.1"] == Score(pytest.approx(-0.1), None)
+    assert gains["priming0.2"] == Score(pytest.approx(0.1), None)
+
+
+def test_curves_are_the_rows_means_over_the_field(tmp_path: Path) -> None:
+    records = [
+        record(f"{loss}{lr}", seed, {"map@r": lr + seed / 10}, loss=loss, optimizer={"lr": lr})
+        for loss in ("softmax", "priming")
+        for lr in (0.1, 0.3)
+        for seed in (0, 1)
+    ]
+    board = build_leaderboard("t", records, [])
+    config = FigureConfig(x="optimizer.lr", panels="sampler.name")
+    figure = curves(board, config)
+    axis = figure.axes[0]
+    assert axis.get_title() == "sampler 8×4"
+    assert axis.get_xscale() == "log"
+    drawn = [tuple(map(tuple, container[0].get_data())) for container in axis.containers]
+    assert drawn == [((0.1, 0.3), pytest.approx((15.0, 35.0)))] * 2
+    draw_curves(board, config, tmp_path / "a.png")
+    draw_curves(board, config, tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

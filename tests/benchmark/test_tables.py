@@ -86,6 +86,10 @@ def test_set_reaches_a_loss_given_by_name(tmp_path: Path) -> None:
         ("train: {steps: 12, ", "optimizer: {lr: .inf}\ntrain: {steps: 12, ", ["optimizer.lr"]),
         ("size: 16", "size: 16, resize: 8", ["line 5", "resize (8)", "size (16)"]),
         ("loss_weight: 0.003", "loss_weight: -1", ["line 23", "loss_weight"]),
+        ("seeds: [0]", "figure: {x: loss.margn}", ["line 3", "no row has a field 'loss.margn'"]),
+        ("seeds: [0]", "figure: {y: optimizer.lr}", ["line 3", "'x' is missing"]),
+        ("seeds: [0]", "figure: {x: optimizer.lr, row: [hard]}", ["line 3", "mean 'rows'"]),
+        ("seeds: [0]", "figure: {x: optimizer.lr, rows: [hart]}", ["hart", "mean 'hard'"]),
     ],
 )
 def test_a_mistake_gets_one_sentence_with_file_line_and_field(
