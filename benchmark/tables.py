@@ -1,14 +1,15 @@
 """A table's YAML file becomes its rows, each a complete experiment.
 
 The file holds what all rows share, and under ``rows:`` what differs. A row's sections are merged
-into the shared ones, ``--set field=value`` comes last; a loss replaces the shared loss whole.
+into the shared ones, ``--set field=value`` comes last; a loss replaces the shared loss whole. With
+``base: TABLE`` the file holds only what differs from another table; a row that is null is left out.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from benchmark.config import Experiment, FigureConfig
 from benchmark.errors import BenchError, did_you_mean
-from benchmark.yaml_lines import KeyPath, parse_value, read_yaml
+from benchmark.yaml_lines import KeyPath, Places, merge, parse_value, read_with_base
 
 CONFIG_FOLDER = Path("configs")
 _TABLE_FIELDS = ("title", "description", "seeds", "rows", "figure")
@@ -87,19 +88,20 @@ def load_table(
     path = find_table(name)
     if not _NAME.fullmatch(path.stem) or path.stem == "README":
         raise BenchError(f"{path}: name the file with letters, digits, '_', '-' and '.' alone")
-    content, lines = read_yaml(path)
+    content, places = read_with_base(path)
     shared_fields = set(Experiment.model_fields) - {"label"}
     for key in content:
         if key not in (*_TABLE_FIELDS, *shared_fields):
-            nearest = did_you_mean(str(key), [*_TABLE_FIELDS, *shared_fields])
-            raise BenchError(f"{path}, line {lines[(str(key),)]}: unknown field '{key}'; {nearest}")
+            nearest = did_you_mean(str(key), [*_TABLE_FIELDS, "base", *shared_fields])
+            raise BenchError(f"{places[(str(key),)]}: unknown field '{key}'; {nearest}")
     rows = content.get("rows")
     if not isinstance(rows, dict) or not rows:
         raise BenchError(f"{path}: a table needs 'rows:' with at least one row in it")
+    rows = {name: own for name, own in rows.items() if own is not None}
     for row in rows:
         if not _NAME.fullmatch(row):
             raise BenchError(
-                f"{path}, line {lines[('rows', row)]}: name the row '{row}' with letters, digits, "
+                f"{places[('rows', row)]}: name the row '{row}' with letters, digits, "
                 "'_', '-' and '.' alone; its label may be anything"
             )
     shared = {key: value for key, value in content.items() if key in shared_fields}
@@ -111,34 +113,34 @@ def load_table(
         title=str(content.get("title") or path.stem),
         description=str(content.get("description") or "").strip(),
         overrides=overrides,
-        seeds=_seeds(path, content.get("seeds", [0]), lines),
+        seeds=_seeds(path, content.get("seeds", [0]), places),
         rows={
             row: _experiment(
-                path, row, shared, own, changes if not chosen or row in chosen else [], lines
+                row, shared, own, changes if not chosen or row in chosen else [], places
             )
             for row, own in rows.items()
         },
     )
     if "figure" in content:
-        table = replace(table, figure=_figure(table, content["figure"], lines))
+        table = replace(table, figure=_figure(table, content["figure"], places))
     for row, experiment in table.rows.items():
         changed = {keys[0] for keys, _ in changes} if not chosen or row in chosen else set()
 
         def where(*field: str, row: str = row, changed: set[str] = changed) -> str:
             if field[0] in changed:
                 return f"--set {'.'.join(field)}: row '{row}'"
-            return f"{path}, line {_line(lines, row, field)}: row '{row}'"
+            return f"{_place(places, row, field)}: row '{row}'"
 
         _check_names(experiment, where)
         _check_losses(experiment, where)
     return table
 
 
-def _seeds(path: Path, value: Any, lines: Mapping[KeyPath, int]) -> tuple[int, ...]:
+def _seeds(path: Path, value: Any, places: Places) -> tuple[int, ...]:
     seeds = value if isinstance(value, list) else [value]
     if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        line = lines.get(("seeds",), 1)
-        raise BenchError(f"{path}, line {line}: seeds must be integers from 0, such as [0, 1, 2]")
+        place = places.get(("seeds",), f"{path}")
+        raise BenchError(f"{place}: seeds must be integers from 0, such as [0, 1, 2]")
     return tuple(dict.fromkeys(seeds))
 
 
@@ -152,8 +154,8 @@ def _override(text: str) -> tuple[KeyPath, Any]:
         raise BenchError(f"--set {field.strip()}: {error}") from None
 
 
-def _figure(table: Table, value: Any, lines: Mapping[KeyPath, int]) -> FigureConfig:
-    place = f"{table.path}, line {lines[('figure',)]}"
+def _figure(table: Table, value: Any, places: Places) -> FigureConfig:
+    place = places[("figure",)]
     try:
         figure = FigureConfig.model_validate(value)
     except ValidationError as error:
@@ -169,30 +171,18 @@ def _figure(table: Table, value: Any, lines: Mapping[KeyPath, int]) -> FigureCon
     return figure
 
 
-def _merge(base: Any, over: Any) -> Any:
-    if not (isinstance(base, dict) and isinstance(over, dict)):
-        return over
-    merged = dict(base)
-    for key, value in over.items():
-        replace = key == "loss" or key not in base
-        merged[key] = value if replace else _merge(base[key], value)
-    return merged
-
-
 def _experiment(
-    path: Path,
     row: str,
     shared: dict[str, Any],
     own: Any,
     changes: list[tuple[KeyPath, Any]],
-    lines: Mapping[KeyPath, int],
+    places: Places,
 ) -> Experiment:
     if not isinstance(own, dict):
-        line = lines[("rows", row)]
         raise BenchError(
-            f"{path}, line {line}: row '{row}' needs its fields, such as 'loss: softmax'"
+            f"{places[('rows', row)]}: row '{row}' needs its fields, such as 'loss: softmax'"
         )
-    settings = _merge(shared, own)
+    settings = merge(shared, own)
     for keys, value in changes:
         target = settings = dict(settings)
         for key in keys[:-1]:
@@ -214,18 +204,18 @@ def _experiment(
         where = (
             f"--set {'.'.join(keys)}"
             if set_by_user
-            else f"{path}, line {_line(lines, row, keys)}: row '{row}'"
+            else f"{_place(places, row, keys)}: row '{row}'"
         )
         raise BenchError(f"{where}: {_explain(first, keys)}") from None
 
 
-def _line(lines: Mapping[KeyPath, int], row: str, keys: KeyPath) -> int:
-    """Return the line of the longest prefix of a field's path, in the row first, else shared."""
+def _place(places: Places, row: str, keys: KeyPath) -> str:
+    """Return where the longest prefix of a field's path stands, in the row first, else shared."""
     for length in range(len(keys), 0, -1):
         for candidate in (("rows", row, *keys[:length]), keys[:length]):
-            if candidate in lines:
-                return lines[candidate]
-    return lines[("rows", row)]
+            if candidate in places:
+                return places[candidate]
+    return places[("rows", row)]
 
 
 def _explain(error: Any, keys: KeyPath, model: type[BaseModel] = Experiment) -> str:

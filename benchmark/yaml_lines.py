@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, did_you_mean
 
 KeyPath = tuple[str, ...]
+Places = dict[KeyPath, str]
 
 
 class _Loader(yaml.SafeLoader):
@@ -61,6 +62,45 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
     if not isinstance(content, dict):
         raise BenchError(f"{path}, line 1: a mapping such as 'data: ...' is expected here")
     return content, lines
+
+
+def read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], Places]:
+    """Return the mapping in a YAML file, merged into that of the file it names as ``base``.
+
+    The base lies beside the file and is named without its suffix. Sections are merged, a loss is
+    replaced whole, and what is null is left out. The places say for each key path where it stands:
+    ``FILE, line N``.
+
+    Raises:
+        BenchError: as `read_yaml`, or the bases name each other in a circle.
+    """
+    if path in above:
+        raise BenchError(f"{path}: is its own base, by way of {above[-1]}")
+    content, lines = read_yaml(path)
+    places = {keys: f"{path}, line {line}" for keys, line in lines.items()}
+    name = content.pop("base", None)
+    if name is None:
+        return content, places
+    base = path.parent / f"{name}.yaml"
+    if not isinstance(name, str) or not base.exists():
+        tables = [file.stem for file in path.parent.glob("*.yaml")]
+        raise BenchError(
+            f"{places['base',]}: there is no table '{name}' beside it; "
+            f"{did_you_mean(str(name), tables)}"
+        )
+    shared, shared_places = read_with_base(base, (*above, path))
+    return merge(shared, content), {**shared_places, **places}
+
+
+def merge(base: Any, over: Any) -> Any:
+    """Return ``base`` with the fields of ``over``: mappings are merged, but for a loss."""
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    merged = dict(base)
+    for key, value in over.items():
+        replace = key == "loss" or key not in base
+        merged[key] = value if replace else merge(base[key], value)
+    return merged
 
 
 def _collect_lines(

@@ -107,6 +107,54 @@ def test_a_mistake_gets_one_sentence_with_file_line_and_field(
         assert part in message
 
 
+def test_a_table_may_hold_only_what_differs_from_another(tiny: Path) -> None:
+    child = tiny.with_name("child.yaml")
+    child.write_text(
+        "base: tiny\ntitle: Child\ntrain: {steps: 3}\nrows:\n  two_head:\n"
+        "  hard: {loss: lifted, optimizer: {lr: 0.5}}\n  more: {loss: npairs}\n"
+    )
+    ours, theirs = load_table(str(child)), load_table(str(tiny))
+    assert (ours.name, ours.title, ours.description) == ("child", "Child", theirs.description)
+    assert list(ours.rows) == ["softmax", "hard", "center", "more"]
+    assert ours.rows["softmax"].train.steps == 3
+    assert ours.rows["softmax"].train.log_every == theirs.rows["softmax"].train.log_every
+    hard = ours.rows["hard"]
+    assert (hard.loss.name, hard.loss.params, hard.optimizer.lr) == ("lifted", {}, 0.5)
+    assert hard.label == "Hard"
+    grandchild = tiny.with_name("grandchild.yaml")
+    grandchild.write_text("base: child\ntrain: {log_every: 1}\n")
+    settings = load_table(str(grandchild)).rows["more"].train
+    assert (settings.steps, settings.log_every) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("base: tony\n", ["child.yaml, line 1", "'tony'", "did you mean 'tiny'"]),
+        ("title: x\nbase: child\n", ["child.yaml: is its own base"]),
+        ("base: tiny\nrows:\n  hard: {los: lifted}\n", ["child.yaml, line 3", "'los'"]),
+        ("base: tiny\ntrain: {step: 3}\n", ["child.yaml, line 2", "train.step"]),
+        ("base: tiny\ninput: {resize: 8}\n", ["child.yaml, line 2", "resize (8)", "size (16)"]),
+        ("base: tiny\nsampler: {p: 9}\ndatas: 1\n", ["child.yaml, line 3", "'datas'"]),
+    ],
+)
+def test_mistakes_with_a_base(tiny: Path, text: str, said: list[str]) -> None:
+    child = tiny.with_name("child.yaml")
+    child.write_text(text)
+    with pytest.raises(BenchError) as caught:
+        load_table(str(child))
+    for part in said:
+        assert part in str(caught.value)
+
+
+def test_a_mistake_in_the_base_is_told_there(tiny: Path) -> None:
+    tiny.write_text(tiny.read_text().replace("margin: 1.0", "margn: 1.0"))
+    child = tiny.with_name("child.yaml")
+    child.write_text("base: tiny\n")
+    with pytest.raises(BenchError, match=r"tiny\.yaml, line 14: .*margn"):
+        load_table(str(child))
+
+
 def test_softmax_with_softmax_head_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.yaml"
     path.write_text("data: {name: digits}\nrows:\n  a: {loss: softmax, softmax_head: true}\n")
