@@ -5,7 +5,7 @@ Everything here is a function of ``results/records`` and ``results/published.csv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark.config import LossConfig
@@ -14,6 +14,7 @@ from benchmark.figures import draw_curves, draw_leaderboard
 from benchmark.files import write_text
 from benchmark.leaderboard import (
     Leaderboard,
+    Published,
     Row,
     build_leaderboard,
     metric_name,
@@ -50,6 +51,7 @@ def report(results: Path, tables: Sequence[str] | None = None) -> list[Leaderboa
         except BenchError:
             if table in wanted:  # a table that nobody asked for must not stand in the way
                 raise
+    not_run = {name: found for name, found in sorted(published.items()) if name not in records}
     asked = [board for board in boards if board.table in wanted]
     index = results / "README.md"
     if index.exists() and not index.read_text(encoding="utf-8").startswith(_INDEX_TITLE):
@@ -59,7 +61,9 @@ def report(results: Path, tables: Sequence[str] | None = None) -> list[Leaderboa
         draw_leaderboard(board, results / f"{board.table}.png")
         if board.figure is not None:
             draw_curves(board, board.figure, results / f"{board.table}_curves.png")
-    write_text(index, _index(boards))
+    for name, numbers in not_run.items():
+        write_text(results / f"{name}.md", _page_of_a_table_not_run(name, numbers))
+    write_text(index, _index(boards, list(not_run)))
     return asked
 
 
@@ -74,7 +78,8 @@ def markdown(board: Leaderboard) -> str:
         parts += [f"![{board.title}, over {board.figure.x}]({board.table}_curves.png)", ""]
     parts += [f"![{board.title}]({board.table}.png)", ""]
     if board.published:
-        parts += ["## Published numbers", "", *_published_notes(board), ""]
+        labels = {row.name: row.label for row in board.rows}
+        parts += ["## Published numbers", "", *_published_notes(board.published, labels), ""]
     parts += ["## Where these numbers come from", "", *_provenance(board), ""]
     return "\n".join(parts)
 
@@ -176,13 +181,40 @@ def _notes(board: Leaderboard) -> list[str]:
     return [f"- {note}" for note in notes]
 
 
-def _published_notes(board: Leaderboard) -> list[str]:
-    labels = {row.name: row.label for row in board.rows}
+def _published_notes(published: Sequence[Published], labels: Mapping[str, str]) -> list[str]:
     return [
         f"- {labels.get(p.row, p.row)}, {metric_name(p.metric)} {p.value}: {p.source}"
         + (f" ({p.note})" if p.note else "")
-        for p in board.published
+        for p in published
     ]
+
+
+def _page_of_a_table_not_run(table: str, published: Sequence[Published]) -> str:
+    """Return the page of a table that has published numbers and no records yet."""
+    metrics = list(dict.fromkeys(p.metric for p in published))
+    values = {(p.row, p.metric): p.value for p in published}
+    lines = [
+        _line(["Row", *(f"*{metric_name(m)}, published*" for m in metrics)]),
+        _line(["---"] + ["---:"] * len(metrics)),
+        *(
+            _line([row, *(f"*{values.get((row, m), '–')}*" for m in metrics)])
+            for row in dict.fromkeys(p.row for p in published)
+        ),
+    ]
+    return "\n".join(
+        [
+            f"# {table}",
+            "",
+            "**Not run.** These are the published numbers alone; ours will stand beside them after",
+            "",
+            *("```", f"stt-bench run configs/{table}.yaml", "```"),
+            "",
+            *lines,
+            "",
+            *_published_notes(published, {}),
+            "",
+        ]
+    )
 
 
 def _provenance(board: Leaderboard) -> list[str]:
@@ -212,7 +244,7 @@ def _counts(board: Leaderboard) -> str:
     return ", ".join(f"{count:,}" for count in counts)
 
 
-def _index(boards: Sequence[Leaderboard]) -> str:
+def _index(boards: Sequence[Leaderboard], not_run: Sequence[str]) -> str:
     lines = [
         _INDEX_TITLE,
         "",
@@ -233,6 +265,9 @@ def _index(boards: Sequence[Leaderboard]) -> str:
             softmax.scores["map@r"].percent() if softmax else "–",
         ]
         lines.append(_line(cells))
+    if not_run:
+        pages = ", ".join(f"[{table}]({table}.md)" for table in not_run)
+        lines += ["", f"Not run, with the published numbers alone: {pages}."]
     return "\n".join([*lines, ""])
 
 

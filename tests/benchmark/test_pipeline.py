@@ -291,6 +291,26 @@ def test_softmax_stands_first_and_published_numbers_apart(finished: Path) -> Non
     assert "Doe, 2020 (one seed)" in markdown(board)
 
 
+def test_a_table_with_published_numbers_alone_says_that_it_was_not_run(finished: Path) -> None:
+    results = finished / "results"
+    (results / "published.csv").write_text(
+        "table,row,metric,value,source,note\n"
+        "big,hard,recall@1,49.0,A paper,one seed\nbig,hard,nmi,58.7,A paper,\n"
+        "big,lifted,recall@1,35.2,A paper,\n"
+    )
+    report(results)
+    page = (results / "big.md").read_text()
+    assert "**Not run.**" in page
+    assert "stt-bench run configs/big.yaml" in page
+    assert "| hard | *49.0* | *58.7* |" in page
+    assert "| lifted | *35.2* | *–* |" in page
+    assert "- hard, R@1 49.0: A paper (one seed)" in page
+    assert (
+        "Not run, with the published numbers alone: [big](big.md)"
+        in (results / "README.md").read_text()
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
