@@ -51,6 +51,8 @@ def read_rows(file: Path, columns: str, skip: int = 0) -> pd.DataFrame:
                 f"{where}: '{line}' is not a line '{columns}': get the official file again"
             )
         rows.append(cells)
+    if not rows:
+        raise BenchError(f"{file} lists nothing: get the official file again")
     return pd.DataFrame(rows, columns=names)
 
 

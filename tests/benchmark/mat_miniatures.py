@@ -44,47 +44,48 @@ CAR_NAMES = [f"{make} {model} 2012" for make in "ABCDEFGH" for model in ("SUV", 
 CAR_NAMES[10] = "F C/V Cargo Van Minivan 2012"
 
 
-def write_cars(root: Path, layout: str = "car_ims") -> None:
-    """Write the layout `car_ims`, `devkit` or `folders`; images and classes are the same.
+def write_cars(root: Path) -> None:
+    """Write one folder and one list; by name, a make's two classes are in the opposite order."""
+    rows = [(f"car_ims/{n:06}.jpg", np.uint8(c), np.uint8(i % 2), n) for n, c, i in members()]
+    for path, _, _, n in rows:
+        photo(root / path, n)
+    paths, classes, tests, _ = zip(*rows, strict=True)
+    fields = {"relative_im_path": paths, "bbox_x1": tests, "class": classes, "test": tests}
+    content = {"annotations": structs(**fields), "class_names": cell(CAR_NAMES).T}
+    savemat(root / "cars_annos.mat", content)
 
-    By name, a make's two classes are in the opposite order.
-    """
-    rows = {"train": [], "test": []}
-    for n, c, i in members():
-        rows["test" if i % 2 else "train"].append((n, c))
-    if layout == "car_ims":
-        both = sorted([*((*row, 0) for row in rows["train"]), *((*row, 1) for row in rows["test"])])
-        paths = [f"car_ims/{n:06}.jpg" for n, _, _ in both]
-        for (n, _, _), path in zip(both, paths, strict=True):
-            photo(root / path, n)
-        annotations = structs(
-            relative_im_path=paths,
-            bbox_x1=[np.uint8(1)] * len(both),
-            **{"class": [np.uint8(c) for _, c, _ in both]},
-            test=[np.uint8(test) for _, _, test in both],
-        )
-        names = np.array(CAR_NAMES, dtype=object)[None]
-        savemat(root / "cars_annos.mat", {"annotations": annotations, "class_names": names})
-        return
-    for split, images in rows.items():
-        order = np.random.default_rng(0).permutation(len(images))
-        shuffled = [images[k] for k in order]  # the official lists are in no order
-        files = [f"{k:05}.jpg" for k in range(1, len(images) + 1)]
-        for (n, c), file in zip(shuffled, files, strict=True):
+
+def write_cars_devkit(root: Path) -> None:
+    """Write the same images as torchvision expects them."""
+    folder = root / "stanford_cars"
+    for split, rows in shuffled_cars().items():
+        for file, _, n in rows:
+            photo(folder / f"cars_{split}" / file, n)
+        files, classes, _ = zip(*rows, strict=True)
+        annotations = structs(bbox_x1=classes, **{"class": classes}, fname=files)
+        name = "devkit/cars_train_annos" if split == "train" else "cars_test_annos_withlabels"
+        (folder / "devkit").mkdir(exist_ok=True)
+        savemat(folder / f"{name}.mat", {"annotations": annotations})
+    savemat(folder / "devkit" / "cars_meta.mat", {"class_names": cell(CAR_NAMES).T})
+
+
+def write_cars_folders(root: Path) -> None:
+    """Write the same images in class folders, as in a mirror."""
+    for split, rows in shuffled_cars().items():
+        for file, c, n in rows:
             name = CAR_NAMES[c - 1].replace("/", "-")
-            top = root / "car_data" / "car_data" / split / name
-            photo((top if layout == "folders" else root / f"cars_{split}") / file, n)
-        if layout == "devkit":
-            (root / "devkit").mkdir(exist_ok=True)
-            annotations = structs(
-                bbox_x1=[np.uint8(1)] * len(files),
-                **{"class": [np.uint8(c) for _, c in shuffled]},
-                fname=files,
-            )
-            file = "devkit/cars_train_annos" if split == "train" else "cars_test_annos_withlabels"
-            savemat(root / f"{file}.mat", {"annotations": annotations})
-            names = np.array(CAR_NAMES, dtype=object)[None]
-            savemat(root / "devkit" / "cars_meta.mat", {"class_names": names})
+            photo(root / "car_data" / "car_data" / split / name / file, n)
+
+
+def shuffled_cars() -> dict[str, list[tuple[str, np.uint8, int]]]:
+    """Return (file, class, number of the image) of each split: the official lists have no order."""
+    lists = {}
+    for test, split in enumerate(("train", "test")):
+        rows = [(n, c) for n, c, i in members() if i % 2 == test]
+        order = np.random.default_rng(0).permutation(len(rows))
+        shuffled = enumerate((rows[k] for k in order), 1)
+        lists[split] = [(f"{k:05}.jpg", np.uint8(c), n) for k, (n, c) in shuffled]
+    return lists
 
 
 def write_flowers(root: Path) -> None:
