@@ -27,6 +27,11 @@ def photo(file: Path, seed: int, size: tuple[int, int] = (40, 32)) -> None:
     Image.fromarray(pixels).save(file)
 
 
+def save_mat(file: Path, content: dict) -> None:
+    """Write a MATLAB file, compressed as MATLAB does."""
+    savemat(file, content, do_compression=True)
+
+
 def cell(values: Sequence[str]) -> np.ndarray:
     """Return what savemat writes as an N × 1 cell array."""
     return np.array(values, dtype=object).reshape(-1, 1)
@@ -52,7 +57,7 @@ def write_cars(root: Path) -> None:
     paths, classes, tests, _ = zip(*rows, strict=True)
     fields = {"relative_im_path": paths, "bbox_x1": tests, "class": classes, "test": tests}
     content = {"annotations": structs(**fields), "class_names": cell(CAR_NAMES).T}
-    savemat(root / "cars_annos.mat", content)
+    save_mat(root / "cars_annos.mat", content)
 
 
 def write_cars_devkit(root: Path) -> None:
@@ -65,8 +70,8 @@ def write_cars_devkit(root: Path) -> None:
         annotations = structs(bbox_x1=classes, **{"class": classes}, fname=files)
         name = "devkit/cars_train_annos" if split == "train" else "cars_test_annos_withlabels"
         (folder / "devkit").mkdir(exist_ok=True)
-        savemat(folder / f"{name}.mat", {"annotations": annotations})
-    savemat(folder / "devkit" / "cars_meta.mat", {"class_names": cell(CAR_NAMES).T})
+        save_mat(folder / f"{name}.mat", {"annotations": annotations})
+    save_mat(folder / "devkit" / "cars_meta.mat", {"class_names": cell(CAR_NAMES).T})
 
 
 def write_cars_folders(root: Path) -> None:
@@ -99,8 +104,8 @@ def write_flowers(root: Path) -> None:
         name: (np.flatnonzero(np.isin(order % PER_CLASS, places)) + 1).astype(np.uint16)[None]
         for name, places in (("trnid", [0, 1]), ("valid", [2, 3]), ("tstid", [4, 5, 6, 7]))
     }
-    savemat(folder / "setid.mat", sets)
-    savemat(folder / "imagelabels.mat", {"labels": labels.astype(np.uint8)[None]})
+    save_mat(folder / "setid.mat", sets)
+    save_mat(folder / "imagelabels.mat", {"labels": labels.astype(np.uint8)[None]})
 
 
 def write_dogs(root: Path) -> None:
@@ -117,4 +122,4 @@ def write_dogs(root: Path) -> None:
             "annotation_list": cell([file[:-4] for file in files]),
             "labels": np.array([[float(c)] for _, c in entries]),
         }
-        savemat(root / f"{split}_list.mat", content)
+        save_mat(root / f"{split}_list.mat", content)

@@ -10,12 +10,13 @@ from dataset_miniatures import lift_counts, miniature
 from mat_miniatures import (
     CAR_NAMES,
     cell,
+    save_mat,
     structs,
     write_cars,
     write_cars_devkit,
     write_cars_folders,
 )
-from scipy.io import loadmat, savemat
+from scipy.io import loadmat
 
 from benchmark.datasets.official import read_mat
 from benchmark.errors import BenchError
@@ -41,7 +42,7 @@ def change(file: Path, edit: Callable[[dict], None]) -> None:
     """Edit the variables of a MATLAB file."""
     content = {name: value for name, value in loadmat(file).items() if not name.startswith("__")}
     edit(content)
-    savemat(file, content)
+    save_mat(file, content)
 
 
 @pytest.mark.parametrize("task", ["retrieval", "classification"])
@@ -144,7 +145,7 @@ def test_damaged_mat_files(load, tmp_path, monkeypatch, name, file, damage):
     if damage == "missing":
         path.unlink()
     elif damage == "others":
-        savemat(path, {"other": 1})
+        save_mat(path, {"other": 1})
     else:
         path.write_bytes(
             {
@@ -178,7 +179,7 @@ def test_values_of_mat_files(tmp_path):
     file = tmp_path / "x.mat"
     pair = structs(name=["a", "b"], number=[np.uint8(3), np.float64(4)])
     single = structs(name=["only"], number=[np.uint8(5)])
-    savemat(file, {"pair": pair, "single": single, "row": [[7, 8]], "cells": cell(["x", "yz"])})
+    save_mat(file, {"pair": pair, "single": single, "row": [[7, 8]], "cells": cell(["x", "yz"])})
     kinds = {"pair.name": str, "pair.number": int, "single.name": str, "row": int, "cells": str}
     assert read_mat(file, kinds) == {
         "pair.name": ["a", "b"],
