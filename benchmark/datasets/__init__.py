@@ -3,7 +3,20 @@
 The names here read no images and import no torch; `benchmark.datasets.batches` does.
 """
 
-from benchmark.datasets import cub, digits, fashion_mnist, images, omniglot  # noqa: F401  (registers)
+from benchmark.datasets import (  # noqa: F401  (registers)
+    aircraft,
+    cars,
+    cub,
+    digits,
+    dogs,
+    fashion_mnist,
+    flowers,
+    images,
+    inshop,
+    nabirds,
+    omniglot,
+    sop,
+)
 from benchmark.datasets.items import ItemTable, check_dataset, load_items
 from benchmark.datasets.locate import find_folder
 from benchmark.datasets.registry import (

@@ -8,9 +8,14 @@ import numpy as np
 import pandas as pd
 
 from benchmark.config import Task
+from benchmark.datasets.official import in_first_half, read_lines, subfolder
 from benchmark.datasets.registry import Counts, Source, register_dataset
 from benchmark.datasets.stores import FileStore
 from benchmark.errors import BenchError
+
+_PAGE = "https://www.vision.caltech.edu/datasets/cub_200_2011"
+_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
+_MD5 = "97eceeb196236b17998738112f37df78"
 
 
 @register_dataset(
@@ -20,7 +25,7 @@ from benchmark.errors import BenchError
         "retrieval": Counts(train=1_402, test=1_487, train_classes=25, test_classes=25),
         "classification": Counts(train=1_500, test=1_389, train_classes=50, test_classes=50),
     },
-    get="unpack CUB_200_2011.tgz from https://www.vision.caltech.edu/datasets/cub_200_2011 "
+    get=f"unpack CUB_200_2011.tgz from {_PAGE} "
     "into data/cub50 and keep the first 50 lines of its classes.txt",
 )
 def cub50(root: Path, task: Task) -> Source:
@@ -31,19 +36,44 @@ def cub50(root: Path, task: Task) -> Source:
     return cub_items(root, task)
 
 
+def download_cub200(root: Path) -> None:
+    """Fetch the official archive."""
+    from torchvision.datasets import utils
+
+    utils.download_and_extract_archive(_URL, str(root), md5=_MD5, remove_finished=True)
+
+
+@register_dataset(
+    "cub200",
+    folder="cub200",
+    counts={
+        "retrieval": Counts(train=5_864, test=5_924, train_classes=100, test_classes=100),
+        "classification": Counts(train=5_994, test=5_794, train_classes=200, test_classes=200),
+    },
+    get=f"unpack CUB_200_2011.tgz from {_PAGE} into data/cub200",
+    download=download_cub200,
+)
+def cub200(root: Path, task: Task) -> Source:
+    """11,788 photographs of 200 bird species (CUB-200-2011), for research use.
+
+    Retrieval trains on species 1–100 and tests on 101–200. Classification has the official split.
+    """
+    return cub_items(root, task)
+
+
 def cub_items(root: Path, task: Task) -> Source:
     """Return the items of a CUB copy, restricted to the classes in its `classes.txt`.
 
     Retrieval: the first half of the classes trains, the second tests. Classification: as in
     `train_test_split.txt`.
     """
-    folder = root / "CUB_200_2011" if (root / "CUB_200_2011").is_dir() else root
-    index = read_cub_index(folder)
-    if task == "retrieval":
-        numbers = sorted(index["class"].unique())
-        is_train = index["class"].isin(numbers[: len(numbers) // 2])
-    else:
-        is_train = index["is_train"]
+    folder = subfolder(root, "CUB_200_2011")
+    return index_items(folder, read_cub_index(folder), task)
+
+
+def index_items(folder: Path, index: pd.DataFrame, task: Task) -> Source:
+    """Return the items of what `read_cub_index` read."""
+    is_train = in_first_half(index["class"]) if task == "retrieval" else index["is_train"]
     frame = pd.DataFrame(
         {
             "path": "images/" + index["image"],
@@ -56,8 +86,11 @@ def cub_items(root: Path, task: Task) -> Source:
 
 
 def read_cub_index(folder: Path) -> pd.DataFrame:
-    """Return columns image, class (number), label (the class's name) and is_train (official)."""
-    labels = _read_pairs(folder / "classes.txt")
+    """Return columns image, class (number), label (the class's name) and is_train (official).
+
+    Images of classes that `classes.txt` does not have are left out.
+    """
+    labels = _read_pairs(folder / "classes.txt", decimal=True)
     images = _read_pairs(folder / "images.txt")
     classes = _read_pairs(folder / "image_class_labels.txt")
     official = _read_pairs(folder / "train_test_split.txt")
@@ -75,23 +108,14 @@ def read_cub_index(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["image", "class", "label", "is_train"])
 
 
-def _read_pairs(file: Path) -> dict[str, str]:
-    """Return an index file's `NUMBER VALUE` lines as a dict."""
-    try:
-        lines = file.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchError(
-            f"{file} cannot be read ({error}): the official CUB index files are needed"
-        ) from error
+def _read_pairs(file: Path, decimal: bool = False) -> dict[str, str]:
+    """Return an index file's `NUMBER VALUE` lines as a dict; in NABirds an image has a UUID."""
     pairs: dict[str, str] = {}
-    for line_number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        number, _, value = line.strip().partition(" ")
-        if not number.isdecimal() or not value or number in pairs:
+    for where, line in read_lines(file):
+        number, _, value = line.partition(" ")
+        if not value or number in pairs or (decimal and not number.isdecimal()):
             raise BenchError(
-                f"{file}:{line_number}: '{line}' is not a new number and a value: "
-                "get the official file again"
+                f"{where}: '{line}' is not a new number and a value: get the official file again"
             )
         pairs[number] = value
     return pairs

@@ -6,13 +6,20 @@ import http.client
 import os
 import shutil
 import socket
+import tarfile
 import tempfile
+import zipfile
+import zlib
 from pathlib import Path
 
 from benchmark.datasets.registry import Dataset
 from benchmark.errors import BenchError
 
 TIMEOUT_SECONDS = 30.0
+_FAILURES = (
+    *(OSError, RuntimeError, http.client.HTTPException),  # no network, or another checksum
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError),  # no archive, or half of one
+)
 
 
 def download_into(target: Path, dataset: Dataset) -> Path:
@@ -29,7 +36,7 @@ def download_into(target: Path, dataset: Dataset) -> Path:
         dataset.download(complete)
         if not target.exists():  # else another process was quicker
             os.replace(complete, target)
-    except (OSError, RuntimeError, http.client.HTTPException) as error:
+    except _FAILURES as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BenchError(
             f"dataset '{dataset.name}' was not found and could not be downloaded ({reason}): "

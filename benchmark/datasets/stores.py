@@ -64,7 +64,7 @@ class FileStore:
         for path in paths:
             try:
                 yield b"%d," % os.stat(os.path.join(self.root, path)).st_size
-            except OSError:
+            except (OSError, ValueError):  # a path with a null byte
                 missing.append(path)
         if missing:
             raise BenchError(

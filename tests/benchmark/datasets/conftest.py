@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_miniatures import CUB_CLASSES, write_fashion, write_omniglot
+from dataset_miniatures import CUB_CLASSES, write_cub_index, write_fashion, write_omniglot
 from PIL import Image
 
 from benchmark.config import DataConfig
@@ -89,22 +89,16 @@ def mini_omniglot(tmp_path, expect) -> Path:
 
 @pytest.fixture
 def mini_cub(tmp_path, expect, save) -> Path:
-    """Four classes in the index files of which classes.txt keeps all; 3 images each."""
+    """Four classes of 3 images each."""
     folder = tmp_path / "cub" / "CUB_200_2011"
-    images = [
-        (c, f"{name}/{name[4:]}_{i}.jpg")
-        for c, name in enumerate(CUB_CLASSES, 1)
-        for i in (3, 1, 2)
-    ]
-    lines: dict[str, list[str]] = {"images": [], "image_class_labels": [], "train_test_split": []}
-    for number, (label, path) in enumerate(images, 1):
-        save(folder / "images" / path, (20 + number, 16), seed=number)
-        lines["images"].append(f"{number} {path}")
-        lines["image_class_labels"].append(f"{number} {label}")
-        lines["train_test_split"].append(f"{number} {int(number % 3 == 1)}")
-    lines["classes"] = [f"{c} {name}" for c, name in enumerate(CUB_CLASSES, 1)]
-    for name, content in lines.items():
-        (folder / f"{name}.txt").write_text("\n".join(content) + "\n")
+    images: list[tuple[str, str, int, bool]] = []
+    for c, name in enumerate(CUB_CLASSES, 1):
+        for i in (3, 1, 2):
+            number = len(images) + 1
+            path = f"{name}/{name[4:]}_{i}.jpg"
+            save(folder / "images" / path, (20 + number, 16), seed=number)
+            images.append((str(number), path, c, number % 3 == 1))
+    write_cub_index(folder, [f"{c} {name}" for c, name in enumerate(CUB_CLASSES, 1)], images)
     expect("cub50", "retrieval", 6, 6, 2, 2)
     expect("cub50", "classification", 4, 8, 4, 4)
     return folder.parent

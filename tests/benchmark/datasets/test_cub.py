@@ -54,7 +54,9 @@ def edit(mini_cub, name, line, text):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("images", "x a.jpg", r"images.txt:2: 'x a.jpg' is not a new number and a value"),
+        ("images", "x a.jpg", r"labels.txt has no line for image x \(a.jpg\)"),
+        ("images", "2", r"images.txt:2: '2' is not a new number and a value"),
+        ("classes", "x 002.Auklet", r"classes.txt:2: 'x 002.Auklet' is not a new number and a"),
         ("images", "1 a.jpg", r"images.txt:2: '1 a.jpg' is not a new number"),
         ("classes", "2", r"classes.txt:2: '2' is not a new number and a value"),
         ("image_class_labels", None, r"labels.txt has no line for image 2 \(001.Albatross/Al"),

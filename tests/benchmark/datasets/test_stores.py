@@ -49,7 +49,7 @@ def test_missing_files_are_counted_and_the_first_named(tmp_path):
     store = FileStore(tmp_path)
     assert b"".join(store.identity(["a", "a"])) == b"5,5,"
     with pytest.raises(BenchError, match=r"2 of 3 image files do not exist, the first is .*/b:"):
-        list(store.identity(["a", "b", "c"]))
+        list(store.identity(["a", "b", "c\0"]))
     with pytest.raises(BenchError, match="b cannot be read"):
         store.read("b")
 
