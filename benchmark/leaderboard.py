@@ -117,10 +117,8 @@ class Leaderboard:
             for other in self.rows
             if other.experiment.loss.name == "softmax" and other.fingerprint == row.fingerprint
         ]
-        head = row.experiment.model.head
-        return next((r for r in rivals if r.experiment.model.head == head), None) or next(
-            iter(rivals), None
-        )
+        same_head = (r for r in rivals if _head(r) == _head(row))
+        return next(same_head, None) or next(iter(rivals), None)
 
     def difference(self, row: Row, metric: str) -> Score | None:
         """Return the mean and spread, over the seeds both have, of row − Softmax (0 to 1)."""
@@ -137,6 +135,10 @@ class Leaderboard:
             for record in self.records
             if record.row == row and metric in record.metrics
         }
+
+
+def _head(row: Row) -> tuple[str, str]:
+    return row.experiment.model.head, row.experiment.model.features
 
 
 def metric_name(metric: str) -> str:

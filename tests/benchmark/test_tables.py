@@ -76,6 +76,11 @@ def test_set_reaches_a_loss_given_by_name(tmp_path: Path) -> None:
         ("data: {name: digits, task: retrieval}", "data: [", ["not valid YAML"]),
         ("name: digits", "name: digitz", ["line 4", "digitz", "did you mean 'digits'"]),
         ("name: digits", "name: digits, options: {a: 1}", ["line 4", "option 'a'"]),
+        ("small_cnn", "resnet50, weights: V1", ["line 6", "model.weights", "IMAGENET1K_V1"]),
+        ("small_cnn", "small_cnn, weights: pretrained", ["line 6", "no pretrained weights"]),
+        ("small_cnn", "small_cnn, head: none, features: flattened", ["line 6", "needs a head"]),
+        ("size: 16", "size: 16, resize_max: 20", ["line 5", "resize_max needs crop: random"]),
+        ("size: 16", "size: 16, crop: random, resize_max: 16", ["line 5", "must be above", "16"]),
         ("backbone: small_cnn", "backbone: smal_cnn", ["line 6", "did you mean 'small_cnn'"]),
         ("  hard:", "  a/b:", ["line 12", "a/b"]),
         ("  hard:", "  0.5:", ["line 12", "0.5", "quotes"]),
@@ -189,5 +194,5 @@ def test_defaults_are_part_of_what_records_mean() -> None:
     names = ["hard_triplet", "semi_hard_triplet", "batch_all_triplet", "lifted", "npairs"]
     names += ["angular", "contrastive", "priming"]
     losses = {name: loss_parameters(name) for name in names}
-    assert digest_of(settings)[:12] == "e3befcda1017"
+    assert digest_of(settings)[:12] == "c530b1160c87"
     assert digest_of(losses)[:12] == "a12075caa07c"
