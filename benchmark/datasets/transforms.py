@@ -92,7 +92,8 @@ def random_sides(
     """Return images that were prepared at `resize_max`, each at a side drawn from `resize` on.
 
     Integer sides, uniform up to `resize_max` with both ends. Bilinear with antialiasing: a second
-    resizing after that of `prepare`, so pixels differ a little from those of a single one.
+    resizing after that of `prepare`, so pixels differ a little from those of a single one, and the
+    longer side by up to one pixel.
     """
     from torchvision.transforms.v2 import functional
 
