@@ -49,6 +49,11 @@ class InputConfig(Section):
     resize: PositiveInt | None = Field(
         None, description="Side after resizing, before the crop, pixels; `size` when not given."
     )
+    resize_max: PositiveInt | None = Field(
+        None,
+        description="With `crop: random`: each training image's side after resizing is drawn from "
+        "`resize` to `resize_max`.",
+    )
     aspect: Literal["keep", "squash"] = Field(
         "keep", description="`keep`: `resize` is the shorter side; `squash`: it is both sides."
     )
@@ -64,6 +69,14 @@ class InputConfig(Section):
     def _check(self) -> InputConfig:
         if self.resize is not None and self.resize < self.size:
             raise ValueError(f"resize ({self.resize}) must not be below size ({self.size})")
+        if self.resize_max is not None:
+            if self.crop != "random":
+                raise ValueError(f"resize_max needs crop: random, not {self.crop}")
+            if self.resize_max <= (self.resize or self.size):
+                raise ValueError(
+                    f"resize_max ({self.resize_max}) must be above "
+                    f"resize ({self.resize or self.size})"
+                )
         if (self.mean is None) != (self.std is None):
             raise ValueError("give mean and std together or neither")
         for name, values in (("mean", self.mean), ("std", self.std)):
@@ -81,10 +94,16 @@ class ModelConfig(Section):
         "small_cnn", description="`small_cnn`, or a torchvision or timm name: `timm/NAME` forces."
     )
     weights: str | None = Field(
-        None, description="`pretrained` (downloaded), a weights file, or none: random start."
+        None,
+        description="`pretrained` (the library's default, downloaded), a torchvision tag such as "
+        "`IMAGENET1K_V1`, a weights file, or none: random start.",
     )
     head: Literal["none", "linear", "fc1024"] = Field(
         "linear", description="Embedding head; `none`: the pooled features are the embedding."
+    )
+    features: Literal["pooled", "flattened"] = Field(
+        "pooled",
+        description="What the head stands on; `flattened`: the last feature map before pooling.",
     )
     embedding_dim: PositiveInt | None = Field(
         64, description="Size of the embedding; ignored with `head: none`."
@@ -96,6 +115,15 @@ class ModelConfig(Section):
     freeze_batch_norm: bool = Field(
         False, description="Batch norm uses and keeps its stored statistics and weights."
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelConfig:
+        if self.head == "none" and self.features == "flattened":
+            raise ValueError(
+                "features: flattened needs a head; with head: none the embedding is the pooled "
+                "features"
+            )
+        return self
 
 
 class LossConfig(Section):

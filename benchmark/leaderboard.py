@@ -168,7 +168,7 @@ class Leaderboard:
 
         def unlike(other: Row) -> tuple[bool, bool]:
             ours, theirs = row.experiment, other.experiment
-            return ours.model.head != theirs.model.head, ours.optimizer != theirs.optimizer
+            return _head(row) != _head(other), ours.optimizer != theirs.optimizer
 
         return min(rivals, key=unlike, default=None)
 
@@ -187,6 +187,10 @@ class Leaderboard:
             for record in self.records
             if record.row == row and metric in record.metrics
         }
+
+
+def _head(row: Row) -> tuple[str, str]:
+    return row.experiment.model.head, row.experiment.model.features
 
 
 def metric_name(metric: str) -> str:

@@ -23,6 +23,7 @@ def protocol_of(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]
             the embedding (``training.json``).
     """
     sampler, model, image = experiment.sampler, experiment.model, experiment.input
+    largest = f"–{image.resize_max}" if image.resize_max else ""
     return {
         "data": facts["data_hash"],
         "task": experiment.data.task,
@@ -30,7 +31,7 @@ def protocol_of(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]
         "backbone": model.backbone,
         "weights": facts["initial_weights"],
         "input": f"{image.size} px, {image.channels} channel(s)",
-        "resize": f"{image.aspect} aspect to {image.resize or image.size}",
+        "resize": f"{image.aspect} aspect to {image.resize or image.size}{largest}",
         "augmentation": f"{image.crop} crop" + (", flip" if image.flip else ""),
         "embedding_dim": facts["embedding_dim"],
         "distance": experiment.evaluation.distance,

@@ -124,6 +124,7 @@ def loss_text(row: Row) -> str:
         text = f"softmax + {experiment.loss_weight:g} × {text}"
     head = {"none": ", on pooled features", "linear": "", "fc1024": ", fc1024 head"}
     text += head[experiment.model.head]
+    text += ", on the flattened map" if experiment.model.features == "flattened" else ""
     return text + (", unit length" if experiment.model.normalize else "")
 
 

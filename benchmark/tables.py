@@ -247,9 +247,9 @@ def _fields_at(keys: KeyPath, model: type[BaseModel]) -> list[str]:
 
 
 def _check_names(experiment: Experiment, where: Callable[..., str]) -> None:
-    """Look the dataset, its options and the backbone up, so that a typo is found at once."""
+    """Look up the dataset, its options, backbone and weights, so that a typo is found at once."""
     from benchmark.datasets import check_dataset
-    from benchmark.models import check_backbone
+    from benchmark.models import check_backbone, library_tag
 
     try:
         check_dataset(experiment.data)
@@ -259,6 +259,10 @@ def _check_names(experiment: Experiment, where: Callable[..., str]) -> None:
         check_backbone(experiment.model.backbone)
     except BenchError as error:
         raise BenchError(f"{where('model', 'backbone')}: {error}") from None
+    try:
+        library_tag(experiment.model)
+    except BenchError as error:
+        raise BenchError(f"{where('model', 'weights')}: {error}") from None
 
 
 def _check_losses(experiment: Experiment, where: Callable[..., str]) -> None:

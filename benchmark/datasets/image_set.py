@@ -36,7 +36,7 @@ def image_set(items: ItemTable, split: Split, config: InputConfig, *, training: 
 
     The rows of a table share their images, so that each is decoded once and not once a row.
     """
-    unprepared = {"mean", "std"} if training else {"mean", "std", "crop", "flip"}
+    unprepared = {"mean", "std"} if training else {"mean", "std", "crop", "flip", "resize_max"}
     key = (split, training, config.model_dump_json(exclude=unprepared))
     if key not in items.prepared:
         frame = items.split(split)
@@ -49,7 +49,8 @@ class ImageSet:
     """Prepared uint8 images of a frame's rows.
 
     With `training`, `batch` with a generator makes the config's random crops; otherwise, and for
-    `crop: center`, the crop is part of the preparation.
+    `crop: center`, the crop is part of the preparation. Where the side is drawn too, images are
+    kept at the largest, `resize_max`.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class ImageSet:
         self.paths: list[str] = frame["path"].tolist()
         self.training = training
         self._crops_later = training and config.crop != "center"
+        largest = config.resize_max if training else None
+        self._kept_as = config.model_copy(update={"resize": largest}) if largest else config
         self._kept: torch.Tensor | list[torch.Tensor] | None = None
 
     def __len__(self) -> int:
@@ -113,7 +116,7 @@ class ImageSet:
     def _prepare(self, path: str) -> torch.Tensor:
         image = self.items.read(path)
         try:
-            prepared = prepare(image, self.config)
+            prepared = prepare(image, self._kept_as)
         except Exception as error:  # PIL raises nearly anything on odd modes and broken tags
             raise BenchError(f"image {path} cannot be converted ({error})") from error
         return prepared if self._crops_later else center_crop(prepared, self.config.size)
@@ -151,7 +154,7 @@ class ImageSet:
 
     def _from_array(self) -> torch.Tensor | None:
         """Return the images straight from the item table's array where no resizing is needed."""
-        arrays, config = self.items.arrays, self.config
+        arrays, config = self.items.arrays, self._kept_as
         if arrays is None or not len(self):
             return None
         height, width = arrays.shape[1:3]

@@ -74,6 +74,8 @@ def random_crops(
     """Return a random crop (size × size) of every image, stacked."""
     if config.crop == "random_resized":
         return torch.stack([_resized_crop(image, config.size, rng) for image in images])
+    if config.resize_max is not None:
+        images = random_sides(images, config, rng)
     room = np.array([image.shape[-2:] for image in images]) - config.size
     corners = rng.integers(0, room, endpoint=True).tolist()
     return torch.stack(
@@ -82,6 +84,28 @@ def random_crops(
             for image, (top, left) in zip(images, corners, strict=True)
         ]
     )
+
+
+def random_sides(
+    images: Sequence[torch.Tensor], config: InputConfig, rng: np.random.Generator
+) -> list[torch.Tensor]:
+    """Return images that were prepared at `resize_max`, each at a side drawn from `resize` on.
+
+    Integer sides, uniform up to `resize_max` with both ends. Bilinear with antialiasing: a second
+    resizing after that of `prepare`, so pixels differ a little from those of a single one, and the
+    longer side by up to one pixel.
+    """
+    from torchvision.transforms.v2 import functional
+
+    sides = rng.integers(
+        config.resize or config.size, config.resize_max, len(images), endpoint=True
+    )
+    resized = []
+    for image, side in zip(images, sides.tolist(), strict=True):
+        at_side = config.model_copy(update={"resize": side})
+        width, height = resized_size(image.shape[-1], image.shape[-2], at_side)
+        resized.append(functional.resize(image, [height, width], antialias=True))
+    return resized
 
 
 def random_flips(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

@@ -5,7 +5,7 @@ from benchmark.models.heads import build_head
 from benchmark.models.names import backbone_names
 from benchmark.models.names import resolve as check_backbone
 from benchmark.models.network import EmbeddingNetwork, build_network, parameter_groups
-from benchmark.models.weights import weights_id
+from benchmark.models.weights import library_tag, weights_id
 
 __all__ = [
     "Backbone",
@@ -15,6 +15,7 @@ __all__ = [
     "build_head",
     "build_network",
     "check_backbone",
+    "library_tag",
     "parameter_groups",
     "weights_id",
 ]

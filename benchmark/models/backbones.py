@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from benchmark.config import InputConfig, ModelConfig
 from benchmark.errors import BenchError
+from benchmark.models.feature_maps import features_and_map
 from benchmark.models.names import Library, backbone_names, resolve
 from benchmark.models.small_cnn import SmallCNN
 from benchmark.models.weights import (
-    PRETRAINED,
     find_weights,
     first_line,
+    library_tag,
     load_strictly,
-    pretrained_tag,
     read_weights,
     weights_id,
 )
@@ -32,22 +32,40 @@ class Backbone(nn.Module):
 
     `mean` and `std`, one value per channel of pixels in [0, 1], are what the backbone's images
     should be normalised with. A backbone of three channels repeats the one of a grey image.
+    `map_dim` is the number of values in the last feature map of an image, where one was asked for.
     """
 
     def __init__(
-        self, net: nn.Module, feature_dim: int, mean: tuple[float, ...], std: tuple[float, ...]
+        self,
+        net: nn.Module,
+        feature_dim: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        map_dim: int | None = None,
     ) -> None:
         """Take a module that returns pooled features."""
         super().__init__()
         self.net = net
         self.feature_dim = feature_dim
+        self.map_dim = map_dim
         self.mean = mean
         self.std = std
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the features of normalised images."""
-        features: Tensor = self.net(images.expand(-1, len(self.mean), -1, -1))
+        features: Tensor = self.net(self._in_colour(images))
         return features
+
+    def with_map(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features and the last feature map, flattened: (B, feature_dim), (B, map_dim).
+
+        The values of the map follow each other channel by channel, row by row.
+        """
+        features, feature_map = features_and_map(self.net, self._in_colour(images))
+        return features, feature_map.flatten(1)
+
+    def _in_colour(self, images: Tensor) -> Tensor:
+        return images.expand(-1, len(self.mean), -1, -1)
 
 
 class _Parts(NamedTuple):
@@ -64,21 +82,21 @@ def build_backbone(model: ModelConfig, input: InputConfig) -> Backbone:
     Random weights come from torch's global generator: seed it first.
     """
     library, name = resolve(model.backbone)
-    from_file = None if model.weights in (None, PRETRAINED) else find_weights(str(model.weights))
-    parts = _build(library, name, input, pretrained=model.weights == PRETRAINED)
+    tag = library_tag(model)
+    from_file = None if model.weights is None or tag else find_weights(model.weights)
+    parts = _build(library, name, input, tag)
     if from_file is not None:
         load_strictly(parts.net, read_weights(from_file), parts.removed, from_file)
-    feature_dim = _feature_dim(parts, model.backbone, input.size)
-    return Backbone(parts.net, feature_dim, parts.mean, parts.std)
+    feature_dim, map_dim = _output_sizes(parts, model, input.size)
+    return Backbone(parts.net, feature_dim, parts.mean, parts.std, map_dim)
 
 
-def _build(library: Library, name: str, input: InputConfig, *, pretrained: bool) -> _Parts:
-    tag = pretrained_tag(library, name) if pretrained else None
+def _build(library: Library, name: str, input: InputConfig, tag: str | None) -> _Parts:
     try:
         if library == "torchvision":
-            return _torchvision(name, input.size, pretrained)
+            return _torchvision(name, input.size, tag)
         if library == "timm":
-            return _timm(name, input.size, pretrained)
+            return _timm(name, input.size, pretrained=tag is not None)
         half = (0.5,) * input.channels
         return _Parts(SmallCNN(input.channels, input.size), mean=half, std=half, removed=())
     except BenchError:
@@ -95,18 +113,19 @@ def _build(library: Library, name: str, input: InputConfig, *, pretrained: bool)
         ) from error
 
 
-def _torchvision(name: str, size: int, pretrained: bool) -> _Parts:
+def _torchvision(name: str, size: int, tag: str | None) -> _Parts:
     import torchvision
 
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
         # Its weights, downloaded or from a file, expect this; random ones do not mind.
-        options = {"transform_input": True, "init_weights": not pretrained}
+        options = {"transform_input": True, "init_weights": tag is None}
     elif name.startswith("vit_"):
         options = {"image_size": size}
     elif name.startswith("maxvit_"):
         options = {"input_size": (size, size)}
-    net = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None, **options)
+    weights = tag.removeprefix("torchvision:") if tag else None
+    net = torchvision.models.get_model(name, weights=weights, **options)
     auxiliary = ("aux1", "aux2", "AuxLogits")
     for head in auxiliary:
         if hasattr(net, head):
@@ -132,7 +151,7 @@ def _remove_classifier(net: nn.Module, name: str) -> str:
     return path
 
 
-def _timm(name: str, size: int, pretrained: bool) -> _Parts:
+def _timm(name: str, size: int, *, pretrained: bool) -> _Parts:
     import timm
     from timm.models import get_pretrained_cfg
 
@@ -150,20 +169,36 @@ def _timm(name: str, size: int, pretrained: bool) -> _Parts:
     )
 
 
-def _feature_dim(parts: _Parts, backbone: str, size: int) -> int:
-    """Return the width of the features of one blank image; it also proves that the size suits."""
+def _output_sizes(parts: _Parts, model: ModelConfig, size: int) -> tuple[int, int | None]:
+    """Return the width of the features, and of the flattened map where the head stands on it.
+
+    One blank image goes through; it also proves that the size suits.
+    """
+    flattened = model.features == "flattened"
+    blank = torch.zeros(1, len(parts.mean), size, size)
     parts.net.eval()
     try:
         with torch.no_grad():
-            features = parts.net(torch.zeros(1, len(parts.mean), size, size))
+            if flattened:
+                features, feature_map = features_and_map(parts.net, blank)
+            else:
+                features, feature_map = parts.net(blank), None
     except Exception as error:
         raise BenchError(
-            f"input.size: {backbone} does not take images of {size} pixels: {first_line(error)}"
+            f"input.size: {model.backbone} does not take images of {size} pixels: "
+            f"{first_line(error)}"
         ) from error
     parts.net.train()
     if not isinstance(features, Tensor) or features.ndim != 2:
         raise BenchError(
-            f"model.backbone: {backbone} does not return one feature vector an image; "
+            f"model.backbone: {model.backbone} does not return one feature vector an image; "
             "choose another backbone"
         )
-    return features.shape[1]
+    if not flattened:
+        return features.shape[1], None
+    if not isinstance(feature_map, Tensor) or feature_map.ndim != 4:
+        raise BenchError(
+            f"model.features: {model.backbone} pools no feature map that could be flattened; "
+            "use `features: pooled` or a convolutional backbone"
+        )
+    return features.shape[1], feature_map.numel()

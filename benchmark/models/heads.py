@@ -1,4 +1,4 @@
-"""Embedding heads: from pooled features to the embedding."""
+"""Embedding heads: from pooled features, or a flattened map, to the embedding."""
 
 from __future__ import annotations
 

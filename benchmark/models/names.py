@@ -12,6 +12,21 @@ Library = Literal["own", "torchvision", "timm"]
 
 SMALL_CNN = "small_cnn"
 
+_OTHER_NAMES = {
+    "inc3": "inception_v3",
+    "inc4": "inception_v4",
+    "inception_v1": "googlenet",
+    "mobilenet_1_1_224": "timm/mobilenetv1_100",
+    "mobilenet_v1": "timm/mobilenetv1_100",
+    "mobilenet_v1_1.0_224": "timm/mobilenetv1_100",
+    "mobilenet_v1_1_224": "timm/mobilenetv1_100",
+    "resnet_v1_50": "resnet50",
+    "resnet_v1_101": "resnet101",
+    "resnet_v2_50": "timm/resnetv2_50",
+    "resnet_v2_101": "timm/resnetv2_101",
+}
+"""TF-slim's names, for hints: close to ours in writing, some closest to that of another network."""
+
 
 def backbone_names(pattern: str = "*") -> list[str]:
     """Return the names a config may use, `small_cnn` first, then torchvision's, then timm's.
@@ -44,6 +59,9 @@ def resolve(backbone: str) -> tuple[Library, str]:
 
 
 def _hint(backbone: str) -> str:
+    known = _OTHER_NAMES.get(backbone.rpartition("/")[2])
+    if known is not None:
+        return f"did you mean '{known}'?"
     valid = {SMALL_CNN, *_torchvision_names(), *_timm_names()}
     valid.update(f"torchvision/{name}" for name in _torchvision_names())
     valid.update(f"timm/{name}" for name in _timm_names())

@@ -1,4 +1,4 @@
-"""The network every experiment trains: a backbone, and on its features an embedding head."""
+"""The network every experiment trains: a backbone, and on what it sees an embedding head."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from benchmark.models.heads import build_head
 class EmbeddingNetwork(nn.Module):
     """uint8 images (B, C, S, S) -> (pooled features (B, F), embedding (B, D)).
 
-    A classifier of two-head training stands on the features and is no part of the network.
-    Frozen modules stay in evaluation mode, whatever `train` is told.
+    The head stands on the features or, where the backbone has a `map_dim`, on its last feature
+    map, flattened. A classifier of two-head training stands on the features and is no part of the
+    network. Frozen modules stay in evaluation mode, whatever `train` is told.
     """
 
     mean: Tensor
@@ -36,7 +37,7 @@ class EmbeddingNetwork(nn.Module):
         std: Sequence[float],
         normalize: bool = False,
     ) -> None:
-        """Take a backbone, a head for its features, and the statistics of the images."""
+        """Take a backbone, a head for its features or map, and the statistics of the images."""
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -52,8 +53,12 @@ class EmbeddingNetwork(nn.Module):
         if images.dtype != torch.uint8:
             raise TypeError(f"images must be uint8 in 0..255, not {images.dtype}")
         # One channel against three means gives three: grey images for a backbone of colour.
-        features = self.backbone((images / 255 - self.mean) / self.std)
-        embedding = _at_least_float32(self.head(features))
+        normalised = (images / 255 - self.mean) / self.std
+        if self.backbone.map_dim is None:
+            features = seen = self.backbone(normalised)
+        else:
+            features, seen = self.backbone.with_map(normalised)
+        embedding = _at_least_float32(self.head(seen))
         if self.normalize:
             embedding = unit_length(embedding)
         return _at_least_float32(features), embedding
@@ -97,7 +102,7 @@ def build_network(model: ModelConfig, input: InputConfig) -> EmbeddingNetwork:
     embedding_dim = None if model.head == "none" else model.embedding_dim
     network = EmbeddingNetwork(
         backbone,
-        build_head(model.head, backbone.feature_dim, embedding_dim),
+        build_head(model.head, backbone.map_dim or backbone.feature_dim, embedding_dim),
         embedding_dim=embedding_dim or backbone.feature_dim,
         mean=input.mean or backbone.mean,
         std=input.std or backbone.std,

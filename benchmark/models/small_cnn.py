@@ -31,7 +31,15 @@ class SmallCNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the (B, 64) features of (B, C, S, S) images."""
+        features: Tensor = self.forward_head(self.forward_features(images))
+        return features
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Return the last feature map, (B, 64, S', S')."""
         x = functional.relu(self.conv1(images))
         x = functional.relu(self.conv2(x))
-        x = functional.relu(self.conv3(x))
-        return x.mean(dim=(2, 3))
+        return functional.relu(self.conv3(x))
+
+    def forward_head(self, feature_map: Tensor) -> Tensor:
+        """Return the map's mean over its pixels."""
+        return feature_map.mean(dim=(2, 3))

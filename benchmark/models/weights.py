@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.config import ModelConfig
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, did_you_mean
 from benchmark.models.names import Library, resolve
 
 PRETRAINED = "pretrained"
@@ -25,17 +25,44 @@ def weights_id(model: ModelConfig) -> str:
     ``random``, ``file:`` and the first 16 hex digits of the file's sha256, or the library's own
     tag: ``torchvision:ResNet50_Weights.IMAGENET1K_V2``, ``timm:tf_efficientnet_lite0.in1k``.
     """
-    library, name = resolve(model.backbone)
     if model.weights is None:
         return "random"
-    if model.weights == PRETRAINED:
-        return pretrained_tag(library, name)
+    tag = library_tag(model)
+    if tag is not None:
+        return tag
     with find_weights(model.weights).open("rb") as file:
         return f"file:{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
 
-def pretrained_tag(library: Library, name: str) -> str:
-    """Return the library's tag of the weights it would download for a backbone."""
+def library_tag(model: ModelConfig) -> str | None:
+    """Return the library's tag of the weights it would download, or None: a file or no weights.
+
+    Raises:
+        BenchError: the library has no such weights of the backbone.
+    """
+    library, name = resolve(model.backbone)
+    if model.weights is None:
+        return None
+    if model.weights == PRETRAINED:
+        return _default_tag(library, name)
+    if library == "torchvision" and Path(model.weights).suffix not in _SUFFIXES:
+        return _torchvision_tag(name, model.weights)
+    return None
+
+
+def _torchvision_tag(name: str, wanted: str) -> str:
+    import torchvision
+
+    known = {weights.name: weights for weights in torchvision.models.get_model_weights(name)}
+    if wanted not in known:
+        raise BenchError(
+            f"model.weights: torchvision has no weights '{wanted}' of {name}: "
+            f"{did_you_mean(wanted.upper(), known)} (a file ends in {', '.join(_SUFFIXES)})"
+        )
+    return f"torchvision:{known[wanted]}"
+
+
+def _default_tag(library: Library, name: str) -> str:
     if library == "torchvision":
         import torchvision
 

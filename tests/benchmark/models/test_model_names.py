@@ -4,7 +4,7 @@ import torchvision
 
 from benchmark.errors import BenchError
 from benchmark.models.backbones import backbone_names
-from benchmark.models.names import resolve
+from benchmark.models.names import _OTHER_NAMES, resolve
 
 
 def test_backbone_names_hold_every_library() -> None:
@@ -44,6 +44,15 @@ def test_resolve(backbone: str, expected: tuple[str, str]) -> None:
     [
         ("resnt50", "no backbone is named 'resnt50': did you mean 'resnet50'?"),
         ("timm/resnt50", "did you mean 'timm/resnet50'?"),
+        ("resnet_v1_50", "did you mean 'resnet50'?"),
+        ("torchvision/resnet_v1_101", "did you mean 'resnet101'?"),
+        ("resnet_v2_50", "did you mean 'timm/resnetv2_50'?"),
+        ("inception_v1", "did you mean 'googlenet'?"),
+        ("timm/inception_v1", "did you mean 'googlenet'?"),
+        ("densenet_161", "did you mean 'densenet161'?"),
+        ("mobilenet_v1", "did you mean 'timm/mobilenetv1_100'?"),
+        ("mobilenet_1_1_224", "did you mean 'timm/mobilenetv1_100'?"),
+        ("mobilenet_v1_1.0_224", "did you mean 'timm/mobilenetv1_100'?"),
         ("smallcnn", "did you mean 'small_cnn'?"),
         ("torchvision/tf_efficientnet_lite0", "no backbone is named 'torchvision/"),
         ("qqqqqqqqqqqqqqq", "`stt-bench list backbones` shows them all"),
@@ -58,3 +67,10 @@ def test_unknown_names(backbone: str, message: str) -> None:
         resolve(backbone)
     assert message in str(error.value)
     assert len(str(error.value)) < 200
+
+
+def test_other_systems_names_lead_to_names_that_exist() -> None:
+    names = backbone_names()
+    for other, ours in _OTHER_NAMES.items():
+        assert other not in names
+        assert ours in names or f"timm/{ours}" in names

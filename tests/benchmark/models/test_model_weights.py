@@ -190,6 +190,34 @@ def test_pretrained_torchvision_from_its_cache(
     assert torch.equal(backbone.net.conv1.weight, state["conv1.weight"])
 
 
+def test_a_torchvision_tag_from_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both weights of MobileNet v2 lie in the cache: the tag, or the default, is the one loaded."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    state = torchvision.models.mobilenet_v2().state_dict()
+    values = {"IMAGENET1K_V1": 1.0, "IMAGENET1K_V2": 2.0}
+    for tag, value in values.items():
+        cached = torchvision.models.MobileNet_V2_Weights[tag].url.rpartition("/")[2]
+        state["features.0.0.weight"].fill_(value)
+        torch.save(state, tmp_path / "hub" / "checkpoints" / cached)
+    for weights, value in {**values, "pretrained": 2.0}.items():
+        assert build("mobilenet_v2", weights).net.features[0][0].weight.eq(value).all()
+
+
+@pytest.mark.parametrize(
+    ("weights", "hint"),
+    [
+        ("IMAGENET1K_V3", "did you mean 'IMAGENET1K_V"),
+        ("imagenet1k_v1", "did you mean 'IMAGENET1K_V1'?"),
+        ("ResNet50_Weights.IMAGENET1K_V1", "did you mean 'IMAGENET1K_V1'?"),
+        ("q", "valid: IMAGENET1K_V1, IMAGENET1K_V2 (a file ends in .safetensors, .pth, .pt)"),
+    ],
+)
+def test_an_unknown_torchvision_tag(weights: str, hint: str) -> None:
+    told = message_of(lambda: build("resnet50", weights))
+    assert f"model.weights: torchvision has no weights '{weights}' of resnet50: {hint}" in told
+
+
 def test_torchvision_download_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_network(*args: object, **kwargs: object) -> None:
         raise URLError("Name or service not known")
@@ -222,6 +250,8 @@ def test_weights_id(tmp_path: Path) -> None:
 
     assert identity("resnet50", None) == "random"
     assert identity("resnet50", "pretrained") == "torchvision:ResNet50_Weights.IMAGENET1K_V2"
+    assert identity("resnet50", "IMAGENET1K_V2") == identity("resnet50", "pretrained")
+    assert identity("resnet50", "IMAGENET1K_V1") == "torchvision:ResNet50_Weights.IMAGENET1K_V1"
     assert identity("tf_efficientnet_lite0", "pretrained") == "timm:tf_efficientnet_lite0.in1k"
     assert identity("timm/resnet50.a2_in1k", "pretrained") == "timm:resnet50.a2_in1k"
     file = tmp_path / "weights.pth"
