@@ -33,6 +33,9 @@ class DataConfig(Section):
     options: dict[str, Any] = Field(
         default_factory=dict, description="Options of this dataset's own function."
     )
+    long_tail: float | None = Field(
+        None, gt=1, description="Training images of the first class / of the last; even if absent."
+    )
 
 
 class InputConfig(Section):
