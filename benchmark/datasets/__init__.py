@@ -3,7 +3,7 @@
 The names here read no images and import no torch; `benchmark.datasets.batches` does.
 """
 
-from benchmark.datasets import cub, digits, fashion_mnist, images, omniglot  # noqa: F401  (registers)
+from benchmark.datasets import clips, cub, digits, fashion_mnist, images, omniglot  # noqa: F401  (registers)
 from benchmark.datasets.items import ItemTable, check_dataset, load_items
 from benchmark.datasets.locate import find_folder
 from benchmark.datasets.registry import (

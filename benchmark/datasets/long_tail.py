@@ -31,15 +31,15 @@ def long_tail(frame: pd.DataFrame, factor: float) -> np.ndarray:
     """
     unit = GROUP if GROUP in frame else "path"
     train = frame[frame["split"] == "train"]
-    classes = sorted(set(train["label"]))
+    classes = [(str(label), own.unique()) for label, own in train.groupby("label")[unit]]
     if len(classes) < 2:
         raise BenchError(
             "data.long_tail needs two training classes or more, and there is one: leave it out"
         )
-    items = [train.loc[train["label"] == label, unit].unique() for label in classes]
-    largest, kept = max(map(len, items)), set()
-    for number, (label, own) in enumerate(zip(classes, items, strict=True)):
+    largest = max(len(items) for _, items in classes)
+    kept: set[str] = set()
+    for number, (label, items) in enumerate(classes):
         size = max(1, round(largest * factor ** (-number / (len(classes) - 1))))
         rng = np.random.default_rng([_SEED, *label.encode()])
-        kept.update(own[rng.permutation(len(own))[:size]])
+        kept.update(items[rng.permutation(len(items))[:size]])
     return ((frame["split"] == "test") | frame[unit].isin(kept)).to_numpy()
