@@ -76,7 +76,7 @@ def load_items(config: DataConfig) -> ItemTable:
     if config.long_tail is not None:
         kept = long_tail(frame, config.long_tail)
         frame, arrays = frame[kept].reset_index(drop=True), None if arrays is None else arrays[kept]
-    return ItemTable(dataset.name, frame, store.read, _digest(frame, identity), arrays)
+    return ItemTable(dataset.name, frame, store.read, hash_items(frame, identity), arrays)
 
 
 def read_source(config: DataConfig, root: Path | None) -> Source:
@@ -112,7 +112,8 @@ def find_root(dataset: Dataset, given: str | None, *, download: bool = True) -> 
     )
 
 
-def _digest(frame: pd.DataFrame, identity: Iterable[bytes]) -> str:
+def hash_items(frame: pd.DataFrame, identity: Iterable[bytes]) -> str:
+    """Return the sha256 of an item table and of what identifies its images' content."""
     columns = [frame[column].tolist() for column in columns_of(frame)]
     digest = hashlib.sha256(json.dumps(columns).encode())
     for part in identity:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.config import Task
-from benchmark.datasets.registry import Counts, Dataset
+from benchmark.datasets.registry import Dataset, counts_of
 from benchmark.errors import BenchError
 
 COLUMNS = ("path", "label", "split", "role")
@@ -75,12 +75,7 @@ def _groups(frame: pd.DataFrame) -> str | None:
 
 
 def _counts(dataset: Dataset, task: Task, frame: pd.DataFrame, root: Path | None) -> str | None:
-    expected = dataset.counts.get(task)
-    sizes = frame["split"].value_counts()
-    classes = frame.groupby("split")["label"].nunique()
-    found = Counts(
-        int(sizes["train"]), int(sizes["test"]), int(classes["train"]), int(classes["test"])
-    )
+    expected, found = dataset.counts.get(task), counts_of(frame)
     if expected is None or found == expected:
         return None
     place = f" in {root}" if root is not None else ""
