@@ -55,7 +55,8 @@ def embed(
 ) -> Path:
     """Embed a split with a trained run; return the folder of the embedding set.
 
-    A set that was made by the same weights from the same data is left as it is.
+    A set that was made by the same weights from the same data is left as it is. The rows of a
+    group, such as the frames of a clip, become one.
 
     ``force`` makes it again.
 

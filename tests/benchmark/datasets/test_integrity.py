@@ -56,12 +56,23 @@ def test_twenty_are_named_and_the_rest_counted(tmp_path):
     assert lines[-2:] == ["and 60 more", "80 images decoded, 80 are broken or missing"]
 
 
+def test_one_wrong_count_fails(mini_cub):
+    split = mini_cub / "CUB_200_2011" / "train_test_split.txt"
+    split.write_text(split.read_text().replace("2 0", "2 1"))
+    found = verify_dataset("cub50", root=str(mini_cub))
+    assert list(found.tables.sources) == ["retrieval"]
+    assert not found.broken
+    assert not found.passed
+    assert "task classification: expected 4 train" in "\n".join(found.lines())
+
+
 def test_wrong_counts_fail_and_own_data_may_do_for_one_task(mini_cub, tmp_path, save):
     index = mini_cub / "CUB_200_2011" / "images.txt"
     index.write_text("\n".join(index.read_text().splitlines()[:-1]) + "\n")
     found = verify_dataset("cub50", root=str(mini_cub))
     assert not found.passed
     assert "expected 6 train images" in "\n".join(found.lines())
+    assert not found.tables.sources
     for name in ("train/a/1", "test/b/1", "test/b/2"):
         save(tmp_path / "own" / f"{name}.png")
     found = verify_dataset("images", root=str(tmp_path / "own"))

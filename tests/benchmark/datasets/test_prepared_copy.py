@@ -90,6 +90,7 @@ def test_a_network_sees_the_pixels_of_the_original(tmp_path, load, channels):
         # colour made grey before or after resizing differs by rounding
         assert difference <= (0 if grey or channels == 3 else 1)
         assert min(copy.read(path).size) == 24
+        assert (copy.read(path).mode == "L") == grey
 
 
 def test_rotated_photographs_and_lossy_formats(tmp_path, load):
@@ -152,6 +153,17 @@ def test_what_is_copied_beside_the_images(birds, tmp_path, save, monkeypatch):
     others = {name for name in files_below(tmp_path / "small") if not name.endswith(".jpg")}
     assert {"CUB_200_2011/parts/parts.txt", "CUB_200_2011/attributes.mat"} < others
     assert not any("big" in name or "hidden" in name for name in others)
+
+
+def test_a_copy_that_lacks_its_lists_is_told(birds, tmp_path, monkeypatch):
+    monkeypatch.setattr(prepared_copy, "_LARGEST_OTHER", 0)
+    refused(
+        "lists other images than .*classes.txt cannot be read",
+        "cub50",
+        20,
+        root=str(birds),
+        to=tmp_path / "small",
+    )
 
 
 def test_clips_and_lists(tmp_path, save, load):
