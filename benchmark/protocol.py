@@ -23,11 +23,10 @@ def protocol_of(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]
             the embedding (``training.json``).
     """
     sampler, model, image = experiment.sampler, experiment.model, experiment.input
-    long_tail = experiment.data.long_tail
     return {
         "data": facts["data_hash"],
         "task": experiment.data.task,
-        **({} if long_tail is None else {"long_tail": long_tail}),
+        **({"long_tail": experiment.data.long_tail} if experiment.data.long_tail else {}),
         "rule": "query and gallery by role, a query never retrieves itself, exact search",
         "backbone": model.backbone,
         "weights": facts["initial_weights"],
