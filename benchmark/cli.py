@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from benchmark.data_commands import data
 from benchmark.errors import BenchError, TrainingStopped
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 an experiment failed, 2 wrong input, 130 stopped by the user.",
 )
+
+app.add_typer(data, name="data")
 
 ConfigArgument = Annotated[
     str, typer.Argument(help="A table: a YAML file, or the name of one in `configs/`.")

@@ -40,6 +40,9 @@ class DataConfig(Section):
         description="Share of the training classes (retrieval) or of each class's training images "
         "(classification) that is held out of training.",
     )
+    long_tail: float | None = Field(
+        None, gt=1, description="Training images of the first class / of the last; even if absent."
+    )
 
 
 class InputConfig(Section):

@@ -21,6 +21,7 @@ from benchmark.datasets.batches import embedding_batches
 from benchmark.datasets.image_set import image_set
 from benchmark.errors import BenchError
 from benchmark.files import read_json, sha256_of, write_atomically, write_json, write_text
+from benchmark.groups import average_groups
 from benchmark.machine import make_deterministic, resolve_device, versions
 from benchmark.progress import Reporter
 from benchmark.protocol import fingerprint, protocol_of
@@ -54,7 +55,8 @@ def embed(
 ) -> Path:
     """Embed a split with a trained run; return the folder of the embedding set.
 
-    A set that was made by the same weights from the same data is left as it is.
+    A set that was made by the same weights from the same data is left as it is. The rows of a
+    group, such as the frames of a clip, become one.
 
     ``force`` makes it again.
 
@@ -73,6 +75,9 @@ def embed(
         return folder
     frame = items.split(split)
     embeddings, logits = _forward(run, facts, items, split, reporter)
+    embeddings, logits, frame = average_groups(
+        embeddings, logits, frame, normalize=experiment.model.normalize
+    )
     known = set(facts["classes"])
     listing = frame[["path", "label", "role"]].rename(columns={"path": "id"})
     (folder / "meta.json").unlink(missing_ok=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as ScreenTable
 
+from benchmark.datasets.survey import Entry
 from benchmark.leaderboard import Leaderboard, metric_name
 
 
@@ -55,4 +56,19 @@ def print_leaderboard(board: Leaderboard) -> None:
             text = "–" if score is None else score.percent()
             cells.append(f"[bold]{text}[/bold]" if best[metric] == row.name else text)
         screen.add_row(*cells, str(len(row.seeds)), style="red" if row.is_baseline else None)
+    Console().print(screen)
+
+
+def print_survey(entries: Iterable[Entry], *, plain: bool) -> None:
+    """Print which datasets are here: a table, or plain lines of cells separated by tabs."""
+    if plain:
+        for entry in entries:
+            print(entry.name, entry.state, "; ".join(entry.expected), entry.about, sep="\t")
+        return
+    screen = ScreenTable(box=SIMPLE_HEAD, caption="Counts: train + test.", caption_justify="left")
+    for column in ("Dataset", "State", "Expected", "Where, or how to get it"):
+        screen.add_column(column, no_wrap=column in ("Dataset", "State"), overflow="fold")
+    for entry in entries:
+        cells = [entry.name, entry.state, "\n".join(entry.expected), entry.about]
+        screen.add_row(*map(escape, cells))
     Console().print(screen)

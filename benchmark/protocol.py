@@ -27,6 +27,7 @@ def protocol_of(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]
     return {
         "data": facts["data_hash"],
         "task": experiment.data.task,
+        **({"long_tail": experiment.data.long_tail} if experiment.data.long_tail else {}),
         "rule": "query and gallery by role, a query never retrieves itself, exact search",
         "backbone": model.backbone,
         "weights": facts["initial_weights"],

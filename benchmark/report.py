@@ -27,6 +27,7 @@ _PROTOCOL_NAMES = {
     "embedding_dim": "embedding size",
     "steps": "training steps",
     "weights": "starting weights",
+    "long_tail": "long tail",
     "input": "input",
 }
 

@@ -6,6 +6,7 @@ The names here read no images and import no torch; `benchmark.datasets.batches` 
 from benchmark.datasets import (  # noqa: F401  (registers)
     aircraft,
     cars,
+    clips,
     cub,
     digits,
     dogs,

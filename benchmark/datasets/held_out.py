@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.config import Task
+from benchmark.datasets.verify import GROUP
 from benchmark.errors import BenchError
 
 _SEED = 0  # the part belongs to the data, not to a seed of a row: all rows and seeds share it
@@ -15,8 +16,8 @@ def hold_out(frame: pd.DataFrame, task: Task, share: float) -> pd.DataFrame:
     """Return the table with a share of its train items in the split `validation`.
 
     Retrieval: a share of the classes, drawn at random, at least one, and at least one left to
-    train. Classification: a share of the images of every class, at random, of classes with two
-    images or more; at least one stays in training.
+    train. Classification: a share of the images of every class, at random; at least one stays
+    in training. The rows of a group (the frames of a clip) stay together.
 
     Raises:
         BenchError: there is nothing that could be held out.
@@ -33,11 +34,12 @@ def hold_out(frame: pd.DataFrame, task: Task, share: float) -> pd.DataFrame:
                 "that no query has a positive: raise it"
             )
     else:
-        parts = []
+        unit = frame.loc[train.index, GROUP if GROUP in frame else "path"]
+        chosen: set[str] = set()
         for label in classes:
-            own = rng.permutation(train.index[train == label])
-            parts.append(own[: min(round(share * len(own)), len(own) - 1)])
-        rows = pd.Index(np.concatenate(parts))
+            own = rng.permutation(unit[train == label].unique())
+            chosen.update(own[: min(round(share * len(own)), len(own) - 1)])
+        rows = train.index[unit.isin(chosen)]
     if not len(rows):
         raise BenchError(
             f"data.validation {share:g} holds out no item of the {len(train)} that train: raise it "

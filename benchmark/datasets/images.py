@@ -68,7 +68,7 @@ def images(
         if "split" not in frame:
             if items is not None:
                 raise BenchError(f"{source} has no split column: add it, or give it as data.root")
-            frame["split"] = _split(frame["label"], task, seed)
+            frame["split"] = made_split(frame["label"], task, seed)
     return _source(frame)
 
 
@@ -98,8 +98,8 @@ def _source(frame: pd.DataFrame) -> Source:
     return Source(frame.assign(path=paths), FileStore(Path(root)))
 
 
-def _split(labels: pd.Series, task: Task, seed: int) -> np.ndarray:
-    """Return `train` or `test` for every item."""
+def made_split(labels: pd.Series, task: Task, seed: int) -> np.ndarray:
+    """Return `train` or `test` for every item: by class for retrieval, else a drawn fifth."""
     classes = sorted(set(labels))
     if task == "retrieval":
         if len(classes) < 2:
@@ -113,7 +113,7 @@ def _split(labels: pd.Series, task: Task, seed: int) -> np.ndarray:
         rows = np.flatnonzero(labels == label)
         if len(rows) < 2:
             raise BenchError(
-                f"class '{label}' has one image: classification needs two, to train and to test"
+                f"class '{label}' has one item: classification needs two, to train and to test"
             )
         rng = np.random.default_rng([seed, *label.encode()])
         split[rng.choice(rows, max(1, round(TEST_SHARE * len(rows))), replace=False)] = "test"

@@ -17,8 +17,9 @@ from benchmark.config import DataConfig
 from benchmark.datasets.download import download_into
 from benchmark.datasets.held_out import hold_out
 from benchmark.datasets.locate import find_folder, search_places
-from benchmark.datasets.registry import Dataset, find_dataset
-from benchmark.datasets.verify import COLUMNS, verify
+from benchmark.datasets.long_tail import long_tail
+from benchmark.datasets.registry import Dataset, Source, find_dataset
+from benchmark.datasets.verify import columns_of, verify
 from benchmark.errors import BenchError
 
 Split = Literal["train", "validation", "test"]
@@ -31,7 +32,8 @@ class ItemTable:
     Attributes:
         name: The dataset's name.
         frame: Columns path, label, split (`train`, `validation`, `test`) and role (`query`,
-            `gallery`, `both`), all strings; paths are unique.
+            `gallery`, `both`), all strings; paths are unique. With a column group, the rows of a
+            group (the frames of a clip) are one item of the embedding set.
         read: Path to image as decoded, mode untouched.
         data_hash: sha256 of the table and of what identifies the images' content.
         arrays: All images as uint8 (N, H, W) or (N, H, W, C) in the table's order, where the
@@ -71,18 +73,28 @@ def check_dataset(config: DataConfig) -> Dataset:
 def load_items(config: DataConfig) -> ItemTable:
     """Read, verify and hash the items that a config's `data` section describes."""
     dataset = check_dataset(config)
-    root = _root(dataset, config.root)
+    frame, store = read_source(config, find_root(dataset, config.root))
+    # That of all images, also where only some stay: an array store knows no other.
+    identity, arrays = store.identity(frame["path"].tolist()), store.arrays
+    if config.long_tail is not None:
+        kept = long_tail(frame, config.long_tail)
+        frame, arrays = frame[kept].reset_index(drop=True), None if arrays is None else arrays[kept]
+    if config.validation is not None:
+        frame = hold_out(frame, config.task, config.validation)
+    return ItemTable(dataset.name, frame, store.read, hash_items(frame, identity), arrays)
+
+
+def read_source(config: DataConfig, root: Path | None) -> Source:
+    """Return the verified table below `root`, and its images; of these none is looked at."""
+    dataset = check_dataset(config)
     frame, store = dataset.function(root, config.task, **config.options)
     frame = frame.reset_index(drop=True)
     verify(dataset, config.task, frame, root)
-    if config.validation is not None:
-        frame = hold_out(frame, config.task, config.validation)
-    digest = _digest(frame, store.identity(frame["path"].tolist()))
-    return ItemTable(dataset.name, frame[list(COLUMNS)], store.read, digest, store.arrays)
+    return Source(frame[columns_of(frame)], store)
 
 
-def _root(dataset: Dataset, given: str | None) -> Path | None:
-    """Return where the data lie: as given, else searched for, else downloaded."""
+def find_root(dataset: Dataset, given: str | None, *, download: bool = True) -> Path | None:
+    """Return where the data lie: as given, else searched for, else downloaded where allowed."""
     if given is not None:
         root = Path(given).expanduser()
         if not root.exists():
@@ -96,7 +108,7 @@ def _root(dataset: Dataset, given: str | None) -> Path | None:
     found = find_folder("data", dataset.folder)
     if found is not None:
         return found
-    if dataset.download is not None:
+    if dataset.download is not None and download:
         return download_into(Path("data") / dataset.folder, dataset)
     looked = ", ".join(str(place) for place in search_places("data", dataset.folder))
     raise BenchError(
@@ -105,8 +117,9 @@ def _root(dataset: Dataset, given: str | None) -> Path | None:
     )
 
 
-def _digest(frame: pd.DataFrame, identity: Iterable[bytes]) -> str:
-    columns = [frame[column].tolist() for column in COLUMNS]
+def hash_items(frame: pd.DataFrame, identity: Iterable[bytes]) -> str:
+    """Return the sha256 of an item table and of what identifies its images' content."""
+    columns = [frame[column].tolist() for column in columns_of(frame)]
     digest = hashlib.sha256(json.dumps(columns).encode())
     for part in identity:
         digest.update(part)

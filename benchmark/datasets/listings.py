@@ -18,7 +18,7 @@ FORMATS = (
 )
 _VALUES = {"split": ("train", "test"), "role": ("query", "gallery", "both")}
 _COLUMNS = ("path", "label", "split", "role")
-_SYNONYMS = {"file_name": "path", "class": "label"}
+_SYNONYMS = {"file_name": "path", "clip": "path", "class": "label"}
 
 
 def read_listing(source: Path) -> pd.DataFrame:
@@ -102,7 +102,7 @@ def _row(file: Path, number: int, cells: list[str], columns: list[str]) -> list[
 def _read_folder(folder: Path) -> pd.DataFrame:
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     classes = [entry for entry in entries if entry.is_dir()]
-    stray = [entry.name for entry in entries if _is_image(entry.name) and not entry.is_dir()]
+    stray = [entry.name for entry in entries if is_image(entry.name) and not entry.is_dir()]
     if stray:
         raise BenchError(
             f"{folder} holds images outside of a class folder ({len(stray)}, the first is "
@@ -123,11 +123,12 @@ def _read_folder(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["path", "label"])
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Tell by its name whether a file is an image."""
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
 def _images_below(folder: Path) -> Iterator[str]:
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(where, name) for name in sorted(files) if _is_image(name))
+        yield from (os.path.join(where, name) for name in sorted(files) if is_image(name))

@@ -31,6 +31,15 @@ class Counts(NamedTuple):
         )
 
 
+def counts_of(frame: pd.DataFrame) -> Counts:
+    """Return the counts of an item table."""
+    sizes = frame["split"].value_counts()
+    classes = frame.groupby("split")["label"].nunique()
+    return Counts(
+        int(sizes["train"]), int(sizes["test"]), int(classes["train"]), int(classes["test"])
+    )
+
+
 class Source(NamedTuple):
     """What a dataset function returns: the table `path, label, split, role` and the images."""
 

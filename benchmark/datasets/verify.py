@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.config import Task
-from benchmark.datasets.registry import Counts, Dataset
+from benchmark.datasets.registry import Dataset, counts_of
 from benchmark.errors import BenchError
 
 COLUMNS = ("path", "label", "split", "role")
+GROUP = "group"  # optional: rows of one group are embedded one by one and averaged
 _VALUES = {"split": ("train", "test"), "role": ("query", "gallery", "both")}
 
 
@@ -19,6 +20,7 @@ def verify(dataset: Dataset, task: Task, frame: pd.DataFrame, root: Path | None 
     problem = (
         _columns(frame)
         or _duplicates(frame)
+        or _groups(frame)
         or _counts(dataset, task, frame, root)
         or _classes(task, frame)
         or (_positives(frame) if task == "retrieval" else None)
@@ -27,11 +29,16 @@ def verify(dataset: Dataset, task: Task, frame: pd.DataFrame, root: Path | None 
         raise BenchError(f"dataset '{dataset.name}', task {task}: {problem}")
 
 
+def columns_of(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of an item table that have a meaning, those that it has."""
+    return [*COLUMNS, GROUP] if GROUP in frame else list(COLUMNS)
+
+
 def _columns(frame: pd.DataFrame) -> str | None:
     missing = [column for column in COLUMNS if column not in frame]
     if missing:
         return f"the item table has no column '{missing[0]}': it needs {', '.join(COLUMNS)}"
-    for column in COLUMNS:
+    for column in columns_of(frame):
         odd = [value for value in frame[column] if not isinstance(value, str) or not value]
         if odd:
             return f"column '{column}' holds {odd[0]!r}: all values are non-empty strings"
@@ -57,13 +64,18 @@ def _duplicates(frame: pd.DataFrame) -> str | None:
     return f"{path} is {where} ({len(repeated)} such): list every image once"
 
 
+def _groups(frame: pd.DataFrame) -> str | None:
+    if GROUP not in frame:
+        return None
+    for column in COLUMNS[1:]:
+        kinds = frame.groupby(GROUP)[column].nunique()
+        if (kinds > 1).any():
+            return f"group '{kinds.idxmax()}' has rows of {kinds.max()} {column}s: it needs one"
+    return None
+
+
 def _counts(dataset: Dataset, task: Task, frame: pd.DataFrame, root: Path | None) -> str | None:
-    expected = dataset.counts.get(task)
-    sizes = frame["split"].value_counts()
-    classes = frame.groupby("split")["label"].nunique()
-    found = Counts(
-        int(sizes["train"]), int(sizes["test"]), int(classes["train"]), int(classes["test"])
-    )
+    expected, found = dataset.counts.get(task), counts_of(frame)
     if expected is None or found == expected:
         return None
     place = f" in {root}" if root is not None else ""
@@ -89,9 +101,12 @@ def _classes(task: Task, frame: pd.DataFrame) -> str | None:
 
 def _positives(frame: pd.DataFrame) -> str | None:
     """Some query must have an item of its class, other than itself, in the gallery."""
-    roles = pd.crosstab(
-        frame.loc[frame["split"] == "test", "label"], frame.loc[frame["split"] == "test", "role"]
-    ).reindex(columns=["query", "gallery", "both"], fill_value=0)
+    test = frame[frame["split"] == "test"]
+    if GROUP in test:
+        test = test.drop_duplicates(GROUP)
+    roles = pd.crosstab(test["label"], test["role"]).reindex(
+        columns=["query", "gallery", "both"], fill_value=0
+    )
     pairs = (roles["query"] + roles["both"]) * (roles["gallery"] + roles["both"]) - roles["both"]
     if (pairs > 0).any():
         return None

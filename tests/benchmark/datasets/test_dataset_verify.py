@@ -80,3 +80,28 @@ def test_classes():
 )
 def test_some_query_needs_a_positive(test_rows):
     assert "no test query has another item of its class" in check(table("a 1 train", *test_rows))
+
+
+def grouped(*rows: str) -> pd.DataFrame:
+    """Each row is `path group label split [role]`."""
+    frame = table(*(" ".join([row.split()[0], *row.split()[2:]]) for row in rows))
+    return frame.assign(group=[row.split()[1] for row in rows])
+
+
+CLIPS = ("a x 1 train", "b x 1 train", "c y 2 test", "d y 2 test", "e z 2 test", "f z 2 test")
+
+
+def test_rows_of_a_group_agree():
+    accept(grouped(*CLIPS))
+    for row, told in [
+        ("g x 3 train", "group 'x' has rows of 2 labels: it needs one"),
+        ("g y 2 train", "group 'y' has rows of 2 splits"),
+        ("g z 2 test query", "group 'z' has rows of 2 roles"),
+    ]:
+        assert check(grouped(*CLIPS, row)).startswith(told)
+    assert "column 'group' holds ''" in check(grouped(*CLIPS).assign(group=""))
+    assert check(grouped(*CLIPS, "a x 1 train")).startswith("a is twice in train")
+
+
+def test_frames_of_one_clip_are_no_positives_of_each_other():
+    assert "no test query has another item" in check(grouped(*CLIPS[:4]))

@@ -142,5 +142,5 @@ def test_split_errors(load, folder, save, tmp_path):
         load("images", folder, train="plain.csv", test="split.csv")
     with pytest.raises(BenchError, match="the only class is '001'"):
         load("images", folder / "plain.csv")
-    with pytest.raises(BenchError, match="class '001' has one image"):
+    with pytest.raises(BenchError, match="class '001' has one item"):
         load("images", folder / "plain.csv", "classification")
