@@ -163,6 +163,30 @@ class EvaluationConfig(Section):
     clustering: bool = Field(True, description="k-means, NMI and AMI.")
     restarts: PositiveInt = Field(3, description="k-means runs with different starts.")
     batch_size: PositiveInt = Field(256, description="Images embedded at once.")
+    crops: Literal["center", "five", "whole"] = Field(
+        "center",
+        description="`five`: also the corners of the resized image; `whole`: its central square "
+        "of side `resize`, larger than in training, over which the backbone pools.",
+    )
+    flip: bool = Field(False, description="Embed every crop mirrored left to right as well.")
+    aggregate: Literal["mean", "normalized_mean"] = Field(
+        "mean",
+        description="From several views to one embedding; `normalized_mean`: of unit vectors.",
+    )
+    storage: Literal["float32", "float16"] = Field(
+        "float32", description="Of the embeddings on disk, which the metrics are computed on."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> EvaluationConfig:
+        if self.aggregate != "mean" and self.views == 1:
+            raise ValueError(f"aggregate: {self.aggregate} needs flip: true or crops: five")
+        return self
+
+    @property
+    def views(self) -> int:
+        """Return how many views of an image are embedded."""
+        return (5 if self.crops == "five" else 1) * (2 if self.flip else 1)
 
 
 class Experiment(Section):
@@ -201,6 +225,9 @@ class Experiment(Section):
             raise ValueError("loss_weight needs softmax_head: true")
         if self.model.head != "none" and self.model.embedding_dim is None:
             raise ValueError(f"head: {self.model.head} needs embedding_dim")
+        crops, image = self.evaluation.crops, self.input
+        if crops != "center" and (image.resize or image.size) == image.size:
+            raise ValueError(f"evaluation.crops: {crops} needs input.resize above {image.size}")
         return self
 
     @property

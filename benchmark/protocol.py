@@ -23,6 +23,13 @@ def protocol_of(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]
             the embedding (``training.json``).
     """
     sampler, model, image = experiment.sampler, experiment.model, experiment.input
+    measured = experiment.evaluation
+    extra = {}  # named only where they are not the default, so that fingerprints stay
+    if measured.crops != "center" or measured.flip:
+        crops = f"{measured.crops} crop" + (", flip" if measured.flip else "")
+        extra["views"] = crops + (f", {measured.aggregate}" if measured.views > 1 else "")
+    if measured.storage != "float32":
+        extra["storage"] = measured.storage
     return {
         "data": facts["data_hash"],
         "task": experiment.data.task,
@@ -38,6 +45,7 @@ def protocol_of(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]
         "batch": sampler.images_per_batch,
         "steps": experiment.train.steps,
         "selection": "last step",
+        **extra,
     }
 
 

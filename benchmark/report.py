@@ -134,9 +134,10 @@ def _notes(board: Leaderboard) -> list[str]:
         if row.fingerprint == board.main_protocol:
             continue
         differs = [
-            f"{_PROTOCOL_NAMES.get(key, key)} {value} (others: {main.protocol.get(key)})"
-            for key, value in row.protocol.items()
-            if value != main.protocol.get(key)
+            f"{_PROTOCOL_NAMES.get(key, key)} {row.protocol.get(key, 'default')} "
+            f"(others: {main.protocol.get(key, 'default')})"
+            for key in row.protocol | main.protocol
+            if row.protocol.get(key) != main.protocol.get(key)
         ]
         notes.append(f"† {row.label} is of another protocol and not ranked: {'; '.join(differs)}.")
     notes += [

@@ -17,6 +17,7 @@ from benchmark.config import DataConfig
 from benchmark.datasets.download import download_into
 from benchmark.datasets.locate import find_folder, search_places
 from benchmark.datasets.registry import Dataset, find_dataset
+from benchmark.datasets.stores import Store
 from benchmark.datasets.verify import COLUMNS, verify
 from benchmark.errors import BenchError
 
@@ -72,8 +73,13 @@ def load_items(config: DataConfig) -> ItemTable:
     frame, store = dataset.function(root, config.task, **config.options)
     frame = frame.reset_index(drop=True)
     verify(dataset, config.task, frame, root)
+    return item_table(dataset.name, frame, store)
+
+
+def item_table(name: str, frame: pd.DataFrame, store: Store) -> ItemTable:
+    """Hash a table and what identifies its images' content; a missing image is an error."""
     digest = _digest(frame, store.identity(frame["path"].tolist()))
-    return ItemTable(dataset.name, frame[list(COLUMNS)], store.read, digest, store.arrays)
+    return ItemTable(name, frame[list(COLUMNS)], store.read, digest, store.arrays)
 
 
 def _root(dataset: Dataset, given: str | None) -> Path | None:
