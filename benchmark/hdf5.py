@@ -36,13 +36,14 @@ def read_hdf5(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
             if not isinstance(file.get("emb"), h5py.Dataset):
                 keys = ", ".join(file) or "nothing"
                 raise BenchError(f"{path}: has no dataset 'emb', it has {keys}: rename its array")
-            embeddings = check_array(path, file["emb"][()])
+            embeddings = check_array(path, np.asarray(file["emb"][()]))
             ids = file.get("ids")
-            ours = isinstance(ids, h5py.Dataset) and h5py.check_string_dtype(ids.dtype)
-            names = ids.asstr()[()].astype(str) if ours else None
-    except OSError as error:
+            if not (isinstance(ids, h5py.Dataset) and h5py.check_string_dtype(ids.dtype)):
+                return embeddings, None
+            names = np.asarray(ids.asstr()[()]).astype(str)
+    except (OSError, KeyError, RuntimeError, UnicodeDecodeError) as error:  # a damaged file
         raise BenchError(f"{path}: cannot be read as HDF5 embeddings ({error})") from None
-    return embeddings, names
+    return embeddings, names if names.shape == embeddings.shape[:1] else None
 
 
 def export_hdf5(

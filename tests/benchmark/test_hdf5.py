@@ -115,8 +115,9 @@ def test_their_files_are_scored(stt_bench: Command, tmp_path: Path) -> None:
     assert json.loads(shown)["recall@1"] == pytest.approx(np.mean(hits))
 
 
-def test_a_file_with_numbers_for_ids_is_scored(stt_bench: Command, tmp_path: Path) -> None:
-    x, y = theirs(tmp_path, ids=np.arange(6))
+@pytest.mark.parametrize("ids", [np.arange(6), "one", [b"a", b"b"]])
+def test_a_file_with_other_ids_is_scored(stt_bench: Command, tmp_path: Path, ids: object) -> None:
+    x, y = theirs(tmp_path, ids=ids)
     assert stt_bench("eval", "--embeddings", x, "--labels", y)[0] == 0
 
 
@@ -127,6 +128,7 @@ def test_a_file_with_numbers_for_ids_is_scored(stt_bench: Command, tmp_path: Pat
         ({"emb": None}, "it has nothing"),
         ({"emb": np.zeros(6)}, "(N, D) numbers are expected"),
         ({"emb": np.full((6, 2), b"a")}, "(N, D) numbers are expected"),
+        ({"emb": "text"}, "(N, D) numbers are expected"),
         ({"emb": np.eye(5)}, "has 5 rows but"),
         ({"emb": np.array([[0.0, 1], [np.nan, 0]] * 3)}, "NaN"),
     ],
