@@ -46,7 +46,7 @@ class InputConfig(Section):
         "keep", description="`keep`: `resize` is the shorter side; `squash`: it is both sides."
     )
     crop: Literal["center", "random", "random_resized"] = Field(
-        "center", description="Training crop; testing always crops the centre."
+        "center", description="Training crop; the test crop is `evaluation.crops`."
     )
     flip: bool = Field(False, description="Mirror half of the training images left to right.")
     channels: Literal[1, 3] = 3

@@ -41,7 +41,7 @@ def read_hdf5(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
             if not (isinstance(ids, h5py.Dataset) and h5py.check_string_dtype(ids.dtype)):
                 return embeddings, None
             names = np.asarray(ids.asstr()[()]).astype(str)
-    except (OSError, KeyError, RuntimeError, UnicodeDecodeError) as error:  # a damaged file
+    except (OSError, KeyError, RuntimeError, ValueError) as error:  # a damaged file
         raise BenchError(f"{path}: cannot be read as HDF5 embeddings ({error})") from None
     return embeddings, names if names.shape == embeddings.shape[:1] else None
 

@@ -144,6 +144,14 @@ def test_files_that_are_refused(
     assert len(told.strip().splitlines()) == 1
 
 
+def test_a_cut_off_file(stt_bench: Command, tmp_path: Path) -> None:
+    x, y = theirs(tmp_path)
+    x.write_bytes(x.read_bytes()[:-30])
+    code, _, told = stt_bench("eval", "--embeddings", x, "--labels", y)
+    assert code == 2
+    assert "cannot be read as HDF5" in told
+
+
 def test_files_that_are_no_hdf5(stt_bench: Command, run: Path, tmp_path: Path) -> None:
     (tmp_path / "x.h5").write_bytes(b"no")
     (tmp_path / "x.csv").write_text("a,0.png\n")
