@@ -49,6 +49,7 @@ SetOption = Annotated[
         help="Override a config field of the chosen rows; may be repeated.",
     ),
 ]
+SplitOption = Annotated[Literal["test", "train"], typer.Option(help="Which items.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Do again what is already done.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")]
 
@@ -173,30 +174,65 @@ def train(
 @app.command()
 def embed(
     run: RunArgument,
-    split: Annotated[Literal["test", "train"], typer.Option(help="Which items.")] = "test",
+    split: SplitOption = "test",
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Other images: a folder (all below it, no labels) or a csv list."),
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder of their embeddings.")] = None,
     force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Write the embeddings of a trained run to disk.
+    """Write the embeddings of a trained run to disk; or those of any images under its network.
 
     - `stt-bench embed runs/digits_retrieval/hard_triplet/seed-0`
+    - `stt-bench embed runs/digits_retrieval/hard_triplet/seed-0 --images photos --to my-embeddings`
     """
     from benchmark import embed as embedding
+    from benchmark.embed_images import embed_images
     from benchmark.progress import Reporter
     from benchmark.runs import open_run
 
-    print(embedding.embed(open_run(run), Reporter(quiet=quiet), split=split, force=force))
+    reporter = Reporter(quiet=quiet)
+    if (images is None) != (to is None) or (images is not None and split != "test"):
+        raise BenchError("give --images and --to together, without --split, or none of the two")
+    if images is not None and to is not None:
+        print(embed_images(open_run(run), reporter, images=images, folder=to, force=force))
+    else:
+        print(embedding.embed(open_run(run), reporter, split=split, force=force))
+
+
+@app.command()
+def export(
+    source: Annotated[Path, typer.Argument(help="A run's folder, or an embedding set's.")],
+    to: Annotated[Path, typer.Option(help="The HDF5 file; the csv is written beside it.")],
+    split: SplitOption = "test",
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write embeddings as HDF5 (`emb`, N × D), and a csv `class,path` in the same order.
+
+    - `stt-bench export runs/digits_retrieval/hard_triplet/seed-0 --to digits.h5`
+    """
+    from benchmark.hdf5 import export_hdf5
+    from benchmark.progress import Reporter
+
+    export_hdf5(source, to, Reporter(quiet=quiet), split=split, force=force)
+    print(to)
 
 
 @app.command("eval")
 def evaluate(
     run: Annotated[Path | None, typer.Argument(help="A run's folder.")] = None,
     embeddings: Annotated[
-        Path | None, typer.Option(help="Anybody's embeddings: an (N, D) `.npy` file.")
+        Path | None,
+        typer.Option(help="Anybody's embeddings, (N, D): a `.npy` file, or `emb` of an `.h5`."),
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(help="Their labels: a csv with `label` (and `id`, `role`), or one column."),
+        typer.Option(
+            help="Their labels: a csv with `label` (and `id`, `role`), one column, or `class,path`."
+        ),
     ] = None,
     ks: Annotated[str, typer.Option(help="K of Recall@K, with --embeddings.")] = "1,2,4,8",
     distance: Annotated[
@@ -212,6 +248,7 @@ def evaluate(
 
     - `stt-bench eval runs/digits_retrieval/hard_triplet/seed-0`
     - `stt-bench eval --embeddings X.npy --labels Y.csv`
+    - `stt-bench eval --embeddings X.h5 --labels test.csv`
     """
     from benchmark import evaluate as evaluation
     from benchmark.config import EvaluationConfig

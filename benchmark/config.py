@@ -61,7 +61,7 @@ class InputConfig(Section):
         "keep", description="`keep`: `resize` is the shorter side; `squash`: it is both sides."
     )
     crop: Literal["center", "random", "random_resized"] = Field(
-        "center", description="Training crop; testing always crops the centre."
+        "center", description="Training crop; the test crop is `evaluation.crops`."
     )
     flip: bool = Field(False, description="Mirror half of the training images left to right.")
     channels: Literal[1, 3] = 3
@@ -231,6 +231,30 @@ class EvaluationConfig(Section):
     clustering: bool = Field(True, description="k-means, NMI and AMI.")
     restarts: PositiveInt = Field(3, description="k-means runs with different starts.")
     batch_size: PositiveInt = Field(256, description="Images embedded at once.")
+    crops: Literal["center", "five", "whole"] = Field(
+        "center",
+        description="`five`: also the corners of the resized image; `whole`: its central square "
+        "of side `resize`, larger than in training, over which the backbone pools.",
+    )
+    flip: bool = Field(False, description="Embed every crop mirrored left to right as well.")
+    aggregate: Literal["mean", "normalized_mean"] = Field(
+        "mean",
+        description="From several views to one embedding; `normalized_mean`: of unit vectors.",
+    )
+    storage: Literal["float32", "float16"] = Field(
+        "float32", description="Of the embeddings on disk, which the metrics are computed on."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> EvaluationConfig:
+        if self.aggregate != "mean" and self.views == 1:
+            raise ValueError(f"aggregate: {self.aggregate} needs flip: true or crops: five")
+        return self
+
+    @property
+    def views(self) -> int:
+        """Return how many views of an image are embedded."""
+        return (5 if self.crops == "five" else 1) * (2 if self.flip else 1)
 
 
 class FigureConfig(Section):
@@ -288,6 +312,9 @@ class Experiment(Section):
                 f"the phases take {before} steps and leave none of train.steps "
                 f"({self.train.steps}) to the row's own loss"
             )
+        crops, image = self.evaluation.crops, self.input
+        if crops != "center" and (image.resize or image.size) == image.size:
+            raise ValueError(f"evaluation.crops: {crops} needs input.resize above {image.size}")
         return self
 
     def value_of(self, field: str) -> Any:

@@ -1,8 +1,8 @@
 """Embedding: from a run's weights to an embedding set on disk.
 
-An embedding set is a folder with ``embeddings.npy`` (N × D float32), ``items.csv``
-(``id,label,role``), ``logits.npy`` (N × C float32, where a classifier knows the labels) and
-``meta.json``.
+An embedding set is a folder with ``embeddings.npy`` (N × D float32, or float16 where the config
+stores so), ``items.csv`` (``id,label,role``), ``logits.npy`` (N × C float32, where a classifier
+knows the labels) and ``meta.json``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from benchmark.progress import Reporter
 from benchmark.protocol import fingerprint, protocol_of
 from benchmark.runs import Run
 from benchmark.train import new_model
+from benchmark.views import aggregated, mean_logits
 
 EMBEDDING_SCHEMA = 1
 Split = Literal["train", "test"]
@@ -37,7 +38,7 @@ _HASHED = ("embeddings_sha256", "items_sha256", "logits_sha256")
 class EmbeddingSet:
     """An embedding set as read back from disk."""
 
-    embeddings: np.ndarray  # (N, D) float32, memory-mapped
+    embeddings: np.ndarray  # (N, D) float32 or float16, memory-mapped
     labels: np.ndarray  # (N,) str
     ids: np.ndarray  # (N,) str
     roles: np.ndarray  # (N,) str: query, gallery or both
@@ -63,21 +64,40 @@ def embed(
     Raises:
         BenchError: the run is not trained to its end, or its data or weights changed since.
     """
-    facts = run.facts()
-    experiment = run.experiment
-    items = items or load_items(experiment.data)
+    facts = checked_facts(run)
+    items = items or load_items(run.experiment.data)
     run.check_origin(facts, items.data_hash)
+    folder = run.embeddings(split)
+    if force or not is_current(folder, run, facts, items):
+        write_embedding_set(folder, run, facts, items, split, reporter)
+    return folder
+
+
+def checked_facts(run: Run) -> dict[str, Any]:
+    """Return the facts of a complete training whose weights lie there as it wrote them."""
+    facts = run.facts()
     if sha256_of(run.weights) != facts["checkpoint_sha256"]:
         raise BenchError(f"{run.weights} is not what training wrote; add --force to train again")
-    folder = run.embeddings(split)
-    protocol = protocol_of(experiment, facts)
-    if not force and _is_current(folder, facts, fingerprint(protocol)):
-        return folder
+    return facts
+
+
+def write_embedding_set(
+    folder: Path,
+    run: Run,
+    facts: dict[str, Any],
+    items: ItemTable,
+    split: Split,
+    reporter: Reporter,
+) -> None:
+    """Embed a split of any items with a trained run and write the set into a folder."""
+    experiment = run.experiment
+    protocol = _protocol(run, facts, items)
     frame = items.split(split)
     embeddings, logits = _forward(run, facts, items, split, reporter)
     embeddings, logits, frame = average_groups(
         embeddings, logits, frame, normalize=experiment.model.normalize
     )
+    embeddings = _stored(embeddings, experiment.evaluation.storage)
     known = set(facts["classes"])
     listing = frame[["path", "label", "role"]].rename(columns={"path": "id"})
     (folder / "meta.json").unlink(missing_ok=True)
@@ -100,7 +120,27 @@ def embed(
             "versions": versions(),
         },
     )
-    return folder
+
+
+def _protocol(run: Run, facts: dict[str, Any], items: ItemTable) -> dict[str, Any]:
+    """Return the run's protocol on the items that are embedded."""
+    return protocol_of(run.experiment, {**facts, "data_hash": items.data_hash})
+
+
+def _stored(embeddings: np.ndarray, dtype: str) -> np.ndarray:
+    """Return the embeddings in the type they are stored in.
+
+    Raises:
+        BenchError: a finite value is beyond that type.
+    """
+    with np.errstate(over="ignore"):
+        stored = embeddings.astype(dtype, copy=False)
+    if np.isinf(stored).sum() > np.isinf(embeddings).sum():
+        raise BenchError(
+            f"evaluation.storage: an embedding holds {np.nanmax(np.abs(embeddings)):g}, beyond "
+            f"{dtype}'s {np.finfo(dtype).max:g}: set it to float32, or model.normalize to true"
+        )
+    return stored
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -108,15 +148,15 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {f"{file.stem}_sha256": sha256_of(file) for file in files if file.exists()}
 
 
-def _is_current(folder: Path, facts: dict[str, Any], protocol_fingerprint: str) -> bool:
-    """Tell whether a whole embedding set of these weights and this protocol lies there."""
+def is_current(folder: Path, run: Run, facts: dict[str, Any], items: ItemTable) -> bool:
+    """Tell whether a whole embedding set of these weights, items and protocol lies there."""
     try:
         meta = read_embedding_set(folder).meta
     except BenchError:
         return False
     return (meta["checkpoint_sha256"], meta["protocol_fingerprint"]) == (
         facts["checkpoint_sha256"],
-        protocol_fingerprint,
+        fingerprint(_protocol(run, facts, items)),
     )
 
 
@@ -139,16 +179,22 @@ def _forward(
         )
     network = network.to(device).eval()
     objective = objective.to(device).eval()
-    images = image_set(items, split, experiment.input, training=False)
+    measured = experiment.evaluation
+    images = image_set(items, split, experiment.input, training=False, crops=measured.crops)
     with reporter.bar(f"{run.name}: read images", len(images)) as bar:
         images.load(lambda done, _total: bar.to(done))
     embeddings = np.empty((len(images), network.embedding_dim), dtype=np.float32)
     logits: np.ndarray | None = None
     with torch.inference_mode(), reporter.bar(f"{run.name}: embed", len(images)) as bar:
-        for rows, batch in embedding_batches(images, experiment.evaluation.batch_size):
-            features, embedded = network(batch.to(device, non_blocking=True))
-            embeddings[rows] = embedded.float().cpu().numpy()
-            scores = objective.logits(features, embedded)
+        for rows, views in embedding_batches(images, measured.batch_size, flip=measured.flip):
+            embedded, seen = [], []
+            for view in views:
+                features, embedding = network(view.to(device, non_blocking=True))
+                embedded.append(embedding)
+                seen.append(objective.logits(features, embedding))
+            mean = aggregated(embedded, measured, normalize=network.normalize)
+            embeddings[rows] = mean.float().cpu().numpy()
+            scores = mean_logits(seen)
             if scores is not None:
                 if logits is None:
                     logits = np.empty((len(images), scores.shape[1]), dtype=np.float32)
@@ -194,6 +240,11 @@ def read_array(path: Path) -> np.ndarray:
         raise BenchError(f"{path}: there is no such file") from None
     except (OSError, ValueError, EOFError) as error:
         raise BenchError(f"{path}: is not a NumPy array file ({error})") from None
+    return check_array(path, array)
+
+
+def check_array(path: Path, array: np.ndarray) -> np.ndarray:
+    """Return a file's array if it is (N, D) numbers."""
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise BenchError(
             f"{path}: holds {array.dtype} of shape {array.shape}; (N, D) numbers are expected"

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from benchmark.config import EvaluationConfig
+from benchmark.datasets.listings import read_listing
 from benchmark.embed import EmbeddingSet, read_array, read_embedding_set
 from benchmark.errors import BenchError
+from benchmark.hdf5 import SUFFIXES, read_hdf5
 from benchmark.machine import versions
 from benchmark.progress import Reporter
 from benchmark.protocol import fingerprint, protocol_of
@@ -37,10 +39,14 @@ def evaluate(run: Run, results: Path, reporter: Reporter) -> Record:
     embedded, facts = read_embedding_set(folder), run.facts()
     if embedded.meta["checkpoint_sha256"] != facts["checkpoint_sha256"]:
         raise BenchError(f"{folder} was embedded with other weights; run `stt-bench embed` again")
+    protocol = protocol_of(run.experiment, facts)
+    if embedded.meta["protocol_fingerprint"] != fingerprint(protocol):
+        raise BenchError(
+            f"{folder} was embedded otherwise than run.json says; run `stt-bench embed`"
+        )
     backend = chosen_backend()
     reporter.say(f"{run.name}: evaluate {len(embedded.embeddings):,} embeddings with {backend}")
     metrics = measure(embedded, run.experiment.evaluation, where=str(folder))
-    protocol = protocol_of(run.experiment, facts)
     record = Record(
         table=run.table,
         row=run.row,
@@ -124,15 +130,19 @@ def _queries_and_gallery(embedded: EmbeddingSet) -> dict[str, Any]:
 
 
 def read_foreign_set(embeddings: Path, labels: Path) -> EmbeddingSet:
-    """Read anybody's embeddings: an (N, D) ``.npy`` file and a csv of labels in the same order.
+    """Read anybody's embeddings and a csv of labels in the same order.
 
-    The csv has a header with ``label`` and, if wanted, ``id`` and ``role`` (query, gallery, both);
-    or it has one column and no header.
+    The embeddings are an (N, D) ``.npy`` file, or the dataset ``emb`` of an HDF5 file. The csv has
+    a header with ``label`` and, if wanted, ``id`` and ``role`` (query, gallery, both); or it has no
+    header and one column, or the two columns ``class,path``.
 
     Raises:
-        BenchError: a file is missing or malformed, or the two have different lengths.
+        BenchError: a file is missing or malformed, an item has no label, or the two are of
+            different lengths or, where both name the items, of different items.
     """
-    array = read_array(embeddings)
+    array, own_ids = (
+        read_hdf5(embeddings) if embeddings.suffix in SUFFIXES else (read_array(embeddings), None)
+    )
     try:
         with labels.open(encoding="utf-8-sig", newline="") as stream:
             rows = [row for row in csv.reader(stream, skipinitialspace=True) if any(row)]
@@ -147,10 +157,12 @@ def read_foreign_set(embeddings: Path, labels: Path) -> EmbeddingSet:
         rows = rows[1:]
     elif len(header) == 1:
         header = ["label"]
+    elif len(header) == 2:
+        header, rows = ["id", "label"], read_listing(labels)[["path", "label"]].to_numpy().tolist()
     else:
         raise BenchError(
-            f"{labels}, line 1: a header with 'label' (and 'id', 'role') or a single column is "
-            f"expected, found {','.join(header)}"
+            f"{labels}, line 1: a header with 'label' (and 'id', 'role'), a single column, "
+            f"or lines class,path are expected, found {','.join(header)}"
         )
     for number, row in enumerate(rows, start=1):
         if len(row) != len(header):
@@ -163,6 +175,12 @@ def read_foreign_set(embeddings: Path, labels: Path) -> EmbeddingSet:
             "they must be the same items in the same order"
         )
     columns = {name: np.array([row[i].strip() for row in rows]) for i, name in enumerate(header)}
+    unlabelled = np.flatnonzero(columns["label"] == "")
+    if len(unlabelled):
+        raise BenchError(
+            f"{labels}: entry {unlabelled[0] + 1} has no label ({len(unlabelled)} such): metrics "
+            "need the label of every item"
+        )
     roles = columns.get("role", np.full(len(rows), "both"))
     wrong = np.flatnonzero(~np.isin(roles, ("query", "gallery", "both")))
     if len(wrong):
@@ -171,4 +189,10 @@ def read_foreign_set(embeddings: Path, labels: Path) -> EmbeddingSet:
             "valid: query, gallery, both"
         )
     ids = columns.get("id", np.arange(len(rows)).astype(str))
+    if own_ids is not None and "id" in columns and (own_ids != ids).any():
+        first = int((own_ids != ids).argmax())
+        raise BenchError(
+            f"{embeddings} and {labels} are not the same items in the same order: entry "
+            f"{first + 1} is {own_ids[first]} there and {ids[first]} here; sort the csv"
+        )
     return EmbeddingSet(array, columns["label"], ids, roles, None, {})

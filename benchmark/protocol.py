@@ -24,10 +24,20 @@ def protocol_of(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]
     """
     sampler, model, image = experiment.sampler, experiment.model, experiment.input
     largest = f"–{image.resize_max}" if image.resize_max else ""
+    measured = experiment.evaluation
+    extra: dict[
+        str, Any
+    ] = {}  # named only where they are not the default, so that fingerprints stay
+    if experiment.data.long_tail is not None:
+        extra["long_tail"] = experiment.data.long_tail
+    if measured.crops != "center" or measured.flip:
+        crops = f"{measured.crops} crop" + (", flip" if measured.flip else "")
+        extra["views"] = crops + (f", {measured.aggregate}" if measured.views > 1 else "")
+    if measured.storage != "float32":
+        extra["storage"] = measured.storage
     return {
         "data": facts["data_hash"],
         "task": experiment.data.task,
-        **({"long_tail": experiment.data.long_tail} if experiment.data.long_tail else {}),
         "rule": "query and gallery by role, a query never retrieves itself, exact search",
         "backbone": model.backbone,
         "weights": facts["initial_weights"],
@@ -40,6 +50,7 @@ def protocol_of(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]
         "batch": sampler.images_per_batch,
         "steps": experiment.train.steps,
         "selection": _selection(experiment),
+        **extra,
     }
 
 

@@ -156,9 +156,10 @@ def _notes(board: Leaderboard) -> list[str]:
         if row.fingerprint == board.main_protocol:
             continue
         differs = [
-            f"{_PROTOCOL_NAMES.get(key, key)} {value} (others: {main.protocol.get(key)})"
-            for key, value in row.protocol.items()
-            if value != main.protocol.get(key)
+            f"{_PROTOCOL_NAMES.get(key, key)} {row.protocol.get(key, 'default')} "
+            f"(others: {main.protocol.get(key, 'default')})"
+            for key in row.protocol | main.protocol
+            if row.protocol.get(key) != main.protocol.get(key)
         ]
         ranked = [metric_name(m) for m in board.metrics if board.is_ranked(row, m)]
         but = f" but in {' and '.join(ranked)}" if ranked else ""

@@ -42,6 +42,7 @@ from benchmark.progress import Reporter
 from benchmark.runs import Run
 from benchmark.training_log import TrainingLog
 from benchmark.validation import Selection
+from benchmark.views import check_views
 
 _OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -124,6 +125,7 @@ def build_optimizer(
 def new_model(experiment: Experiment, num_classes: int) -> tuple[EmbeddingNetwork, Objective]:
     """Return the network and objective of an experiment, for ``num_classes`` training classes."""
     network = build_network(experiment.model, experiment.input)
+    check_views(network, experiment)
     objective = Objective(experiment, num_classes, network.feature_dim, network.embedding_dim)
     return network, objective
 

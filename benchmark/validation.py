@@ -66,8 +66,8 @@ class Selection:
         images.load()
         found = []
         network.eval()
-        for _, batch in embedding_batches(images, self.batch_size):
-            features, embeddings = network(batch.to(self.device))
+        for _, (view,) in embedding_batches(images, self.batch_size):
+            features, embeddings = network(view.to(self.device))
             wanted = embeddings
             if self.metric == "accuracy":
                 scores = objective.logits(features, embeddings)

@@ -73,11 +73,13 @@ def training_batches(
     return batches.iterate(start_step, stop_step)
 
 
-def embedding_batches(images: ImageSet, batch_size: int) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Yield all images in order with their central crop, and the rows that they are of."""
+def embedding_batches(
+    images: ImageSet, batch_size: int, *, flip: bool = False
+) -> Iterator[tuple[slice, list[torch.Tensor]]]:
+    """Yield the views of all images in order, and the rows that they are of."""
     for start in range(0, len(images), batch_size):
         rows = slice(start, min(start + batch_size, len(images)))
-        yield rows, images.batch(np.arange(rows.start, rows.stop))
+        yield rows, images.views(np.arange(rows.start, rows.stop), flip=flip)
 
 
 def _leave_interrupts_to_the_trainer(_worker: int) -> None:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from benchmark.config import InputConfig
 from benchmark.datasets.items import ItemTable, Split
 from benchmark.datasets.transforms import (
     center_crop,
+    five_crops,
     prepare,
     random_crops,
     random_flips,
@@ -29,18 +31,29 @@ _WORTH_THREADS = 5e-4  # seconds an image; quicker ones are slowed down by threa
 _THREADS = min(8, os.cpu_count() or 1)
 
 Progress = Callable[[int, int], None]
+Crops = Literal["center", "five", "whole"]
 
 
-def image_set(items: ItemTable, split: Split, config: InputConfig, *, training: bool) -> ImageSet:
+def image_set(
+    items: ItemTable,
+    split: Split,
+    config: InputConfig,
+    *,
+    training: bool,
+    crops: Crops = "center",
+) -> ImageSet:
     """Return the images of a split, the same set to all that ask for the same preparation.
 
     The rows of a table share their images, so that each is decoded once and not once a row.
     """
+    if crops == "whole":
+        config = config.model_copy(update={"size": config.resize or config.size})
     unprepared = {"mean", "std"} if training else {"mean", "std", "crop", "flip", "resize_max"}
-    key = (split, training, config.model_dump_json(exclude=unprepared))
+    key = (split, training, crops == "five", config.model_dump_json(exclude=unprepared))
     if key not in items.prepared:
-        frame = items.split(split)
-        items.prepared[key] = ImageSet(items, frame, config, training=training)
+        items.prepared[key] = ImageSet(
+            items, items.split(split), config, training=training, five=crops == "five"
+        )
     images: ImageSet = items.prepared[key]
     return images
 
@@ -48,19 +61,25 @@ def image_set(items: ItemTable, split: Split, config: InputConfig, *, training: 
 class ImageSet:
     """Prepared uint8 images of a frame's rows.
 
-    With `training`, `batch` with a generator makes the config's random crops; otherwise, and for
-    `crop: center`, the crop is part of the preparation. Where the side is drawn too, images are
-    kept at the largest, `resize_max`.
+    With `training`, `batch` with a generator makes the config's random crops; with `five`, `views`
+    are five crops; otherwise, and for `crop: center`, the crop is part of the preparation. Where
+    the side is drawn too, images are kept at the largest, `resize_max`.
     """
 
     def __init__(
-        self, items: ItemTable, frame: pd.DataFrame, config: InputConfig, *, training: bool = False
+        self,
+        items: ItemTable,
+        frame: pd.DataFrame,
+        config: InputConfig,
+        *,
+        training: bool = False,
+        five: bool = False,
     ) -> None:
         """Choose the images; nothing is read yet."""
         self.items, self.config = items, config
         self.paths: list[str] = frame["path"].tolist()
-        self.training = training
-        self._crops_later = training and config.crop != "center"
+        self.training, self.five = training, five
+        self._crops_later = five or (training and config.crop != "center")
         largest = config.resize_max if training else None
         self._kept_as = config.model_copy(update={"resize": largest}) if largest else config
         self._kept: torch.Tensor | list[torch.Tensor] | None = None
@@ -93,20 +112,52 @@ class ImageSet:
         Without a generator the crop is central; with one, crops and flips are random as the
         config says.
         """
-        if isinstance(self._kept, torch.Tensor):
-            images = self._kept[torch.from_numpy(rows)]
-            if not self._crops_later:
-                return self._flipped(images, rng)
-            chosen: Sequence[torch.Tensor] = list(images)
-        elif self._kept is not None:
-            chosen = [self._kept[row] for row in rows]
-        else:
-            chosen = self._decode([self.paths[row] for row in rows])
+        chosen = self._prepared(rows)
+        if isinstance(chosen, torch.Tensor) and not self._crops_later:
+            return self._flipped(chosen, rng)
         if rng is not None and self._crops_later:
-            images = random_crops(chosen, self.config, rng)
+            images = random_crops(list(chosen), self.config, rng)
         else:
             images = torch.stack([center_crop(image, self.config.size) for image in chosen])
         return self._flipped(images, rng)
+
+    def views(self, rows: np.ndarray, *, flip: bool = False) -> list[torch.Tensor]:
+        """Return the views of some rows, each uint8 (B, C, size, size).
+
+        They are the central crop, or five crops; with `flip` the same mirrored follow.
+        """
+        if self.five:
+            crops = five_crops(list(self._prepared(rows)), self.config.size)
+        else:
+            crops = [self.batch(rows)]
+        return crops + [crop.flip(-1) for crop in crops] if flip else crops
+
+    def check(self, progress: Progress | None = None) -> None:
+        """Prepare every image once; one error tells of all that cannot be prepared."""
+        reasons = []
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for done, reason in enumerate(pool.map(self._reason, self.paths), start=1):
+                if reason is not None:
+                    reasons.append(reason)
+                if progress is not None:
+                    progress(done, len(self))
+        if reasons:
+            more = f" ({len(reasons) - 1} more of {len(self)} images)" if reasons[1:] else ""
+            raise BenchError(reasons[0] + more)
+
+    def _reason(self, path: str) -> str | None:
+        try:
+            self._prepare(path)
+        except BenchError as error:
+            return str(error)
+        return None
+
+    def _prepared(self, rows: np.ndarray) -> torch.Tensor | list[torch.Tensor]:
+        if isinstance(self._kept, torch.Tensor):
+            return self._kept[torch.from_numpy(rows)]
+        if self._kept is not None:
+            return [self._kept[row] for row in rows]
+        return self._decode([self.paths[row] for row in rows])
 
     def _flipped(self, images: torch.Tensor, rng: np.random.Generator | None) -> torch.Tensor:
         if rng is None or not (self.training and self.config.flip):

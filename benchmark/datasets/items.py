@@ -19,6 +19,7 @@ from benchmark.datasets.held_out import hold_out
 from benchmark.datasets.locate import find_folder, search_places
 from benchmark.datasets.long_tail import long_tail
 from benchmark.datasets.registry import Dataset, Source, find_dataset
+from benchmark.datasets.stores import Store
 from benchmark.datasets.verify import columns_of, verify
 from benchmark.errors import BenchError
 
@@ -91,6 +92,12 @@ def read_source(config: DataConfig, root: Path | None) -> Source:
     frame = frame.reset_index(drop=True)
     verify(dataset, config.task, frame, root)
     return Source(frame[columns_of(frame)], store)
+
+
+def item_table(name: str, frame: pd.DataFrame, store: Store) -> ItemTable:
+    """Hash a table and what identifies its images' content; a missing image is an error."""
+    digest = hash_items(frame, store.identity(frame["path"].tolist()))
+    return ItemTable(name, frame, store.read, digest, store.arrays)
 
 
 def find_root(dataset: Dataset, given: str | None, *, download: bool = True) -> Path | None:

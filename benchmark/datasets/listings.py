@@ -110,7 +110,7 @@ def _read_folder(folder: Path) -> pd.DataFrame:
         )
     if not classes:
         raise BenchError(f"{folder} holds no class folders: images lie in {folder}/CLASS/")
-    images = {entry.name: list(_images_below(entry)) for entry in classes}
+    images = {entry.name: list(images_below(entry)) for entry in classes}
     empty = [label for label, found in images.items() if not found]
     if empty:
         raise BenchError(
@@ -128,7 +128,8 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
-def _images_below(folder: Path) -> Iterator[str]:
+def images_below(folder: Path) -> Iterator[str]:
+    """Yield the paths of all images in a folder and the folders in it, sorted, none hidden."""
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (os.path.join(where, name) for name in sorted(files) if is_image(name))

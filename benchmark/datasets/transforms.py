@@ -68,6 +68,20 @@ def center_crop(images: torch.Tensor, size: int) -> torch.Tensor:
     return images[..., top : top + size, left : left + size]
 
 
+def five_crops(images: Sequence[torch.Tensor], size: int) -> list[torch.Tensor]:
+    """Return the corners and the central square of images (C, H, W), each (B, C, size, size).
+
+    Order and places are those of torchvision's FiveCrop.
+    """
+    ends = (slice(None, size), slice(-size, None))
+    corners = [
+        torch.stack([image[:, rows, columns] for image in images])
+        for rows in ends
+        for columns in ends
+    ]
+    return [*corners, torch.stack([center_crop(image, size) for image in images])]
+
+
 def random_crops(
     images: Sequence[torch.Tensor], config: InputConfig, rng: np.random.Generator
 ) -> torch.Tensor:

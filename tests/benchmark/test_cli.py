@@ -9,40 +9,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
+from command_line import ROOT, Done
 
-from benchmark.cli import main
-
-ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "benchmark.cli"]
-
-
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def stt_bench(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
-    """Call the command in this process: importing torch anew for each would take minutes."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def call(*arguments: str) -> Done:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["stt-bench", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capfd.readouterr()
-        return Done(int(end.value.code or 0), out, err)
-
-    return call
 
 
 def in_its_own_process(*arguments: str) -> int:
@@ -154,7 +126,7 @@ def test_a_plugin_adds_a_loss(stt_bench: Callable[..., Done], tiny: Path, tmp_pa
 
 
 def test_help_teaches_and_imports_nothing_heavy(stt_bench: Callable[..., Done]) -> None:
-    for command in ("run", "train", "embed", "eval", "report", "list"):
+    for command in ("run", "train", "embed", "export", "eval", "report", "list"):
         shown = stt_bench(command, "--help")
         assert shown.returncode == 0
         assert f"stt-bench {command}" in shown.stdout  # an example

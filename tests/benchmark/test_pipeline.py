@@ -412,7 +412,7 @@ def test_foreign_embeddings_from_every_csv(tmp_path: Path) -> None:
     [
         ("a\nb\n", "4 rows but .* 2 labels"),
         ("", "is empty"),
-        ("name,size\na,1\n", "line 1"),
+        ("name,size,age\na,1,2\n", "line 1"),
         ("label,role\na,query\na,query\nb,both\nb,owner\n", "entry 4.*owner"),
         ("label,id\na,1\na\nb,3\nb,4\n", "entry 2"),
     ],

@@ -137,8 +137,8 @@ def test_embedding_batches_go_through_the_frame_in_order(items, size):
     images = ImageSet(items, frame, config)
     batches = list(embedding_batches(images, size))
     assert [row for rows, _ in batches for row in range(len(frame))[rows]] == list(range(8))
-    assert all(len(image) == rows.stop - rows.start for rows, image in batches)
-    whole = torch.cat([image for _, image in batches])
+    assert all(len(image) == rows.stop - rows.start for rows, [image] in batches)
+    whole = torch.cat([image for _, [image] in batches])
     assert torch.equal(whole, torch.cat([images.batch(np.array([row])) for row in range(8)]))
 
 

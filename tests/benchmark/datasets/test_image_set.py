@@ -200,3 +200,39 @@ def test_rows_with_the_same_preparation_share_their_images():
     assert len({id(images) for images in different}) == 5
     assert get(True).training
     assert not get(False).training
+
+
+@pytest.mark.parametrize("aspect", ["keep", "squash"])
+def test_views_are_the_same_from_memory_and_from_disk(photos, aspect):
+    from torchvision.transforms.v2.functional import five_crop, hflip
+
+    def five(image):
+        return five_crop(image, [12, 12])
+
+    config = InputConfig(size=12, resize=16, aspect=aspect)
+    kept, decoded = (ImageSet(photos, photos.frame, config, five=True) for _ in range(2))
+    assert kept.load()
+    paths = photos.frame["path"]
+    images = [prepare(photos.read(paths[row]), config) for row in ROWS]
+    crops = [torch.stack(view) for view in zip(*map(five, images), strict=True)]
+    for images in (kept, decoded):
+        views = images.views(ROWS, flip=True)
+        assert len(views) == 10
+        assert all(map(torch.equal, views, [*crops, *map(hflip, crops)]))
+        assert torch.equal(images.batch(ROWS), crops[4])
+
+
+def test_rows_of_one_table_get_the_views_that_each_asks_for(photos):
+    config = InputConfig(size=12, resize=16)
+    counts = [
+        len(image_set.image_set(photos, "train", config, training=False, crops=crops).views(ROWS))
+        for crops in ("center", "five", "whole", "five", "center")
+    ]
+    assert counts == [1, 5, 1, 5, 1]
+
+
+def test_whole_images_are_central_squares_before_the_crop(photos):
+    config = InputConfig(size=12, resize=16)
+    whole = image_set.image_set(photos, "train", config, training=False, crops="whole")
+    [found] = whole.views(ROWS)
+    assert torch.equal(found, expected(photos, ROWS, InputConfig(size=16)))
