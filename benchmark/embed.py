@@ -22,6 +22,8 @@ from benchmark.datasets.image_set import image_set
 from benchmark.errors import BenchError
 from benchmark.files import read_json, sha256_of, write_atomically, write_json, write_text
 from benchmark.machine import make_deterministic, resolve_device, versions
+from benchmark.models import EmbeddingNetwork
+from benchmark.objective import Objective
 from benchmark.progress import Reporter
 from benchmark.protocol import fingerprint, protocol_of
 from benchmark.runs import Run
@@ -121,19 +123,7 @@ def _forward(
     experiment = run.experiment
     device = resolve_device(experiment.train.device)
     make_deterministic(experiment.train.threads)
-    # The weights come from the run, so the file training started from is not needed here.
-    bare = experiment.model_copy(
-        update={"model": experiment.model.model_copy(update={"weights": None})}
-    )
-    network, objective = new_model(bare, len(facts["classes"]))
-    tensors = safetensors.torch.load(run.weights.read_bytes())
-    for part, module in (("network", network), ("objective", objective)):
-        prefix = f"{part}."
-        module.load_state_dict(
-            {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-        )
-    network = network.to(device).eval()
-    objective = objective.to(device).eval()
+    network, objective = load_network(run, facts)
     images = image_set(items, split, experiment.input, training=False)
     with reporter.bar(f"{run.name}: read images", len(images)) as bar:
         images.load(lambda done, _total: bar.to(done))
@@ -150,6 +140,23 @@ def _forward(
                 logits[rows] = scores.float().cpu().numpy()
             bar.to(rows.stop)
     return embeddings, logits
+
+
+def load_network(run: Run, facts: dict[str, Any]) -> tuple[EmbeddingNetwork, Objective]:
+    """Return a run's trained network and objective, on its device, in evaluation mode."""
+    # The weights come from the run, so the file training started from is not needed here.
+    bare = run.experiment.model_copy(
+        update={"model": run.experiment.model.model_copy(update={"weights": None})}
+    )
+    network, objective = new_model(bare, len(facts["classes"]))
+    tensors = safetensors.torch.load(run.weights.read_bytes())
+    for part, module in (("network", network), ("objective", objective)):
+        prefix = f"{part}."
+        module.load_state_dict(
+            {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        )
+    device = resolve_device(run.experiment.train.device)
+    return network.to(device).eval(), objective.to(device).eval()
 
 
 def read_embedding_set(folder: Path) -> EmbeddingSet:
