@@ -7,6 +7,7 @@ An embedding set is a folder with ``embeddings.npy`` (N × D float32), ``items.c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import safetensors.torch
 import torch
+from PIL import Image
 
 from benchmark.datasets import ItemTable, load_items
 from benchmark.datasets.batches import embedding_batches
@@ -67,8 +69,7 @@ def embed(
     experiment = run.experiment
     items = items or load_items(experiment.data)
     run.check_origin(facts, items.data_hash)
-    if sha256_of(run.weights) != facts["checkpoint_sha256"]:
-        raise BenchError(f"{run.weights} is not what training wrote; add --force to train again")
+    _check_weights(run, facts)
     folder = run.embeddings(split)
     protocol = protocol_of(experiment, facts)
     if not force and _is_current(folder, facts, fingerprint(protocol)):
@@ -98,6 +99,24 @@ def embed(
         },
     )
     return folder
+
+
+def embed_images(run: Run, images: Mapping[str, Image.Image]) -> np.ndarray:
+    """Return the (N, D) float32 embeddings of any images by name, made as those of test items.
+
+    Raises:
+        BenchError: the run is not trained to its end, or its weights changed since.
+    """
+    facts = run.facts()
+    _check_weights(run, facts)
+    listing = pd.DataFrame({"path": list(images), "label": "", "split": "test", "role": "query"})
+    items = ItemTable("images", listing, images.__getitem__, data_hash="")
+    return _forward(run, facts, items, "test", Reporter(quiet=True))[0]
+
+
+def _check_weights(run: Run, facts: dict[str, Any]) -> None:
+    if sha256_of(run.weights) != facts["checkpoint_sha256"]:
+        raise BenchError(f"{run.weights} is not what training wrote; add --force to train again")
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.files import write_atomically
 from benchmark.leaderboard import Leaderboard, metric_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def draw_leaderboard(board: Leaderboard, path: Path) -> None:
@@ -45,6 +49,11 @@ def draw_leaderboard(board: Leaderboard, path: Path) -> None:
         axis.set_axisbelow(True)
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; the same figure gives the same bytes."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120, metadata={"Software": None})
     write_atomically(path, lambda stream: stream.write(picture.getvalue()))
