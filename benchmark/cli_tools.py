@@ -1,15 +1,16 @@
-"""The commands that look at a trained run."""
+"""The commands that look at a trained run, and the one that measures costs."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from benchmark.cli_options import QuietOption, RunArgument
+from benchmark.cli_options import STOPPED, QuietOption, RunArgument
 from benchmark.errors import BenchError
 
 ImageArgument = Annotated[
@@ -99,6 +100,56 @@ def draw_map(
         print(path)
 
 
+def timing(
+    backbones: Annotated[
+        str, typer.Option(metavar="NAME,NAME", help="See `stt-bench list backbones`.")
+    ] = "resnet50,mobilenet_v3_large",
+    losses: Annotated[
+        str, typer.Option(metavar="NAME,NAME", help="Losses of the second head.")
+    ] = "center,semi_hard_triplet,hard_triplet",
+    batch: Annotated[int, typer.Option(help="Images a batch.", min=1)] = 32,
+    size: Annotated[int, typer.Option(help="Side of the images, pixels.", min=1)] = 128,
+    steps: Annotated[int, typer.Option(help="Rounds that are counted.", min=2)] = 20,
+    device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda` or `cuda:N`.")] = "auto",
+    memory: Annotated[bool, typer.Option(help="Measure peak memory too.")] = True,
+    to: Annotated[Path, typer.Option(help="Folder of the page.")] = Path("results"),
+    quiet: QuietOption = False,
+) -> None:
+    """Measure what a second head costs: step time, inference time and memory beside Softmax.
+
+    The default takes about five minutes on two CPU cores.
+
+    - `stt-bench timing --backbones mobilenet_v3_large --losses hard_triplet`
+    - `stt-bench timing --backbones resnet50,timm/inception_v4,densenet161 --size 224 --steps 50`
+    """
+    from benchmark.progress import Reporter
+    from benchmark.timing import measure
+    from benchmark.timing_page import write_timing
+
+    try:
+        measured = measure(
+            _names("--backbones", backbones),
+            _names("--losses", losses),
+            Reporter(quiet=quiet),
+            batch=batch,
+            size=size,
+            steps=steps,
+            device=device,
+            memory=memory,
+        )
+    except KeyboardInterrupt:
+        print("stopped: nothing was written; the same command starts anew", file=sys.stderr)
+        raise typer.Exit(STOPPED) from None
+    print(write_timing(measured, to))
+
+
+def _names(option: str, text: str) -> list[str]:
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise BenchError(f"{option} '{text}': write names with commas")
+    return names
+
+
 def _png(path: Path | None) -> Path | None:
     if path is not None and path.suffix != ".png":
         raise BenchError(f"--to {path}: the picture is a PNG; name it {path.stem}.png")
@@ -109,4 +160,5 @@ TOOLS: dict[str, Callable[..., None]] = {
     "neighbors": neighbors,
     "distance": distance,
     "map": draw_map,
+    "timing": timing,
 }

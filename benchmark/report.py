@@ -56,7 +56,8 @@ def report(results: Path, tables: Sequence[str] | None = None) -> list[Leaderboa
     for board in asked:
         write_text(results / f"{board.table}.md", markdown(board))
         draw_leaderboard(board, results / f"{board.table}.png")
-    write_text(index, _index(boards))
+    pages = ["[What the second head costs](timing.md)"] if (results / "timing.md").exists() else []
+    write_text(index, _index(boards, pages))
     return asked
 
 
@@ -193,7 +194,7 @@ def _counts(board: Leaderboard) -> str:
     return ", ".join(f"{count:,}" for count in counts)
 
 
-def _index(boards: Sequence[Leaderboard]) -> str:
+def _index(boards: Sequence[Leaderboard], pages: Sequence[str]) -> str:
     lines = [
         _INDEX_TITLE,
         "",
@@ -214,6 +215,8 @@ def _index(boards: Sequence[Leaderboard]) -> str:
             softmax.scores["map@r"].percent() if softmax else "–",
         ]
         lines.append(_line(cells))
+    for page in pages:
+        lines += ["", page]
     return "\n".join([*lines, ""])
 
 
