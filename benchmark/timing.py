@@ -289,10 +289,8 @@ def _peak_in_own_process(experiment: Experiment, batch: int, device: torch.devic
 
 def _print_peak() -> None:
     order = json.load(sys.stdin)
-    experiment, device = (
-        Experiment.model_validate(order["experiment"]),
-        resolve_device(order["device"]),
-    )
+    experiment = Experiment.model_validate(order["experiment"])
+    device = resolve_device(order["device"])
     make_deterministic(None)
     check_backbone(experiment.model.backbone)  # imports its library, which is not to be counted
     restart_peak_memory(device)

@@ -23,17 +23,19 @@ def shown(image: np.ndarray) -> np.ndarray:
 
 
 def thumbnails(images: ImageSet, rows: np.ndarray) -> np.ndarray:
-    """Return some images in colour and small, uint8 (N, T, T, 3).
-
-    T is 64, or less where N of them would not fit into one sprite.
-    """
-    side = max(1, min(LARGEST_THUMBNAIL, LARGEST_SPRITE // _grid(len(rows))))
+    """Return some images in colour and small, uint8 (N, T, T, 3); T is `thumbnail_side`."""
+    side = thumbnail_side(len(rows))
     small = np.empty((len(rows), side, side, 3), dtype=np.uint8)
     for start in range(0, len(rows), _AT_ONCE):
         for place, image in enumerate(images.batch(rows[start : start + _AT_ONCE]).numpy(), start):
             picture = Image.fromarray(shown(image)).convert("RGB")
             small[place] = np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR))
     return small
+
+
+def thumbnail_side(number: int) -> int:
+    """Return 64 pixels, or less where that many thumbnails would not fit into one sprite."""
+    return max(1, min(LARGEST_THUMBNAIL, LARGEST_SPRITE // _grid(number)))
 
 
 def sprite(pictures: np.ndarray) -> np.ndarray:
