@@ -38,12 +38,14 @@ def neighbors(
     - `stt-bench neighbors runs/cub50_retrieval/softmax/seed-0 my-bird.jpg`
     - `stt-bench neighbors runs/fashion_mnist/softmax/seed-0 test/00000 test/00001 --k 5`
     """
+    picture = _png(to) or run / "neighbors.png"
+
     from benchmark.progress import Reporter
     from benchmark.runs import open_run
     from benchmark.tools.neighbors import recommend
 
-    one, picture = open_run(run), _png(to) or run / "neighbors.png"
-    found = recommend(one, images, Reporter(quiet=quiet), k=k, split=split, to=picture)
+    reporter = Reporter(quiet=quiet)
+    found = recommend(open_run(run), images, reporter, k=k, split=split, to=picture)
     print(found.to_string(index=False, float_format="{:.4f}".format))
     print(picture)
 
@@ -82,6 +84,8 @@ def draw_map(
     - `stt-bench map runs/fashion_mnist/softmax/seed-0`
     - `stt-bench map runs/cub50_retrieval/softmax/seed-0 --method pca --thumbnails`
     """
+    picture = _png(to)
+
     from benchmark.progress import Reporter
     from benchmark.runs import open_run
     from benchmark.tools import maps
@@ -94,7 +98,7 @@ def draw_map(
         sample=sample,
         with_thumbnails=thumbnails,
         seed=seed,
-        to=_png(to),
+        to=picture,
     )
     for path in written:
         print(path)
