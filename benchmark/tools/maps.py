@@ -101,6 +101,7 @@ def draw_points(points: np.ndarray, labels: np.ndarray, title: str, path: Path) 
             axis.scatter([], [], color=colour, label=str(name).replace("$", r"\$"))
         figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     elif len(names) <= _NUMBERED:
+        axis.set_xlabel("numbers: classes in the order of their names", fontsize=8)
         for number in range(len(names)):
             x, y = np.median(points[classes == number], axis=0)
             axis.text(x, y, str(number + 1), fontsize=8, weight="bold", ha="center", va="center")

@@ -190,6 +190,30 @@ def test_from_the_command_to_the_page_and_the_index(
     assert "(timing.md)" not in (results / "README.md").read_text()
 
 
+def test_each_time_is_that_of_its_variant_and_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mark(watch: Stopwatch) -> float:
+        return float(watch.network.embedding_dim + 1000 * watch.network.training)
+
+    def train(watch: Stopwatch) -> float:
+        watch.network.train()
+        return mark(watch)
+
+    def infer(watch: Stopwatch) -> float:
+        watch.network.eval()
+        return mark(watch)
+
+    monkeypatch.setattr(Stopwatch, "train", train)
+    monkeypatch.setattr(Stopwatch, "infer", infer)
+    timing = measure(
+        ["small_cnn"], ["lifted"], QUIET, batch=8, size=16, steps=3, device="cpu", memory=False
+    )
+    softmax, lifted = timing.backbones[0].variants
+    assert (softmax.loss, lifted.loss) == ("softmax", "lifted")
+    assert (softmax.train_seconds, softmax.inference_seconds) == ([1064.0] * 3, [64.0] * 3)
+    assert (lifted.train_seconds, lifted.inference_seconds) == ([1256.0] * 3, [256.0] * 3)
+    assert softmax.peak_memory_mib is None
+
+
 def test_ctrl_c_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
