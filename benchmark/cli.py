@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from benchmark.cli_options import STOPPED, QuietOption, ResultsOption, RunArgument
+from benchmark.cli_tools import TOOLS
 from benchmark.data_commands import data
 from benchmark.errors import BenchError, TrainingStopped
 
 if TYPE_CHECKING:
     from benchmark.leaderboard import Leaderboard
 
-FAILED, BAD_INPUT, STOPPED = 1, 2, 130
+FAILED, BAD_INPUT = 1, 2
 
 app = typer.Typer(
     name="stt-bench",
@@ -36,11 +38,7 @@ app.add_typer(data, name="data")
 ConfigArgument = Annotated[
     str, typer.Argument(help="A table: a YAML file, or the name of one in `configs/`.")
 ]
-RunArgument = Annotated[Path, typer.Argument(help="A run's folder: `runs/TABLE/ROW/seed-N`.")]
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of the runs.")]
-ResultsOption = Annotated[
-    Path, typer.Option("--results", help="Folder of the records and leaderboards.")
-]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -51,7 +49,6 @@ SetOption = Annotated[
 ]
 SplitOption = Annotated[Literal["test", "train"], typer.Option(help="Which items.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Do again what is already done.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")]
 
 
 class Listing(enum.StrEnum):
@@ -305,6 +302,10 @@ def list_names(
     for name, about in names(what.value):
         if pattern is None or pattern in name:
             print(f"{name:<28} {about}".rstrip())
+
+
+for name, command in TOOLS.items():
+    app.command(name)(command)
 
 
 def main() -> None:

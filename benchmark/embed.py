@@ -7,6 +7,7 @@ knows the labels) and ``meta.json``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import safetensors.torch
 import torch
+from PIL import Image
 
 from benchmark.datasets import ItemTable, load_items
 from benchmark.datasets.batches import embedding_batches
@@ -23,6 +25,8 @@ from benchmark.errors import BenchError
 from benchmark.files import read_json, sha256_of, write_atomically, write_json, write_text
 from benchmark.groups import average_groups
 from benchmark.machine import make_deterministic, resolve_device, versions
+from benchmark.models import EmbeddingNetwork
+from benchmark.objective import Objective
 from benchmark.progress import Reporter
 from benchmark.protocol import fingerprint, protocol_of
 from benchmark.runs import Run
@@ -143,6 +147,18 @@ def _stored(embeddings: np.ndarray, dtype: str) -> np.ndarray:
     return stored
 
 
+def embed_pictures(run: Run, images: Mapping[str, Image.Image]) -> np.ndarray:
+    """Return the (N, D) float32 embeddings of any images by name, made as those of test items.
+
+    Raises:
+        BenchError: the run is not trained to its end, or its weights changed since.
+    """
+    facts = checked_facts(run)
+    listing = pd.DataFrame({"path": list(images), "label": "", "split": "test", "role": "query"})
+    items = ItemTable("images", listing, images.__getitem__, data_hash="")
+    return _forward(run, facts, items, "test", Reporter(quiet=True))[0]
+
+
 def _hashes(folder: Path) -> dict[str, str]:
     files = [folder / name for name in ("embeddings.npy", "items.csv", "logits.npy")]
     return {f"{file.stem}_sha256": sha256_of(file) for file in files if file.exists()}
@@ -166,19 +182,7 @@ def _forward(
     experiment = run.experiment
     device = resolve_device(experiment.train.device)
     make_deterministic(experiment.train.threads)
-    # The weights come from the run, so the file training started from is not needed here.
-    bare = experiment.model_copy(
-        update={"model": experiment.model.model_copy(update={"weights": None})}
-    )
-    network, objective = new_model(bare, len(facts["classes"]))
-    tensors = safetensors.torch.load(run.weights.read_bytes())
-    for part, module in (("network", network), ("objective", objective)):
-        prefix = f"{part}."
-        module.load_state_dict(
-            {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-        )
-    network = network.to(device).eval()
-    objective = objective.to(device).eval()
+    network, objective = load_network(run, facts)
     measured = experiment.evaluation
     images = image_set(items, split, experiment.input, training=False, crops=measured.crops)
     with reporter.bar(f"{run.name}: read images", len(images)) as bar:
@@ -201,6 +205,23 @@ def _forward(
                 logits[rows] = scores.float().cpu().numpy()
             bar.to(rows.stop)
     return embeddings, logits
+
+
+def load_network(run: Run, facts: dict[str, Any]) -> tuple[EmbeddingNetwork, Objective]:
+    """Return a run's trained network and objective, on its device, in evaluation mode."""
+    # The weights come from the run, so the file training started from is not needed here.
+    bare = run.experiment.model_copy(
+        update={"model": run.experiment.model.model_copy(update={"weights": None})}
+    )
+    network, objective = new_model(bare, len(facts["classes"]))
+    tensors = safetensors.torch.load(run.weights.read_bytes())
+    for part, module in (("network", network), ("objective", objective)):
+        prefix = f"{part}."
+        module.load_state_dict(
+            {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        )
+    device = resolve_device(run.experiment.train.device)
+    return network.to(device).eval(), objective.to(device).eval()
 
 
 def read_embedding_set(folder: Path) -> EmbeddingSet:

@@ -46,12 +46,12 @@ def draw_leaderboard(board: Leaderboard, path: Path) -> None:
         axis.set_axisbelow(True)
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_curves(board: Leaderboard, config: FigureConfig, path: Path) -> None:
     """Write the figure of `curves`."""
-    _save(curves(board, config), path)
+    save_figure(curves(board, config), path)
 
 
 def curves(board: Leaderboard, config: FigureConfig) -> Figure:
@@ -104,7 +104,8 @@ def _panel(row: Row, config: FigureConfig) -> str:
     return f"{config.panels} {row.experiment.value_of(config.panels)}"
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; the same figure gives the same bytes."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120, metadata={"Software": None})
     write_atomically(path, lambda stream: stream.write(picture.getvalue()))

@@ -64,7 +64,11 @@ def report(results: Path, tables: Sequence[str] | None = None) -> list[Leaderboa
             draw_curves(board, board.figure, results / f"{board.table}_curves.png")
     for name, numbers in not_run.items():
         write_text(results / f"{name}.md", _page_of_a_table_not_run(name, numbers))
-    write_text(index, _index(boards, list(not_run)))
+    pages = ["[What the second head costs](timing.md)"] if (results / "timing.md").exists() else []
+    if not_run:
+        links = ", ".join(f"[{table}]({table}.md)" for table in not_run)
+        pages.append(f"Not run, with the published numbers alone: {links}.")
+    write_text(index, _index(boards, pages))
     return asked
 
 
@@ -247,7 +251,7 @@ def _counts(board: Leaderboard) -> str:
     return ", ".join(f"{count:,}" for count in counts)
 
 
-def _index(boards: Sequence[Leaderboard], not_run: Sequence[str]) -> str:
+def _index(boards: Sequence[Leaderboard], pages: Sequence[str]) -> str:
     lines = [
         _INDEX_TITLE,
         "",
@@ -268,9 +272,8 @@ def _index(boards: Sequence[Leaderboard], not_run: Sequence[str]) -> str:
             softmax.scores["map@r"].percent() if softmax else "–",
         ]
         lines.append(_line(cells))
-    if not_run:
-        pages = ", ".join(f"[{table}]({table}.md)" for table in not_run)
-        lines += ["", f"Not run, with the published numbers alone: {pages}."]
+    for page in pages:
+        lines += ["", page]
     return "\n".join([*lines, ""])
 
 

@@ -77,6 +77,9 @@ def test_anybodys_embeddings_are_scored(stt_bench: Callable[..., Done], tmp_path
         (["run", "digits_retrieval", "--seeds", "x"], "--seeds"),
         (["run", "digits_retrieval", "--set", "optimiser.lr=1"], "did you mean 'optimizer'"),
         (["embed", "nowhere"], "is not a run"),
+        (["neighbors", "nowhere", "a.png"], "is not a run"),
+        (["map", "nowhere", "--to", "map.jpg"], "name it map.png"),
+        (["timing", "--losses", ","], "--losses"),
         (["eval"], "give either"),
         (["eval", "--embeddings", "a.npy", "--labels", "b.csv"], "no such file"),
         (["report", "--results", "nowhere"], "no records"),
@@ -126,7 +129,8 @@ def test_a_plugin_adds_a_loss(stt_bench: Callable[..., Done], tiny: Path, tmp_pa
 
 
 def test_help_teaches_and_imports_nothing_heavy(stt_bench: Callable[..., Done]) -> None:
-    for command in ("run", "train", "embed", "export", "eval", "report", "list"):
+    commands = ("run", "train", "embed", "export", "eval", "report", "list")
+    for command in (*commands, "neighbors", "distance", "map", "timing"):
         shown = stt_bench(command, "--help")
         assert shown.returncode == 0
         assert f"stt-bench {command}" in shown.stdout  # an example

@@ -1,8 +1,9 @@
 """What the second head costs: seconds a step of Softmax + Hard triplet ÷ Softmax alone.
 
 The network is that of cub50_retrieval (EfficientNet-Lite0) in two settings: as the table freezes
-it, and with everything training. Steps of the two alternate, so that drift of the machine hits
-both; the ratio is of the medians, with a 95 % bootstrap interval.
+it, and with everything training. Steps of the two take turns, so that drift of the machine hits
+both; the ratio is the geometric mean over the rounds, with a 95 % interval. `stt-bench timing`
+measures other backbones and losses in the same way.
 
     python tests/perf/two_head_cost.py [--steps 30] [--batch 32] [--size 128] [--device cpu]
 """
@@ -10,7 +11,6 @@ both; the ratio is of the medians, with a 95 % bootstrap interval.
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,37 +18,10 @@ import torch
 
 from benchmark.config import Experiment
 from benchmark.tables import load_table
-from benchmark.train import build_optimizer, new_model
+from benchmark.timing import Stopwatch, paired_ratio, take_turns
 
 TABLE = Path(__file__).parents[2] / "configs" / "cub50_retrieval.yaml"
 CLASSES = 25
-
-
-class Step:
-    """One training step of an experiment on random images."""
-
-    def __init__(self, experiment: Experiment, batch: int, device: str) -> None:
-        torch.manual_seed(0)
-        network, objective = new_model(experiment, CLASSES)
-        self.device = device
-        self.network = network.to(device, memory_format=torch.channels_last).train()
-        self.objective = objective.to(device).train()
-        self.optimizer = build_optimizer(experiment.optimizer, self.network, self.objective)
-        size = experiment.input.size
-        images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8, device=device)
-        self.images = images.contiguous(memory_format=torch.channels_last)
-        self.labels = (torch.arange(batch, device=device) // 4) % CLASSES
-
-    def __call__(self) -> float:
-        start = time.perf_counter()
-        features, embeddings = self.network(self.images)
-        loss, _ = self.objective(features, embeddings, self.labels)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        if self.device != "cpu":
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
 
 
 def experiments(frozen: bool, size: int) -> tuple[Experiment, Experiment]:
@@ -71,27 +44,20 @@ def main() -> None:
     options.add_argument("--size", type=int, default=128)
     options.add_argument("--device", default="cpu")
     given = options.parse_args()
+    device = torch.device(given.device)
     rng = np.random.default_rng(0)
     for name, frozen in (("first five stages frozen", True), ("everything trains", False)):
-        alone, two = (
-            Step(experiment, given.batch, given.device)
+        steps = [
+            Stopwatch(experiment, given.batch, device, CLASSES).train
             for experiment in experiments(frozen, given.size)
-        )
-        for _ in range(3):
-            alone(), two()
-        pairs = np.array(
-            [
-                (alone(), two()) if step % 2 else (two(), alone())[::-1]
-                for step in range(given.steps)
-            ]
-        )
-        draws = rng.integers(0, given.steps, (2000, given.steps))
-        ratios = np.median(pairs[draws, 1], axis=1) / np.median(pairs[draws, 0], axis=1)
-        medians = np.median(pairs, axis=0)
-        low, high = np.quantile(ratios, (0.025, 0.975))
+        ]
+        take_turns(steps, 3, rng)
+        alone, two = take_turns(steps, given.steps, rng).T
+        ratio = paired_ratio(two, alone)
         print(
-            f"{name}: Softmax {1e3 * medians[0]:.1f} ms, two heads {1e3 * medians[1]:.1f} ms, "
-            f"ratio {medians[1] / medians[0]:.3f} (95 %: {low:.3f} to {high:.3f})"
+            f"{name}: Softmax {1e3 * np.median(alone):.1f} ms, "
+            f"two heads {1e3 * np.median(two):.1f} ms, "
+            f"ratio {ratio.mean:.3f} (95 %: {ratio.low:.3f} to {ratio.high:.3f})"
         )
 
 

@@ -1,0 +1,1 @@
+"""Looking at a trained run: nearest neighbours, distances of two images, maps of its embeddings."""
