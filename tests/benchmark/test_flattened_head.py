@@ -12,7 +12,7 @@ import safetensors.torch
 from benchmark.config import Experiment
 from benchmark.embed import embed, read_embedding_set
 from benchmark.files import read_json
-from benchmark.leaderboard import Leaderboard, Row
+from benchmark.leaderboard import Leaderboard, Row, Score
 from benchmark.progress import Reporter
 from benchmark.protocol import protocol_of
 from benchmark.report import loss_text
@@ -61,7 +61,7 @@ def experiment(**sections: object) -> Experiment:
 
 
 def row_of(made: Experiment, name: str = "r") -> Row:
-    return Row(name, name, made, {}, [0], {}, "f", 0.0, 0)
+    return Row(name, name, made, {"map@r": Score(0.5, None)}, [0], {}, "f", 0.0, 0)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,6 @@ def test_a_row_is_compared_with_softmax_on_the_same_head() -> None:
     flattened = row_of(experiment(loss="softmax", model={"features": "flattened"}), "flattened")
     ours = row_of(experiment(model={"features": "flattened"}), "ours")
     board = Leaderboard("t", "t", "", [pooled, flattened, ours], "f", [], [])
-    assert board.softmax_for(ours) is flattened
-    assert board.softmax_for(replace(ours, experiment=experiment())) is pooled
-    assert replace(board, rows=[pooled, ours]).softmax_for(ours) is pooled
+    assert board.softmax_for(ours, "map@r") is flattened
+    assert board.softmax_for(replace(ours, experiment=experiment()), "map@r") is pooled
+    assert replace(board, rows=[pooled, ours]).softmax_for(ours, "map@r") is pooled
