@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from command_line import ROOT, Done
 
+from losses import registry
+
 PROGRAM = [sys.executable, "-m", "benchmark.cli"]
 
 
