@@ -65,11 +65,10 @@ def embed(
     Raises:
         BenchError: the run is not trained to its end, or its data or weights changed since.
     """
-    facts = run.facts()
+    facts = checked_facts(run)
     experiment = run.experiment
     items = items or load_items(experiment.data)
     run.check_origin(facts, items.data_hash)
-    _check_weights(run, facts)
     folder = run.embeddings(split)
     protocol = protocol_of(experiment, facts)
     if not force and _is_current(folder, facts, fingerprint(protocol)):
@@ -101,22 +100,24 @@ def embed(
     return folder
 
 
-def embed_images(run: Run, images: Mapping[str, Image.Image]) -> np.ndarray:
+def embed_queries(run: Run, images: Mapping[str, Image.Image]) -> np.ndarray:
     """Return the (N, D) float32 embeddings of any images by name, made as those of test items.
 
     Raises:
         BenchError: the run is not trained to its end, or its weights changed since.
     """
-    facts = run.facts()
-    _check_weights(run, facts)
+    facts = checked_facts(run)
     listing = pd.DataFrame({"path": list(images), "label": "", "split": "test", "role": "query"})
     items = ItemTable("images", listing, images.__getitem__, data_hash="")
     return _forward(run, facts, items, "test", Reporter(quiet=True))[0]
 
 
-def _check_weights(run: Run, facts: dict[str, Any]) -> None:
+def checked_facts(run: Run) -> dict[str, Any]:
+    """Return the facts of a complete training whose weights lie there as it wrote them."""
+    facts = run.facts()
     if sha256_of(run.weights) != facts["checkpoint_sha256"]:
         raise BenchError(f"{run.weights} is not what training wrote; add --force to train again")
+    return facts
 
 
 def _hashes(folder: Path) -> dict[str, str]:
