@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from benchmark.cli_options import STOPPED, QuietOption, ResultsOption, RunArgument
+from benchmark.cli_options import STOPPED, QuietOption, ResultsOption, RunArgument, SplitOption
 from benchmark.cli_tools import TOOLS
 from benchmark.data_commands import data
 from benchmark.errors import BenchError, TrainingStopped
@@ -47,7 +47,6 @@ SetOption = Annotated[
         help="Override a config field of the chosen rows; may be repeated.",
     ),
 ]
-SplitOption = Annotated[Literal["test", "train"], typer.Option(help="Which items.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Do again what is already done.")]
 
 

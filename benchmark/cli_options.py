@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,3 +14,4 @@ ResultsOption = Annotated[
     Path, typer.Option("--results", help="Folder of the records and leaderboards.")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")]
+SplitOption = Annotated[Literal["test", "validation", "train"], typer.Option(help="Which items.")]

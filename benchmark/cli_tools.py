@@ -10,13 +10,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from benchmark.cli_options import STOPPED, QuietOption, RunArgument
+from benchmark.cli_options import STOPPED, QuietOption, RunArgument, SplitOption
 from benchmark.errors import BenchError
 
 ImageArgument = Annotated[
     str, typer.Argument(help="An image file, or the id of an item (the first column of items.csv).")
 ]
-SplitOption = Annotated[Literal["test", "train"], typer.Option(help="Which items.")]
 PictureOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE.png", help="The picture; in the run's folder if absent."),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from benchmark.datasets import ItemTable, load_items
+from benchmark.datasets import ItemTable, Split, load_items
 from benchmark.datasets.batches import embedding_batches
 from benchmark.datasets.image_set import image_set
 from benchmark.errors import BenchError
@@ -34,7 +34,6 @@ from benchmark.train import new_model
 from benchmark.views import aggregated, mean_logits
 
 EMBEDDING_SCHEMA = 1
-Split = Literal["train", "test"]
 _HASHED = ("embeddings_sha256", "items_sha256", "logits_sha256")
 
 
@@ -97,6 +96,8 @@ def write_embedding_set(
     experiment = run.experiment
     protocol = _protocol(run, facts, items)
     frame = items.split(split)
+    if frame.empty:
+        raise BenchError(f"{run.folder}: its data have no {split} items; see data.validation")
     embeddings, logits = _forward(run, facts, items, split, reporter)
     embeddings, logits, frame = average_groups(
         embeddings, logits, frame, normalize=experiment.model.normalize
@@ -147,7 +148,7 @@ def _stored(embeddings: np.ndarray, dtype: str) -> np.ndarray:
     return stored
 
 
-def embed_pictures(run: Run, images: Mapping[str, Image.Image]) -> np.ndarray:
+def embed_queries(run: Run, images: Mapping[str, Image.Image]) -> np.ndarray:
     """Return the (N, D) float32 embeddings of any images by name, made as those of test items.
 
     Raises:

@@ -14,7 +14,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from benchmark.embed import Split, check_array, read_embedding_set
+from benchmark.datasets import Split
+from benchmark.embed import check_array, read_embedding_set
 from benchmark.errors import BenchError
 from benchmark.files import write_atomically, write_text
 from benchmark.progress import Reporter

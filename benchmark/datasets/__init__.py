@@ -18,7 +18,7 @@ from benchmark.datasets import (  # noqa: F401  (registers)
     omniglot,
     sop,
 )
-from benchmark.datasets.items import ItemTable, check_dataset, load_items
+from benchmark.datasets.items import ItemTable, Split, check_dataset, load_items
 from benchmark.datasets.locate import find_folder
 from benchmark.datasets.registry import (
     Counts,
@@ -35,6 +35,7 @@ __all__ = [
     "FileStore",
     "ItemTable",
     "Source",
+    "Split",
     "Store",
     "ZipStore",
     "check_dataset",

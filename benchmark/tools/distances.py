@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from benchmark.datasets import ItemTable, load_items
-from benchmark.embed import embed_pictures
+from benchmark.embed import embed_queries
 from benchmark.runs import Run
 from benchmark.tools.queries import open_image
 from evaluation.distances import Points, exact_distances, row_norms
@@ -36,7 +36,7 @@ def compare(run: Run, first: str, second: str) -> dict[str, float]:
     def items() -> ItemTable:
         return load_items(run.experiment.data)
 
-    embeddings = embed_pictures(run, {name: open_image(name, items) for name in (first, second)})
+    embeddings = embed_queries(run, {name: open_image(name, items) for name in (first, second)})
     left, right = embeddings[:1], embeddings[-1:]  # one row if both are the same image
     return {
         "euclidean": float(distances_between(left, right, "euclidean")[0, 0]),

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.datasets import load_items
+from benchmark.datasets import Split, load_items
 from benchmark.datasets.image_set import image_set
-from benchmark.embed import Split, embed, read_embedding_set
+from benchmark.embed import embed, read_embedding_set
 from benchmark.figures import save_figure
 from benchmark.progress import Reporter
 from benchmark.runs import Run
-from benchmark.tools.pictures import save_png, thumbnails
+from benchmark.tools.pictures import rows_of, save_png, thumbnails
 from benchmark.tools.projection import TITLES, Method, project
 from benchmark.tools.projector import write_projector
 from evaluation.distances import Points
@@ -67,7 +67,7 @@ def draw_map(
     title = f"{run.name}, {TITLES[method]} of {len(rows):,} of {total:,} {split} embeddings"
     draw_points(points, labels, title, to)
     images = image_set(items, split, run.experiment.input, training=False)
-    pictures = thumbnails(images, rows)
+    pictures = thumbnails(images, rows_of(ids, images))
     written = [to]
     if with_thumbnails:
         written.append(to.with_name(f"{to.stem}-thumbnails{to.suffix}"))

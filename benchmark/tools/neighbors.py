@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from benchmark.datasets import ItemTable, load_items
+from benchmark.datasets import ItemTable, Split, load_items
 from benchmark.datasets.image_set import image_set
 from benchmark.datasets.transforms import center_crop, prepare
-from benchmark.embed import EmbeddingSet, Split, embed, embed_pictures, read_embedding_set
+from benchmark.embed import EmbeddingSet, embed, embed_queries, read_embedding_set
 from benchmark.figures import save_figure
 from benchmark.progress import Reporter
 from benchmark.runs import Run
 from benchmark.tools.distances import distances_between
-from benchmark.tools.pictures import shown
+from benchmark.tools.pictures import rows_of, shown
 from benchmark.tools.queries import item_of, open_image
 
 _CELL = 1.2  # inches a picture
@@ -68,7 +68,7 @@ def recommend(
     items = load_items(run.experiment.data)
     queries = _open_queries(list(dict.fromkeys(names)), items)
     embedded = read_embedding_set(embed(run, reporter, split=split, items=items))
-    vectors = embed_pictures(run, {query.name: query.image for query in queries})
+    vectors = embed_queries(run, {query.name: query.image for query in queries})
     found = nearest(queries, vectors, embedded, run.experiment.evaluation.distance, k)
     _draw(found, queries, items, split, run, to or run.folder / "neighbors.png")
     return found
@@ -122,7 +122,6 @@ def _draw(
 
     config = run.experiment.input
     images = image_set(items, split, config, training=False)
-    rows = {name: row for row, name in enumerate(images.paths)}
     width = 1 + int(found["rank"].to_numpy().max(initial=0))
     figure = Figure(
         figsize=(_CELL * width, (_CELL + 0.35) * len(queries) + 0.3), layout="constrained"
@@ -136,7 +135,7 @@ def _draw(
         own = center_crop(prepare(query.image, config), config.size)
         _picture(axes[0], own.numpy(), query.label or Path(query.name).name, "query", _QUERY)
         answers = found[found["query"] == query.name]
-        pixels = images.batch(np.array([rows[name] for name in answers["id"]])).numpy()
+        pixels = images.batch(rows_of(answers["id"], images)).numpy()
         texts = [f"{distance:.3f}" for distance in answers["distance"]]
         for axis, image, label, text in zip(
             axes[1:], pixels, answers["label"], texts, strict=False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,12 @@ from benchmark.files import write_atomically
 _AT_ONCE = 256
 LARGEST_SPRITE = 8192  # pixels a side that browsers and TensorBoard take
 LARGEST_THUMBNAIL = 64
+
+
+def rows_of(ids: Iterable[str], images: ImageSet) -> np.ndarray:
+    """Return the rows of an image set that show the items of an embedding set."""
+    rows = {path: row for row, path in enumerate(images.paths)}
+    return np.array([rows[item] for item in ids], dtype=np.int64)
 
 
 def shown(image: np.ndarray) -> np.ndarray:

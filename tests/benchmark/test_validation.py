@@ -18,6 +18,7 @@ from benchmark.config import DataConfig
 from benchmark.datasets import load_items
 from benchmark.datasets.held_out import hold_out
 from benchmark.datasets.image_set import image_set
+from benchmark.embed import embed, read_embedding_set
 from benchmark.errors import BenchError
 from benchmark.files import read_json
 from benchmark.progress import Reporter
@@ -165,3 +166,15 @@ def test_a_selecting_run_that_was_stopped_ends_in_the_same_bytes(
 def test_selection_without_a_part_is_told(tiny: Path) -> None:
     with pytest.raises(BenchError, match=r"needs data\.validation"):
         load_table(str(tiny), ["train.validate_every=3"])
+
+
+def test_the_part_can_be_embedded(tiny: Path, tmp_path: Path) -> None:
+    run = selecting(tiny, "hard", tmp_path)
+    train(run, QUIET)
+    embedded = read_embedding_set(embed(run, QUIET, split="validation"))
+    part = load_items(run.experiment.data).split("validation")
+    assert embedded.ids.tolist() == part["path"].tolist()
+    plain = run_of(load_table(str(tiny)), "hard", 0, tmp_path / "plain")
+    train(plain, QUIET)
+    with pytest.raises(BenchError, match="no validation items"):
+        embed(plain, QUIET, split="validation")
