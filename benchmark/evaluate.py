@@ -79,14 +79,15 @@ def measure(
     """Return all metrics of an embedding set.
 
     Retrieval is leave-one-out where every item has the role ``both``, else from the queries to the
-    gallery; clustering is over all items; accuracy where the set holds class scores.
+    gallery; clustering is over all items; accuracy where the set holds class scores. A set with
+    class scores in which no query has a positive has no retrieval metrics, and 0 queries.
     """
     try:
-        metrics = retrieval_metrics(
-            **_queries_and_gallery(embedded),
-            ks=tuple(config.ks),
-            distance=config.distance,
-        )
+        metrics = {"queries": 0.0}
+        if embedded.logits is None or _some_query_has_a_positive(embedded):
+            metrics = retrieval_metrics(
+                **_queries_and_gallery(embedded), ks=tuple(config.ks), distance=config.distance
+            )
         if config.clustering:
             metrics |= clustering_metrics(
                 embedded.embeddings,
@@ -112,6 +113,14 @@ def _per_class(embedded: EmbeddingSet) -> ClassScores | None:
         return None
     counts = confusion_matrix(embedded.logits, _targets(embedded))
     return ClassScores.of(embedded.meta["classes"], counts)
+
+
+def _some_query_has_a_positive(embedded: EmbeddingSet) -> bool:
+    both = embedded.roles == "both"
+    _, codes = np.unique(embedded.labels, return_inverse=True)
+    queries = np.bincount(codes, both | (embedded.roles == "query"))
+    gallery = np.bincount(codes, both | (embedded.roles == "gallery"))
+    return bool((queries * gallery > np.bincount(codes, both)).any())
 
 
 def _queries_and_gallery(embedded: EmbeddingSet) -> dict[str, Any]:

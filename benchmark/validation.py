@@ -17,6 +17,7 @@ from benchmark.config import Experiment
 from benchmark.datasets import ItemTable
 from benchmark.datasets.batches import embedding_batches
 from benchmark.datasets.image_set import image_set
+from benchmark.errors import BenchError
 from benchmark.models import EmbeddingNetwork
 from benchmark.objective import Objective
 from evaluation import classification_metrics, retrieval_metrics
@@ -37,6 +38,12 @@ class Selection:
         self.batch_size = experiment.evaluation.batch_size
         self.input = experiment.input
         self.best: dict[str, Any] | None = None
+        labels = items.split("validation")["label"]
+        if self.every and self.metric != "accuracy" and not labels.duplicated().any():
+            raise BenchError(
+                "data.validation holds no two items of one class, so that no query has a positive: "
+                "raise it"
+            )
 
     def is_due(self, step: int, last: int) -> bool:
         """Tell whether the network is measured after a step (from 1)."""

@@ -16,8 +16,9 @@ def hold_out(frame: pd.DataFrame, task: Task, share: float) -> pd.DataFrame:
     """Return the table with a share of its train items in the split `validation`.
 
     Retrieval: a share of the classes, drawn at random, at least one, and at least one left to
-    train. Classification: a share of the images of every class, at random, at least one, and at
-    least one left to train. The rows of a group (the frames of a clip) stay together.
+    train. Classification: a share of the images of every class, at random, at least two (a query
+    and its positive), and at least one left to train. The rows of a group (the frames of a clip)
+    stay together.
 
     Raises:
         BenchError: there is nothing that could be held out.
@@ -38,7 +39,7 @@ def hold_out(frame: pd.DataFrame, task: Task, share: float) -> pd.DataFrame:
         chosen: set[str] = set()
         for label in classes:
             own = rng.permutation(unit[train == label].unique())
-            chosen.update(own[: min(max(1, round(share * len(own))), len(own) - 1)])
+            chosen.update(own[: min(max(2, round(share * len(own))), len(own) - 1)])
         rows = train.index[unit.isin(chosen)]
     if not len(rows):
         raise BenchError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -391,6 +392,22 @@ def test_query_gallery_roles_are_measured_as_two_sets() -> None:
         hits += labels[nearest] == labels[q]
     assert metrics["recall@1"] == pytest.approx(hits / 6)
     assert metrics["queries"] == 6
+
+
+def test_classes_of_one_test_image_each_are_classified_all_the_same() -> None:
+    labels, roles = np.array(["a", "b", "c"]), np.full(3, "both")
+    scores = np.array([[2, 1, 0], [0, 1, 3], [0, 1, 3]], dtype=np.float32)
+    embedded = EmbeddingSet(scores, labels, labels, roles, scores, {"classes": ["a", "b", "c"]})
+    metrics = measure(embedded, EvaluationConfig(clustering=False))
+    assert metrics["queries"] == 0
+    assert "recall@1" not in metrics
+    assert metrics["accuracy"] == pytest.approx(2 / 3)
+    with pytest.raises(BenchError, match="No query has a positive"):
+        measure(replace(embedded, logits=None), EvaluationConfig(clustering=False))
+    paired = replace(embedded, labels=np.array(["a", "b", "b"]))
+    assert measure(paired, EvaluationConfig(clustering=False))["queries"] == 2
+    apart = replace(paired, roles=np.array(["query", "gallery", "gallery"]))
+    assert measure(apart, EvaluationConfig(clustering=False))["queries"] == 0
 
 
 def test_foreign_embeddings_from_every_csv(tmp_path: Path) -> None:

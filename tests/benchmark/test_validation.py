@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from benchmark.progress import Reporter
 from benchmark.runs import Run, run_of
 from benchmark.tables import load_table
 from benchmark.train import _Trainer, train
+from benchmark.validation import Selection
 
 QUIET = Reporter(quiet=True)
 SIZES = st.lists(st.integers(2, 12), min_size=2, max_size=8)
@@ -55,7 +57,7 @@ def test_classification_holds_out_images_of_every_class(sizes: list[int], share:
     after = hold_out(frame_of(sizes), "classification", share)
     for label, n in enumerate(sizes):
         own = after[(after["label"] == f"c{label}") & (after["split"] != "test")]["split"]
-        assert (own == "validation").sum() == min(max(1, round(share * n)), n - 1)
+        assert (own == "validation").sum() == min(max(2, round(share * n)), n - 1)
 
 
 def test_a_part_that_cannot_be_is_told() -> None:
@@ -161,6 +163,17 @@ def test_a_selecting_run_that_was_stopped_ends_in_the_same_bytes(
         trainer.loop()
     train(parted, QUIET)
     assert parted.weights.read_bytes() == whole.weights.read_bytes()
+
+
+def test_a_part_without_positives_is_told_before_training(tiny: Path, tmp_path: Path) -> None:
+    run = selecting(tiny, "hard", tmp_path)
+    items = load_items(run.experiment.data)
+    part = items.frame["split"] == "validation"
+    single = items.frame[
+        ~part | ~items.frame[part].duplicated("label").reindex(part.index, fill_value=False)
+    ]
+    with pytest.raises(BenchError, match="no two items of one class"):
+        Selection(run.experiment, replace(items, frame=single), torch.device("cpu"))
 
 
 def test_selection_without_a_part_is_told(tiny: Path) -> None:
