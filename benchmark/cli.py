@@ -110,6 +110,8 @@ def run(
 
     reporter = Reporter(quiet=quiet)
     tables = [load_table(config, overrides or (), only=_split(rows)) for config in configs]
+    for table in tables:
+        table.select(_split(rows))
     failed, finished = 0, []
     for table in tables:
         outcome = run_table(

@@ -338,7 +338,12 @@ class Experiment(Section):
     @property
     def is_softmax_baseline(self) -> bool:
         """Tell whether the row is what the others are compared with."""
-        return self.loss.name == "softmax" or self.train.steps == 0
+        return self.is_softmax or self.train.steps == 0
+
+    @property
+    def is_softmax(self) -> bool:
+        """Tell whether Softmax alone trains, from the first step to the last."""
+        return self.loss.name == "softmax" and not self.phases
 
     def digest(self) -> str:
         """Return the sha256 of every setting that can change the result."""
@@ -348,7 +353,8 @@ class Experiment(Section):
         """Return the sha256 of every setting that can change the trained weights."""
         settings = self._settings()
         evaluation = settings.pop("evaluation", {})
-        if self.train.validate_every is not None and "distance" in evaluation:
+        selects = self.train.validate_every is not None and self.validation_metric != "accuracy"
+        if selects and "distance" in evaluation:
             settings["validation_distance"] = evaluation["distance"]
         return digest_of(settings)
 

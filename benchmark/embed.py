@@ -171,8 +171,10 @@ def is_current(folder: Path, run: Run, facts: dict[str, Any], items: ItemTable) 
         meta = read_embedding_set(folder).meta
     except BenchError:
         return False
-    return (meta["checkpoint_sha256"], meta["protocol_fingerprint"]) == (
+    made_by = ("checkpoint_sha256", "training_digest", "protocol_fingerprint")
+    return tuple(meta.get(key) for key in made_by) == (
         facts["checkpoint_sha256"],
+        run.experiment.training_digest(),
         fingerprint(_protocol(run, facts, items)),
     )
 

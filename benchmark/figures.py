@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -60,7 +61,7 @@ def curves(board: Leaderboard, config: FigureConfig) -> Figure:
     A curve for each value of `lines` and a panel for each value of `panels`; the horizontal axis is
     logarithmic where all its values are above 0.
     """
-    rows = [row for row in board.rows if config.rows is None or row.name in config.rows]
+    rows = drawn_rows(board, config)
     metrics = [m for m in board.leads if any(m in row.scores for row in rows)]
     panels = list(dict.fromkeys(_panel(row, config) for row in rows))
     size = (3.0 * len(panels) + 2.2, 2.6 * len(metrics) + 0.4)
@@ -94,6 +95,20 @@ def curves(board: Leaderboard, config: FigureConfig) -> Figure:
     handles = {h.get_label(): h for axis in grid.flat for h in axis.get_legend_handles_labels()[0]}
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize=8)
     return figure
+
+
+def drawn_rows(board: Leaderboard, config: FigureConfig) -> list[Row]:
+    """Return the rows that have the figure's fields; those of an older config may lack them."""
+    rows = []
+    for row in board.rows:
+        if config.rows is None or row.name in config.rows:
+            with suppress(KeyError, TypeError):
+                x = row.experiment.value_of(config.x)
+                for field in filter(None, (config.lines, config.panels)):
+                    row.experiment.value_of(field)
+                if isinstance(x, int | float) and not isinstance(x, bool):
+                    rows.append(row)
+    return rows
 
 
 def _panel(row: Row, config: FigureConfig) -> str:

@@ -8,6 +8,16 @@ import pandas as pd
 from benchmark.datasets.verify import GROUP
 
 
+def one_row_each(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the first row of each group of an item table; all rows where there are no groups."""
+    return frame.drop_duplicates(GROUP) if GROUP in frame else frame
+
+
+def ids_of(frame: pd.DataFrame) -> pd.Series:
+    """Return for each row of an item table the id that its item has in an embedding set."""
+    return frame[GROUP if GROUP in frame else "path"]
+
+
 def average_groups(
     embeddings: np.ndarray,
     logits: np.ndarray | None,

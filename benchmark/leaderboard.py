@@ -6,9 +6,10 @@ import csv
 import io
 import statistics
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from scipy import stats
 
@@ -26,6 +27,7 @@ METRIC_NAMES = {
     "accuracy": "Accuracy",
     "macro_accuracy": "Macro accuracy",
 }
+Value = TypeVar("Value", bound=Hashable)
 _SHOWN = ("map@r", "nmi", "ami", "accuracy", "macro_accuracy")
 _OF_THE_EMBEDDING = ("embedding_dim", "distance")
 CONFIDENCE = 0.95
@@ -135,7 +137,7 @@ class Leaderboard:
 
     def main(self, metric: str) -> str:
         """Return the fingerprint that most rows share in what matters for a metric."""
-        return Counter(row.protocol_for(metric) for row in self.rows).most_common(1)[0][0]
+        return _commonest([row.protocol_for(metric) for row in _voters(self.rows)])
 
     def is_ranked(self, row: Row, metric: str) -> bool:
         """Tell whether a row has the metric under the protocol that most rows share."""
@@ -161,7 +163,7 @@ class Leaderboard:
         rivals = [
             other
             for other in self.rows
-            if other.experiment.loss.name == "softmax"
+            if other.experiment.is_softmax
             and metric in other.scores
             and other.protocol_for(metric) == row.protocol_for(metric)
         ]
@@ -175,7 +177,7 @@ class Leaderboard:
     def difference(self, row: Row, metric: str) -> Score | None:
         """Return the mean and spread, over the seeds both have, of row − Softmax (0 to 1)."""
         softmax = self.softmax_for(row, metric)
-        if softmax is None or row.experiment.loss.name == "softmax":
+        if softmax is None or row.experiment.is_softmax:
             return None
         ours, theirs = (self._values(name, metric) for name in (row.name, softmax.name))
         paired = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
@@ -187,6 +189,16 @@ class Leaderboard:
             for record in self.records
             if record.row == row and metric in record.metrics
         }
+
+
+def _voters(rows: list[Row]) -> list[Row]:
+    """Return the rows that decide which protocol is the table's: those that were trained."""
+    return [row for row in rows if row.experiment.train.steps > 0] or rows
+
+
+def _commonest(values: list[Value]) -> Value:
+    """Return the value that is there most often; of several, the first."""
+    return Counter(values).most_common(1)[0][0]
 
 
 def _head(row: Row) -> tuple[str, str]:
@@ -210,8 +222,10 @@ def build_leaderboard(table: str, records: list[Record], published: list[Publish
     rows = [_row(table, name, group) for name, group in by_row.items()]
     order = {record.row: record.listing.order for record in records}
     rows.sort(key=lambda row: (not row.is_baseline, order[row.name], row.name))
-    main = Counter(row.fingerprint for row in rows).most_common(1)[0][0]
-    listing = records[-1].listing
+    main = _commonest([row.fingerprint for row in _voters(rows)])
+    # Records of rows that the table no longer has keep the title of their time.
+    titles = [(r.listing.title, r.listing.description) for r in records]
+    listing = records[titles.index(_commonest(titles))].listing
     return Leaderboard(
         table=table,
         title=listing.title,

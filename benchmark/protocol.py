@@ -33,6 +33,10 @@ def protocol_of(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]
     if measured.crops != "center" or measured.flip:
         crops = f"{measured.crops} crop" + (", flip" if measured.flip else "")
         extra["views"] = crops + (f", {measured.aggregate}" if measured.views > 1 else "")
+    if measured.restarts != 3:
+        extra["restarts"] = measured.restarts
+    if experiment.train.precision != "float32":
+        extra["precision"] = experiment.train.precision
     if measured.storage != "float32":
         extra["storage"] = measured.storage
     return {

@@ -5,12 +5,14 @@ Everything here is a function of ``results/records`` and ``results/published.csv
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmark.config import LossConfig
 from benchmark.errors import BenchError, did_you_mean
-from benchmark.figures import draw_curves, draw_leaderboard
+from benchmark.figures import draw_curves, draw_leaderboard, drawn_rows
 from benchmark.files import write_text
 from benchmark.leaderboard import (
     Leaderboard,
@@ -60,7 +62,7 @@ def report(results: Path, tables: Sequence[str] | None = None) -> list[Leaderboa
     for board in asked:
         write_text(results / f"{board.table}.md", markdown(board))
         draw_leaderboard(board, results / f"{board.table}.png")
-        if board.figure is not None:
+        if board.figure is not None and drawn_rows(board, board.figure):
             draw_curves(board, board.figure, results / f"{board.table}_curves.png")
     for name, numbers in not_run.items():
         write_text(results / f"{name}.md", _page_of_a_table_not_run(name, numbers))
@@ -79,7 +81,7 @@ def markdown(board: Leaderboard) -> str:
         parts += [board.description, ""]
     parts += [_main_table(board), ""]
     parts += [*_notes(board), ""]
-    if board.figure is not None:
+    if board.figure is not None and drawn_rows(board, board.figure):
         parts += [f"![{board.title}, over {board.figure.x}]({board.table}_curves.png)", ""]
     parts += [f"![{board.title}]({board.table}.png)", ""]
     if board.published:
@@ -160,8 +162,8 @@ def _notes(board: Leaderboard) -> list[str]:
         if row.fingerprint == board.main_protocol:
             continue
         differs = [
-            f"{_PROTOCOL_NAMES.get(key, key)} {row.protocol.get(key, 'default')} "
-            f"(others: {main.protocol.get(key, 'default')})"
+            f"{_PROTOCOL_NAMES.get(key, key)} {_short(row.protocol.get(key))} "
+            f"(others: {_short(main.protocol.get(key))})"
             for key in row.protocol | main.protocol
             if row.protocol.get(key) != main.protocol.get(key)
         ]
@@ -186,6 +188,12 @@ def _notes(board: Leaderboard) -> list[str]:
         span = low if low == high else f"{low} to {high}"
         notes.append(f"Random clusters of the sizes found would score NMI {span} and AMI 0.")
     return [f"- {note}" for note in notes]
+
+
+def _short(value: Any) -> str:
+    """Return a protocol's value as printed: a hash by its first digits."""
+    text = "default" if value is None else str(value)
+    return text[:16] if re.fullmatch("[0-9a-f]{64}", text) else text
 
 
 def _published_notes(published: Sequence[Published], labels: Mapping[str, str]) -> list[str]:
@@ -239,7 +247,7 @@ def _provenance(board: Leaderboard) -> list[str]:
         "```",
         "",
         f"- Protocol {board.main_protocol}: {'; '.join(shown)}.",
-        f"- Test items with a positive: {_counts(board)}; data {records[0].data_hash[:16]}.",
+        f"- Test items with a positive: {_counts(board)}; data {protocol['data'][:16]}.",
         f"- Ran on: {'; '.join(devices)}; PyTorch {', '.join(torches)}.",
         f"- Records: [records/{board.table}](records/{board.table}), one JSON file per row and "
         "seed, with the resolved settings, hashes and versions.",

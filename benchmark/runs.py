@@ -135,7 +135,7 @@ class Run:
             before = read_json(file)
             if before.get("training_digest") != content["training_digest"]:
                 ours = self.experiment.model_dump(mode="json", exclude={"label", "evaluation"})
-                changed = _first_difference(before.get("experiment"), ours)
+                changed = _first_difference(before.get("experiment"), ours) or "evaluation.distance"
                 raise BenchError(
                     f"{self.folder} holds a run with another '{changed}'; add --force to train "
                     "it again, or name another folder with --runs"
@@ -184,7 +184,7 @@ class _RunFile(BaseModel):
 
 def _first_difference(before: Any, now: Any, path: str = "") -> str:
     if isinstance(before, dict) and isinstance(now, dict):
-        for key in now:
+        for key in sorted(now, key=lambda key: key not in before):  # then what is younger than it
             if before.get(key) != now[key]:
                 return _first_difference(before.get(key), now[key], f"{path}.{key}".lstrip("."))
     return path

@@ -58,6 +58,7 @@ def run_table(
         for run in experiments:
             record_path(results, run.table, run.row, run.seed).unlink(missing_ok=True)
             run.discard()
+    _refresh_listings(table, runs, results)
     for number, run in enumerate(experiments, start=1):
         start = time.perf_counter()
         try:
@@ -103,6 +104,17 @@ def is_done(run: Run, results: Path, data: _Data) -> bool:
     if record.listing != listing:
         record.model_copy(update={"listing": listing}).save(path)
     return True
+
+
+def _refresh_listings(table: Table, runs: Path, results: Path) -> None:
+    """Bring titles, labels and order up to date in all records of the table's rows."""
+    for row in table.rows:
+        for path in sorted((results / "records" / table.name / row).glob("seed-*.json")):
+            record = read_record(path)
+            listing = Listing.model_validate(run_of(table, row, record.seed, runs).listing)
+            listing = listing.model_copy(update={"command": record.listing.command})
+            if record.listing != listing:
+                record.model_copy(update={"listing": listing}).save(path)
 
 
 def _told(error: Exception, run: Run) -> str:

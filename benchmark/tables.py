@@ -89,6 +89,7 @@ def load_table(
     if not _NAME.fullmatch(path.stem) or path.stem == "README":
         raise BenchError(f"{path}: name the file with letters, digits, '_', '-' and '.' alone")
     content, places = read_with_base(path)
+    content = {key: value for key, value in content.items() if value is not None}
     shared_fields = set(Experiment.model_fields) - {"label"}
     for key in content:
         if key not in (*_TABLE_FIELDS, *shared_fields):
@@ -167,7 +168,10 @@ def _figure(table: Table, value: Any, places: Places) -> FigureConfig:
             try:
                 experiment.value_of(field)
             except (KeyError, TypeError):
-                raise BenchError(f"{place}: no row has a field '{field}'") from None
+                raise BenchError(f"{place}: a row has no field '{field}'") from None
+        x = experiment.value_of(figure.x)
+        if isinstance(x, bool) or not isinstance(x, int | float):
+            raise BenchError(f"{place}: the field '{figure.x}' of a row is {x!r}, not a number")
     return figure
 
 

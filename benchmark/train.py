@@ -60,7 +60,9 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> No
     run.save()
     items = items or load_items(run.experiment.data)
     if run.training.exists() and run.weights.exists():
-        run.check_origin(run.facts(), items.data_hash)
+        facts = run.facts()
+        run.check_origin(facts, items.data_hash)
+        _check_starting_weights(run, facts)
         run.checkpoint.unlink(missing_ok=True)
         return
     trainer = _Trainer(run, items, reporter)
@@ -69,6 +71,19 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> No
     trainer.finish()
     if trainer.stopped:
         raise TrainingStopped(f"{run.name} was stopped after its last step")
+
+
+def _check_starting_weights(run: Run, origin: dict[str, Any]) -> None:
+    """Refuse to go on from other starting weights; a file that is gone is needed no more."""
+    try:
+        now = weights_id(run.experiment.model)
+    except BenchError:
+        return
+    if now != origin["initial_weights"]:
+        raise BenchError(
+            f"{run.folder} was trained from other starting weights "
+            f"({origin['initial_weights']}, now {now}); add --force to train it again"
+        )
 
 
 def learning_rate_factor(experiment: Experiment, step: int) -> float:
@@ -286,6 +301,7 @@ class _Trainer:
                 f"{self.run.checkpoint} is damaged; add --force to train again from the start"
             ) from None
         self.run.check_origin(state, self.items.data_hash)
+        _check_starting_weights(self.run, state)
         self.origin["initial_weights"] = state["initial_weights"]
         self.network.load_state_dict(state["network"])
         self.objective.load_state_dict(state["objective"])

@@ -18,6 +18,7 @@ from benchmark.datasets import ItemTable
 from benchmark.datasets.batches import embedding_batches
 from benchmark.datasets.image_set import image_set
 from benchmark.errors import BenchError
+from benchmark.groups import average_groups, one_row_each
 from benchmark.models import EmbeddingNetwork
 from benchmark.objective import Objective
 from evaluation import classification_metrics, retrieval_metrics
@@ -37,8 +38,9 @@ class Selection:
         self.distance = experiment.evaluation.distance
         self.batch_size = experiment.evaluation.batch_size
         self.input = experiment.input
+        self.first = sum(phase.steps for phase in experiment.phases)
         self.best: dict[str, Any] | None = None
-        labels = items.split("validation")["label"]
+        labels = one_row_each(items.split("validation"))["label"]
         if self.every and self.metric != "accuracy" and not labels.duplicated().any():
             raise BenchError(
                 "data.validation holds no two items of one class, so that no query has a positive: "
@@ -50,9 +52,20 @@ class Selection:
         return self.every is not None and (step % self.every == 0 or step == last)
 
     def look(self, step: int, network: EmbeddingNetwork, objective: Objective) -> float:
-        """Measure the network; remember its weights if it is the best so far."""
-        value = self._measure(network, objective)
-        if self.best is None or value > self.best["value"]:
+        """Measure the network; remember its weights if it is the best so far.
+
+        Weights that the row's own loss has not trained yet, those of its phases, are measured only.
+
+        Raises:
+            BenchError: the embeddings cannot be measured, since training diverged.
+        """
+        try:
+            value = self._measure(network, objective)
+        except ValueError as error:
+            raise BenchError(
+                f"the validation at step {step} cannot be measured ({error}); lower optimizer.lr"
+            ) from None
+        if step > self.first and (self.best is None or value > self.best["value"]):
             self.best = {
                 "step": step,
                 "value": value,
@@ -82,9 +95,15 @@ class Selection:
                 wanted = scores
             found.append(wanted.float().cpu().numpy())
         network.train()
-        array = np.concatenate(found)
-        labels = self.items.split("validation")["label"]
-        if self.metric == "accuracy":
+        accuracy = self.metric == "accuracy"
+        array, _, frame = average_groups(
+            np.concatenate(found),
+            None,
+            self.items.split("validation"),
+            normalize=network.normalize and not accuracy,
+        )
+        labels = frame["label"]
+        if accuracy:
             targets = pd.Index(self.items.classes).get_indexer(pd.Index(labels))
             return classification_metrics(array, targets)["accuracy"]
         metrics = retrieval_metrics(array, labels.to_numpy(str), ks=(1,), distance=self.distance)

@@ -17,8 +17,7 @@ def hold_out(frame: pd.DataFrame, task: Task, share: float) -> pd.DataFrame:
 
     Retrieval: a share of the classes, drawn at random, at least one, and at least one left to
     train. Classification: a share of the images of every class, at random, at least two (a query
-    and its positive), and at least one left to train. The rows of a group (the frames of a clip)
-    stay together.
+    and its positive), and at least one left to train. Of a clip all frames are held out, or none.
 
     Raises:
         BenchError: there is nothing that could be held out.
@@ -27,13 +26,12 @@ def hold_out(frame: pd.DataFrame, task: Task, share: float) -> pd.DataFrame:
     train = frame.loc[frame["split"] == "train", "label"]
     classes = sorted(set(train))
     if task == "retrieval":
+        if len(classes) < 2:
+            raise BenchError(
+                "data.validation needs two training classes or more, and there is one: leave it out"
+            )
         count = min(max(1, round(share * len(classes))), len(classes) - 1)
         rows = train.index[train.isin(rng.permutation(classes)[:count])]
-        if not train[rows].duplicated().any():
-            raise BenchError(
-                f"data.validation {share:g} holds out {count} class(es) of one image each, so "
-                "that no query has a positive: raise it"
-            )
     else:
         unit = frame.loc[train.index, GROUP if GROUP in frame else "path"]
         chosen: set[str] = set()
@@ -43,7 +41,7 @@ def hold_out(frame: pd.DataFrame, task: Task, share: float) -> pd.DataFrame:
         rows = train.index[unit.isin(chosen)]
     if not len(rows):
         raise BenchError(
-            "data.validation cannot hold out anything: every training class has one image; "
+            "data.validation cannot hold out anything: every training class has one item; "
             "leave it out"
         )
     split = frame["split"].copy()

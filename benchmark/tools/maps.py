@@ -67,7 +67,7 @@ def draw_map(
     title = f"{run.name}, {TITLES[method]} of {len(rows):,} of {total:,} {split} embeddings"
     draw_points(points, labels, title, to)
     images = image_set(items, split, run.experiment.input, training=False)
-    pictures = thumbnails(images, rows_of(ids, images))
+    pictures = thumbnails(images, rows_of(ids, items.split(split)))
     written = [to]
     if with_thumbnails:
         written.append(to.with_name(f"{to.stem}-thumbnails{to.suffix}"))

@@ -15,6 +15,7 @@ from benchmark.datasets.image_set import image_set
 from benchmark.datasets.transforms import center_crop, prepare
 from benchmark.embed import EmbeddingSet, embed, embed_queries, read_embedding_set
 from benchmark.figures import save_figure
+from benchmark.groups import ids_of
 from benchmark.progress import Reporter
 from benchmark.runs import Run
 from benchmark.tools.distances import distances_between
@@ -99,12 +100,13 @@ def nearest(
 
 
 def _open_queries(names: Sequence[str], items: ItemTable) -> list[Query]:
-    labels = dict(zip(items.frame["path"], items.frame["label"], strict=True))
+    frame = items.frame.assign(id=ids_of(items.frame)).set_index("path")
     queries = []
     for name in names:
         image = open_image(name, lambda: items)
         own = item_of(name, image, items)
-        queries.append(Query(name, image, own, labels[own] if own is not None else None))
+        known = (None, None) if own is None else (frame["id"][own], frame["label"][own])
+        queries.append(Query(name, image, *known))
     return queries
 
 
@@ -135,7 +137,7 @@ def _draw(
         own = center_crop(prepare(query.image, config), config.size)
         _picture(axes[0], own.numpy(), query.label or Path(query.name).name, "query", _QUERY)
         answers = found[found["query"] == query.name]
-        pixels = images.batch(rows_of(answers["id"], images)).numpy()
+        pixels = images.batch(rows_of(answers["id"], items.split(split))).numpy()
         texts = [f"{distance:.3f}" for distance in answers["distance"]]
         for axis, image, label, text in zip(
             axes[1:], pixels, answers["label"], texts, strict=False

@@ -8,19 +8,26 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from benchmark.datasets.image_set import ImageSet
 from benchmark.files import write_atomically
+from benchmark.groups import ids_of
 
 _AT_ONCE = 256
 LARGEST_SPRITE = 8192  # pixels a side that browsers and TensorBoard take
 LARGEST_THUMBNAIL = 64
 
 
-def rows_of(ids: Iterable[str], images: ImageSet) -> np.ndarray:
-    """Return the rows of an image set that show the items of an embedding set."""
-    rows = {path: row for row, path in enumerate(images.paths)}
+def rows_of(ids: Iterable[str], frame: pd.DataFrame) -> np.ndarray:
+    """Return the rows of an item table that show the items of an embedding set.
+
+    Of an item of several images, such as a clip, it is the first.
+    """
+    rows: dict[str, int] = {}
+    for row, item in enumerate(ids_of(frame)):
+        rows.setdefault(item, row)
     return np.array([rows[item] for item in ids], dtype=np.int64)
 
 

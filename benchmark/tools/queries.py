@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from benchmark.datasets import FileStore, ItemTable
+from benchmark.datasets.verify import GROUP
 from benchmark.errors import BenchError
 
 
@@ -26,6 +27,9 @@ def open_image(name: str, items: Callable[[], ItemTable]) -> Image.Image:
     ids = table.frame["path"].tolist()
     if name in set(ids):
         return table.read(name)
+    if GROUP in table.frame and name in set(table.frame[GROUP]):
+        first = table.frame.loc[table.frame[GROUP] == name, "path"].iloc[0]
+        raise BenchError(f"'{name}' is an item of several images: give one, such as '{first}'")
     near = difflib.get_close_matches(name, ids, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"its items are named such as '{ids[0]}'"
     raise BenchError(f"'{name}' is neither a file nor an item of {table.name}: {hint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,20 @@ import torch
 from PIL import Image
 
 from benchmark.datasets import load_items
+from benchmark.datasets.image_set import image_set
 from benchmark.datasets.transforms import center_crop, prepare
 from benchmark.embed import embed, read_embedding_set
+from benchmark.errors import BenchError
 from benchmark.evaluate import evaluate
 from benchmark.groups import average_groups
 from benchmark.progress import Reporter
 from benchmark.runs import Run, run_of
 from benchmark.tables import load_table
+from benchmark.tools.neighbors import recommend
+from benchmark.tools.pictures import rows_of
 from benchmark.train import new_model, train
+from benchmark.validation import Selection
+from evaluation import retrieval_metrics
 
 QUIET = Reporter(quiet=True)
 
@@ -131,3 +138,38 @@ def test_a_clips_embedding(videos: Path, tmp_path: Path, row: str, overrides: li
     again = (run.embeddings() / "embeddings.npy").stat().st_mtime_ns
     embed(run, QUIET)
     assert (run.embeddings() / "embeddings.npy").stat().st_mtime_ns == again
+
+
+def test_validation_scores_clips_and_not_their_frames(videos: Path, tmp_path: Path) -> None:
+    table = load_table(str(videos), ["data.validation=0.5", "train.validate_every=2"])
+    items = load_items(table.rows["softmax"].data)
+    part = items.split("validation")
+    assert part["group"].nunique() < len(part)
+    network, objective = new_model(table.rows["softmax"], len(items.classes))
+    selection = Selection(table.rows["softmax"], items, torch.device("cpu"))
+    value = selection.look(2, network, objective)
+    network.eval()
+    images = image_set(items, "validation", table.rows["softmax"].input, training=False)
+    with torch.no_grad():
+        frames = network(images.batch(np.arange(len(images))))[1].numpy()
+    clips = list(dict.fromkeys(part["group"]))
+    means = np.stack([frames[(part["group"] == clip).to_numpy()].mean(axis=0) for clip in clips])
+    labels = [part.loc[part["group"] == clip, "label"].iloc[0] for clip in clips]
+    assert value == pytest.approx(retrieval_metrics(means, labels, ks=(1,))["map@r"])
+    single = part.drop_duplicates("label")["group"]
+    lone = items.frame[(items.frame["split"] != "validation") | items.frame["group"].isin(single)]
+    with pytest.raises(BenchError, match="no two items of one class"):  # though a clip has frames
+        Selection(table.rows["softmax"], replace(items, frame=lone), torch.device("cpu"))
+
+
+def test_tools_show_the_first_frame_of_a_clip(videos: Path, tmp_path: Path) -> None:
+    run = run_of(load_table(str(videos)), "softmax", 0, tmp_path / "runs")
+    train(run, QUIET)
+    test = load_items(run.experiment.data).split("test")
+    clips = list(dict.fromkeys(test["group"]))
+    firsts = [test.loc[test["group"] == clip, "path"].iloc[0] for clip in clips]
+    assert test["path"].iloc[rows_of(clips, test)].tolist() == firsts
+    found = recommend(run, [firsts[0]], QUIET, k=99)
+    assert set(found["id"]) == set(clips) - {clips[0]}  # a frame does not find its own clip
+    with pytest.raises(BenchError, match=f"'{clips[0]}' is an item of several images"):
+        recommend(run, [clips[0]], QUIET)

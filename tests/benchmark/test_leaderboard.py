@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from scipy import stats
 
 from benchmark.config import Experiment, FigureConfig
-from benchmark.figures import curves, draw_curves
+from benchmark.figures import curves, draw_curves, drawn_rows
 from benchmark.leaderboard import Score, build_leaderboard
 from benchmark.protocol import fingerprint
 from benchmark.records import Listing, Record, Training
@@ -27,7 +28,8 @@ TRAINING = Training(
 
 
 def record(row: str, seed: int, metrics: dict[str, float], **settings: Any) -> Record:
-    experiment = Experiment.model_validate({"data": {"name": "digits"}, **settings})
+    settings = {"data": {"name": "digits"}, "loss": "softmax", **settings}
+    experiment = Experiment.model_validate(settings)
     protocol = {"data": "d", "embedding_dim": experiment.model.embedding_dim, "distance": "e"}
     return Record(
         table="t",
@@ -126,3 +128,46 @@ def test_curves_are_the_rows_means_over_the_field(tmp_path: Path) -> None:
     draw_curves(board, config, tmp_path / "a.png")
     draw_curves(board, config, tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_row_whose_phases_end_in_softmax_is_no_baseline() -> None:
+    phased = {"loss": "softmax", "phases": [{"steps": 9, "loss": "priming"}]}
+    records = [
+        record("a", 0, {"map@r": 0.9}, **phased),
+        record("bb", 0, {"map@r": 0.5}, loss="softmax"),
+        record("ccc", 0, {"map@r": 0.6}, loss="priming"),
+    ]
+    board = build_leaderboard("t", records, [])
+    assert [row.name for row in board.rows] == ["bb", "a", "ccc"]
+    gains = {row.name: board.difference(row, "map@r") for row in board.rows}
+    assert gains["bb"] is None
+    assert gains["a"] == Score(pytest.approx(0.4), None)
+    assert gains["ccc"] == Score(pytest.approx(0.1), None)
+
+
+def test_a_figure_whose_rows_have_no_records_yet_is_left_out() -> None:
+    rows = [record("a", 0, {"map@r": 0.9}, loss="softmax")]
+    board = build_leaderboard("t", rows, [])
+    for config in (
+        FigureConfig(x="loss_weight", rows=["later"]),
+        FigureConfig(x="loss.margin"),
+        FigureConfig(x="loss.name"),
+    ):
+        assert drawn_rows(board, config) == []
+        assert "curves" not in markdown(replace(board, figure=config))
+
+
+def test_a_page_takes_title_and_data_from_its_trained_rows() -> None:
+    old = record("zzz", 0, {"map@r": 0.5}, loss="lifted")
+    old = old.model_copy(update={"listing": old.listing.model_copy(update={"title": "Old"})})
+    untrained = record("a", 0, {"map@r": 0.9}, loss="softmax", train={"steps": 0})
+    other = {**untrained.protocol, "data": "0" * 64}
+    untrained = untrained.model_copy(
+        update={"protocol": other, "protocol_fingerprint": fingerprint(other)}
+    )
+    board = build_leaderboard("t", [untrained, record("bb", 0, {"map@r": 0.1}, loss="softmax")], [])
+    assert board.marks(board.rows[0]) == "†"  # one vote each, but the untrained has none
+    assert "data d." in markdown(board)
+    assert f"data {'0' * 16} (others: d)" in markdown(board)
+    with_old = [record("a", 0, {"map@r": 0.1}), record("bb", 0, {"map@r": 0.1}), old]
+    assert build_leaderboard("t", with_old, []).title == "T"

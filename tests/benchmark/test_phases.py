@@ -161,3 +161,16 @@ def test_mistakes_in_phases(table: Path, old: str, new: str, said: list[str]) ->
         load_table(str(table))
     for part in said:
         assert part in str(caught.value)
+
+
+def test_weights_of_a_phase_are_never_selected(table: Path, tmp_path: Path) -> None:
+    changes = ["data.validation=0.4", "train.validate_every=1", "sampler.p=3"]
+    run = run_of(load_table(str(table), changes, only=["three"]), "three", 0, tmp_path)
+    items = load_items(run.experiment.data)
+    run.save()
+    trainer = _Trainer(run, items, QUIET)
+    falling = iter([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
+    trainer.selection._measure = lambda *_: next(falling)  # type: ignore[method-assign]
+    trainer.loop()
+    assert trainer.selection.best is not None
+    assert trainer.selection.best["step"] == 8  # the first of the row's own loss

@@ -198,6 +198,24 @@ def test_an_unforeseen_failure_is_kept_and_the_others_go_on(
     assert len(outcome.done) == 3
 
 
+def test_other_starting_weights_are_never_taken_for_the_same(tiny: Path, tmp_path: Path) -> None:
+    def write_start(seed: int) -> None:
+        torch.manual_seed(seed)
+        net = new_model(load_table(str(tiny)).rows["hard"], 5)[0].backbone.net
+        torch.save(net.state_dict(), tmp_path / "start.pt")
+
+    write_start(0)
+    table = load_table(str(tiny), [f"model.weights={tmp_path}/start.pt"])
+    run = run_of(table, "hard", 0, tmp_path / "runs")
+    train(run, QUIET)
+    train(run, QUIET)
+    write_start(1)
+    with pytest.raises(BenchError, match="other starting weights"):
+        train(run, QUIET)
+    (tmp_path / "start.pt").unlink()  # nothing needs it any more
+    train(run, QUIET)
+
+
 def test_labels_and_titles_follow_the_config_without_a_new_run(tiny: Path, tmp_path: Path) -> None:
     run_all(tmp_path)
     tiny.write_text(tiny.read_text().replace("label: Softmax", "label: Softmax!"))
