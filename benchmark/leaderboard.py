@@ -126,7 +126,12 @@ class Leaderboard:
         found = {name for row in self.rows for name in row.scores}
         recalls = sorted((n for n in found if n.startswith("recall@")), key=_at)
         shown = [*recalls, *(name for name in _SHOWN if name in found)]
-        if all(row.scores.get("macro_accuracy") == row.scores.get("accuracy") for row in self.rows):
+        both = [
+            [row.scores[name].percent() for name in ("accuracy", "macro_accuracy")]
+            for row in self.rows
+            if "macro_accuracy" in row.scores
+        ]
+        if all(micro == macro for micro, macro in both):  # a balanced test split
             return [name for name in shown if name != "macro_accuracy"]
         return shown
 

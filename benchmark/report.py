@@ -158,6 +158,7 @@ def _notes(board: Leaderboard) -> list[str]:
         "out; ≈: the seeds do not tell.",
     ]
     main = next(row for row in board.rows if row.fingerprint == board.main_protocol)
+    others: dict[str, list[str]] = {}
     for row in board.rows:
         if row.fingerprint == board.main_protocol:
             continue
@@ -169,9 +170,10 @@ def _notes(board: Leaderboard) -> list[str]:
         ]
         ranked = [metric_name(m) for m in board.metrics if board.is_ranked(row, m)]
         but = f" but in {' and '.join(ranked)}" if ranked else ""
-        notes.append(
-            f"† {row.label} is of another protocol and not ranked{but}: {'; '.join(differs)}."
-        )
+        why = f"of another protocol and not ranked{but}: {'; '.join(differs)}."
+        others.setdefault(why, []).append(row.label)
+    for why, rows in others.items():
+        notes.append(f"† {'; '.join(rows)} {'is' if len(rows) == 1 else 'are'} {why}")
     notes += [
         f"‡ {row.label}: the embedding was collapsed to one point at some time in "
         f"{row.collapsed} of {len(row.seeds)} runs."
