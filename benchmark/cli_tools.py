@@ -120,7 +120,7 @@ def timing(
 ) -> None:
     """Measure what a second head costs: step time, inference time and memory beside Softmax.
 
-    The default takes about five minutes on two CPU cores.
+    The default takes over ten minutes on two CPU cores, the first example one or two.
 
     - `stt-bench timing --backbones mobilenet_v3_large --losses hard_triplet`
     - `stt-bench timing --backbones resnet50,timm/inception_v4,densenet161 --size 224 --steps 50`
