@@ -1,14 +1,12 @@
-"""Which library does the coarse neighbour search, and the flat index it searches with."""
+"""Which library does the coarse neighbour search, and on which device."""
 
 from types import ModuleType
-from typing import Any
+
+import torch
 
 from evaluation.checks import check_choice
 
-BACKENDS = ("auto", "faiss-cpu", "faiss-gpu", "dense")
-
-# FAISS refuses to select more neighbours than this on a GPU.
-GPU_MAX_NEIGHBOURS = 2048
+BACKENDS = ("auto", "torch-cpu", "torch-cuda", "faiss-cpu", "faiss-gpu", "dense")
 
 
 def import_faiss() -> ModuleType | None:
@@ -28,19 +26,26 @@ def faiss_gpus() -> int:
     return int(faiss.get_num_gpus())
 
 
+def torch_device() -> str:
+    """Return the device on which torch searches best here."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def resolve_backend(backend: str = "auto") -> str:
-    """Return the backend that ``backend`` stands for here, or say why it is not to be had."""
+    """Return the backend that ``backend`` stands for here, or say why it is not to be had.
+
+    ``auto`` is faiss-gpu where FAISS sees a GPU, else torch-cuda where torch sees one, else
+    torch-cpu, which is faster than faiss-cpu (``tests/perf/retrieval.py``).
+    """
     check_choice("backend", backend, BACKENDS)
-    if backend == "dense":
-        return backend
-    if import_faiss() is None:
-        if backend == "auto":
-            return "dense"
+    if backend == "auto":
+        return "faiss-gpu" if faiss_gpus() else f"torch-{torch_device()}"
+    if backend.startswith("faiss") and import_faiss() is None:
         raise ValueError(f"backend '{backend}' needs the package faiss-cpu or faiss-gpu.")
     if backend == "faiss-gpu" and not faiss_gpus():
         raise ValueError("backend 'faiss-gpu' needs faiss-gpu and a visible GPU.")
-    if backend == "auto":
-        return "faiss-gpu" if faiss_gpus() else "faiss-cpu"
+    if backend == "torch-cuda" and torch_device() != "cuda":
+        raise ValueError("backend 'torch-cuda' needs a CUDA build of torch and a visible GPU.")
     return backend
 
 
@@ -55,15 +60,7 @@ def chosen_backend(backend: str = "auto") -> str:
     resolved = resolve_backend(backend)
     if resolved == "dense":
         return "dense float64"
-    if resolved == "faiss-cpu":
-        return "faiss-cpu flat"
+    if resolved != "faiss-gpu":
+        return f"{resolved} flat"
     count = faiss_gpus()
     return f"faiss-gpu flat ({count} GPU{'s' if count > 1 else ''})"
-
-
-def flat_index(dimension: int, inner_product: bool, backend: str) -> Any:
-    """Return an empty FAISS index that compares with every stored row."""
-    faiss = import_faiss()
-    assert faiss is not None, "resolve_backend comes first"
-    index = faiss.IndexFlatIP(dimension) if inner_product else faiss.IndexFlatL2(dimension)
-    return faiss.index_cpu_to_all_gpus(index) if backend == "faiss-gpu" else index

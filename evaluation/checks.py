@@ -18,7 +18,10 @@ def blocks(length: int, size: int) -> Iterator[slice]:
 
 
 def check_matrix(name: str, values: ArrayLike, kind: type = np.float32) -> np.ndarray:
-    """Return ``values`` as a finite, non-empty matrix of ``kind``, not copied if it is one."""
+    """Return ``values`` as a non-empty matrix that is finite once it is rounded to ``kind``.
+
+    It is looked at in blocks and neither converted nor copied: it may be a memory map.
+    """
     matrix = np.asarray(values)
     if matrix.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers, not {matrix.dtype}.")
@@ -26,11 +29,14 @@ def check_matrix(name: str, values: ArrayLike, kind: type = np.float32) -> np.nd
         raise ValueError(f"{name} must have shape (N, D), not {matrix.shape}.")
     if 0 in matrix.shape:
         raise ValueError(f"{name} is empty: its shape is {matrix.shape}.")
+    step = max(1, 2**22 // matrix.shape[1])
     with np.errstate(over="ignore"):
-        matrix = matrix.astype(kind, order="C", copy=False)
-    bad = np.concatenate(
-        [~np.isfinite(matrix[rows]).all(axis=1) for rows in blocks(len(matrix), ROWS_AT_ONCE)]
-    )
+        bad = np.concatenate(
+            [
+                ~np.isfinite(matrix[rows].astype(kind, copy=False)).all(axis=1)
+                for rows in blocks(len(matrix), step)
+            ]
+        )
     if bad.any():
         raise ValueError(
             f"{name} holds values that are NaN, infinite or beyond {kind.__name__} "

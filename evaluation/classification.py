@@ -52,7 +52,7 @@ def classification_metrics(
             _check_range("labels", truth, num_classes)
         return _summary(truth, {"": (predicted == truth).astype(np.float64)})
 
-    matrix = check_matrix("scores", scores, np.float64)
+    matrix = check_matrix("scores", scores, np.float64).astype(np.float64)
     if num_classes not in (None, matrix.shape[1]):
         raise ValueError(f"scores has {matrix.shape[1]} classes and num_classes is {num_classes}.")
     truth = check_labels("labels", labels, len(matrix))
@@ -81,7 +81,7 @@ def confusion_matrix(scores: ArrayLike, labels: ArrayLike) -> np.ndarray:
     Raises:
         ValueError, TypeError: as `classification_metrics`.
     """
-    matrix = check_matrix("scores", scores, np.float64)
+    matrix = check_matrix("scores", scores, np.float64).astype(np.float64)
     truth = check_labels("labels", labels, len(matrix))
     _check_range("labels", truth, matrix.shape[1])
     best = (matrix == matrix.max(axis=1, keepdims=True)).astype(np.float64)

@@ -1,61 +1,106 @@
 """The exact float64 distances that decide every rank, and a float32 frame that bounds them."""
 
-import numpy as np
-from scipy.spatial.distance import cdist
+from collections.abc import Iterator
+from copy import copy
 
-from evaluation.checks import ROWS_AT_ONCE, blocks
+import numpy as np
+
+from evaluation.checks import blocks
 
 DISTANCES = ("euclidean", "cosine")
 
 
-def exact_distances(left: np.ndarray, right: np.ndarray, distance: str) -> np.ndarray:
-    """Return the (Q, G) float64 distances between the rows of two float64 matrices.
+def exact_pairs(left: np.ndarray, right: np.ndarray, distance: str) -> np.ndarray:
+    """Return the (M,) float64 distances between row i of ``left`` and row i of ``right``.
 
     ``euclidean`` is squared, Σ(x−y)², which ranks alike and keeps integer grids exact;
-    ``cosine`` is 1 − x·y and takes rows from :class:`Points`, which normalises them.
+    ``cosine`` is 1 − x·y and takes rows from :class:`Points`, which normalises them.  Either
+    argument may be one row, compared with every row of the other.
 
-    Both kernels sum one pair at a time in the order of its coordinates' storage, so a pair has
+    The kernel sums one pair at a time in the order of its coordinates' storage, so a pair has
     the same bits in whatever block it is computed.  A matrix product promises no such thing, and
     equal distances would then stop being equal.
     """
     if distance == "cosine":
-        return 1.0 - np.einsum("qd,gd->qg", left, right)
-    return cdist(left, right, "sqeuclidean")
+        return 1.0 - np.einsum("md,md->m", *np.broadcast_arrays(left, right))
+    differences = left - right
+    return np.einsum("md,md->m", differences, differences)
+
+
+def exact_distances(left: np.ndarray, right: np.ndarray, distance: str) -> np.ndarray:
+    """Return the (Q, G) distances between all rows, pair by pair as in ``exact_pairs``."""
+    return np.stack([exact_pairs(row[None], right, distance) for row in left])
 
 
 class Points:
-    """The rows of a float32 matrix, read as float64 points; normalised for ``cosine``.
+    """The rows of a real matrix, rounded to float32 and read as float64 points.
 
-    Only the rows asked for are converted.  A zero row stays zero, so its cosine similarity to
-    everything is 0.
+    They are normalised for ``cosine``; a zero row stays zero, so its cosine similarity to
+    everything is 0.  Only the rows asked for are read and converted: the matrix may be a memory
+    map of any size.
     """
 
     def __init__(self, matrix: np.ndarray, distance: str) -> None:
         """Keep ``matrix`` (N, D) and, for ``cosine``, the norm of each row."""
         self.matrix = matrix
         self.distance = distance
+        self.kept: np.ndarray | None = None
         self.norms: np.ndarray | None = None
         if distance == "cosine":
-            norms = np.concatenate(
-                [row_norms(matrix[rows]) for rows in blocks(len(matrix), ROWS_AT_ONCE)]
-            )
+            norms = np.concatenate([row_norms(self._read(rows)) for rows in self.blocks()])
             self.norms = np.where(norms > 0, norms, 1.0)
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(self.matrix)
+        return len(self.matrix if self.kept is None else self.kept)
 
     @property
     def dimension(self) -> int:
         """Return the number of coordinates of a row."""
         return int(self.matrix.shape[1])
 
+    def blocks(self) -> Iterator[slice]:
+        """Cut the rows into slices of about 32 MiB of float64 coordinates."""
+        return blocks(len(self), max(1, 2**22 // self.dimension))
+
     def rows(self, index: slice | np.ndarray) -> np.ndarray:
         """Return the float64 rows at ``index``."""
-        rows = self.matrix[index].astype(np.float64, order="C")
+        if self.kept is not None:
+            index = self.kept[index]
+        rows = self._read(index).astype(np.float64)
         if self.norms is not None:
             rows /= self.norms[index][:, None]
         return rows
+
+    def _read(self, index: slice | np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(self.matrix[index], dtype=np.float32)
+
+    def distinct(self) -> tuple["Points", np.ndarray]:
+        """Return the points without repeated rows, and the place in them of every row, (N,).
+
+        Repeats are found by a 64-bit hash of the coordinates and confirmed by comparing them.
+        """
+        weights = np.random.default_rng(0).integers(1, 2**63, self.dimension, dtype=np.uint64)
+        hashes = np.concatenate(
+            [
+                self._read(rows).view(np.uint32).astype(np.uint64) @ (2 * weights + 1)
+                for rows in self.blocks()
+            ]
+        )
+        _, first, places = np.unique(hashes, return_index=True, return_inverse=True)
+        repeated = np.flatnonzero(first[places] != np.arange(len(self)))
+        for part in blocks(len(repeated), max(1, 2**22 // self.dimension)):
+            rows = repeated[part]
+            if np.any(self._read(rows) != self._read(first[places[rows]])):
+                return self, np.arange(len(self))
+        if not len(repeated):
+            return self, np.arange(len(self))
+        order = np.argsort(first)  # rows keep their order, so that a memory map is read forwards
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        fewer = copy(self)
+        fewer.kept = first[order]
+        return fewer, rank[places]
 
 
 class CoarseFrame:
@@ -75,7 +120,7 @@ class CoarseFrame:
         if not self.inner_product:
             # A mean about the first row is exact where all rows are equal: they land on 0.
             first = gallery.rows(slice(1))[0]
-            for rows in blocks(len(gallery), ROWS_AT_ONCE):
+            for rows in gallery.blocks():
                 self.shift += (gallery.rows(rows) - first).sum(axis=0) / len(gallery)
             self.shift += first
             gallery_widest, gallery_reach = self._extent(gallery)
@@ -88,7 +133,7 @@ class CoarseFrame:
     def _extent(self, points: Points) -> tuple[float, float]:
         """Return the largest coordinate and the largest norm, about the shift."""
         widest = reach = 0.0
-        for rows in blocks(len(points), ROWS_AT_ONCE):
+        for rows in points.blocks():
             moved = points.rows(rows) - self.shift
             widest = max(widest, float(np.abs(moved).max()))
             reach = max(reach, float(row_norms(moved).max()))
@@ -96,17 +141,14 @@ class CoarseFrame:
 
     def rows(self, points: Points, index: slice | np.ndarray) -> np.ndarray:
         """Return the float32 rows at ``index``, in the frame."""
-        return ((points.rows(index) - self.shift) * self.scale).astype(np.float32)
-
-    def distances(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Return the (Q, G) float32 distances between rows of the frame."""
-        table = left @ right.T
-        if self.inner_product:
-            return np.subtract(1.0, table, out=table)
-        table *= -2.0
-        table += np.einsum("nd,nd->n", left, left)[:, None]
-        table += np.einsum("nd,nd->n", right, right)
-        return table
+        places = np.arange(len(points))[index]
+        framed = np.empty((len(places), points.dimension), dtype=np.float32)
+        for part in blocks(len(places), max(1, 2**20 // points.dimension)):
+            rows = points.rows(places[part])
+            rows -= self.shift
+            rows *= self.scale
+            framed[part] = rows
+        return framed
 
     def errors(self, rows: np.ndarray) -> np.ndarray:
         """Bound |float32 − exact| in the frame, between each of ``rows`` and any gallery row.
@@ -123,6 +165,20 @@ class CoarseFrame:
         norms = row_norms(rows)
         size = np.ones_like(norms) if self.inner_product else (norms + self.reach) ** 2
         return gamma * size + terms * 2.0**-120
+
+
+class ExactFrame:
+    """The points as they are, whose distances need no bound."""
+
+    unit = 1.0
+
+    def rows(self, points: Points, index: slice | np.ndarray) -> np.ndarray:
+        """Return the float64 rows at ``index``."""
+        return points.rows(index)
+
+    def errors(self, rows: np.ndarray) -> np.ndarray:
+        """Return 0 for each row."""
+        return np.zeros(len(rows))
 
 
 def row_norms(rows: np.ndarray) -> np.ndarray:

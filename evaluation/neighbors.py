@@ -1,188 +1,246 @@
 """Exact neighbour search: the tie groups of every query, in bounded memory.
 
-Three ways give the same groups, because all of them rank by ``exact_distances``:
+All ranks follow from ``exact_pairs``, so every searcher gives the same groups:
 
-* **listed**: FAISS lists candidates by float32 distance, the exact distances of the candidates
-  re-rank them, and the float32 error bound certifies the part of the list that no item outside
-  of it can enter.
-* **dense**: all distances of a query, exact.  For small galleries, and for queries whose
-  certified part is too short, such as those of a collapsed embedding.
-* **counted**: where the certified part is long enough for R-Precision and MAP@R but holds no
-  positive, only the rank of the nearest positive is missing.  Its exact distance is found among
-  the positives; nearer items are then counted in float32 tables, and those too close to call
-  are compared exactly.
+* The coarse search **lists** the nearest points of a query.  Where neighbouring distances of the
+  list differ by more than twice the error bound, their order is certain; the others form runs,
+  and exact distances order the runs that hold a positive.  The last run may go on beyond the
+  list, so it is left out.
+* A list that ends before position R is made **longer**, up to the whole gallery.
+* Where it is long enough for R-Precision and MAP@R but holds no positive, only the rank of the
+  nearest positive is missing.  Its exact distance is found among the positives; nearer points are
+  then **counted**, and those too close to call are compared exactly.
+
+Equal rows of the gallery are one point that stands for several items.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from evaluation.backends import GPU_MAX_NEIGHBOURS, flat_index
-from evaluation.checks import ROWS_AT_ONCE, blocks
-from evaluation.distances import CoarseFrame, Points, exact_distances
-from evaluation.ranking import find_tie_groups
+from evaluation import coarse
+from evaluation.backends import torch_device
+from evaluation.checks import blocks
+from evaluation.coarse import DenseSearch, FaissSearch, Part, TorchSearch
+from evaluation.distances import CoarseFrame, ExactFrame, Points, exact_pairs
+from evaluation.gallery import Gallery
+from evaluation.ranking import TieGroups, find_tie_groups
 
-# Above this share of the gallery, a candidate list costs as much as all distances.
-LARGEST_LISTED_SHARE = 1 / 8
+# How many points a list holds beyond position R, at least, and as a share of R.
+SPARE, SPARE_SHARE = 32, 1 / 16
+LONGER = 8
+PART_ROWS = 65_536
 
 
 class NeighborSearch:
-    """Queries, a gallery, and for each query the gallery row that is the query itself."""
+    """A search for the tie groups of some queries, one after another."""
 
-    def __init__(
-        self,
-        queries: Points,
-        query_labels: np.ndarray,
-        gallery: Points,
-        gallery_labels: np.ndarray,
-        own_rows: np.ndarray,
-        memory: int,
-    ) -> None:
-        """Take integer labels; ``own_rows`` is -1 for a query that the gallery does not hold.
-
-        ``memory`` bounds the bytes of the working tables, not counting O(N·D) copies.
-        """
+    def __init__(self, queries: Points, gallery: Gallery, backend: str, memory: int) -> None:
+        """Take a resolved backend; ``memory`` bounds the bytes of the working tables."""
         self.queries = queries
         self.gallery = gallery
-        self.distance = gallery.distance
-        self.query_labels = query_labels
-        self.gallery_labels = gallery_labels
-        self.own_rows = own_rows
+        self.distance = queries.distance
         self.memory = memory
-        self._by_label = np.argsort(gallery_labels, kind="stable")
-        classes = np.arange(max(query_labels.max(), gallery_labels.max()) + 2)
-        self._starts = np.searchsorted(gallery_labels, classes, sorter=self._by_label)
-        counts = np.diff(self._starts)[query_labels]
-        own_counted = (own_rows >= 0) & (gallery_labels[own_rows] == query_labels)
-        self.relevant = counts - own_counted
-
-    def positives(self, query: int) -> np.ndarray:
-        """Return the gallery rows of the query's class, without the query itself."""
-        label = self.query_labels[query]
-        rows = self._by_label[self._starts[label] : self._starts[label + 1]]
-        return rows[rows != self.own_rows[query]]
+        self.frame: CoarseFrame | ExactFrame = ExactFrame()
+        self.searcher: TorchSearch = DenseSearch(self.distance)
+        self._kept_parts: list[tuple[slice, Part]] = []
+        if backend == "dense":
+            return
+        inner_product = self.distance == "cosine"
+        self.frame = CoarseFrame(queries, gallery.points, inner_product)
+        library, device = backend.split("-")
+        if library == "faiss":
+            self.searcher = FaissSearch(inner_product, memory // 4, torch_device(), device == "gpu")
+        else:
+            self.searcher = TorchSearch(inner_product, memory // 4, device)
 
     def tie_groups(
-        self, queries: np.ndarray, backend: str, automatic: bool
-    ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-        """Yield blocks of ``queries`` with the tie groups of each; each must have a positive.
+        self, wanted: np.ndarray, progress: Callable[[int], None] = lambda done: None
+    ) -> Iterator[tuple[np.ndarray, TieGroups]]:
+        """Yield blocks of the ``wanted`` queries with their groups; each must have a positive.
 
-        ``automatic`` leaves the coarse pass out where it would not pay.
+        ``progress`` is told how many queries are done.
         """
-        size = len(self.gallery)
-        deepest = int(self.relevant[queries].max())
-        width = min(size, deepest + 1 + max(32, deepest // 16))
-        if backend == "faiss-gpu":
-            width = min(width, GPU_MAX_NEIGHBOURS)
-        if backend == "dense" or (automatic and width > LARGEST_LISTED_SHARE * size):
-            for block in blocks(len(queries), self._rows_within(16 * size + 128 * deepest)):
-                yield queries[block], self._dense(queries[block])
+        done, factor, to_count = 0, 1, [np.empty(0, dtype=np.int64)]
+        # Queries of many positives need long lists: together, lest they lengthen all lists.
+        pending = wanted[np.argsort(-self.gallery.relevant[wanted], kind="stable")]
+        while len(pending):
+            too_short = []
+            for block, width in self._blocks(pending, factor):
+                listed, groups, short, missed = self._ranked(block, *self._lists(block, width))
+                if len(listed):
+                    yield listed, groups
+                too_short.append(short)
+                to_count.append(missed)
+                progress(done := done + len(listed))
+            pending, factor = np.concatenate(too_short), factor * LONGER
+        missed = np.concatenate(to_count)
+        for rows in blocks(len(missed), 8192):
+            yield missed[rows], self._counted(missed[rows])
+            progress(done := done + rows.stop - rows.start)
+
+    def _blocks(self, queries: np.ndarray, factor: int) -> Iterator[tuple[np.ndarray, int]]:
+        """Cut queries, ordered by their positives, into blocks with the length of their lists."""
+        size = len(self.gallery.points)
+        while len(queries):
+            deepest = int(self.gallery.relevant[queries[0]])
+            width = factor * (deepest + 2 + max(SPARE, int(SPARE_SHARE * deepest)))
+            if isinstance(self.searcher, DenseSearch) or width > coarse.SORTED_SHARE * size:
+                width = size
+            count = max(1, self.memory // 4 // (128 * width + 16 * self.queries.dimension))
+            yield queries[:count], width
+            queries = queries[count:]
+
+    def _parts(self) -> Iterator[tuple[slice, Part]]:
+        """Yield the gallery in parts, which are kept if they fit in the memory."""
+        if self._kept_parts:
+            yield from self._kept_parts
             return
+        points = self.gallery.points
+        fits = 4 * len(points) * points.dimension <= self.memory // 2
+        step = max(1, min(PART_ROWS, self.memory // 8 // (4 * points.dimension)))
+        parts = []
+        for rows in blocks(len(points), step):
+            part = self.searcher.load(self.frame.rows(points, rows), self.gallery.sizes[rows])
+            if fits:
+                parts.append((rows, part))
+            yield rows, part
+        self._kept_parts = parts
 
-        frame = CoarseFrame(self.queries, self.gallery, self.distance == "cosine")
-        index = flat_index(self.gallery.dimension, frame.inner_product, backend)
-        for rows in blocks(size, ROWS_AT_ONCE):
-            index.add(frame.rows(self.gallery, rows))
-        step = self._rows_within(128 * width + 16 * self.gallery.dimension)
-        for block in blocks(len(queries), min(step, 4096)):
-            yield queries[block], self._listed(queries[block], frame, index, width)
+    def _lists(self, queries: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the ``width`` nearest points by coarse distance, and the bound on its error.
 
-    def _rows_within(self, bytes_per_row: int) -> int:
-        return max(1, self.memory // bytes_per_row)
+        Shapes (Q, width), distances ascending; (Q, width); (Q,).
+        """
+        coarse_rows = self.frame.rows(self.queries, queries)
+        values: np.ndarray = np.empty((len(queries), 0), dtype=np.float32)
+        points: np.ndarray = np.empty((len(queries), 0), dtype=np.int64)
+        held = self.searcher.queries(coarse_rows)
+        for rows, part in self._parts():
+            more = self.searcher.nearest(held, part, min(width, len(part)))
+            values = np.concatenate([values, more[0]], axis=1)
+            points = np.concatenate([points, more[1] + rows.start], axis=1)
+            if values.shape[1] > width:
+                kept = np.argpartition(values, width - 1, axis=1)[:, :width]
+                values, points = (np.take_along_axis(a, kept, axis=1) for a in (values, points))
+        order = np.argsort(values, axis=1)
+        values, points = (np.take_along_axis(a, order, axis=1) for a in (values, points))
+        return values.astype(np.float64), points, self.frame.errors(coarse_rows)
 
-    def _listed(
-        self, queries: np.ndarray, frame: CoarseFrame, index: Any, width: int
-    ) -> list[np.ndarray]:
-        """Return the tie groups from candidate lists, completed where they fall short."""
-        coarse_rows = frame.rows(self.queries, queries)
-        coarse, nearest = index.search(coarse_rows, width)
-        coarse = (1.0 - coarse if frame.inner_product else coarse).astype(np.float64)
-        errors = frame.errors(coarse_rows)
-        exact_rows = self.queries.rows(queries)
+    def _ranked(
+        self, queries: np.ndarray, values: np.ndarray, points: np.ndarray, errors: np.ndarray
+    ) -> tuple[np.ndarray, TieGroups, np.ndarray, np.ndarray]:
+        """Rank what the lists are certain of.
 
-        groups: list[np.ndarray] = [np.empty((0, 3), dtype=np.int64)] * len(queries)
-        to_complete, to_count = [], []
-        for i, query in enumerate(queries):
-            others = nearest[i] != self.own_rows[query]
-            rows = nearest[i][others]
-            distances = self._exact(exact_rows[i], rows)
-            if np.any(np.abs(distances * frame.unit - coarse[i][others]) > errors[i]):
-                # The bound does not hold: a reduced-precision mode of the GPU, say.
-                to_complete.append(i)
-                continue
-            horizon = (coarse[i, -1] - errors[i]) / frame.unit
-            certain = distances < horizon if width < len(self.gallery) else slice(None)
-            ranked = np.sort(distances[certain])
-            is_positive = self.gallery_labels[rows[certain]] == self.query_labels[query]
-            positives = np.sort(distances[certain][is_positive])
-            relevant = self.relevant[query]
-            if len(ranked) < relevant and len(positives) < relevant:
-                to_complete.append(i)
-            elif len(positives):
-                groups[i] = find_tie_groups(ranked, positives, relevant)
-            else:
-                to_count.append(i)
+        Returns:
+            the queries that this is enough for and their tie groups, those whose list is too
+            short, and those whose positives all lie beyond it.
+        """
+        new_run = np.ones(values.shape, dtype=bool)
+        new_run[:, 1:] = np.diff(values, axis=1) > 2 * errors[:, None]
+        width = values.shape[1]
+        certain = np.full(len(queries), width)
+        if width < len(self.gallery.points):
+            certain -= 1 + np.argmax(new_run[:, ::-1], axis=1)
+        beyond = np.arange(width) >= certain[:, None]
+        sizes, positives = self.gallery.others(queries, points)
+        sizes[beyond] = positives[beyond] = 0
 
-        step = self._rows_within(16 * len(self.gallery))
-        for block in blocks(len(to_complete), step):
-            part = to_complete[block]
-            for i, found in zip(part, self._dense(queries[part]), strict=True):
-                groups[i] = found
-        if to_count:
-            counted = self._counted(queries[to_count], frame, coarse_rows[to_count])
-            for i, found in zip(to_count, counted, strict=True):
-                groups[i] = found
-        return groups
-
-    def _exact(self, query_row: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return the exact distances of one float64 query row to some gallery rows."""
-        return exact_distances(query_row[None], self.gallery.rows(rows), self.distance)[0]
-
-    def _dense(self, queries: np.ndarray) -> list[np.ndarray]:
-        """Return the tie groups from the distances of ``queries`` to the whole gallery."""
-        rows = self.queries.rows(queries)
-        table = np.empty((len(queries), len(self.gallery)))
-        for part in blocks(len(self.gallery), self._rows_within(32 * self.gallery.dimension)):
-            table[:, part] = exact_distances(rows, self.gallery.rows(part), self.distance)
-        positives = [np.sort(table[i, self.positives(query)]) for i, query in enumerate(queries)]
-        own = self.own_rows[queries]
-        table[own >= 0, own[own >= 0]] = np.inf
-        table.sort(axis=1)
-        return [
-            find_tie_groups(table[i], positives[i], self.relevant[query])
-            for i, query in enumerate(queries)
-        ]
-
-    def _counted(
-        self, queries: np.ndarray, frame: CoarseFrame, coarse_rows: np.ndarray
-    ) -> list[np.ndarray]:
-        """Return the first tie group alone: before, size and positives are counted."""
-        rows = self.queries.rows(queries)
-        nearest = np.array(
-            [self._exact(rows[i], self.positives(q)).min() for i, q in enumerate(queries)]
+        relevant = self.gallery.relevant[queries]
+        enough = sizes.sum(axis=1) >= relevant
+        holds = positives.any(axis=1)
+        kept = np.flatnonzero(enough & holds)
+        values, points, sizes, positives, new_run = (
+            table[kept] for table in (values, points, sizes, positives, new_run)
         )
-        errors = frame.errors(coarse_rows)
-        low = np.nextafter((nearest * frame.unit - errors).astype(np.float32), np.float32(-np.inf))
-        high = np.nextafter((nearest * frame.unit + errors).astype(np.float32), np.float32(np.inf))
+        within = self._refine(
+            queries[kept], values, points, sizes, positives, new_run, errors[kept]
+        )
+        if not within:
+            self.frame, self.searcher = ExactFrame(), DenseSearch(self.distance)
+            self._kept_parts = []
+            return queries[:0], _no_groups(), queries, queries[:0]
+        order = np.argsort(values, axis=1, kind="stable")
+        values, sizes, positives = (
+            np.take_along_axis(table, order, axis=1) for table in (values, sizes, positives)
+        )
+        groups = find_tie_groups(values, sizes, positives, relevant[kept])
+        return queries[kept], groups, queries[~enough], queries[enough & ~holds]
 
-        counts = np.zeros((len(queries), 3), dtype=np.int64)
-        for part in blocks(len(self.gallery), self._rows_within(16 * len(queries))):
-            table = frame.distances(coarse_rows, frame.rows(self.gallery, part))
-            own = self.own_rows[queries]
-            held = (own >= part.start) & (own < part.stop)
-            table[held, own[held] - part.start] = np.inf
-            nearer = table < low[:, None]
-            counts[:, 0] += nearer.sum(axis=1)
-            in_doubt = (table <= high[:, None]) & ~nearer
-            for i in np.flatnonzero(in_doubt.any(axis=1)):
-                doubtful = part.start + np.flatnonzero(in_doubt[i])
-                distances = self._exact(rows[i], doubtful)
-                tied = doubtful[distances == nearest[i]]
-                labels = self.gallery_labels[tied]
-                counts[i] += (
-                    np.count_nonzero(distances < nearest[i]),
-                    len(tied),
-                    np.count_nonzero(labels == self.query_labels[queries[i]]),
-                )
-        return list(counts[:, None, :])
+    def _refine(
+        self,
+        queries: np.ndarray,
+        values: np.ndarray,
+        points: np.ndarray,
+        sizes: np.ndarray,
+        positives: np.ndarray,
+        new_run: np.ndarray,
+        errors: np.ndarray,
+    ) -> bool:
+        """Put exact distances, in place, where the order of a positive is not certain.
+
+        Returns:
+            whether the coarse distances looked at are within their bound, as they ought to be.
+        """
+        if not len(queries):
+            return True
+        starts = np.flatnonzero(new_run)
+        length = np.diff(starts, append=new_run.size)
+        query = starts // values.shape[1]
+        holds = np.add.reduceat(positives.ravel(), starts) > 0
+        before, found = ((np.cumsum(a, axis=1) - a).ravel()[starts] for a in (sizes, positives))
+        relevant = self.gallery.relevant[queries][query]
+        unclear = (length > 1) & holds & ((before < relevant) | (found == 0))
+        looked_at = np.repeat(unclear, length)
+        # One more of every list, to see that the coarse search keeps its promise.
+        looked_at[np.argmax(positives > 0, axis=1) + np.arange(len(queries)) * values.shape[1]] = 1
+        places = np.flatnonzero(looked_at)
+        query = places // values.shape[1]
+        exact = self._exact(queries[query], points.ravel()[places]) * self.frame.unit
+        off = np.abs(exact - values.ravel()[places])
+        values.ravel()[places] = exact
+        return bool(np.all(off <= errors[query]))
+
+    def _exact(self, queries: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Return the exact distances of pairs of a query and a gallery point, (M,)."""
+        distances = np.empty(len(queries))
+        for part in blocks(len(queries), max(1, self.memory // 4 // (32 * self.queries.dimension))):
+            left = self.queries.rows(queries[part])
+            right = self.gallery.points.rows(points[part])
+            distances[part] = exact_pairs(left, right, self.distance)
+        return distances
+
+    def _counted(self, queries: np.ndarray) -> TieGroups:
+        """Return the first tie group alone: before, size and positives are counted."""
+        query, points = self.gallery.positive_points(queries)
+        first = np.searchsorted(query, np.arange(len(queries)))
+        nearest = np.minimum.reduceat(self._exact(queries[query], points), first)
+
+        coarse_rows = self.frame.rows(self.queries, queries)
+        errors = self.frame.errors(coarse_rows)
+        low = np.nextafter((nearest * self.frame.unit - errors).astype(np.float32), -np.inf)
+        high = np.nextafter((nearest * self.frame.unit + errors).astype(np.float32), np.inf)
+        before, size, positives = np.zeros((3, len(queries)), dtype=np.int64)
+
+        def add(query: np.ndarray, points: np.ndarray, sign: int = 1, alone: bool = False) -> None:
+            distances = self._exact(queries[query], points)
+            items, hits = (a[:, 0] for a in self.gallery.items(queries[query], points[:, None]))
+            if alone:
+                items, hits = np.ones_like(items), self.gallery.own_positive[queries[query]]
+            nearer, tied = distances < nearest[query], distances == nearest[query]
+            np.add.at(before, query, sign * nearer * items)
+            np.add.at(size, query, sign * tied * items)
+            np.add.at(positives, query, sign * tied * hits)
+
+        held_rows = self.searcher.queries(coarse_rows)
+        for rows, part in self._parts():
+            counts, query, places = self.searcher.nearer(held_rows, part, low, high)
+            before += counts
+            add(query, rows.start + places)
+        held = np.flatnonzero(self.gallery.own[queries] >= 0)
+        add(held, self.gallery.own[queries[held]], sign=-1, alone=True)
+        return TieGroups(np.arange(len(queries)), before, size, positives)
+
+
+def _no_groups() -> TieGroups:
+    return TieGroups(*np.empty((4, 0), dtype=np.int64))

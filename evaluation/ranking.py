@@ -8,49 +8,69 @@ closed-form expectation over the orders of the ties; without ties it is the usua
 
 from collections.abc import Callable, Sequence
 from math import comb
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import digamma
 
 
-def find_tie_groups(ranked: np.ndarray, positives: np.ndarray, relevant: int) -> np.ndarray:
-    """Return the (M, 3) tie groups of one query, M >= 1.
+class TieGroups(NamedTuple):
+    """The tie groups of many queries, each an array (T,), ordered by query and by distance.
+
+    ``query`` counts the queries from 0, of which every one has a group.
+    """
+
+    query: np.ndarray
+    before: np.ndarray
+    size: np.ndarray
+    positives: np.ndarray
+
+
+def find_tie_groups(
+    distances: np.ndarray, sizes: np.ndarray, positives: np.ndarray, relevant: np.ndarray
+) -> TieGroups:
+    """Return the tie groups of ranked points, each of which stands for some items.
 
     Args:
-        ranked: the sorted distances of all items.
-        positives: the sorted distances of the positives among them, at least one.
-        relevant: R, the number of positives of the query.  Beyond position R only the first
-            group counts, so the others are dropped there.
+        distances: (Q, L) the distances of the points, ascending in every row.
+        sizes: (Q, L) how many items a point stands for; 0 leaves it out.
+        positives: (Q, L) how many of these are positives; at least one in every row.
+        relevant: (Q,) R, the number of positives of each query.  Beyond position R only the
+            first group counts, so the others are dropped.
     """
-    values, counts = np.unique(positives, return_counts=True)
-    before = np.searchsorted(ranked, values, side="left")
-    kept = max(1, int(np.searchsorted(before, relevant)))
-    after = np.searchsorted(ranked, values[:kept], side="right")
-    return np.stack((before[:kept], after - before[:kept], counts[:kept]), axis=1)
+    new = np.ones(distances.shape, dtype=bool)
+    np.not_equal(distances[:, 1:], distances[:, :-1], out=new[:, 1:])
+    starts = np.flatnonzero(new)
+    query = starts // distances.shape[1]
+    size = np.add.reduceat(sizes.ravel(), starts)
+    found = np.add.reduceat(positives.ravel(), starts)
+    before = (np.cumsum(sizes, axis=1) - sizes).ravel()[starts]
+
+    held = np.flatnonzero(found)
+    first = np.ones(len(held), dtype=bool)
+    np.not_equal(query[held][1:], query[held][:-1], out=first[1:])
+    kept = held[first | (before[held] < relevant[query[held]])]
+    return TieGroups(query[kept], before[kept], size[kept], found[kept])
 
 
-def ranked_list_metrics(
-    lists: Sequence[np.ndarray], relevant: np.ndarray, ks: Sequence[int]
-) -> np.ndarray:
+def ranked_list_metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[int]) -> np.ndarray:
     """Return the metrics of every query, shape (Q, len(ks) + 3).
 
     Args:
-        lists: the tie groups of each query, (M, 3) each, M >= 1.
+        groups: the tie groups of Q queries.
         relevant: (Q,) the number R >= 1 of positives of each query.
         ks: the cut-offs of Recall@K.
 
     The columns are Recall@K for each K, R-Precision, MAP@R and the reciprocal rank.
     """
-    lengths = np.array([len(groups) for groups in lists])
-    first = np.cumsum(lengths) - lengths
-    query = np.repeat(np.arange(len(lists)), lengths)
-    before, size, positives = np.concatenate(lists).T
+    query, before, size, positives = groups
+    first = np.searchsorted(query, np.arange(len(relevant)))
     found = np.cumsum(positives) - positives
     found -= found[first][query]
     drawn = np.clip(relevant[query] - before, 0, size)
 
     nearest = before[first], size[first], positives[first]
-    columns = [_per_distinct(_hit, *nearest, np.full(len(lists), k)) for k in ks]
+    columns = [_per_distinct(_hit, *nearest, np.full(len(relevant), k)) for k in ks]
     hits = np.bincount(query, positives * (drawn / size))
     precisions = np.bincount(query, _summed_precision(before, size, positives, found, drawn))
     columns += [hits / relevant, precisions / relevant, _per_distinct(_reciprocal_rank, *nearest)]

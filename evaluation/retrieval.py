@@ -15,10 +15,12 @@ from evaluation.checks import (
     check_same_kind,
 )
 from evaluation.distances import DISTANCES, Points
+from evaluation.gallery import Gallery
 from evaluation.neighbors import NeighborSearch
 from evaluation.ranking import ranked_list_metrics
 
-MEMORY_MIB = 256
+MEMORY_MIB = 512
+MIB = 2**20
 
 
 def retrieval_metrics(
@@ -84,7 +86,7 @@ def retrieval_metrics(
     check_choice("distance", distance, DISTANCES)
     resolved = resolve_backend(backend)
     cutoffs = check_ks(ks)
-    memory = check_count("memory_mib", memory_mib) * 2**20
+    memory = check_count("memory_mib", memory_mib) * MIB
     query_matrix = check_matrix("embeddings", embeddings)
     query_labels = check_labels("labels", labels, len(query_matrix))
     queries = Points(query_matrix, distance)
@@ -98,8 +100,7 @@ def retrieval_metrics(
             if value is not None:
                 raise ValueError(f"{name} needs gallery.")
         _, codes = np.unique(query_labels, return_inverse=True)
-        own_rows = np.arange(len(codes))
-        search = NeighborSearch(queries, codes, queries, codes, own_rows, memory)
+        held = Gallery(queries, codes, codes, np.arange(len(codes)))
     else:
         if gallery_labels is None:
             raise ValueError("gallery needs gallery_labels.")
@@ -112,26 +113,22 @@ def retrieval_metrics(
         targets = check_labels("gallery_labels", gallery_labels, len(gallery_matrix))
         check_same_kind("labels", query_labels, "gallery_labels", targets)
         _, codes = np.unique(np.concatenate([query_labels, targets]), return_inverse=True)
-        search = NeighborSearch(
-            queries,
-            codes[: len(query_labels)],
+        held = Gallery(
             Points(gallery_matrix, distance),
             codes[len(query_labels) :],
+            codes[: len(query_labels)],
             _own_rows(query_ids, gallery_ids, len(query_matrix), len(gallery_matrix)),
-            memory,
         )
 
-    counted = np.flatnonzero(search.relevant > 0)
+    counted = np.flatnonzero(held.relevant > 0)
     if not len(counted):
         raise ValueError("No query has a positive: no other item of the gallery has its label.")
-    scores = np.concatenate(
-        [
-            ranked_list_metrics(lists, search.relevant[block], cutoffs)
-            for block, lists in search.tie_groups(counted, resolved, automatic=backend == "auto")
-        ]
-    )
+    search = NeighborSearch(queries, held, resolved, memory)
+    scores = np.empty((len(query_matrix), len(cutoffs) + 3))
+    for block, groups in search.tie_groups(counted):
+        scores[block] = ranked_list_metrics(groups, held.relevant[block], cutoffs)
     names = [*(f"recall@{k}" for k in cutoffs), "r_precision", "map@r", "mrr"]
-    means = scores.mean(axis=0)
+    means = scores[counted].mean(axis=0)
     return {
         **dict(zip(names, means.tolist(), strict=True)),
         "queries": len(counted),

@@ -94,10 +94,10 @@ def test_a_gpu_that_is_not_there_is_refused():
         chosen_backend("faiss-gpu")
 
 
-def test_without_faiss_retrieval_is_dense_and_the_rest_says_what_it_needs(monkeypatch):
+def test_without_faiss_torch_searches_and_the_rest_says_what_it_needs(monkeypatch):
     expected = retrieval_metrics(POINTS, LABELS)
     monkeypatch.setitem(importlib.sys.modules, "faiss", None)
-    assert chosen_backend() == "dense float64"
+    assert chosen_backend().startswith("torch-")
     assert retrieval_metrics(POINTS, LABELS) == expected
     with pytest.raises(ValueError, match="needs the package faiss-cpu or faiss-gpu"):
         retrieval_metrics(POINTS, LABELS, backend="faiss-cpu")

@@ -6,15 +6,22 @@ from evaluation_reference import by_enumeration, by_loops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.ranking import find_tie_groups, ranked_list_metrics
+from evaluation.ranking import TieGroups, find_tie_groups, ranked_list_metrics
 
 KS = (1, 2, 3, 5, 9)
 
 
 def measured(distances, relevance, ks=KS):
     distances, relevance = np.array(distances, float), np.array(relevance)
-    groups = find_tie_groups(np.sort(distances), np.sort(distances[relevance]), relevance.sum())
-    return ranked_list_metrics([groups], np.array([relevance.sum()]), ks)[0]
+    order = np.argsort(distances)
+    relevant = np.array([relevance.sum()])
+    groups = find_tie_groups(
+        distances[order][None],
+        np.ones((1, len(order)), int),
+        relevance[order][None].astype(int),
+        relevant,
+    )
+    return ranked_list_metrics(groups, relevant, ks)[0]
 
 
 @st.composite
@@ -57,20 +64,36 @@ def test_a_list_of_positives_scores_exactly_one_whatever_the_ties():
         assert np.all(measured(distances, [True] * 300, ks=(1, 7, 5000)) == 1.0)
 
 
-def test_lists_of_different_lengths_are_scored_one_by_one():
+def test_lists_are_scored_one_by_one():
     rng = np.random.default_rng(1)
-    lists = [(rng.integers(0, 4, n), rng.random(n) < 0.5) for n in (3, 20, 1, 9)]
-    for _, relevance in lists:
-        relevance[0] = True
-    groups = [find_tie_groups(np.sort(d), np.sort(d[r]), r.sum()) for d, r in lists]
-    together = ranked_list_metrics(groups, np.array([r.sum() for _, r in lists]), KS)
-    assert np.array_equal(together, [measured(d, r) for d, r in lists])
+    distances = np.sort(rng.integers(0, 4, (4, 20)))
+    relevance = rng.random((4, 20)) < 0.4
+    sizes = np.ones((4, 20), int)
+    sizes[:, 15:] = relevance[:, 15:] = 0  # out of the list
+    relevant = relevance.sum(axis=1)
+    groups = find_tie_groups(distances, sizes, relevance.astype(int), relevant)
+    together = ranked_list_metrics(groups, relevant, KS)
+    alone = [measured(d[:15], r[:15]) for d, r in zip(distances, relevance, strict=True)]
+    assert np.array_equal(together, alone)
+
+
+def test_a_point_that_stands_for_items_is_a_tie():
+    points = find_tie_groups(
+        np.array([[0.0, 1.0, 1.0, 2.0]]),
+        np.array([[2, 0, 3, 4]]),
+        np.array([[0, 0, 2, 1]]),
+        np.array([3]),
+    )
+    scores = ranked_list_metrics(points, np.array([3]), KS)[0]
+    distances = [0, 0, 1, 1, 1, 2, 2, 2, 2]
+    relevance = [i in (2, 3, 5) for i in range(9)]
+    assert np.array_equal(scores, measured(distances, relevance))
 
 
 def test_very_large_tie_groups_stay_exact():
     size, positives = 60_000, 11
-    group = np.array([[0, size, positives]])
-    scores = ranked_list_metrics([group], np.array([positives]), (1, 100))
+    group = TieGroups(*(np.array([value]) for value in (0, 0, size, positives)))
+    scores = ranked_list_metrics(group, np.array([positives]), (1, 100))
     share, pair = positives / size, (positives - 1) / (size - 1)
     harmonic = sum(1 / j for j in range(1, positives + 1))
     precision = share * (harmonic + pair * (positives - harmonic))

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from evaluation_reference import retrieval_reference
 
-from evaluation import chosen_backend, retrieval_metrics
-from evaluation.backends import faiss_gpus
+from evaluation import chosen_backend, coarse, neighbors, retrieval, retrieval_metrics
+from evaluation.backends import faiss_gpus, torch_device
+from evaluation.coarse import TorchSearch
 from evaluation.distances import CoarseFrame, Points, exact_distances
 from evaluation.neighbors import NeighborSearch
 
@@ -49,54 +50,75 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
-@pytest.mark.parametrize("case", CASES)
-def test_backends_and_memory_budgets_agree_to_the_bit(case, distance, monkeypatch):
+@pytest.fixture
+def short_lists(monkeypatch):
+    """Lists of a few points although the gallery is small, from a search that groups them."""
+    monkeypatch.setattr(neighbors, "SPARE", 2)
+    monkeypatch.setattr(coarse, "SORTED_SHARE", 1.0)
+    monkeypatch.setattr(coarse, "GROUP", 2)
+
+
+def test_backends_agree_to_the_bit(case, distance):
     points, labels = CASES[case]()
     expected = retrieval_metrics(points, labels, distance=distance, backend="dense")
-    for backend in ("faiss-cpu", "auto"):
+    for backend in ("faiss-cpu", "torch-cpu", "auto"):
         assert retrieval_metrics(points, labels, distance=distance, backend=backend) == expected
-    for rows in (11, 64):
-        monkeypatch.setattr(NeighborSearch, "_rows_within", lambda self, size, rows=rows: rows)
-        for backend in ("faiss-cpu", "dense"):
-            found = retrieval_metrics(points, labels, distance=distance, backend=backend)
-            assert found == expected
 
 
-def test_the_grid_equals_the_loops():
+@pytest.mark.parametrize("kibibytes", [4, 64, 2**18])
+def test_lists_and_memory_budgets_agree_to_the_bit(
+    case, distance, kibibytes, short_lists, monkeypatch
+):
+    points, labels = CASES[case]()
+    expected = retrieval_metrics(points, labels, distance=distance, backend="dense")
+    monkeypatch.setattr(retrieval, "MIB", kibibytes * 1024)
+    for backend in ("faiss-cpu", "torch-cpu", "dense"):
+        found = retrieval_metrics(points, labels, distance=distance, backend=backend, memory_mib=1)
+        assert found == expected
+
+
+def pytest_generate_tests(metafunc):
+    if "case" in metafunc.fixturenames and "longer" not in metafunc.fixturenames:
+        metafunc.parametrize("case", CASES)
+        metafunc.parametrize("distance", ["euclidean", "cosine"])
+
+
+def test_the_grid_equals_the_loops(short_lists):
     points, labels = (array[:120] for array in grid())
     expected = retrieval_reference(points, labels)
-    for backend in ("faiss-cpu", "dense"):
+    for backend in ("faiss-cpu", "torch-cpu", "dense"):
         assert retrieval_metrics(points, labels, backend=backend) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
-    ("case", "distance", "completed", "counted"),
+    ("case", "distance", "longer", "counted"),
     [
         ("clear", "euclidean", False, False),
         ("hopeless", "euclidean", False, True),
         ("hopeless", "cosine", False, True),
-        ("grid", "euclidean", False, True),
-        ("tight pairs", "euclidean", True, False),
-        ("collapsed", "cosine", True, False),
+        ("grid", "euclidean", True, True),
+        ("tight pairs", "euclidean", True, True),
+        ("half zero", "cosine", True, True),
     ],
 )
-def test_each_fallback_is_taken_where_it_is_due(case, distance, completed, counted, monkeypatch):
-    """Without this, the agreement above could come from one path alone."""
-    taken = set()
-    for name in ("_dense", "_counted"):
-        original = getattr(NeighborSearch, name)
+def test_each_way_is_taken_where_it_is_due(
+    case, distance, longer, counted, short_lists, monkeypatch
+):
+    """Without this, the agreement above could come from one way alone."""
+    passes, counts = [], []
+    blocks, count = NeighborSearch._blocks, NeighborSearch._counted
+    monkeypatch.setattr(
+        NeighborSearch, "_blocks", lambda *given: passes.append(given) or blocks(*given)
+    )
+    monkeypatch.setattr(
+        NeighborSearch, "_counted", lambda *given: counts.append(given) or count(*given)
+    )
+    retrieval_metrics(*CASES[case](), distance=distance, backend="torch-cpu")
+    assert (len(passes) > 1, bool(counts)) == (longer, counted)
 
-        def spy(self, *arguments, name=name, original=original):
-            taken.add(name)
-            return original(self, *arguments)
 
-        monkeypatch.setattr(NeighborSearch, name, spy)
-    retrieval_metrics(*CASES[case](), distance=distance, backend="faiss-cpu")
-    assert ("_dense" in taken, "_counted" in taken) == (completed, counted)
-
-
-def test_a_coarse_pass_outside_its_bound_is_not_believed(monkeypatch):
+@pytest.mark.parametrize("backend", ["faiss-cpu", "torch-cpu"])
+def test_a_coarse_pass_outside_its_bound_is_not_believed(backend, short_lists, monkeypatch):
     """As of a GPU that multiplies in reduced precision."""
     points, labels = make(60, 5, 16, 1.0)
     expected = retrieval_metrics(points, labels, backend="dense")
@@ -106,7 +128,7 @@ def test_a_coarse_pass_outside_its_bound_is_not_believed(monkeypatch):
         return honest(self, points, index).astype(np.float16).astype(np.float32)
 
     monkeypatch.setattr(CoarseFrame, "rows", rounded)
-    assert retrieval_metrics(points, labels, backend="faiss-cpu") == expected
+    assert retrieval_metrics(points, labels, backend=backend) == expected
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
@@ -120,6 +142,16 @@ def test_exact_distances_do_not_depend_on_the_block(dimension, distance):
         some = rng.permutation(67)[: rng.integers(1, 67)]
         alone = exact_distances(left[i : i + 1], right[some], distance)[0]
         assert np.array_equal(alone, table[i, some])
+
+
+def coarse_distances(frame, queries, gallery):
+    """(Q, G), in the order of the gallery."""
+    searcher = TorchSearch(frame.inner_product, 2**16)
+    part = searcher.load(gallery, np.ones(len(gallery)))
+    values, places = searcher.nearest(searcher.queries(queries), part, len(gallery))
+    table = np.empty(values.shape)
+    np.put_along_axis(table, places, values, axis=1)
+    return table
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
@@ -137,7 +169,7 @@ def test_the_float32_bound_holds(distance, offset, scale):
         frame = CoarseFrame(held, held, distance == "cosine")
         rows = frame.rows(held, slice(None))
         exact = exact_distances(held.rows(slice(None)), held.rows(slice(None)), distance)
-        coarse = frame.distances(rows, rows).astype(np.float64)
+        coarse = coarse_distances(frame, rows, rows)
         assert np.isfinite(coarse).all()
         assert (np.abs(coarse - exact * frame.unit) <= frame.errors(rows)[:, None]).all()
         # Coordinates lie in [−1, 1], so squared distances reach 4D: the bound is a small part.
@@ -153,11 +185,11 @@ def test_the_float32_bound_covers_underflow():
         frame = CoarseFrame(queries, gallery, inner_product=False)
         rows = frame.rows(queries, slice(80))
         exact = exact_distances(queries.rows(slice(80)), gallery.rows(slice(None)), "euclidean")
-        coarse = frame.distances(rows, frame.rows(gallery, slice(None))).astype(np.float64)
+        coarse = coarse_distances(frame, rows, frame.rows(gallery, slice(None)))
         assert (np.abs(coarse - exact * frame.unit) <= frame.errors(rows)[:, None]).all()
 
 
-@pytest.mark.parametrize("backend", ["faiss-cpu", "dense"])
+@pytest.mark.parametrize("backend", ["faiss-cpu", "torch-cpu", "dense"])
 def test_memory_stays_far_below_all_pairs(backend):
     points, labels = make(1000, 4, 16, 1.5)
     pairs = len(points) ** 2 * 8
@@ -172,16 +204,22 @@ def test_memory_stays_far_below_all_pairs(backend):
 def test_the_backend_is_described():
     assert chosen_backend("dense") == "dense float64"
     assert chosen_backend("faiss-cpu") == "faiss-cpu flat"
-    assert chosen_backend() == (
-        "faiss-cpu flat" if not faiss_gpus() else chosen_backend("faiss-gpu")
-    )
+    assert chosen_backend("torch-cpu") == "torch-cpu flat"
+    best = "faiss-gpu" if faiss_gpus() else f"torch-{torch_device()}"
+    assert chosen_backend() == chosen_backend(best)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not faiss_gpus(), reason="FAISS sees no GPU: needs faiss-gpu and a device")
-@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
-@pytest.mark.parametrize("case", CASES)
-def test_the_gpu_agrees_to_the_bit(case, distance):
+def test_faiss_on_the_gpu_agrees_to_the_bit(case, distance, short_lists):
     points, labels = CASES[case]()
     expected = retrieval_metrics(points, labels, distance=distance, backend="dense")
     assert retrieval_metrics(points, labels, distance=distance, backend="faiss-gpu") == expected
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch_device() != "cuda", reason="no CUDA GPU here")
+def test_torch_on_the_gpu_agrees_to_the_bit(case, distance, short_lists):
+    points, labels = CASES[case]()
+    expected = retrieval_metrics(points, labels, distance=distance, backend="dense")
+    assert retrieval_metrics(points, labels, distance=distance, backend="torch-cuda") == expected

@@ -1,0 +1,210 @@
+"""The coarse search: which rows of a gallery part are nearest, by float32 distances.
+
+Distances are those of a `CoarseFrame`: squared, or 1 − x·y with ``inner_product``.  All searchers
+keep within the frame's error bound, so all lead to the same ranks; they differ in speed alone.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evaluation.backends import import_faiss
+from evaluation.checks import blocks
+from evaluation.distances import exact_distances, row_norms
+
+# The smallest of a row are looked for in the groups with the smallest minima.
+GROUP = 16
+# Where a larger share of a row is wanted, sorting all of it is quicker.
+SORTED_SHARE = 1 / 8
+# Beyond this many neighbours FAISS is slower than a whole sort, and refuses to work on a GPU.
+FAISS_MAX_NEIGHBOURS = 2048
+
+
+@dataclass
+class Part:
+    """Consecutive points of the gallery, as a searcher wants them."""
+
+    length: int
+    rows: Any
+    bias: Any = None
+    weights: Any = None
+    index: Any = None
+
+    def __len__(self) -> int:
+        """Return the number of points."""
+        return self.length
+
+
+@dataclass
+class Queries:
+    """Framed rows (Q, D), and what is to be added to their products: (Q, 1), on the device."""
+
+    rows: np.ndarray
+    lengths: Any = None
+
+    def __len__(self) -> int:
+        """Return the number of queries."""
+        return len(self.rows)
+
+
+class TorchSearch:
+    """Coarse distances by matrix products, a tile of queries × gallery at a time."""
+
+    def __init__(self, inner_product: bool, tile_bytes: int, device: str = "cpu") -> None:
+        """Search on ``device`` with tables of at most ``tile_bytes``."""
+        self.inner_product = inner_product
+        self.tile_bytes = tile_bytes
+        self.device = torch.device(device)
+
+    def load(self, rows: np.ndarray, sizes: np.ndarray) -> Part:
+        """Prepare framed gallery rows that stand for ``sizes`` items each.
+
+        Rows infinitely far fill them up to whole groups.
+        """
+        filled = -len(rows) % GROUP
+        gallery = torch.from_numpy(np.pad(rows, ((0, filled), (0, 0)))).to(self.device)
+        weights = torch.from_numpy(np.pad(sizes, (0, filled))).to(self.device, torch.float32)
+        lengths = gallery.double().square().sum(1)
+        bias = torch.ones_like(lengths) if self.inner_product else lengths
+        bias[len(rows) :] = torch.inf
+        return Part(len(rows), gallery, bias.float(), weights)
+
+    def queries(self, rows: np.ndarray) -> Queries:
+        """Prepare framed query rows."""
+        lengths = np.zeros(len(rows)) if self.inner_product else row_norms(rows) ** 2
+        return Queries(rows, torch.from_numpy(lengths[:, None]).to(self.device, torch.float32))
+
+    def nearest(self, queries: Queries, part: Part, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the distances and places of the ``count`` nearest rows, (Q, count), unordered."""
+        values = np.empty((len(queries), count), dtype=np.float32)
+        places = np.empty((len(queries), count), dtype=np.int64)
+        for block, table in self._tiles(queries, part):
+            found, at = _smallest(table, count)
+            values[block] = (found + queries.lengths[block]).cpu().numpy()
+            places[block] = at.cpu().numpy()
+        return values, places
+
+    def nearer(
+        self, queries: Queries, part: Part, low: np.ndarray, high: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Count the items below ``low``, and list the pairs from ``low`` to ``high``.
+
+        Returns:
+            the counts (Q,), and the query and the place in the part of each listed pair.
+        """
+        counts, listed, places = [], [], []
+        for block, table in self._tiles(queries, part, copies=2):
+            table += queries.lengths[block]
+            floor, ceiling = (
+                torch.from_numpy(bound[block]).to(self.device)[:, None] for bound in (low, high)
+            )
+            below = torch.lt(table, floor, out=torch.empty_like(table))
+            counts.append((below @ part.weights).cpu().numpy().astype(np.int64))
+            pairs = ((table <= ceiling) & (table >= floor)).nonzero().cpu().numpy()
+            listed.append(block.start + pairs[:, 0])
+            places.append(pairs[:, 1])
+        return np.concatenate(counts), np.concatenate(listed), np.concatenate(places)
+
+    def _tiles(
+        self, queries: Queries, part: Part, copies: int = 1
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Yield blocks of queries and their distances to the part, less the queries' lengths."""
+        step = max(1, self.tile_bytes // (4 * len(part.rows) * copies))
+        room = torch.empty((min(step, len(queries)), len(part.rows)), device=self.device)
+        for block in blocks(len(queries), step):
+            rows = torch.from_numpy(queries.rows[block]).to(self.device)
+            with full_precision():
+                table = torch.addmm(
+                    part.bias,
+                    rows,
+                    part.rows.T,
+                    alpha=-1.0 if self.inner_product else -2.0,
+                    out=room[: len(rows)],
+                )
+            yield block, table
+
+
+class FaissSearch(TorchSearch):
+    """Short lists by a FAISS flat search, on the CPU or sharded over all GPUs."""
+
+    def __init__(self, inner_product: bool, tile_bytes: int, device: str, gpu: bool) -> None:
+        """Search on all GPUs that FAISS sees, or on the CPU; count on ``device``."""
+        super().__init__(inner_product, tile_bytes, device)
+        self.gpu = gpu
+
+    def load(self, rows: np.ndarray, sizes: np.ndarray) -> Part:
+        """Prepare the rows, and a FAISS index that holds them."""
+        faiss: Any = import_faiss()
+        part = super().load(rows, sizes)
+        kind = faiss.IndexFlatIP if self.inner_product else faiss.IndexFlatL2
+        part.index = kind(rows.shape[1])
+        if self.gpu:
+            options = faiss.GpuMultipleClonerOptions()
+            options.shard = True
+            part.index = faiss.index_cpu_to_all_gpus(part.index, co=options)
+        part.index.add(rows)
+        return part
+
+    def nearest(self, queries: Queries, part: Part, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the distances and places of the ``count`` nearest rows, (Q, count)."""
+        if count > min(FAISS_MAX_NEIGHBOURS, SORTED_SHARE * len(part)):
+            return super().nearest(queries, part, count)
+        values, places = part.index.search(queries.rows, count)
+        return (1.0 - values if self.inner_product else values), places
+
+
+class DenseSearch(TorchSearch):
+    """Exact float64 distances to whole parts: the plain way, for comparison."""
+
+    def __init__(self, distance: str) -> None:
+        """Take the rows of an `ExactFrame`."""
+        self.distance = distance
+
+    def queries(self, rows: np.ndarray) -> Queries:
+        """Keep the float64 rows."""
+        return Queries(rows)
+
+    def load(self, rows: np.ndarray, sizes: np.ndarray) -> Part:
+        """Keep the float64 rows."""
+        return Part(len(rows), rows)
+
+    def nearest(self, queries: Queries, part: Part, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the distances of all rows of the part: ``count`` must be their number."""
+        table = exact_distances(queries.rows, part.rows, self.distance)
+        return table, np.broadcast_to(np.arange(count), table.shape)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Keep matrix products from being taken in TF32 or bfloat16, which the bound does not allow."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _smallest(table: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the ``count`` smallest values of every row, and their places.
+
+    They lie in the ``count`` groups with the smallest minima: each of these holds a value that is
+    no larger than any value of the other groups.
+    """
+    width = table.shape[1]
+    if count > SORTED_SHARE * width:
+        values, places = table.sort(1)
+        return values[:, :count], places[:, :count]
+    groups = width // GROUP
+    if count > SORTED_SHARE * groups:
+        return torch.topk(table, count, 1, largest=False, sorted=False)
+    table = table.view(-1, GROUP, groups)
+    chosen = table.amin(1).topk(count, 1, largest=False, sorted=False).indices
+    members = table.gather(2, chosen[:, None].expand(-1, GROUP, -1)).flatten(1)
+    values, at = members.topk(count, 1, largest=False, sorted=False)
+    return values, at // count * groups + chosen.gather(1, at % count)
