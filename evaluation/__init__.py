@@ -4,15 +4,20 @@ Everything here takes arrays and returns a flat dictionary of numbers.  It knows
 losses, models, configs or disk, so it scores embeddings of any origin.
 """
 
+from evaluation.approximate import approximate_retrieval_metrics
 from evaluation.backends import chosen_backend
 from evaluation.classification import classification_metrics, confusion_matrix
 from evaluation.clustering import clustering_metrics
-from evaluation.retrieval import retrieval_metrics
+from evaluation.query_scores import QueryScores
+from evaluation.retrieval import retrieval_metrics, retrieval_scores
 
 __all__ = [
+    "QueryScores",
+    "approximate_retrieval_metrics",
     "chosen_backend",
     "classification_metrics",
     "clustering_metrics",
     "confusion_matrix",
     "retrieval_metrics",
+    "retrieval_scores",
 ]

@@ -30,6 +30,7 @@ from evaluation.ranking import TieGroups, find_tie_groups
 SPARE, SPARE_SHARE = 32, 1 / 16
 LONGER = 8
 PART_ROWS = 65_536
+PAIRS_BYTES = 2**20  # what a processor keeps at hand
 
 
 class NeighborSearch:
@@ -204,7 +205,7 @@ class NeighborSearch:
     def _exact(self, queries: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Return the exact distances of pairs of a query and a gallery point, (M,)."""
         distances = np.empty(len(queries))
-        for part in blocks(len(queries), max(1, self.memory // 4 // (32 * self.queries.dimension))):
+        for part in blocks(len(queries), max(1, PAIRS_BYTES // (8 * self.queries.dimension))):
             left = self.queries.rows(queries[part])
             right = self.gallery.points.rows(points[part])
             distances[part] = exact_pairs(left, right, self.distance)

@@ -1,6 +1,6 @@
 """Retrieval: Recall@K, R-Precision, MAP@R and MRR, exact and in bounded memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,10 +17,17 @@ from evaluation.checks import (
 from evaluation.distances import DISTANCES, Points
 from evaluation.gallery import Gallery
 from evaluation.neighbors import NeighborSearch
+from evaluation.query_scores import QueryScores
 from evaluation.ranking import ranked_list_metrics
 
 MEMORY_MIB = 512
 MIB = 2**20
+
+Progress = Callable[[int, int], None]
+
+
+def quietly(done: int, total: int) -> None:
+    """Show no progress."""
 
 
 def retrieval_metrics(
@@ -35,6 +42,7 @@ def retrieval_metrics(
     distance: str = "euclidean",
     backend: str = "auto",
     memory_mib: int = MEMORY_MIB,
+    progress: Progress = quietly,
 ) -> dict[str, float]:
     """Rank a gallery by its distance to every query, and score the ranked lists.
 
@@ -66,8 +74,11 @@ def retrieval_metrics(
         gallery_ids: (G,) distinct, of the kind of ``query_ids``.
         ks: the cut-offs of Recall@K; K beyond the gallery means the whole gallery.
         distance: ``euclidean``, or ``cosine`` (1 − cosine similarity, which is 0 for a zero row).
-        backend: ``auto``, ``faiss-cpu``, ``faiss-gpu`` or ``dense``.
-        memory_mib: memory of the working tables, beside a few float32 copies of the input.
+        backend: ``auto``, ``torch-cpu``, ``torch-cuda``, ``faiss-cpu``, ``faiss-gpu`` or ``dense``
+            (`evaluation.backends.resolve_backend`).
+        memory_mib: memory for the working tables and a float32 copy of the gallery; a gallery
+            that does not fit in half of it is read again for every block of queries.
+        progress: is told, now and then, how many queries are done, and how many there are.
 
     Returns:
         ``recall@K`` for every K, ``r_precision``, ``map@r``, ``mrr`` (all in [0, 1]), ``queries``
@@ -83,14 +94,79 @@ def retrieval_metrics(
         >>> scores["recall@1"], scores["map@r"], scores["queries"]
         (1.0, 1.0, 4)
     """
-    check_choice("distance", distance, DISTANCES)
+    return retrieval_scores(
+        embeddings,
+        labels,
+        gallery=gallery,
+        gallery_labels=gallery_labels,
+        query_ids=query_ids,
+        gallery_ids=gallery_ids,
+        ks=ks,
+        distance=distance,
+        backend=backend,
+        memory_mib=memory_mib,
+        progress=progress,
+    ).metrics()
+
+
+def retrieval_scores(
+    embeddings: ArrayLike,
+    labels: ArrayLike,
+    *,
+    gallery: ArrayLike | None = None,
+    gallery_labels: ArrayLike | None = None,
+    query_ids: ArrayLike | None = None,
+    gallery_ids: ArrayLike | None = None,
+    ks: Sequence[int] = (1, 2, 4, 8, 16),
+    distance: str = "euclidean",
+    backend: str = "auto",
+    memory_mib: int = MEMORY_MIB,
+    progress: Progress = quietly,
+) -> QueryScores:
+    """Return what `retrieval_metrics` averages: the metrics of every query.
+
+    Takes the same arguments and raises the same errors.
+
+    Example:
+        >>> scores = retrieval_scores([[0.0], [1.0], [3.0], [9.0]], ["a", "a", "b", "b"], ks=[1])
+        >>> scores.values[:, 0].tolist()
+        [1.0, 1.0, 0.0, 1.0]
+        >>> scores.per_class()["b"]["recall@1"]
+        0.5
+    """
     resolved = resolve_backend(backend)
     cutoffs = check_ks(ks)
     memory = check_count("memory_mib", memory_mib) * MIB
+    queries, held, query_labels = search_space(
+        embeddings, labels, gallery, gallery_labels, query_ids, gallery_ids, distance
+    )
+    search = NeighborSearch(queries, held, resolved, memory)
+    wanted = np.flatnonzero(held.relevant > 0)
+    values = np.full((len(queries), len(cutoffs) + 3), np.nan)
+    for block, groups in search.tie_groups(wanted, lambda done: progress(done, len(wanted))):
+        values[block] = ranked_list_metrics(groups, held.relevant[block], cutoffs)
+    return QueryScores(metric_names(cutoffs), values, query_labels)
+
+
+def metric_names(ks: Sequence[int]) -> tuple[str, ...]:
+    """Return the names of the columns of `ranked_list_metrics`."""
+    return (*(f"recall@{k}" for k in ks), "r_precision", "map@r", "mrr")
+
+
+def search_space(
+    embeddings: ArrayLike,
+    labels: ArrayLike,
+    gallery: ArrayLike | None,
+    gallery_labels: ArrayLike | None,
+    query_ids: ArrayLike | None,
+    gallery_ids: ArrayLike | None,
+    distance: str,
+) -> tuple[Points, Gallery, np.ndarray]:
+    """Return the checked queries, the gallery, and the queries' labels; some have a positive."""
+    check_choice("distance", distance, DISTANCES)
     query_matrix = check_matrix("embeddings", embeddings)
     query_labels = check_labels("labels", labels, len(query_matrix))
     queries = Points(query_matrix, distance)
-
     if gallery is None:
         for name, value in [
             ("gallery_labels", gallery_labels),
@@ -119,21 +195,9 @@ def retrieval_metrics(
             codes[: len(query_labels)],
             _own_rows(query_ids, gallery_ids, len(query_matrix), len(gallery_matrix)),
         )
-
-    counted = np.flatnonzero(held.relevant > 0)
-    if not len(counted):
+    if not held.relevant.any():
         raise ValueError("No query has a positive: no other item of the gallery has its label.")
-    search = NeighborSearch(queries, held, resolved, memory)
-    scores = np.empty((len(query_matrix), len(cutoffs) + 3))
-    for block, groups in search.tie_groups(counted):
-        scores[block] = ranked_list_metrics(groups, held.relevant[block], cutoffs)
-    names = [*(f"recall@{k}" for k in cutoffs), "r_precision", "map@r", "mrr"]
-    means = scores[counted].mean(axis=0)
-    return {
-        **dict(zip(names, means.tolist(), strict=True)),
-        "queries": len(counted),
-        "queries_without_positive": len(query_matrix) - len(counted),
-    }
+    return queries, held, query_labels
 
 
 def _own_rows(
