@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import enum
 import importlib.util
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli_options import STOPPED, QuietOption, ResultsOption, RunArgument, SplitOption
+from benchmark.cli_options import (
+    STOPPED,
+    ForceOption,
+    QuietOption,
+    ResultsOption,
+    RunsOption,
+    SetOption,
+    integers,
+)
+from benchmark.cli_stages import STAGES
 from benchmark.cli_tools import TOOLS
 from benchmark.data_commands import data
 from benchmark.errors import BenchError, TrainingStopped
@@ -34,20 +42,6 @@ app = typer.Typer(
 )
 
 app.add_typer(data, name="data")
-
-ConfigArgument = Annotated[
-    str, typer.Argument(help="A table: a YAML file, or the name of one in `configs/`.")
-]
-RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of the runs.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="FIELD=VALUE",
-        help="Override a config field of the chosen rows; may be repeated.",
-    ),
-]
-ForceOption = Annotated[bool, typer.Option("--force", help="Do again what is already done.")]
 
 
 class Listing(enum.StrEnum):
@@ -141,135 +135,6 @@ def run(
 
 
 @app.command()
-def train(
-    config: ConfigArgument,
-    row: Annotated[str, typer.Option(help="The row of the table.")],
-    seed: Annotated[int, typer.Option(help="The seed.", min=0)] = 0,
-    overrides: SetOption = None,
-    runs: RunsOption = Path("runs"),
-    force: ForceOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Train one row of a table with one seed; continue it if it was stopped.
-
-    - `stt-bench train digits_retrieval --row hard_triplet --seed 0`
-    - `stt-bench train my.yaml --row softmax --set train.steps=500 --set train.device=cuda`
-    """
-    from benchmark import train as training
-    from benchmark.progress import Reporter
-    from benchmark.runs import run_of
-    from benchmark.tables import load_table
-
-    table = load_table(config, overrides or (), only=[row])
-    table.select([row])
-    one = run_of(table, row, seed, runs)
-    if force:
-        one.discard()
-    training.train(one, Reporter(quiet=quiet))
-    print(one.folder)
-
-
-@app.command()
-def embed(
-    run: RunArgument,
-    split: SplitOption = "test",
-    images: Annotated[
-        Path | None,
-        typer.Option(help="Other images: a folder (all below it, no labels) or a csv list."),
-    ] = None,
-    to: Annotated[Path | None, typer.Option(help="Folder of their embeddings.")] = None,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Write the embeddings of a trained run to disk; or those of any images under its network.
-
-    - `stt-bench embed runs/digits_retrieval/hard_triplet/seed-0`
-    - `stt-bench embed runs/digits_retrieval/hard_triplet/seed-0 --images photos --to my-embeddings`
-    """
-    from benchmark import embed as embedding
-    from benchmark.embed_images import embed_images
-    from benchmark.progress import Reporter
-    from benchmark.runs import open_run
-
-    reporter = Reporter(quiet=quiet)
-    if (images is None) != (to is None) or (images is not None and split != "test"):
-        raise BenchError("give --images and --to together, without --split, or none of the two")
-    if images is not None and to is not None:
-        print(embed_images(open_run(run), reporter, images=images, folder=to, force=force))
-    else:
-        print(embedding.embed(open_run(run), reporter, split=split, force=force))
-
-
-@app.command()
-def export(
-    source: Annotated[Path, typer.Argument(help="A run's folder, or an embedding set's.")],
-    to: Annotated[Path, typer.Option(help="The HDF5 file; the csv is written beside it.")],
-    split: SplitOption = "test",
-    force: ForceOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Write embeddings as HDF5 (`emb`, N × D), and a csv `class,path` in the same order.
-
-    - `stt-bench export runs/digits_retrieval/hard_triplet/seed-0 --to digits.h5`
-    """
-    from benchmark.hdf5 import export_hdf5
-    from benchmark.progress import Reporter
-
-    export_hdf5(source, to, Reporter(quiet=quiet), split=split, force=force)
-    print(to)
-
-
-@app.command("eval")
-def evaluate(
-    run: Annotated[Path | None, typer.Argument(help="A run's folder.")] = None,
-    embeddings: Annotated[
-        Path | None,
-        typer.Option(help="Anybody's embeddings, (N, D): a `.npy` file, or `emb` of an `.h5`."),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            help="Their labels: a csv with `label` (and `id`, `role`), one column, or `class,path`."
-        ),
-    ] = None,
-    ks: Annotated[str, typer.Option(help="K of Recall@K, with --embeddings.")] = "1,2,4,8",
-    distance: Annotated[
-        Literal["euclidean", "cosine"], typer.Option(help="With --embeddings.")
-    ] = "euclidean",
-    clustering: Annotated[
-        bool, typer.Option(help="k-means, NMI and AMI, with --embeddings.")
-    ] = True,
-    results: ResultsOption = Path("results"),
-    quiet: QuietOption = False,
-) -> None:
-    """Measure a run's embeddings and write its record; or score anybody's embeddings.
-
-    - `stt-bench eval runs/digits_retrieval/hard_triplet/seed-0`
-    - `stt-bench eval --embeddings X.npy --labels Y.csv`
-    - `stt-bench eval --embeddings X.h5 --labels test.csv`
-    """
-    from benchmark import evaluate as evaluation
-    from benchmark.config import EvaluationConfig
-    from benchmark.progress import Reporter
-    from benchmark.runs import open_run
-
-    if (run is None) == (embeddings is None) or (embeddings is None) != (labels is None):
-        raise BenchError("give either a run's folder, or --embeddings X.npy with --labels Y.csv")
-    if run is not None:
-        metrics = evaluation.evaluate(open_run(run), results, Reporter(quiet=quiet)).metrics
-    else:
-        assert embeddings is not None
-        assert labels is not None
-        wanted = _integers("--ks", ks)
-        if not wanted or min(wanted) < 1:
-            raise BenchError(f"--ks '{ks}': write integers from 1, such as 1,10,100")
-        config = EvaluationConfig(ks=wanted, distance=distance, clustering=clustering)
-        foreign = evaluation.read_foreign_set(embeddings, labels)
-        metrics = evaluation.measure(foreign, config, where=str(embeddings))
-    print(json.dumps(metrics, indent=2))
-
-
-@app.command()
 def report(
     tables: Annotated[
         list[str] | None, typer.Argument(help="Names of tables; all that have records if none.")
@@ -305,7 +170,7 @@ def list_names(
             print(f"{name:<28} {about}".rstrip())
 
 
-for name, command in TOOLS.items():
+for name, command in {**STAGES, **TOOLS}.items():
     app.command(name)(command)
 
 
@@ -338,17 +203,10 @@ def _split(text: str | None) -> list[str] | None:
     return [part.strip() for part in text.split(",") if part.strip()] if text else None
 
 
-def _integers(option: str, text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise BenchError(f"{option} '{text}': write integers with commas, such as 0,1,2") from None
-
-
 def _seeds(text: str | None) -> list[int] | None:
     if text is None:
         return None
-    seeds = _integers("--seeds", text)
+    seeds = integers("--seeds", text)
     if not seeds or min(seeds) < 0:
         raise BenchError(f"--seeds '{text}': write integers from 0, such as 0,1,2")
     return seeds

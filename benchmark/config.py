@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 Task = Literal["retrieval", "classification"]
+Backend = Literal["auto", "torch-cpu", "torch-cuda", "faiss-cpu", "faiss-gpu", "dense"]
 
 
 class Section(BaseModel):
@@ -244,6 +245,12 @@ class EvaluationConfig(Section):
     storage: Literal["float32", "float16"] = Field(
         "float32", description="Of the embeddings on disk, which the metrics are computed on."
     )
+    backend: Backend = Field(
+        "auto", description="What searches the neighbours; the numbers do not depend on it."
+    )
+    memory_mib: PositiveInt = Field(
+        512, description="Memory of the neighbour search; the numbers do not depend on it."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> EvaluationConfig:
@@ -364,7 +371,7 @@ class Experiment(Section):
         unimportant: Any = {
             "label": True,
             "data": {"root"},
-            "evaluation": {"batch_size"},
+            "evaluation": {"batch_size", "backend", "memory_mib"},
             "train": bookkeeping,
         }
         return self.model_dump(mode="json", exclude=unimportant, exclude_defaults=True)

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from benchmark.config import EvaluationConfig
-from benchmark.datasets.listings import read_listing
-from benchmark.embed import EmbeddingSet, read_array, read_embedding_set
+from benchmark.embed import EmbeddingSet, read_embedding_set
 from benchmark.errors import BenchError
-from benchmark.hdf5 import SUFFIXES, read_hdf5
+from benchmark.files import write_text
 from benchmark.machine import versions
 from benchmark.progress import Reporter
 from benchmark.protocol import fingerprint, protocol_of
 from benchmark.records import ClassScores, Listing, Record, Training, record_path
 from benchmark.runs import Run
 from evaluation import (
+    QueryScores,
+    approximate_retrieval_metrics,
     chosen_backend,
     classification_metrics,
     clustering_metrics,
     confusion_matrix,
-    retrieval_metrics,
+    retrieval_scores,
 )
 
 
@@ -32,6 +33,16 @@ def evaluate(run: Run, results: Path, reporter: Reporter) -> Record:
 
     Raises:
         BenchError: the run has no test embeddings, or they are damaged.
+    """
+    return evaluate_queries(run, results, reporter, run.experiment.evaluation)[0]
+
+
+def evaluate_queries(
+    run: Run, results: Path, reporter: Reporter, config: EvaluationConfig
+) -> tuple[Record, QueryScores | None]:
+    """Do the same, and return the scores of every query beside the record.
+
+    ``config`` is the run's own but for `backend` and `memory_mib`.
     """
     folder = run.embeddings("test")
     if not (folder / "meta.json").exists():
@@ -44,9 +55,12 @@ def evaluate(run: Run, results: Path, reporter: Reporter) -> Record:
         raise BenchError(
             f"{folder} was embedded otherwise than run.json says; run `stt-bench embed`"
         )
-    backend = chosen_backend()
+    try:
+        backend = chosen_backend(config.backend)
+    except ValueError as error:
+        raise BenchError(f"evaluation.backend: {error}") from None
     reporter.say(f"{run.name}: evaluate {len(embedded.embeddings):,} embeddings with {backend}")
-    metrics = measure(embedded, run.experiment.evaluation, where=str(folder))
+    metrics, scores = measure(embedded, config, reporter, where=str(folder))
     record = Record(
         table=run.table,
         row=run.row,
@@ -70,24 +84,56 @@ def evaluate(run: Run, results: Path, reporter: Reporter) -> Record:
         per_class=_per_class(embedded),
     )
     record.save(record_path(results, run.table, run.row, run.seed))
-    return record
+    return record, scores
+
+
+class Measurement(NamedTuple):
+    """All metrics of an embedding set, and the scores of every query, if any has a positive."""
+
+    metrics: dict[str, float]
+    scores: QueryScores | None
 
 
 def measure(
-    embedded: EmbeddingSet, config: EvaluationConfig, *, where: str = "embeddings"
-) -> dict[str, float]:
-    """Return all metrics of an embedding set.
+    embedded: EmbeddingSet,
+    config: EvaluationConfig,
+    reporter: Reporter | None = None,
+    *,
+    where: str = "embeddings",
+    approximate: str | None = None,
+) -> Measurement:
+    """Measure an embedding set.
 
     Retrieval is leave-one-out where every item has the role ``both``, else from the queries to the
     gallery; clustering is over all items; accuracy where the set holds class scores. A set with
     class scores in which no query has a positive has no retrieval metrics, and 0 queries.
+
+    Args:
+        embedded: the embedding set.
+        config: what is measured, and how.
+        reporter: where the progress is shown.
+        where: names the set in messages.
+        approximate: search with this index of FAISS, `ivf` or `hnsw`, and report its error.
     """
+    reporter = reporter or Reporter(quiet=True)
+    metrics, scores = {"queries": 0.0}, None
     try:
-        metrics = {"queries": 0.0}
         if embedded.logits is None or _some_query_has_a_positive(embedded):
-            metrics = retrieval_metrics(
-                **_queries_and_gallery(embedded), ks=tuple(config.ks), distance=config.distance
-            )
+            sets = _queries_and_gallery(embedded)
+            search: Any = {"ks": tuple(config.ks), "distance": config.distance}
+            if approximate:
+                reporter.say(f"search with an index ({approximate}), which shows no progress")
+                metrics = approximate_retrieval_metrics(**sets, **search, index=approximate)
+            else:
+                with reporter.bar("retrieval", len(sets["labels"])) as bar:
+                    scores = retrieval_scores(
+                        **sets,
+                        **search,
+                        backend=config.backend,
+                        memory_mib=config.memory_mib,
+                        progress=lambda done, total: bar.to(done, total=total),
+                    )
+                metrics = scores.metrics()
         if config.clustering:
             metrics |= clustering_metrics(
                 embedded.embeddings,
@@ -99,7 +145,13 @@ def measure(
             metrics |= classification_metrics(embedded.logits, _targets(embedded))
     except (ValueError, TypeError) as error:
         raise BenchError(f"{where}: {error}") from None
-    return {name: float(value) for name, value in metrics.items()}
+    return Measurement({name: float(value) for name, value in metrics.items()}, scores)
+
+
+def write_class_scores(scores: QueryScores, path: Path) -> None:
+    """Write a csv with the metrics of each class, a line each, and the number of its queries."""
+    table = pd.DataFrame.from_dict(scores.per_class(), orient="index")
+    write_text(path, table.to_csv(index_label="label", lineterminator="\n"))
 
 
 def _targets(embedded: EmbeddingSet) -> np.ndarray:
@@ -136,72 +188,3 @@ def _queries_and_gallery(embedded: EmbeddingSet) -> dict[str, Any]:
         "gallery_labels": embedded.labels[gallery],
         "gallery_ids": embedded.ids[gallery],
     }
-
-
-def read_foreign_set(embeddings: Path, labels: Path) -> EmbeddingSet:
-    """Read anybody's embeddings and a csv of labels in the same order.
-
-    The embeddings are an (N, D) ``.npy`` file, or the dataset ``emb`` of an HDF5 file. The csv has
-    a header with ``label`` and, if wanted, ``id`` and ``role`` (query, gallery, both); or it has no
-    header and one column, or the two columns ``class,path``.
-
-    Raises:
-        BenchError: a file is missing or malformed, an item has no label, or the two are of
-            different lengths or, where both name the items, of different items.
-    """
-    array, own_ids = (
-        read_hdf5(embeddings) if embeddings.suffix in SUFFIXES else (read_array(embeddings), None)
-    )
-    try:
-        with labels.open(encoding="utf-8-sig", newline="") as stream:
-            rows = [row for row in csv.reader(stream, skipinitialspace=True) if any(row)]
-    except FileNotFoundError:
-        raise BenchError(f"{labels}: there is no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BenchError(f"{labels}: cannot be read as csv ({error})") from None
-    if not rows:
-        raise BenchError(f"{labels}: is empty; one label a line is expected")
-    header = [cell.strip() for cell in rows[0]]
-    if "label" in header:
-        rows = rows[1:]
-    elif len(header) == 1:
-        header = ["label"]
-    elif len(header) == 2:
-        header, rows = ["id", "label"], read_listing(labels)[["path", "label"]].to_numpy().tolist()
-    else:
-        raise BenchError(
-            f"{labels}, line 1: a header with 'label' (and 'id', 'role'), a single column, "
-            f"or lines class,path are expected, found {','.join(header)}"
-        )
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(header):
-            raise BenchError(
-                f"{labels}: entry {number} has {len(row)} fields, the header has {len(header)}"
-            )
-    if len(rows) != len(array):
-        raise BenchError(
-            f"{embeddings} has {len(array)} rows but {labels} has {len(rows)} labels; "
-            "they must be the same items in the same order"
-        )
-    columns = {name: np.array([row[i].strip() for row in rows]) for i, name in enumerate(header)}
-    unlabelled = np.flatnonzero(columns["label"] == "")
-    if len(unlabelled):
-        raise BenchError(
-            f"{labels}: entry {unlabelled[0] + 1} has no label ({len(unlabelled)} such): metrics "
-            "need the label of every item"
-        )
-    roles = columns.get("role", np.full(len(rows), "both"))
-    wrong = np.flatnonzero(~np.isin(roles, ("query", "gallery", "both")))
-    if len(wrong):
-        raise BenchError(
-            f"{labels}: entry {wrong[0] + 1} has role '{roles[wrong[0]]}'; "
-            "valid: query, gallery, both"
-        )
-    ids = columns.get("id", np.arange(len(rows)).astype(str))
-    if own_ids is not None and "id" in columns and (own_ids != ids).any():
-        first = int((own_ids != ids).argmax())
-        raise BenchError(
-            f"{embeddings} and {labels} are not the same items in the same order: entry "
-            f"{first + 1} is {own_ids[first]} there and {ids[first]} here; sort the csv"
-        )
-    return EmbeddingSet(array, columns["label"], ids, roles, None, {})

@@ -20,9 +20,10 @@ from benchmark.datasets import load_items
 from benchmark.datasets.transforms import center_crop, prepare
 from benchmark.embed import EmbeddingSet, embed, read_embedding_set
 from benchmark.errors import BenchError
-from benchmark.evaluate import evaluate, measure, read_foreign_set
+from benchmark.evaluate import evaluate, measure
 from benchmark.figures import draw_leaderboard
 from benchmark.files import read_json, sha256_of, write_atomically
+from benchmark.foreign import read_foreign_set
 from benchmark.leaderboard import build_leaderboard, read_published
 from benchmark.listing import print_leaderboard
 from benchmark.progress import Reporter
@@ -402,7 +403,7 @@ def test_query_gallery_roles_are_measured_as_two_sets() -> None:
     ids = np.arange(12).astype(str)
     metrics = measure(
         EmbeddingSet(x, labels, ids, roles, None, {}), EvaluationConfig(ks=[1], clustering=False)
-    )
+    ).metrics
     hits = 0
     for q in range(6):
         gallery = [g for g in range(4, 12) if g != q]
@@ -416,16 +417,16 @@ def test_classes_of_one_test_image_each_are_classified_all_the_same() -> None:
     labels, roles = np.array(["a", "b", "c"]), np.full(3, "both")
     scores = np.array([[2, 1, 0], [0, 1, 3], [0, 1, 3]], dtype=np.float32)
     embedded = EmbeddingSet(scores, labels, labels, roles, scores, {"classes": ["a", "b", "c"]})
-    metrics = measure(embedded, EvaluationConfig(clustering=False))
+    metrics = measure(embedded, EvaluationConfig(clustering=False)).metrics
     assert metrics["queries"] == 0
     assert "recall@1" not in metrics
     assert metrics["accuracy"] == pytest.approx(2 / 3)
     with pytest.raises(BenchError, match="No query has a positive"):
         measure(replace(embedded, logits=None), EvaluationConfig(clustering=False))
     paired = replace(embedded, labels=np.array(["a", "b", "b"]))
-    assert measure(paired, EvaluationConfig(clustering=False))["queries"] == 2
+    assert measure(paired, EvaluationConfig(clustering=False)).metrics["queries"] == 2
     apart = replace(paired, roles=np.array(["query", "gallery", "gallery"]))
-    assert measure(apart, EvaluationConfig(clustering=False))["queries"] == 0
+    assert measure(apart, EvaluationConfig(clustering=False)).metrics["queries"] == 0
 
 
 def test_foreign_embeddings_from_every_csv(tmp_path: Path) -> None:
