@@ -35,11 +35,12 @@ def approximate_retrieval_metrics(
     """Return the metrics of `retrieval_metrics` as an approximate index finds them.
 
     The index lists the nearest items of each query, as many as the largest K and the most
-    positives ask for.  Items that it misses count as farther than all others, so every metric is
-    at most a little too low, and MRR counts positives of the list only.  A sample of the queries
-    is also ranked exactly, against the whole gallery, and the difference reported.
+    positives ask for.  Items that it misses count as farther than all others: a positive is then
+    not found, and a negative does not stand in the way.  MRR counts positives of the list only.
+    A sample of the queries is also ranked exactly, against the whole gallery, and the difference
+    reported.
 
-    * ``ivf``: inverted lists of 4√G cells by k-means, of which 1/16 are visited (Jégou, Douze and
+    * ``ivf``: inverted lists of 4√G cells by k-means, of which 1/8 are visited (Jégou, Douze and
       Schmid, 'Product Quantization for Nearest Neighbor Search', TPAMI 2011; without product
       quantization);
     * ``hnsw``: a navigable small-world graph of 32 links, searched with a beam of twice the list
@@ -124,7 +125,7 @@ def _build(index: str, frame: CoarseFrame, points: Points, width: int) -> Any:
         cells = max(1, min(int(4 * len(points) ** 0.5), len(points) // 39))
         coarse = faiss.IndexFlat(points.dimension, kind)
         built = faiss.IndexIVFFlat(coarse, points.dimension, cells, kind)
-        built.nprobe = max(1, cells // 16)
+        built.nprobe = max(1, cells // 8)
         learn = np.linspace(0, len(points) - 1, min(len(points), 64 * cells)).astype(np.int64)
         built.train(frame.rows(points, learn))
     for rows in blocks(len(points), ROWS_AT_ONCE):

@@ -1,14 +1,16 @@
 """Retrieval metrics against plain loops, peers and values known in advance."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from evaluation_reference import retrieval_reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation import retrieval_metrics
+from evaluation import coarse, neighbors, retrieval, retrieval_metrics
 
-BACKENDS = ["faiss-cpu", "dense"]
+BACKENDS = ["faiss-cpu", "torch-cpu", "dense"]
 
 
 def clustered(classes, size, dimension, noise, seed=0):
@@ -23,7 +25,8 @@ def problems(draw):
     """Small sets with ties of many kinds, as (points, labels, distance)."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     rows, dimension = draw(st.integers(4, 24)), draw(st.integers(1, 6))
-    kind = draw(st.sampled_from(["random", "duplicated", "grid", "signs", "collapsed"]))
+    kinds = ["random", "duplicated", "grid", "signs", "collapsed", "far", "outlier"]
+    kind = draw(st.sampled_from(kinds))
     points = rng.normal(size=(rows, dimension))
     if kind == "duplicated":
         points = points[rng.integers(0, max(1, rows // 3), rows)]
@@ -34,8 +37,16 @@ def problems(draw):
         points = rng.choice([-1, 1], (rows, 4)) * (rng.random((rows, 1)) < 0.8)
     elif kind == "collapsed":
         points = np.repeat(points[:1], rows, axis=0)
-    distance = "euclidean" if kind == "grid" else draw(st.sampled_from(["euclidean", "cosine"]))
-    labels = rng.integers(0, draw(st.integers(1, 6)), rows)
+    elif kind == "far":
+        # float32 leaves few places after the point: a grid, whose distances are exact.
+        points = 3e5 + points / 4
+    elif kind == "outlier":
+        points = rng.integers(-1, 2, (rows, dimension)) / 1024
+        points[-1] = 2.0**20
+    exact = kind in ("grid", "far", "outlier")
+    distance = "euclidean" if exact else draw(st.sampled_from(["euclidean", "cosine"]))
+    # From one class to all singletons but the first two.
+    labels = rng.integers(0, draw(st.sampled_from([1, 2, 6, 10**6])), rows)
     labels[1] = labels[0]
     if draw(st.booleans()):
         labels = np.array([f"class {label}" for label in labels])
@@ -43,13 +54,28 @@ def problems(draw):
     return (points * scale).astype(np.float32), labels, distance
 
 
-@settings(max_examples=80, deadline=None)
-@given(problems())
-def test_one_set_equals_the_loops(problem):
+@contextmanager
+def search_like_a_large_one(memory=2**20, spare=1):
+    """Short lists, groups and parts although the gallery is small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neighbors, "SPARE", spare)
+        patch.setattr(coarse, "SORTED_SHARE", 1.0)
+        patch.setattr(coarse, "GROUP", 2)
+        patch.setattr(retrieval, "MIB", memory)
+        yield
+
+
+@settings(max_examples=150, deadline=None)
+@given(problems(), st.sampled_from([1, 200, 1000, 5000, 2**29]), st.integers(0, 3))
+def test_one_set_equals_the_loops(problem, memory, spare):
     points, labels, distance = problem
-    expected = retrieval_reference(points, labels, distance=distance)
+    ks = (1, 2, 3, 8, 1000)
+    expected = retrieval_reference(points, labels, distance=distance, ks=ks)
     for backend in BACKENDS:
-        scores = retrieval_metrics(points, labels, distance=distance, backend=backend)
+        settings = {"distance": distance, "backend": backend, "ks": ks}
+        assert retrieval_metrics(points, labels, **settings) == pytest.approx(expected, abs=1e-12)
+        with search_like_a_large_one(memory, spare):
+            scores = retrieval_metrics(points, labels, **settings, memory_mib=1)
         assert scores == pytest.approx(expected, abs=1e-12)
 
 
@@ -71,10 +97,12 @@ def test_query_and_gallery_equal_the_loops(problem, first, last):
         points[first:], labels[first:], points[:last], labels[:last], own, distance=distance
     )
     for backend in BACKENDS:
-        scores = retrieval_metrics(
-            points[first:], labels[first:], gallery=points[:last], gallery_labels=labels[:last],
-            query_ids=names[first:], gallery_ids=names[:last], distance=distance, backend=backend,
-        )  # fmt: skip
+        with search_like_a_large_one():
+            scores = retrieval_metrics(
+                points[first:], labels[first:], gallery=points[:last], gallery_labels=labels[:last],
+                query_ids=names[first:], gallery_ids=names[:last], distance=distance,
+                backend=backend,
+            )  # fmt: skip
         assert scores == pytest.approx(expected, abs=1e-12)
 
 
@@ -207,3 +235,25 @@ def test_half_precision_and_memory_maps_are_read_as_they_are(tmp_path):
     np.save(tmp_path / "embeddings.npy", half)
     mapped = np.load(tmp_path / "embeddings.npy", mmap_mode="r")
     assert retrieval_metrics(mapped, labels) == retrieval_metrics(half.astype(np.float64), labels)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int16])
+def test_a_memory_map_of_any_kind_is_read_in_blocks(kind, tmp_path):
+    points, labels = clustered(30, 6, 8, 1.0)
+    points = np.round(points * 16).astype(kind)
+    np.save(tmp_path / "x.npy", points)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    with search_like_a_large_one(memory=4096):
+        found = retrieval_metrics(mapped, labels, memory_mib=1)
+    assert found == retrieval_metrics(points.astype(np.float32), labels)
+
+
+def test_progress_ends_with_all_queries_that_have_a_positive():
+    points, labels = clustered(60, 4, 16, 50.0)
+    labels[0] = 10**6
+    told = []
+    with search_like_a_large_one(memory=4096):
+        retrieval_metrics(points, labels, memory_mib=1, progress=lambda *done: told.append(done))
+    assert len(told) > 2
+    assert told == sorted(told)
+    assert told[-1] == (239, 239)

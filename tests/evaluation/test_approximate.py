@@ -1,0 +1,85 @@
+"""An approximate index: its lists, and the error it reports of itself."""
+
+import numpy as np
+import pytest
+
+from evaluation import approximate_retrieval_metrics, retrieval_metrics
+
+
+def clustered(classes, size, dimension, noise, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(classes), size))
+    points = rng.normal(size=(classes, dimension))[labels]
+    return (points + noise * rng.normal(size=points.shape)).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+def test_the_error_over_all_queries_is_the_difference_from_exact_search(index, distance):
+    points, labels = clustered(400, 5, 24, 0.9)
+    points[7] = points[11]
+    found = approximate_retrieval_metrics(
+        points, labels, index=index, distance=distance, sample=10**6
+    )
+    exact = retrieval_metrics(points, labels, distance=distance)
+    assert found["sample"] == found["queries"] == exact["queries"]
+    for name, value in exact.items():
+        if not name.startswith("queries"):
+            assert found[f"error_{name}"] == pytest.approx(found[name] - value, abs=1e-12)
+            assert abs(found[f"error_{name}"]) < 0.25
+    assert any(found[f"error_{name}"] for name in ("mrr", "map@r"))
+
+
+@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+def test_where_the_index_finds_everything_it_is_exact(index):
+    points, labels = clustered(40, 5, 16, 0.02)
+    found = approximate_retrieval_metrics(points, labels, index=index, sample=50)
+    exact = retrieval_metrics(points, labels)
+    assert {name: found[name] for name in exact} == pytest.approx(exact)
+    assert found["sample"] == 50
+    assert found["error_map@r"] == 0.0
+
+
+def test_query_and_gallery_and_items_without_a_positive():
+    points, labels = clustered(40, 5, 16, 0.02)
+    gallery = np.flatnonzero(labels != 3)
+    found = approximate_retrieval_metrics(
+        points, labels, gallery=points[gallery], gallery_labels=labels[gallery],
+        query_ids=np.arange(200), gallery_ids=gallery, index="hnsw",
+    )  # fmt: skip
+    assert found["queries_without_positive"] == 5
+    assert found["recall@1"] == 1.0
+
+
+def test_a_positive_that_is_not_listed_is_not_found():
+    """Positives farther than all lists reach: every metric is 0, and the error says so."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(600) % 300
+    points = rng.normal(size=(600, 4)).astype(np.float32)
+    points[300:] += 1e3
+    found = approximate_retrieval_metrics(points, labels, ks=[1, 2], index="hnsw", sample=600)
+    exact = retrieval_metrics(points, labels, ks=[1, 2])
+    assert found["mrr"] == 0.0 < exact["mrr"]
+    assert found["error_mrr"] == pytest.approx(-exact["mrr"])
+
+
+def test_the_sample_is_seeded():
+    points, labels = clustered(400, 5, 24, 0.9)
+    first, again, other = (
+        approximate_retrieval_metrics(points, labels, sample=100, seed=seed) for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"index": "hsnw"}, "Unknown index 'hsnw': did you mean 'hnsw'"),
+        ({"sample": 0}, "sample must be at least 1"),
+        ({"ks": [0]}, "Every K of ks"),
+    ],
+)
+def test_it_refuses(settings, message):
+    with pytest.raises(ValueError, match=message):
+        approximate_retrieval_metrics(*clustered(4, 5, 3, 1.0), **settings)
