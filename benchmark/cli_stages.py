@@ -153,13 +153,13 @@ def evaluate(
 
     if (run is None) == (embeddings is None) or (embeddings is None) != (labels is None):
         raise BenchError("give either a run's folder, or --embeddings X.npy with --labels Y.csv")
+    if approximate and run is not None:
+        raise BenchError("--approximate needs --embeddings: a record's numbers are exact")
     chosen: dict[str, Any] = {"backend": backend} if backend else {}
     if memory:
         chosen["memory_mib"] = memory
     reporter = Reporter(quiet=quiet)
     if run is not None:
-        if approximate:
-            raise BenchError("--approximate needs --embeddings: a record's numbers are exact")
         one = open_run(run)
         config = one.experiment.evaluation.model_copy(update=chosen)
         record, scores = evaluation.evaluate_queries(one, results, reporter, config)

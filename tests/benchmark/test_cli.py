@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from command_line import ROOT, Done
 
@@ -36,6 +37,11 @@ def test_stage_by_stage_equals_run(
     assert embedded.stdout.strip() == f"{folder}/embeddings/test"
     evaluated = stt_bench("eval", folder, "--quiet", *places)
     metrics = json.loads(evaluated.stdout)
+    again = stt_bench("eval", folder, "--backend", "faiss-cpu", "--intervals", *places)
+    assert "with faiss-cpu flat" in again.stderr
+    other = json.loads(again.stdout)
+    assert other.pop("intervals").keys() >= {"recall@1", "map@r", "mrr"}
+    assert other == metrics
     whole = stt_bench(
         "run", str(tiny), "--rows", "hard", "--seeds", "3", "--quiet",
         "--runs", str(tmp_path / "other"), "--results", str(tmp_path / "other-results"),
@@ -71,6 +77,33 @@ def test_anybodys_embeddings_are_scored(stt_bench: Callable[..., Done], tmp_path
     assert "nmi" not in metrics
 
 
+def test_anybodys_embeddings_have_intervals_and_scores_of_classes(
+    stt_bench: Callable[..., Done], tmp_path: Path
+) -> None:
+    x, y, classes = tmp_path / "x.npy", tmp_path / "y.csv", tmp_path / "classes.csv"
+    labels = list("aaabbbbcc")
+    np.save(x, np.array([[0, 1, 2, 10, 11, 12, 13, 15, 90]]).T)
+    y.write_text("\n".join(labels))
+    given = ("eval", "--embeddings", x, "--labels", y, "--no-clustering")
+    done = stt_bench(
+        *given, "--intervals", "--per-class", classes, "--backend", "faiss-cpu", "--memory", 1
+    )
+    metrics = json.loads(done.stdout)
+    low, high = metrics["intervals"]["recall@1"]
+    assert low < metrics["recall@1"] == 8 / 9 < high
+    table = pd.read_csv(classes, index_col="label")
+    assert table["recall@1"].to_dict() == {"a": 1.0, "b": 1.0, "c": 0.5}
+    assert table["queries"].to_dict() == {"a": 3, "b": 4, "c": 2}
+
+    plain = json.loads(stt_bench(*given).stdout)
+    assert plain == {key: value for key, value in metrics.items() if key != "intervals"}
+    rough = json.loads(stt_bench(*given, "--approximate", "hnsw").stdout)
+    assert rough["error_recall@1"] == 0.0
+    assert {key: rough[key] for key in plain if key.startswith("recall")} == {
+        key: value for key, value in plain.items() if key.startswith("recall")
+    }
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -84,6 +117,7 @@ def test_anybodys_embeddings_are_scored(stt_bench: Callable[..., Done], tmp_path
         (["timing", "--losses", ","], "--losses"),
         (["eval"], "give either"),
         (["eval", "--embeddings", "a.npy", "--labels", "b.csv"], "no such file"),
+        (["eval", "nowhere", "--approximate", "ivf"], "--approximate needs --embeddings"),
         (["report", "--results", "nowhere"], "no records"),
         (["--plugin", "nowhere.py", "list", "losses"], "not a Python file"),
         (["train", "digits_retrieval", "--row", "npairs", "--set", "train.device=gpu"], "device"),
