@@ -154,6 +154,14 @@ def write_class_scores(scores: QueryScores, path: Path) -> None:
     write_text(path, table.to_csv(index_label="label", lineterminator="\n"))
 
 
+def _places(wanted: np.ndarray) -> np.ndarray | slice:
+    """Return where a mask is true: as a slice, which copies nothing, where there are no gaps."""
+    places = np.flatnonzero(wanted)
+    if len(places) and places[-1] - places[0] + 1 == len(places):
+        return slice(places[0], places[-1] + 1)
+    return places
+
+
 def _targets(embedded: EmbeddingSet) -> np.ndarray:
     """Return (N,) the columns of the class scores that the items' labels belong to."""
     order = {name: index for index, name in enumerate(embedded.meta["classes"])}
@@ -178,8 +186,9 @@ def _some_query_has_a_positive(embedded: EmbeddingSet) -> bool:
 def _queries_and_gallery(embedded: EmbeddingSet) -> dict[str, Any]:
     if np.all(embedded.roles == "both"):
         return {"embeddings": embedded.embeddings, "labels": embedded.labels}
-    query = np.flatnonzero(np.isin(embedded.roles, ("query", "both")))
-    gallery = np.flatnonzero(np.isin(embedded.roles, ("gallery", "both")))
+    query, gallery = (
+        _places(np.isin(embedded.roles, (role, "both"))) for role in ("query", "gallery")
+    )
     return {
         "embeddings": embedded.embeddings[query],
         "labels": embedded.labels[query],
