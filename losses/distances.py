@@ -1,6 +1,7 @@
 """Distances between embeddings, exact for close rows and with finite gradients everywhere."""
 
-from typing import Literal, get_args
+import math
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -47,9 +48,8 @@ def pairwise_distances(x: Tensor, distance: str = "euclidean") -> Tensor:
     if distance == "cityblock":
         return torch.cdist(x, x, p=1.0)
     if distance == "cosine":
-        return 0.5 * _squared_distances(unit_rows(x)).to(x.dtype)
-    squared = _squared_distances(x)
-    return (squared if _is_squared(distance) else safe_sqrt(squared)).to(x.dtype)
+        return 0.5 * _EuclideanDistances.apply(unit_rows(x), True)
+    return _EuclideanDistances.apply(x, _is_squared(distance))
 
 
 def rowwise_distances(x: Tensor, y: Tensor, distance: str = "euclidean") -> Tensor:
@@ -86,15 +86,41 @@ def _is_squared(distance: str) -> bool:
     return distance == "squared_euclidean"
 
 
-def _squared_distances(x: Tensor) -> Tensor:
-    # ‖u‖² + ‖v‖² − 2u·v cancels for rows that are close compared with their length. Centring
-    # removes the common part of the length; float64 leaves float32 embeddings all their digits.
+class _EuclideanDistances(torch.autograd.Function):
+    """(B, B) distances of the rows of (B, D), squared or not, with one matrix product each way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, squared: bool) -> Tensor:
+        # ‖u‖² + ‖v‖² − 2u·v cancels for rows that are close compared with their length. Centring
+        # removes the common part of the length; float64 leaves float32 embeddings all their digits.
+        rows = _centred(x)
+        gram = rows @ rows.T
+        lengths = gram.diagonal().clone()
+        lengths = lengths[:, None] + lengths
+        distances = gram.mul_(-2).add_(lengths)
+        # What is left below the rounding of the lengths has neither a size nor a direction.
+        noise = lengths.mul_(8 * torch.finfo(rows.dtype).eps)
+        distances.masked_fill_(distances <= noise, 0.0)
+        distances = (distances if squared else distances.sqrt_()).to(x.dtype)
+        ctx.save_for_backward(x, distances)
+        ctx.squared = squared
+        return distances
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        # Row i moves by Σ_j w_ij (x_i − x_j), w_ij = (g_ij + g_ji) · 2, or ÷ d_ij if not squared.
+        x, distances = ctx.saved_tensors
+        zero = distances == 0
+        if ctx.squared:
+            pull = 2 * gradient.masked_fill(zero, 0.0)
+        else:
+            pull = gradient / distances.masked_fill(zero, math.inf)
+        rows = _centred(x)
+        weights = (pull + pull.T).to(rows.dtype)
+        moved = weights.sum(1, keepdim=True) * rows - weights @ rows
+        return moved.to(x.dtype), None
+
+
+def _centred(x: Tensor) -> Tensor:
     wide = x if x.device.type == "mps" else x.double()  # MPS has no float64
-    centred = wide - wide.detach().mean(0)
-    gram = centred @ centred.T
-    lengths = gram.diagonal()
-    lengths = lengths[:, None] + lengths[None, :]
-    squared = lengths - 2 * gram
-    # What is left below the rounding of the lengths has neither a size nor a direction.
-    noise = 8 * torch.finfo(wide.dtype).eps * lengths.detach()
-    return torch.where(squared <= noise, 0.0, squared)
+    return wide - wide.detach().mean(0)

@@ -73,8 +73,8 @@ def hardest(
         farthest = distances.masked_fill(~positives, -math.inf).argmax(1)
         nearest = distances.masked_fill(~negatives, math.inf).argmin(1)
     return (
-        rowwise_distances(embeddings, embeddings[farthest], distance),
-        rowwise_distances(embeddings, embeddings[nearest], distance),
+        rowwise_distances(embeddings, embeddings.index_select(0, farthest), distance),
+        rowwise_distances(embeddings, embeddings.index_select(0, nearest), distance),
     )
 
 
