@@ -71,13 +71,33 @@ def safe_sqrt(squared: Tensor) -> Tensor:
     return torch.where(zero, 1.0, squared).sqrt().masked_fill(zero, 0.0)
 
 
-def tie_width(distances: Tensor) -> Tensor:
-    """Return (B, 1): differences below it, within a row of `distances`, are rounding.
+def tie_width(distances: Tensor, bounds: Tensor) -> Tensor:
+    """Return (B, B): a distance that close to its bound, in the same row, is equal but for rounding.
 
     Where a comparison decides which terms there are, two distances that are equal on paper must
     not be told apart by the order in which the batch happens to be summed.
     """
-    return TIE * distances.detach().amax(1, keepdim=True)
+    rounding = torch.finfo(distances.dtype)
+    return TIE * distances.amax(1, keepdim=True) + 4 * rounding.eps * bounds.abs() + rounding.tiny
+
+
+def rank_with_bounds(
+    distances: Tensor, negatives: Tensor, pairs: Tensor, bounds: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Sort each anchor's negatives, by distance, together with its pairs, by bound.
+
+    Returns the (B, B) columns in rising order, whatever is neither of the two coming last, and a
+    mask of the same layout that is true at a negative. One sort thus answers, for all pairs of an
+    anchor, which negatives are nearer than the bound.
+    """
+    keys = torch.where(negatives, distances, bounds.masked_fill(~pairs, math.inf))
+    order = keys.argsort(1)
+    return order, negatives.gather(1, order)
+
+
+def unsorted(values: Tensor, order: Tensor) -> Tensor:
+    """Return (B, B) values in the order of `rank_with_bounds`, put back into their columns."""
+    return torch.empty_like(values).scatter_(1, order, values)
 
 
 def _is_squared(distance: str) -> bool:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from losses.base import LossResult
-from losses.terms import masked_mean
+from losses.terms import log_total, masked_mean
 
 
 class Pairs(NamedTuple):
@@ -47,10 +47,10 @@ def pair_cross_entropy(logits: Tensor, pairs: Pairs, l2_weight: float) -> LossRe
     own = same & pairs.matched
     other = ~same & pairs.matched
     valid = pairs.matched & other.any(1)
-    log_total = logits.masked_fill(~pairs.matched & valid[:, None], -math.inf).logsumexp(1)
+    total = log_total(logits.masked_fill(~pairs.matched & valid[:, None], -math.inf))
     log_own = torch.where(own, logits, 0.0).sum(1) / own.sum(1).clamp(min=1)
     squares = pairs.anchors.square().sum(1) + pairs.positives.square().sum(1)
-    loss = masked_mean(log_total - log_own + 0.25 * l2_weight * squares, valid)
+    loss = masked_mean(total - log_own + 0.25 * l2_weight * squares, valid)
     return loss, {
         "terms": valid.sum(),
         "anchors_without_negative": (pairs.matched & ~valid).sum(),

@@ -1,5 +1,6 @@
 """Small pieces the losses are put together from: class masks, hinges and means of valid terms."""
 
+import math
 from typing import Literal
 
 import torch
@@ -9,6 +10,8 @@ from losses.base import Diagnostics
 from losses.distances import TIE
 
 Margin = float | Literal["soft", "none"]
+
+NEGLIGIBLE = 60.0
 
 
 def class_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,6 +33,16 @@ def hinge(excess: Tensor, margin: Margin) -> Tensor:
 def masked_mean(terms: Tensor, valid: Tensor) -> Tensor:
     """Return the mean of the valid terms; 0, still attached to the graph, if there are none."""
     return torch.where(valid, terms, 0.0).sum() / valid.sum().clamp(min=1)
+
+
+def log_total(logits: Tensor) -> Tensor:
+    """Return log Σ_j exp(logits[:, j]) of each row, leaving out what cannot change it.
+
+    An entry 60 below the largest is worth 1e-26 of it. Its gradient would be a denormal number,
+    with which a CPU multiplies ten times slower.
+    """
+    floor = logits.detach().amax(1, keepdim=True) - NEGLIGIBLE
+    return logits.masked_fill(logits < floor, -math.inf).logsumexp(1)
 
 
 def anchor_counts(positives: Tensor, negatives: Tensor) -> Diagnostics:
