@@ -64,11 +64,11 @@ def batch_all_triplet_loss(
         reach = distances + margin
         reach -= tie_width(distances, reach)
         order, is_negative = rank_with_bounds(distances, negatives, positives, reach)
-        nearer = is_negative.cumsum(1, dtype=torch.int32)
+        farther = is_negative.cumsum(1, dtype=torch.int32)  # negatives, up to each place
         place = torch.arange(1, len(labels) + 1, dtype=torch.int32, device=labels.device)
-        beyond = positives.sum(1, keepdim=True, dtype=torch.int32) - (place - nearer)
-        # A pair counts the negatives before it; a negative, below 0, the pairs after it.
-        counts = unsorted(torch.where(is_negative, -beyond, nearer), order).fill_diagonal_(0)
+        # A pair counts the negatives after it; a negative, below 0, the pairs before it.
+        counts = torch.where(is_negative, farther - place, farther[:, -1:] - farther)
+        counts = unsorted(counts, order)
         active = counts.relu().sum()
         # Dividing the counts first keeps the sums small.
         weights = counts.to(distances.dtype) / active.clamp(min=1)

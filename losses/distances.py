@@ -86,12 +86,12 @@ def rank_with_bounds(
 ) -> tuple[Tensor, Tensor]:
     """Sort each anchor's negatives, by distance, together with its pairs, by bound.
 
-    Returns the (B, B) columns in rising order, whatever is neither of the two coming last, and a
-    mask of the same layout that is true at a negative. One sort thus answers, for all pairs of an
-    anchor, which negatives are nearer than the bound.
+    Returns the (B, B) columns in falling order, whatever is neither of the two coming last, and a
+    mask of the same layout that is true at a negative. So one sort tells, for every pair of an
+    anchor, which negatives are nearer than its bound and which are not.
     """
-    keys = torch.where(negatives, distances, bounds.masked_fill(~pairs, math.inf))
-    order = keys.argsort(1)
+    keys = torch.where(negatives, distances, bounds.masked_fill(~pairs, -math.inf))
+    order = keys.argsort(1, descending=True)
     return order, negatives.gather(1, order)
 
 

@@ -82,9 +82,10 @@ def semi_hard_triplet_loss(
         bounds += tie_width(distances, bounds)
         order, is_negative = rank_with_bounds(distances, negatives, pairs, bounds)
         place = torch.arange(len(labels), device=labels.device)
-        following = torch.where(is_negative, place, len(labels)).flip(1).cummin(1).values.flip(1)
-        last = torch.where(is_negative, place, 0).amax(1, keepdim=True)
-        chosen = unsorted(order.gather(1, torch.minimum(following, last)), order)
+        # The last negative before a pair is the nearest beyond its bound.
+        before = torch.where(is_negative, place, -1).cummax(1).values
+        farthest = torch.where(is_negative, place, len(labels) - 1).amin(1, keepdim=True)
+        chosen = unsorted(order.gather(1, torch.maximum(before, farthest)), order)
     negative = distances.gather(1, chosen)
     terms = hinge(distances - negative, margin)
     if per == "anchor":

@@ -11,7 +11,7 @@ from losses.distances import TIE
 
 Margin = float | Literal["soft", "none"]
 
-NEGLIGIBLE = 60.0
+NEGLIGIBLE = 60.0  # exp(-60) is 1e-26
 
 
 def class_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,12 +36,12 @@ def masked_mean(terms: Tensor, valid: Tensor) -> Tensor:
 
 
 def log_total(logits: Tensor) -> Tensor:
-    """Return log Σ_j exp(logits[:, j]) of each row, leaving out what cannot change it.
+    """Return log Σ_j exp(logits[:, j]) of each row.
 
-    An entry 60 below the largest is worth 1e-26 of it. Its gradient would be a denormal number,
-    with which a CPU multiplies ten times slower.
+    An entry worth less than 1e-26 of its row's total is left out: its gradient would be a
+    denormal number, with which a CPU multiplies ten times slower.
     """
-    floor = logits.detach().amax(1, keepdim=True) - NEGLIGIBLE
+    floor = logits.detach().logsumexp(1, keepdim=True) - NEGLIGIBLE
     return logits.masked_fill(logits < floor, -math.inf).logsumexp(1)
 
 
