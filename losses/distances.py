@@ -137,7 +137,7 @@ class _EuclideanDistances(torch.autograd.Function):
             pull = gradient / distances.masked_fill(zero, math.inf)
         rows = _centred(x)
         weights = (pull + pull.T).to(rows.dtype)
-        moved = weights.sum(1, keepdim=True) * rows - weights @ rows
+        moved = torch.addmm(weights.sum(1, keepdim=True) * rows, weights, rows, alpha=-1)
         return moved.to(x.dtype), None
 
 

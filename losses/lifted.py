@@ -9,7 +9,7 @@ from losses.base import LossResult, RankingLoss, loss_function
 from losses.distances import pairwise_distances, unit_rows
 from losses.parameters import flag, number
 from losses.registry import register_loss
-from losses.terms import anchor_counts, class_masks, log_total, masked_mean, term_counts
+from losses.terms import anchor_counts, class_masks, masked_mean, term_counts
 
 
 @loss_function
@@ -50,7 +50,7 @@ def lifted_loss(
     has_negative = negatives.any(1, keepdim=True)
     # A row of nothing but −inf has no gradient to speak of: keep it finite, it is not valid.
     closeness = (margin - distances).masked_fill(~negatives & has_negative, -math.inf)
-    crowd = log_total(closeness)
+    crowd = closeness.logsumexp(1)
     valid = positives & has_negative
     terms = (torch.logaddexp(crowd[:, None], crowd[None, :]) + distances).relu()
     diagnostics = term_counts(terms, valid) | anchor_counts(positives, negatives)

@@ -1,6 +1,5 @@
 """Small pieces the losses are put together from: class masks, hinges and means of valid terms."""
 
-import math
 from typing import Literal
 
 import torch
@@ -10,8 +9,6 @@ from losses.base import Diagnostics
 from losses.distances import TIE
 
 Margin = float | Literal["soft", "none"]
-
-NEGLIGIBLE = 60.0  # exp(-60) is 1e-26
 
 
 def class_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,16 +30,6 @@ def hinge(excess: Tensor, margin: Margin) -> Tensor:
 def masked_mean(terms: Tensor, valid: Tensor) -> Tensor:
     """Return the mean of the valid terms; 0, still attached to the graph, if there are none."""
     return torch.where(valid, terms, 0.0).sum() / valid.sum().clamp(min=1)
-
-
-def log_total(logits: Tensor) -> Tensor:
-    """Return log Σ_j exp(logits[:, j]) of each row.
-
-    An entry worth less than 1e-26 of its row's total is left out: its gradient would be a
-    denormal number, with which a CPU multiplies ten times slower.
-    """
-    floor = logits.detach().logsumexp(1, keepdim=True) - NEGLIGIBLE
-    return logits.masked_fill(logits < floor, -math.inf).logsumexp(1)
 
 
 def anchor_counts(positives: Tensor, negatives: Tensor) -> Diagnostics:
