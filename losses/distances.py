@@ -28,8 +28,9 @@ def unit_rows(x: Tensor) -> Tensor:
     # the squares from overflowing.
     scale = x.detach().abs().amax(1, keepdim=True)
     short = scale < SHORTEST
-    scaled = torch.where(short, 1.0, x) / torch.where(short, 1.0, scale)
-    return torch.where(short, 0.0, scaled / scaled.square().sum(1, keepdim=True).sqrt())
+    scaled = x / scale.masked_fill(short, math.inf)
+    length = torch.linalg.vector_norm(scaled, dim=1, keepdim=True).masked_fill(short, 1.0)
+    return scaled * length.reciprocal()
 
 
 def pairwise_distances(x: Tensor, distance: str = "euclidean") -> Tensor:
@@ -116,12 +117,16 @@ class _EuclideanDistances(torch.autograd.Function):
         rows = _centred(x)
         gram = rows @ rows.T
         lengths = gram.diagonal().clone()
+        longest = lengths.amax().clamp(min=torch.finfo(rows.dtype).tiny)
         lengths = lengths[:, None] + lengths
         distances = gram.mul_(-2).add_(lengths)
         # What is left below the rounding of the lengths has neither a size nor a direction.
         noise = lengths.mul_(8 * torch.finfo(rows.dtype).eps)
         distances.masked_fill_(distances <= noise, 0.0)
-        distances = (distances if squared else distances.sqrt_()).to(x.dtype)
+        if squared:
+            distances = distances.to(x.dtype)
+        else:  # float32 has ten times quicker roots, and room for squares of about 1
+            distances = distances.div_(longest).to(x.dtype).sqrt_().mul_(longest.sqrt())
         ctx.save_for_backward(x, distances)
         ctx.squared = squared
         return distances

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from losses.base import LossResult
-from losses.terms import masked_mean
+from losses.terms import any_in_row, masked_mean
 
 NEGLIGIBLE = 60.0  # exp(-60) is 1e-26
 
@@ -28,14 +28,15 @@ class Pairs(NamedTuple):
 
 def split_pairs(embeddings: Tensor, labels: Tensor) -> Pairs:
     """Read rows 2i as anchors and rows 2i + 1 as their positives."""
-    even = len(labels) - len(labels) % 2
-    anchor_labels, positive_labels = labels[0:even:2], labels[1:even:2]
+    count, leftover = divmod(len(labels), 2)
+    anchors, positives = embeddings[: 2 * count].unflatten(0, (count, 2)).unbind(1)
+    anchor_labels, positive_labels = labels[: 2 * count].unflatten(0, (count, 2)).unbind(1)
     return Pairs(
-        anchors=embeddings[0:even:2],
-        positives=embeddings[1:even:2],
+        anchors=anchors,
+        positives=positives,
         labels=anchor_labels,
         matched=anchor_labels == positive_labels,
-        leftover=len(labels) % 2,
+        leftover=leftover,
     )
 
 
@@ -48,7 +49,7 @@ def pair_cross_entropy(logits: Tensor, pairs: Pairs, l2_weight: float) -> LossRe
     same = pairs.labels[:, None] == pairs.labels[None, :]
     own = same & pairs.matched
     other = ~same & pairs.matched
-    valid = pairs.matched & other.any(1)
+    valid = pairs.matched & any_in_row(other)
     total = _log_total(logits.masked_fill(~pairs.matched & valid[:, None], -math.inf))
     log_own = torch.where(own, logits, 0.0).sum(1) / own.sum(1).clamp(min=1)
     squares = pairs.anchors.square().sum(1) + pairs.positives.square().sum(1)

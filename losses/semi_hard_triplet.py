@@ -17,7 +17,15 @@ from losses.distances import (
 )
 from losses.parameters import choice, flag, margin_or, number
 from losses.registry import register_loss
-from losses.terms import Margin, anchor_counts, class_masks, hinge, masked_mean, term_counts
+from losses.terms import (
+    Margin,
+    anchor_counts,
+    any_in_row,
+    class_masks,
+    hinge,
+    masked_mean,
+    term_counts,
+)
 
 Per = Literal["pair", "anchor"]
 
@@ -90,7 +98,7 @@ def semi_hard_triplet_loss(
     terms = hinge(distances - negative, margin)
     if per == "anchor":
         terms = torch.where(negative <= bounds, 0.0, terms)
-    valid = pairs & negatives.any(1, keepdim=True)
+    valid = pairs & any_in_row(negatives)[:, None]
     diagnostics = term_counts(terms, valid, margin) | anchor_counts(positives, negatives)
     return masked_mean(terms, valid), diagnostics
 
