@@ -69,7 +69,8 @@ def contrastive_loss(
         compared = len(labels) * (len(labels) - 1) // 2
         diagnostics = anchor_counts(positives, negatives)
     lengths = (squared + SMOOTHING).sqrt()
-    terms = torch.where(same, lengths, (margin - lengths).relu()).square()
+    different = (~same).to(lengths.dtype)  # quicker than choosing between two lengths
+    terms = (margin * different + (1 - 2 * different) * lengths).relu().square()
     seen = compared
     if pairs == "all":
         terms = terms.fill_diagonal_(0.0)

@@ -142,10 +142,10 @@ class _EuclideanDistances(torch.autograd.Function):
             pull = gradient / distances.masked_fill(zero, math.inf)
         rows = _centred(x)
         weights = (pull + pull.T).to(rows.dtype)
-        moved = torch.addmm(weights.sum(1, keepdim=True) * rows, weights, rows, alpha=-1)
+        moved = (weights.sum(1, keepdim=True) * rows).addmm_(weights, rows, alpha=-1)
         return moved.to(x.dtype), None
 
 
 def _centred(x: Tensor) -> Tensor:
-    wide = x if x.device.type == "mps" else x.double()  # MPS has no float64
-    return wide - wide.detach().mean(0)
+    wide = x.dtype if x.device.type == "mps" else torch.float64  # MPS has no float64
+    return x - x.detach().mean(0, dtype=wide)
