@@ -73,7 +73,7 @@ def safe_sqrt(squared: Tensor) -> Tensor:
 
 
 def tie_width(distances: Tensor, bounds: Tensor) -> Tensor:
-    """Return (B, B): a distance that close to its bound, in the same row, is equal but for rounding.
+    """Return (B, B): a distance this close to a bound of its row differs from it by rounding only.
 
     Where a comparison decides which terms there are, two distances that are equal on paper must
     not be told apart by the order in which the batch happens to be summed.
@@ -132,7 +132,7 @@ class _EuclideanDistances(torch.autograd.Function):
         return distances
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         # Row i moves by Σ_j w_ij (x_i − x_j), w_ij = (g_ij + g_ji) · 2, or ÷ d_ij if not squared.
         x, distances = ctx.saved_tensors
         zero = distances == 0

@@ -78,12 +78,15 @@ def hardest(
     """
     with torch.no_grad():
         distances = pairwise_distances(embeddings, distance)
-        farthest = torch.where(positives, distances, -math.inf).max(1).indices
-        nearest = torch.where(negatives, distances, math.inf).min(1).indices
-    return (
-        rowwise_distances(embeddings, embeddings.index_select(0, farthest), distance),
-        rowwise_distances(embeddings, embeddings.index_select(0, nearest), distance),
+        farthest = torch.where(positives, distances, -math.inf).max(1)
+        nearest = torch.where(negatives, distances, math.inf).min(1)
+    positive, negative = (
+        rowwise_distances(embeddings, embeddings.index_select(0, found.indices), distance)
+        # A NaN in the batch must not be hidden by the choice of another row.
+        .masked_fill(found.values.isnan(), math.nan)
+        for found in (farthest, nearest)
     )
+    return positive, negative
 
 
 @register_loss("hard_triplet")

@@ -83,17 +83,18 @@ def semi_hard_triplet_loss(
     distances = pairwise_distances(embeddings, distance)
     pairs = positives
     if per == "anchor":
-        farthest = distances.detach().masked_fill(~positives, -math.inf).argmax(1, keepdim=True)
-        pairs = torch.zeros_like(positives).scatter_(1, farthest, True) & positives
+        candidates = torch.where(positives, distances.detach(), -math.inf)
+        chosen = candidates.max(1, keepdim=True).indices
+        pairs = torch.zeros_like(positives).scatter_(1, chosen, True) & positives
     with torch.no_grad():
         bounds = distances + semi_margin
         bounds += tie_width(distances, bounds)
         order, is_negative = rank_with_bounds(distances, negatives, pairs, bounds)
-        place = torch.arange(len(labels), device=labels.device)
+        place = torch.arange(len(labels), dtype=torch.int32, device=labels.device)
         # The last negative before a pair is the nearest beyond its bound.
         before = torch.where(is_negative, place, -1).cummax(1).values
-        farthest = torch.where(is_negative, place, len(labels) - 1).amin(1, keepdim=True)
-        chosen = unsorted(order.gather(1, torch.maximum(before, farthest)), order)
+        farthest = (before < 0).sum(1, keepdim=True, dtype=torch.int32).clamp(max=len(labels) - 1)
+        chosen = unsorted(order.gather(1, torch.maximum(before, farthest).long()), order)
     negative = distances.gather(1, chosen)
     terms = hinge(distances - negative, margin)
     if per == "anchor":

@@ -19,7 +19,7 @@ def class_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def any_in_row(mask: Tensor) -> Tensor:
-    """Return (B,): whether a row of the (B, B) mask is true anywhere; `any` is four times slower."""
+    """Return (B,): whether a row of the (B, B) mask holds a true; four times quicker than `any`."""
     return mask.sum(1, dtype=torch.int32) > 0
 
 

@@ -6,7 +6,7 @@ the third the table has the memory that a step adds at its peak, each loss in a 
 Batches are classes of 8 rows of length about 1, with D = 512. A loss without a counterpart has "—";
 that of `lifted` takes a minute a step, is timed once, and is left out by `--skip-lifted-peer`.
 
-    python tests/perf/loss_cost.py [--device cpu] [--threads 2] [--sizes 512 1024 4096] [--repeats 15]
+    python tests/perf/loss_cost.py [--device cpu] [--threads 2] [--sizes 512 1024 4096]
 
 On CUDA there is a roofline column for the losses that hold a distance matrix: the least time of
 their step at the second size, from the rates this device was just measured to have. The model:
