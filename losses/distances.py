@@ -142,8 +142,8 @@ class _EuclideanDistances(torch.autograd.Function):
             pull = gradient / distances.masked_fill(zero, math.inf)
         rows = _centred(x)
         weights = (pull + pull.T).to(rows.dtype)
-        moved = (weights.sum(1, keepdim=True) * rows).addmm_(weights, rows, alpha=-1)
-        return moved.to(x.dtype), None
+        weights.diagonal().sub_(weights.sum(1))  # so that the product is Σ_j w_ij (x_j − x_i)
+        return (weights @ rows).to(x.dtype).neg(), None
 
 
 def _centred(x: Tensor) -> Tensor:
