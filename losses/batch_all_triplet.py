@@ -1,12 +1,17 @@
 """Batch-all triplet loss: every valid triplet of the batch, in O(B²) memory."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from losses.base import LossResult, RankingLoss, loss_function
-from losses.distances import DISTANCES, pairwise_distances, tie_width, unit_rows
+from losses.distances import (
+    DISTANCES,
+    pairwise_distances,
+    rank_with_bounds,
+    tie_width,
+    unit_rows,
+    unsorted,
+)
 from losses.parameters import choice, flag, number
 from losses.registry import register_loss
 from losses.terms import anchor_counts, class_masks
@@ -28,7 +33,7 @@ def batch_all_triplet_loss(
     The value, its gradient and the share `active` are exact, but no triplet is ever formed. With
     pos(a, p) the number of active triplets that hold the pair (a, p), and neg(a, n) likewise, the
     sum is Σ pos(a, p)·(d(a, p) + margin) − Σ neg(a, n)·d(a, n). The counts are found by sorting
-    the distances of each anchor: O(B² log B) time, O(B²) memory.
+    the distances of each anchor once: O(B² log B) time, O(B²) memory.
 
     Args:
         embeddings: (B, D).
@@ -56,26 +61,21 @@ def batch_all_triplet_loss(
     distances = pairwise_distances(embeddings, distance)
     with torch.no_grad():
         # A triplet is active if the negative's distance is below the reach of its pair.
-        reach = distances + margin - tie_width(distances)
-        per_pair = positives * count_below(_sorted(distances, negatives), reach, strict=True)
-        not_above = count_below(_sorted(reach, positives), distances, strict=False)
-        per_negative = negatives * (positives.sum(1, keepdim=True) - not_above)
-        active = per_pair.sum()
+        reach = distances + margin
+        reach -= tie_width(distances, reach)
+        order, is_negative = rank_with_bounds(distances, negatives, positives, reach)
+        farther = is_negative.cumsum(1, dtype=torch.int32)  # negatives, up to each place
+        place = torch.arange(1, len(labels) + 1, dtype=torch.int32, device=labels.device)
+        # A pair counts the negatives after it; a negative, below 0, the pairs before it.
+        counts = torch.where(is_negative, farther - place, farther[:, -1:] - farther)
+        counts = unsorted(counts, order)
+        active = counts.relu().sum()
         # Dividing the counts first keeps the sums small.
-        weights = (per_pair - per_negative).to(distances.dtype) / active.clamp(min=1)
+        weights = counts.to(distances.dtype) / active.clamp(min=1)
     loss = (weights * distances).sum() + margin * (active > 0).to(distances.dtype)
     terms = (positives.sum(1) * negatives.sum(1)).sum()
     diagnostics = {"terms": terms, "active": active.to(distances.dtype) / terms.clamp(min=1)}
     return loss, diagnostics | anchor_counts(positives, negatives)
-
-
-def count_below(ordered: Tensor, bounds: Tensor, *, strict: bool) -> Tensor:
-    """Return how many values of each sorted row are below (or, not strict, at most) each bound."""
-    return torch.searchsorted(ordered, bounds.contiguous(), right=not strict)
-
-
-def _sorted(values: Tensor, mask: Tensor) -> Tensor:
-    return values.masked_fill(~mask, math.inf).sort(1).values
 
 
 @register_loss("batch_all_triplet")

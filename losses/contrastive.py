@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from losses.base import LossResult, RankingLoss, loss_function
-from losses.distances import pairwise_distances, rowwise_distances, unit_rows
+from losses.distances import TIE, pairwise_distances, rowwise_distances, unit_rows
 from losses.parameters import choice, flag, number
 from losses.registry import register_loss
-from losses.terms import anchor_counts, class_masks, masked_mean, term_counts
+from losses.terms import anchor_counts, class_masks
 
 PairRule = Literal["all", "fast"]
 
@@ -60,17 +60,24 @@ def contrastive_loss(
     if pairs == "fast":
         squared = rowwise_distances(*_fast_pairs(embeddings), "squared_euclidean")
         same = torch.eq(*_fast_pairs(labels))
-        compared = torch.ones_like(same)
-        leftover = len(labels) % 8
-        diagnostics = {"pairs_skipped": labels.new_full((), (leftover + 1) // 2)}
+        compared = len(same)
+        diagnostics = {"pairs_skipped": labels.new_full((), (len(labels) % 8 + 1) // 2)}
     else:
         squared = pairwise_distances(embeddings, "squared_euclidean")
-        same, negatives = class_masks(labels)
-        compared = (same | negatives).triu(1)
-        diagnostics = anchor_counts(same, negatives)
+        positives, negatives = class_masks(labels)
+        same = ~negatives
+        compared = len(labels) * (len(labels) - 1) // 2
+        diagnostics = anchor_counts(positives, negatives)
     lengths = (squared + SMOOTHING).sqrt()
-    terms = torch.where(same, lengths, (margin - lengths).relu()).square()
-    return masked_mean(terms, compared), diagnostics | term_counts(terms, compared)
+    different = (~same).to(lengths.dtype)  # quicker than choosing between two lengths
+    terms = (margin * different + (1 - 2 * different) * lengths).relu().square()
+    seen = compared
+    if pairs == "all":
+        terms = terms.fill_diagonal_(0.0)
+        seen = 2 * compared  # each pair from both ends
+    diagnostics["terms"] = labels.new_full((), compared)
+    diagnostics["active"] = (terms.detach() > TIE).sum().to(terms.dtype) / max(seen, 1)
+    return terms.sum() / max(seen, 1), diagnostics
 
 
 def _fast_pairs(rows: Tensor) -> tuple[Tensor, Tensor]:

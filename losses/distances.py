@@ -1,6 +1,7 @@
 """Distances between embeddings, exact for close rows and with finite gradients everywhere."""
 
-from typing import Literal, get_args
+import math
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -27,8 +28,9 @@ def unit_rows(x: Tensor) -> Tensor:
     # the squares from overflowing.
     scale = x.detach().abs().amax(1, keepdim=True)
     short = scale < SHORTEST
-    scaled = torch.where(short, 1.0, x) / torch.where(short, 1.0, scale)
-    return torch.where(short, 0.0, scaled / scaled.square().sum(1, keepdim=True).sqrt())
+    scaled = x / scale.masked_fill(short, math.inf)
+    length = torch.linalg.vector_norm(scaled, dim=1, keepdim=True).masked_fill(short, 1.0)
+    return scaled * length.reciprocal()
 
 
 def pairwise_distances(x: Tensor, distance: str = "euclidean") -> Tensor:
@@ -47,9 +49,8 @@ def pairwise_distances(x: Tensor, distance: str = "euclidean") -> Tensor:
     if distance == "cityblock":
         return torch.cdist(x, x, p=1.0)
     if distance == "cosine":
-        return 0.5 * _squared_distances(unit_rows(x)).to(x.dtype)
-    squared = _squared_distances(x)
-    return (squared if _is_squared(distance) else safe_sqrt(squared)).to(x.dtype)
+        return 0.5 * _EuclideanDistances.apply(unit_rows(x), True)
+    return _EuclideanDistances.apply(x, _is_squared(distance))
 
 
 def rowwise_distances(x: Tensor, y: Tensor, distance: str = "euclidean") -> Tensor:
@@ -71,13 +72,33 @@ def safe_sqrt(squared: Tensor) -> Tensor:
     return torch.where(zero, 1.0, squared).sqrt().masked_fill(zero, 0.0)
 
 
-def tie_width(distances: Tensor) -> Tensor:
-    """Return (B, 1): differences below it, within a row of `distances`, are rounding.
+def tie_width(distances: Tensor, bounds: Tensor) -> Tensor:
+    """Return (B, B): a distance this close to a bound of its row differs from it by rounding only.
 
     Where a comparison decides which terms there are, two distances that are equal on paper must
     not be told apart by the order in which the batch happens to be summed.
     """
-    return TIE * distances.detach().amax(1, keepdim=True)
+    rounding = torch.finfo(distances.dtype)
+    return TIE * distances.amax(1, keepdim=True) + 4 * rounding.eps * bounds.abs() + rounding.tiny
+
+
+def rank_with_bounds(
+    distances: Tensor, negatives: Tensor, pairs: Tensor, bounds: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Sort each anchor's negatives, by distance, together with its pairs, by bound.
+
+    Returns the (B, B) columns in falling order, whatever is neither of the two coming last, and a
+    mask of the same layout that is true at a negative. So one sort tells, for every pair of an
+    anchor, which negatives are nearer than its bound and which are not.
+    """
+    keys = torch.where(negatives, distances, bounds.masked_fill(~pairs, -math.inf))
+    order = keys.argsort(1, descending=True)
+    return order, negatives.gather(1, order)
+
+
+def unsorted(values: Tensor, order: Tensor) -> Tensor:
+    """Return (B, B) values in the order of `rank_with_bounds`, put back into their columns."""
+    return torch.empty_like(values).scatter_(1, order, values)
 
 
 def _is_squared(distance: str) -> bool:
@@ -86,15 +107,45 @@ def _is_squared(distance: str) -> bool:
     return distance == "squared_euclidean"
 
 
-def _squared_distances(x: Tensor) -> Tensor:
-    # ‖u‖² + ‖v‖² − 2u·v cancels for rows that are close compared with their length. Centring
-    # removes the common part of the length; float64 leaves float32 embeddings all their digits.
-    wide = x if x.device.type == "mps" else x.double()  # MPS has no float64
-    centred = wide - wide.detach().mean(0)
-    gram = centred @ centred.T
-    lengths = gram.diagonal()
-    lengths = lengths[:, None] + lengths[None, :]
-    squared = lengths - 2 * gram
-    # What is left below the rounding of the lengths has neither a size nor a direction.
-    noise = 8 * torch.finfo(wide.dtype).eps * lengths.detach()
-    return torch.where(squared <= noise, 0.0, squared)
+class _EuclideanDistances(torch.autograd.Function):
+    """(B, B) distances of the rows of (B, D), squared or not, with one matrix product each way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, squared: bool) -> Tensor:
+        # ‖u‖² + ‖v‖² − 2u·v cancels for rows that are close compared with their length. Centring
+        # removes the common part of the length; float64 leaves float32 embeddings all their digits.
+        rows = _centred(x)
+        gram = rows @ rows.T
+        lengths = gram.diagonal().clone()
+        longest = lengths.amax().clamp(min=torch.finfo(rows.dtype).tiny)
+        lengths = lengths[:, None] + lengths
+        distances = gram.mul_(-2).add_(lengths)
+        # What is left below the rounding of the lengths has neither a size nor a direction.
+        noise = lengths.mul_(8 * torch.finfo(rows.dtype).eps)
+        distances.masked_fill_(distances <= noise, 0.0)
+        if squared:
+            distances = distances.to(x.dtype)
+        else:  # float32 has ten times quicker roots, and room for squares of about 1
+            distances = distances.div_(longest).to(x.dtype).sqrt_().mul_(longest.sqrt())
+        ctx.save_for_backward(x, distances)
+        ctx.squared = squared
+        return distances
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        # Row i moves by Σ_j w_ij (x_i − x_j), w_ij = (g_ij + g_ji) · 2, or ÷ d_ij if not squared.
+        x, distances = ctx.saved_tensors
+        zero = distances == 0
+        if ctx.squared:
+            pull = 2 * gradient.masked_fill(zero, 0.0)
+        else:
+            pull = gradient / distances.masked_fill(zero, math.inf)
+        rows = _centred(x)
+        weights = (pull + pull.T).to(rows.dtype)
+        weights.diagonal().sub_(weights.sum(1))  # so that the product is Σ_j w_ij (x_j − x_i)
+        return (weights @ rows).to(x.dtype).neg(), None
+
+
+def _centred(x: Tensor) -> Tensor:
+    wide = x.dtype if x.device.type == "mps" else torch.float64  # MPS has no float64
+    return x - x.detach().mean(0, dtype=wide)

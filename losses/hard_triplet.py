@@ -9,7 +9,15 @@ from losses.base import LossResult, RankingLoss, loss_function
 from losses.distances import DISTANCES, pairwise_distances, rowwise_distances, unit_rows
 from losses.parameters import choice, flag, margin_or
 from losses.registry import register_loss
-from losses.terms import Margin, anchor_counts, class_masks, hinge, masked_mean, term_counts
+from losses.terms import (
+    Margin,
+    anchor_counts,
+    any_in_row,
+    class_masks,
+    hinge,
+    masked_mean,
+    term_counts,
+)
 
 
 @loss_function
@@ -55,7 +63,7 @@ def hard_triplet_loss(
     positives, negatives = class_masks(labels)
     positive, negative = hardest(embeddings, positives, negatives, distance)
     terms = hinge(positive - negative, margin)
-    valid = positives.any(1) & negatives.any(1)
+    valid = any_in_row(positives) & any_in_row(negatives)
     diagnostics = term_counts(terms, valid, margin) | anchor_counts(positives, negatives)
     return masked_mean(terms, valid), diagnostics
 
@@ -70,12 +78,15 @@ def hardest(
     """
     with torch.no_grad():
         distances = pairwise_distances(embeddings, distance)
-        farthest = distances.masked_fill(~positives, -math.inf).argmax(1)
-        nearest = distances.masked_fill(~negatives, math.inf).argmin(1)
-    return (
-        rowwise_distances(embeddings, embeddings[farthest], distance),
-        rowwise_distances(embeddings, embeddings[nearest], distance),
+        farthest = torch.where(positives, distances, -math.inf).max(1)
+        nearest = torch.where(negatives, distances, math.inf).min(1)
+    positive, negative = (
+        rowwise_distances(embeddings, embeddings.index_select(0, found.indices), distance)
+        # A NaN in the batch must not be hidden by the choice of another row.
+        .masked_fill(found.values.isnan(), math.nan)
+        for found in (farthest, nearest)
     )
+    return positive, negative
 
 
 @register_loss("hard_triplet")

@@ -9,7 +9,7 @@ from losses.base import LossResult, RankingLoss, loss_function
 from losses.distances import pairwise_distances, unit_rows
 from losses.parameters import flag, number
 from losses.registry import register_loss
-from losses.terms import anchor_counts, class_masks, masked_mean, term_counts
+from losses.terms import anchor_counts, any_in_row, class_masks, masked_mean, term_counts
 
 
 @loss_function
@@ -47,7 +47,7 @@ def lifted_loss(
         embeddings = unit_rows(embeddings)
     positives, negatives = class_masks(labels)
     distances = pairwise_distances(embeddings)
-    has_negative = negatives.any(1, keepdim=True)
+    has_negative = any_in_row(negatives)[:, None]
     # A row of nothing but −inf has no gradient to speak of: keep it finite, it is not valid.
     closeness = (margin - distances).masked_fill(~negatives & has_negative, -math.inf)
     crowd = closeness.logsumexp(1)

@@ -7,7 +7,7 @@ from losses.distances import DISTANCES, unit_rows
 from losses.hard_triplet import hardest
 from losses.parameters import choice, flag
 from losses.registry import register_loss
-from losses.terms import anchor_counts, class_masks, masked_mean
+from losses.terms import anchor_counts, any_in_row, class_masks, masked_mean
 
 
 @loss_function
@@ -44,7 +44,7 @@ def priming_loss(
     positives, negatives = class_masks(labels)
     positive, negative = hardest(embeddings, positives, negatives, distance)
     terms = positive.square() + (-10 * negative).exp()
-    valid = positives.any(1) & negatives.any(1)
+    valid = any_in_row(positives) & any_in_row(negatives)
     diagnostics = {"terms": valid.sum()} | anchor_counts(positives, negatives)
     return masked_mean(terms, valid), diagnostics
 

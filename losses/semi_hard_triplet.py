@@ -7,10 +7,25 @@ import torch
 from torch import Tensor
 
 from losses.base import LossResult, RankingLoss, loss_function
-from losses.distances import DISTANCES, pairwise_distances, tie_width, unit_rows
+from losses.distances import (
+    DISTANCES,
+    pairwise_distances,
+    rank_with_bounds,
+    tie_width,
+    unit_rows,
+    unsorted,
+)
 from losses.parameters import choice, flag, margin_or, number
 from losses.registry import register_loss
-from losses.terms import Margin, anchor_counts, class_masks, hinge, masked_mean, term_counts
+from losses.terms import (
+    Margin,
+    anchor_counts,
+    any_in_row,
+    class_masks,
+    hinge,
+    masked_mean,
+    term_counts,
+)
 
 Per = Literal["pair", "anchor"]
 
@@ -66,23 +81,25 @@ def semi_hard_triplet_loss(
         embeddings = unit_rows(embeddings)
     positives, negatives = class_masks(labels)
     distances = pairwise_distances(embeddings, distance)
+    pairs = positives
     if per == "anchor":
-        farthest = distances.detach().masked_fill(~positives, -math.inf).argmax(1, keepdim=True)
-        positive, valid = distances.gather(1, farthest), positives.any(1, keepdim=True)
-    else:
-        positive, valid = distances, positives
-    valid = valid & negatives.any(1, keepdim=True)
-
+        candidates = torch.where(positives, distances.detach(), -math.inf)
+        chosen = candidates.max(1, keepdim=True).indices
+        pairs = torch.zeros_like(positives).scatter_(1, chosen, True) & positives
     with torch.no_grad():
-        ordered, order = distances.masked_fill(~negatives, math.inf).sort(1)
-        bound = positive + semi_margin + tie_width(distances)
-        rank = torch.searchsorted(ordered, bound.contiguous(), right=True)
-        last = (negatives.sum(1, keepdim=True) - 1).clamp(min=0)
-        chosen = order.gather(1, torch.minimum(rank, last))
-        all_too_near = ordered.gather(1, last) <= bound
-    terms = hinge(positive - distances.gather(1, chosen), margin)
+        bounds = distances + semi_margin
+        bounds += tie_width(distances, bounds)
+        order, is_negative = rank_with_bounds(distances, negatives, pairs, bounds)
+        place = torch.arange(len(labels), dtype=torch.int32, device=labels.device)
+        # The last negative before a pair is the nearest beyond its bound.
+        before = torch.where(is_negative, place, -1).cummax(1).values
+        farthest = (before < 0).sum(1, keepdim=True, dtype=torch.int32).clamp(max=len(labels) - 1)
+        chosen = unsorted(order.gather(1, torch.maximum(before, farthest).long()), order)
+    negative = distances.gather(1, chosen)
+    terms = hinge(distances - negative, margin)
     if per == "anchor":
-        terms = torch.where(all_too_near, 0.0, terms)
+        terms = torch.where(negative <= bounds, 0.0, terms)
+    valid = pairs & any_in_row(negatives)[:, None]
     diagnostics = term_counts(terms, valid, margin) | anchor_counts(positives, negatives)
     return masked_mean(terms, valid), diagnostics
 

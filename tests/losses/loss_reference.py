@@ -41,6 +41,11 @@ def hinge(v, margin):
     return v if margin == "none" else max(v + margin, 0.0)
 
 
+def log_total(logits):
+    top = max(logits)
+    return top + math.log(sum(math.exp(s - top) for s in logits))
+
+
 def summary(terms):
     if not terms:
         return 0.0, 0, 0.0
@@ -96,15 +101,13 @@ def lifted(x, y, margin=1.0, normalize=False):
             if y[i] != y[j]:
                 continue
             crowd = [
-                math.exp(margin - between(x[end], x[k], "euclidean"))
+                margin - between(x[end], x[k], "euclidean")
                 for end in (i, j)
                 for k in range(len(x))
                 if y[k] != y[end]
             ]
             if crowd:
-                terms.append(
-                    max(math.log(sum(crowd)) + between(x[i], x[j], "euclidean"), 0) ** 2 / 2
-                )
+                terms.append(max(log_total(crowd) + between(x[i], x[j], "euclidean"), 0) ** 2 / 2)
     return summary(terms)
 
 
@@ -115,8 +118,7 @@ def _pair_loss(x, y, l2_weight, logit):
     terms = []
     for i in pairs:
         logits = {j: logit(x, i, j) for j in pairs}
-        top = max(logits.values())
-        total = top + math.log(sum(math.exp(s - top) for s in logits.values()))
+        total = log_total(logits.values())
         own = [j for j in pairs if y[j] == y[i]]
         terms.append(sum(total - logits[j] for j in own) / len(own))
     squares = sum(x[i] @ x[i] + x[i + 1] @ x[i + 1] for i in pairs) / len(pairs)
@@ -174,7 +176,7 @@ def softmax(x, y, weight, bias, label_smoothing=0.0):
     terms = []
     for i in range(len(x)):
         scores = [x[i] @ w + b for w, b in zip(weight, bias, strict=True)]
-        total = math.log(sum(math.exp(s) for s in scores))
+        total = log_total(scores)
         own = total - scores[y[i]]
         even = sum(total - s for s in scores) / len(scores)
         terms.append((1 - label_smoothing) * own + label_smoothing * even)

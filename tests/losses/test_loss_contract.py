@@ -213,7 +213,7 @@ def test_half_precision_and_autocast(name, params, dtype):
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4, 1e6])
-@pytest.mark.parametrize("offset", [0.0, 20.0])
+@pytest.mark.parametrize("offset", [0.0, 20.0, 1e4])
 @every_case
 def test_float32_keeps_up_with_float64(name, params, scale, offset):
     x, y = batch(BLOCKS, dtype=torch.float32)
@@ -279,13 +279,23 @@ def test_the_watch_sees_cubes_and_waiting():
     assert {"_local_scalar_dense", "lift_fresh"} <= set(watch.operations)
 
 
-@pytest.mark.parametrize("name", loss_names())
-def test_compiles_into_one_graph(name):
-    loss = make(name, {}, dtype=torch.float32)
+COMPILED = [
+    *((name, {}) for name in loss_names()),
+    ("semi_hard_triplet", {"per": "anchor", "distance": "euclidean"}),
+    ("contrastive", {"pairs": "fast"}),
+]
+
+
+@pytest.mark.parametrize(("name", "params"), COMPILED)
+def test_compiles_into_one_graph(name, params):
+    loss = make(name, params, dtype=torch.float32)
     x, y = batch(BLOCKS, dtype=torch.float32)
     torch._dynamo.reset()
-    compiled = torch.compile(loss, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(x, y), loss(x, y))
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    value, grad = value_and_grad(compiled, x, y)
+    wanted, wanted_grad = value_and_grad(loss, x, y)
+    torch.testing.assert_close(value, wanted)
+    torch.testing.assert_close(grad, wanted_grad)
 
 
 @every_case

@@ -15,16 +15,18 @@ PAIRED = st.lists(st.integers(0, NUM_CLASSES - 1), min_size=1, max_size=6).map(
 BLOCKS = st.permutations(range(NUM_CLASSES)).map(
     lambda classes: [label for label in classes for _ in range(4)]
 )
+ONE_CLASS = st.integers(1, 8).map(lambda size: [1] * size)
+SINGLETONS = st.permutations(range(NUM_CLASSES))
 LATTICE = st.tuples(*[st.integers(-2, 2)] * 3, st.integers(0, 2))  # three coordinates, a label
 SMOOTH = {"npairs", "angular", "priming", "center", "softmax"}
 
 
 @st.composite
 def batches(draw):
-    """Random embeddings with a few exact duplicates, and labels of every completeness."""
-    labels = draw(st.one_of(LABELS, PAIRED, BLOCKS))
+    """Random embeddings of every size with exact duplicates; labels of every completeness."""
+    labels = draw(st.one_of(LABELS, PAIRED, BLOCKS, ONE_CLASS, SINGLETONS))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    x = rng.normal(size=(len(labels), DIM)) * draw(st.sampled_from([0.3, 1.0, 3.0]))
+    x = rng.normal(size=(len(labels), DIM)) * draw(st.sampled_from([1.0, 0.3, 3.0, 1e-4, 1e4]))
     for row in draw(st.lists(st.integers(0, len(labels) - 1), max_size=3)):
         x[row] = x[0]
     return x, np.array(labels)

@@ -97,6 +97,19 @@ def test_batch_all_equals_the_cube(margin):
     torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equal_distances_make_no_triplet(dtype):
+    """Equal on paper, but not after rounding: 0.1 + 0.2 is not 0.3; and all rows in one place."""
+    y = torch.tensor([0, 0, 1])
+    for points, margin in (([0.0, 0.1, -0.3], 0.2), ([0.7, 0.7, 0.7], 0.0)):
+        x = torch.tensor(points, dtype=dtype)[:, None]
+        loss = build_loss("batch_all_triplet", margin=margin)
+        assert loss(x, y) == 0
+        assert loss.diagnostics["active"] == 0
+        params = {"per": "anchor", "distance": "euclidean", "normalize": False}
+        assert build_loss("semi_hard_triplet", **params, semi_margin=margin)(x, y) == 0
+
+
 def test_batch_all_on_a_large_batch_is_quick():
     """The B³ triplets of this batch would take 4 GiB and many seconds."""
     x, y = batch([i // 4 for i in range(1024)], dim=32, dtype=torch.float32)
