@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.metrics import normalized_mutual_info_score
 
-from evaluation import clustering_metrics, kmeans_start
+from evaluation import clustering_metrics
 from evaluation.kmeans import Lloyd, kmeans, random_rows, spread_rows
 
 CPU = torch.device("cpu")
@@ -149,18 +149,20 @@ def test_the_first_centroids_are_as_good_as_scikit_learns():
     assert np.mean(ours) < 0.9 * np.mean(chance)
 
 
-def test_one_draw_a_time_and_many_follow_the_same_distribution(monkeypatch):
-    """A draw from the old D² that stands by chance is a draw by the new D²."""
-    points = np.array([[0.0], [1.0], [3.0], [7.0], [7.5]], np.float32)
+def test_a_row_drawn_early_stands_by_its_new_distance(monkeypatch):
+    """Three far groups of two: with one row of each chosen, the fourth is any of the others.
+
+    Two rows are drawn at once for the third and fourth place.  The old distances would make the
+    fourth the neighbour of the third half of the time.
+    """
     monkeypatch.setattr(np, "log", lambda _: -1)  # one trial: plain k-means++
-    shares = []
-    for draws in (1, 256):
-        monkeypatch.setattr(kmeans_start, "DRAWS", draws)
-        found = [tuple(spread_rows(points, 4, seed, CPU).ravel()) for seed in range(1500)]
-        missing = [points.sum() - sum(rows) for rows in found]
-        shares.append(np.unique(np.round(missing, 3), return_counts=True)[1] / 1500)
-    assert len(shares[0]) == len(shares[1])
-    np.testing.assert_allclose(shares[0], shares[1], atol=0.05)
+    points = np.array([[0], [1], [1000], [1001], [2000], [2001]], np.float32)
+    fourth = []
+    for seed in range(1500):
+        groups = spread_rows(points, 4, seed, CPU).ravel() // 1000
+        assert len(set(groups[:3])) == 3
+        fourth.append(groups[3] == groups[2])
+    assert np.mean(fourth) == pytest.approx(1 / 3, abs=0.04)
 
 
 @pytest.mark.parametrize("start", ["k-means++", "random"])

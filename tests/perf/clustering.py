@@ -7,7 +7,7 @@ Then the whole job, k-means++ and all, is compared with scikit-learn's default, 
 after --limit seconds.
 
     python tests/perf/clustering.py [--items 60502] [--clusters 11316] [--dim 512]
-        [--iterations 20] [--threads 2] [--noise 0.8] [--limit 300] [--skip faiss,kmeans++]
+        [--iterations 20] [--threads 2] [--noise 0.9] [--limit 300] [--skip faiss,kmeans++]
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def main() -> None:
     options.add_argument("--dim", type=int, default=512)
     options.add_argument("--iterations", type=int, default=20)
     options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--noise", type=float, default=0.8)
+    options.add_argument("--noise", type=float, default=0.9)
     options.add_argument("--device", default="cpu")
     options.add_argument("--limit", type=float, default=300)
     options.add_argument("--skip", default="", help="faiss, kmeans++ or both, with a comma")
