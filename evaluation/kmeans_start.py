@@ -3,11 +3,13 @@
 import numpy as np
 import torch
 
+from evaluation.checks import blocks
+
 # No table of distances and no copy of rows holds more numbers than this: 64 MiB of float32.
 TILE = 2**24
 
 # So many rows are drawn at once: more make a faster matrix product, and more draws in vain.
-DRAWS = 256
+DRAWS = 512
 
 # Less than any squared distance that matters: two distinct rows are never at distance 0.
 TINY = 2.0**-100
@@ -39,15 +41,14 @@ def spread_rows(points: np.ndarray, count: int, seed: int, device: torch.device)
     rows = torch.from_numpy(points[first]).to(device)
     squares = rows.square().sum(dim=1)
     trials = 2 + int(np.log(count))
-    most = max(trials, min(DRAWS, TILE // len(rows)))
-    buffer = torch.empty(most * len(rows), device=device)
+    buffer = torch.empty(TILE, device=device)
 
     chosen = [int(rng.choice(len(rows), p=copies / len(points)))]
     nearest = (rows - rows[chosen]).square().sum(dim=1).double().cpu().numpy().clip(TINY)
     nearest[chosen] = 0
     while len(chosen) < count:
         cumulated = np.cumsum(nearest * copies)
-        size = min(most, max(trials, len(chosen)))
+        size = max(trials, min(DRAWS, len(chosen)))
         drawn = np.searchsorted(cumulated, rng.random(size) * cumulated[-1], side="right")
         stands = rng.random(size) * nearest[drawn]
         gainers, distances = _gainers(rows, squares, nearest, drawn, buffer)
@@ -77,18 +78,28 @@ def _gainers(
     drawn: np.ndarray,
     buffer: torch.Tensor,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return, for each drawn row, the rows nearer to it than their ``nearest``, and how near."""
+    """Return, for each drawn row, the rows nearer to it than their ``nearest``, and how near.
+
+    They are few: about N for all draws together, as no more are drawn than were chosen before.
+    """
+    size = len(drawn)
     draws = torch.from_numpy(drawn).to(rows.device)
-    limits = torch.from_numpy(nearest).float().to(rows.device)
-    table = buffer[: len(drawn) * len(rows)].view(len(drawn), len(rows))
-    torch.addmm(squares - limits, rows[draws], rows.T, alpha=-2, out=table)
-    which, gainers = (table < -squares[draws, None]).nonzero().T
-    distances = table[which, gainers] + squares[draws[which]] + limits[gainers]
-    ends = torch.bincount(which, minlength=len(drawn)).cumsum(0)[:-1].cpu().numpy()
-    return (
-        np.split(gainers.cpu().numpy(), ends),
-        np.split(distances.double().cpu().numpy().clip(TINY), ends),
-    )
+    shift = squares - torch.from_numpy(nearest).float().to(rows.device)
+    places, gains = [], []
+    for part in blocks(len(rows), max(1, TILE // size)):
+        table = buffer[: (part.stop - part.start) * size].view(-1, size)
+        torch.addmm(shift[part, None], rows[part], rows[draws].T, alpha=-2, out=table)
+        table += squares[draws]
+        # numpy finds the few several times as fast as torch.
+        found = np.flatnonzero((table < 0).cpu().numpy())
+        gains.append(table.view(-1)[torch.from_numpy(found).to(rows.device)].cpu().numpy())
+        places.append(found + part.start * size)
+    gainers, which = np.divmod(np.concatenate(places), size)
+    order = np.argsort(which, kind="stable")
+    gainers = gainers[order]
+    distances = (nearest[gainers] + np.concatenate(gains)[order]).clip(TINY)
+    ends = np.cumsum(np.bincount(which, minlength=size))[:-1]
+    return np.split(gainers, ends), np.split(distances, ends)
 
 
 def _as_bytes(points: np.ndarray) -> np.ndarray:
