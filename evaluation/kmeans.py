@@ -31,10 +31,11 @@ def kmeans(
     every point lies on its centroid.
 
     Distances come from float32 matrix products; a point moves only if the other centroid is
-    nearer by the differences themselves.  So the result is that of the plain iterations, but where
-    two squared distances differ by less than about 1e-6 of (‖x‖ + ‖c‖)², as float32 can tell.  The same input, seed,
-    machine and number of threads give the same bytes.  See :class:`Lloyd` for the bounds that
-    save most of the work; memory grows with the input alone, not with N × K.
+    nearer by the differences themselves.  So the result is that of the plain iterations, but
+    where two squared distances differ by less than float32 can tell, about 1e-6 of
+    (‖x‖ + ‖c‖)².  The same input, seed, machine and number of threads give the same bytes.  See
+    :class:`Lloyd` for the bounds that save most of the work; memory grows with the input alone,
+    not with N × K.
 
     Args:
         points: (N, D) finite real numbers whose squares float32 can hold.
