@@ -151,6 +151,7 @@ class Lloyd:
         """Move each point to its nearest centroid."""
         moved, order = self.moved.sort(descending=True, stable=True)
         centroids, places = self.centroids[order], order.argsort()
+        squares = torch.linalg.vector_norm(centroids, dim=1, dtype=torch.float64).square()
         slack, rows = (self.rest - self.near * (1 + ROUNDING)).sort(stable=True)
         needed = torch.searchsorted(-moved, -slack, right=True).cpu().numpy()
         # Whoever needs most of them takes all, for a fresh bound.
@@ -164,7 +165,7 @@ class Lloyd:
                 self.rest[rows[start:stop]] -= moved[count]
             else:
                 self.rest[rows[start:stop]] = torch.inf
-            self._compare(rows[start:stop], centroids[:count], order, places)
+            self._compare(rows[start:stop], centroids[:count], squares[:count], order, places)
             start = stop
         self.rest[rows[start:]] -= moved[0]
 
@@ -172,13 +173,13 @@ class Lloyd:
         self,
         rows: torch.Tensor,
         centroids: torch.Tensor,
+        squares: torch.Tensor,
         order: torch.Tensor,
         places: torch.Tensor,
     ) -> None:
         """Compare points with the first centroids in ``order``; ``rest`` is that of the others."""
         points, norms = self.points[rows], self.norms[rows]
         own, near = self.own[rows], self.near[rows]
-        squares = centroids.double().square().sum(dim=1)
         terms = self.dimension + 16
         gamma = terms * 2.0**-24 / (1 - terms * 2.0**-24)
         offset = norms.square() - gamma * (norms + squares.max().sqrt()).square() - 2.0**-100
