@@ -5,7 +5,6 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaln
 from scipy.stats import entropy
 
-from evaluation.backends import faiss_gpus, import_faiss
 from evaluation.checks import (
     ROWS_AT_ONCE,
     blocks,
@@ -15,8 +14,7 @@ from evaluation.checks import (
     check_matrix,
 )
 from evaluation.distances import DISTANCES, CoarseFrame, Points
-
-ITERATIONS = 50
+from evaluation.kmeans import kmeans
 
 
 def clustering_metrics(
@@ -38,9 +36,10 @@ def clustering_metrics(
       (Vinh, Epps and Bailey, 'Information Theoretic Measures for Clusterings Comparison',
       JMLR 2010).
 
-    k-means is FAISS's: every point is used, 50 iterations from random points, on all GPUs that
-    FAISS sees.  The same input, seed and machine give the same numbers.  With one label, or one
-    point for each label, the perfect clustering is the only one: NMI, AMI and chance are then 1.
+    k-means is exact (:func:`evaluation.kmeans.kmeans`): at most 50 of Lloyd's iterations from
+    greedy k-means++, on a GPU where torch sees one.  The same input, seed and machine give the
+    same numbers.  With one label, or one point for each label, the perfect clustering is the only
+    one: NMI, AMI and chance are then 1.
     A collapsed embedding falls into one cluster: NMI, AMI and chance are 0.
 
     Args:
@@ -58,7 +57,6 @@ def clustering_metrics(
         ValueError: for NaN or infinite rows, shapes or lengths that do not fit, fewer than two
             rows, restarts < 1, seed < 0 or an unknown distance.
         TypeError: for arguments of a wrong type.
-        ModuleNotFoundError: without faiss-cpu or faiss-gpu.
 
     Example:
         >>> points = [[0.0, 0.0], [0.1, 0.0], [9.0, 9.0], [9.1, 9.0]]
@@ -82,7 +80,7 @@ def clustering_metrics(
         framed[rows] = frame.rows(points, rows)
     seeds = np.random.SeedSequence(seed).generate_state(restarts) >> 1
     scores = np.array(
-        [_agreement(classes, _kmeans(framed, len(names), int(start))) for start in seeds]
+        [_agreement(classes, kmeans(framed, len(names), seed=int(start))[0]) for start in seeds]
     )
     nmi, ami, chance = scores.mean(axis=0).tolist()
     return {
@@ -92,25 +90,6 @@ def clustering_metrics(
         "nmi_chance": chance,
         "clusters": len(names),
     }
-
-
-def _kmeans(rows: np.ndarray, clusters: int, seed: int) -> np.ndarray:
-    """Return the cluster of every row, (N,), by Lloyd's iterations from random rows."""
-    faiss = import_faiss()
-    if faiss is None:
-        raise ModuleNotFoundError("Clustering needs the package faiss-cpu or faiss-gpu.")
-    kmeans = faiss.Kmeans(
-        rows.shape[1],
-        clusters,
-        niter=ITERATIONS,
-        seed=seed,
-        gpu=faiss_gpus() > 0,
-        # Neither a sample of the points nor a warning that they are few.
-        max_points_per_centroid=len(rows),
-        min_points_per_centroid=1,
-    )
-    kmeans.train(rows)
-    return kmeans.index.search(rows, 1)[1].ravel()
 
 
 def _agreement(classes: np.ndarray, clusters: np.ndarray) -> tuple[float, float, float]:

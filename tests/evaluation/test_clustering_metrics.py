@@ -8,7 +8,8 @@ from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_s
 from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
 from evaluation import clustering_metrics
-from evaluation.clustering import _agreement, _kmeans, expected_information
+from evaluation.clustering import _agreement, expected_information
+from evaluation.kmeans import kmeans
 
 
 def clustered(classes, size, dimension, noise, seed=0):
@@ -121,7 +122,7 @@ def test_one_label_or_one_point_for_each_label_has_one_clustering():
 
 def test_every_point_gets_a_cluster_and_nothing_is_printed(capfd):
     points, labels = clustered(100, 3, 4, 1.0)
-    assert _kmeans(points, 100, 1).shape == (300,)
+    assert kmeans(points, 100, seed=1)[0].shape == (300,)
     clustering_metrics(points, [f"class {label}" for label in labels])
     clustering_metrics(points[:2], [0, 1])
     assert capfd.readouterr() == ("", "")
@@ -130,7 +131,7 @@ def test_every_point_gets_a_cluster_and_nothing_is_printed(capfd):
 def test_k_means_sees_every_point():
     """Its fixed point: each point belongs to the nearest mean of all the points assigned."""
     points = np.random.default_rng(0).normal(size=(3000, 1)).astype(np.float32)
-    found = _kmeans(points, 2, 1)
+    found, _ = kmeans(points, 2, seed=1)
     means = np.array([points[found == c].mean(dtype=np.float64) for c in (0, 1)])
     assert np.array_equal(np.abs(points - means).argmin(axis=1), found)
 

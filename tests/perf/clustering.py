@@ -1,0 +1,151 @@
+"""What k-means costs at the size of Stanford Online Products, beside FAISS and scikit-learn.
+
+The data are synthetic: classes of two items or more, class means and the differences within a
+class both with a spectrum that falls as real embeddings' does, rows of norm 1. All three start
+from the same random rows and do the same number of iterations; NMI is that against the classes.
+Then the whole job, k-means++ and all, is compared with scikit-learn's default, which is stopped
+after --limit seconds.
+
+    python tests/perf/clustering.py [--items 60502] [--clusters 11316] [--dim 512]
+        [--iterations 20] [--threads 2] [--noise 0.9] [--limit 300] [--skip faiss,kmeans++]
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+
+from evaluation import retrieval_metrics
+from evaluation.clustering import _agreement
+from evaluation.kmeans import kmeans, random_rows
+
+
+def synthetic(items: int, classes: int, dim: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return unit rows (N, D) and their classes (N,)."""
+    rng = np.random.default_rng(0)
+    more = rng.integers(0, classes, items - 2 * classes)
+    labels = np.repeat(np.arange(classes), 2 + np.bincount(more, minlength=classes))
+    spectrum = np.arange(1, dim + 1, dtype=np.float32) ** -0.6
+    points = rng.standard_normal((classes, dim), dtype=np.float32)[labels]
+    points += noise * rng.standard_normal(points.shape, dtype=np.float32)
+    points *= spectrum
+    return points / np.linalg.norm(points, axis=1, keepdims=True), labels
+
+
+def by_faiss(points: np.ndarray, init: np.ndarray, iterations: int) -> np.ndarray:
+    """Cluster with FAISS from the given centroids."""
+    import faiss
+
+    most = {"max_points_per_centroid": len(points), "min_points_per_centroid": 1}
+    found = faiss.Kmeans(points.shape[1], len(init), niter=iterations, **most)
+    found.train(points, init_centroids=init)
+    return found.index.search(points, 1)[1].ravel()
+
+
+def by_scikit_learn(points: np.ndarray, init: np.ndarray, iterations: int) -> np.ndarray:
+    """Cluster with scikit-learn from the given centroids."""
+    return KMeans(len(init), init=init, n_init=1, tol=0, max_iter=iterations).fit_predict(points)
+
+
+def by_default(
+    points: np.ndarray, clusters: int, threads: int, sender: multiprocessing.connection.Connection
+) -> None:
+    """Cluster with scikit-learn as it comes, and send seconds and clusters."""
+    with threadpool_limits(threads):
+        start = time.perf_counter()
+        own = KMeans(clusters, random_state=0).fit_predict(points)
+    sender.send((time.perf_counter() - start, own))
+
+
+def with_limit(
+    points: np.ndarray, clusters: int, threads: int, limit: float
+) -> tuple[float, np.ndarray] | None:
+    """Return seconds and clusters of scikit-learn's default, or None after the limit."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    arguments = (points, clusters, threads, sender)
+    process = context.Process(target=by_default, args=arguments, daemon=True)
+    process.start()
+    result = receiver.recv() if receiver.poll(limit) else None
+    process.terminate()
+    process.join()
+    return result
+
+
+def timed(job: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
+    """Return the seconds of a job and its result."""
+    start = time.perf_counter()
+    result = job()
+    return time.perf_counter() - start, result
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--items", type=int, default=60502)
+    options.add_argument("--clusters", type=int, default=11316)
+    options.add_argument("--dim", type=int, default=512)
+    options.add_argument("--iterations", type=int, default=20)
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--noise", type=float, default=0.9)
+    options.add_argument("--device", default="cpu")
+    options.add_argument("--limit", type=float, default=300)
+    options.add_argument("--skip", default="", help="faiss, kmeans++ or both, with a comma")
+    options.add_argument("--recall", action="store_true", help="measure Recall@1 of the data too")
+    given = options.parse_args()
+    skipped = given.skip.split(",")
+    torch.set_num_threads(given.threads)
+    points, labels = synthetic(given.items, given.clusters, given.dim, given.noise)
+    print(f"{given.items} items, {given.clusters} clusters, {given.dim} dimensions, ", end="")
+    print(f"{given.threads} threads, device {given.device}, noise {given.noise}")
+    if given.recall:
+        print(f"Recall@1 {retrieval_metrics(points, labels, ks=(1,))['recall@1']:.4f}")
+
+    def show(name: str, seconds: float, own: np.ndarray, first: tuple[float, float] | None) -> None:
+        nmi = _agreement(labels, own)[0]
+        ratio, apart = (seconds / first[0], nmi - first[1]) if first else (1.0, 0.0)
+        print(f"| {name} | {seconds:.1f} | {ratio:.1f} | {nmi:.4f} | {apart:+.4f} |", flush=True)
+
+    print("\n| k-means | seconds | ÷ ours | NMI | − ours |\n| --- | ---: | ---: | ---: | ---: |")
+    init = random_rows(points, given.clusters, 0)
+    steps = given.iterations
+    same: dict[str, Callable[[], np.ndarray]] = {
+        "ours": lambda: kmeans(
+            points, given.clusters, iterations=steps, init=init, device=given.device
+        )[0],
+        "scikit-learn": lambda: by_scikit_learn(points, init, steps),
+        "FAISS": lambda: by_faiss(points, init, steps),
+    }
+    if "faiss" in skipped:
+        del same["FAISS"]
+    with threadpool_limits(given.threads):
+        first = None
+        for name, job in same.items():
+            seconds, own = timed(job)
+            show(f"{name}, same random rows, {steps} iterations", seconds, own, first)
+            first = first or (seconds, _agreement(labels, own)[0])
+        seconds, own = timed(lambda: kmeans(points, given.clusters, device=given.device)[0])
+    show("ours, as it comes (k-means++)", seconds, own, None)
+    if "kmeans++" in skipped:
+        return
+    first = seconds, _agreement(labels, own)[0]
+    result = with_limit(points, given.clusters, given.threads, given.limit)
+    if result:
+        show("scikit-learn, as it comes (k-means++)", *result, first)
+    else:
+        ratio = given.limit / seconds
+        print(
+            f"| scikit-learn, as it comes (k-means++): stopped unfinished "
+            f"| > {given.limit:.0f} | > {ratio:.1f} | | |"
+        )
+
+
+if __name__ == "__main__":
+    main()
