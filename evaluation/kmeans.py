@@ -58,7 +58,7 @@ def kmeans(
         >>> own.tolist(), centroids.ravel().tolist()
         ([0, 0, 1], [0.5, 9.0])
     """
-    rows = check_matrix("points", points)
+    rows = np.ascontiguousarray(check_matrix("points", points), dtype=np.float32)
     clusters = check_count("clusters", clusters)
     iterations = check_count("iterations", iterations)
     seed = check_count("seed", seed, least=0)
@@ -69,7 +69,7 @@ def kmeans(
         else:
             start = spread_rows(rows, clusters, seed, device)
     else:
-        start = check_matrix("init", init)
+        start = np.ascontiguousarray(check_matrix("init", init), dtype=np.float32)
         if start.shape != (clusters, rows.shape[1]):
             raise ValueError(
                 f"init must have shape {(clusters, rows.shape[1])}, not {start.shape}."
