@@ -231,6 +231,9 @@ class EvaluationConfig(Section):
     distance: Literal["euclidean", "cosine"] = "euclidean"
     clustering: bool = Field(True, description="k-means, NMI and AMI.")
     restarts: PositiveInt = Field(3, description="k-means runs with different starts.")
+    clustering_start: Literal["random", "k-means++"] = Field(
+        "random", description="The first centroids: random items, or greedy k-means++ (slower)."
+    )
     batch_size: PositiveInt = Field(256, description="Images embedded at once.")
     crops: Literal["center", "five", "whole"] = Field(
         "center",

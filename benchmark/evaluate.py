@@ -140,6 +140,7 @@ def measure(
                 embedded.labels,
                 restarts=config.restarts,
                 distance=config.distance,
+                start=config.clustering_start,
             )
         if embedded.logits is not None:
             metrics |= classification_metrics(embedded.logits, _targets(embedded))

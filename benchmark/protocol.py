@@ -35,6 +35,8 @@ def protocol_of(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]
         extra["views"] = crops + (f", {measured.aggregate}" if measured.views > 1 else "")
     if measured.restarts != 3:
         extra["restarts"] = measured.restarts
+    if measured.clustering_start != "random":
+        extra["clustering_start"] = measured.clustering_start
     if experiment.train.precision != "float32":
         extra["precision"] = experiment.train.precision
     if measured.storage != "float32":

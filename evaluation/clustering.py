@@ -14,7 +14,7 @@ from evaluation.checks import (
     check_matrix,
 )
 from evaluation.distances import DISTANCES, CoarseFrame, Points
-from evaluation.kmeans import kmeans
+from evaluation.kmeans import STARTS, kmeans
 
 
 def clustering_metrics(
@@ -24,6 +24,7 @@ def clustering_metrics(
     restarts: int = 3,
     seed: int = 0,
     distance: str = "euclidean",
+    start: str = "random",
 ) -> dict[str, float]:
     """Cluster the embeddings by k-means, k = the number of labels, and compare with the labels.
 
@@ -36,10 +37,11 @@ def clustering_metrics(
       (Vinh, Epps and Bailey, 'Information Theoretic Measures for Clusterings Comparison',
       JMLR 2010).
 
-    k-means is exact (:func:`evaluation.kmeans.kmeans`): at most 50 of Lloyd's iterations from
-    greedy k-means++, on a GPU where torch sees one.  The same input, seed and machine give the
-    same numbers.  With one label, or one point for each label, the perfect clustering is the only
-    one: NMI, AMI and chance are then 1.
+    k-means is exact (:func:`evaluation.kmeans.kmeans`): at most 50 of Lloyd's iterations, on a GPU
+    where torch sees one.  The same input, seed and machine give the same numbers.  With one label,
+    or one point for each label, the perfect clustering is the only one: NMI, AMI and chance are
+    then 1.  Where clusters are many and small, k-means++ ends in better ones than random rows do,
+    and a few points of NMI higher, at ten times the cost.
     A collapsed embedding falls into one cluster: NMI, AMI and chance are 0.
 
     Args:
@@ -48,6 +50,7 @@ def clustering_metrics(
         restarts: how many times k-means is run, each from its own seed.
         seed: from which the seeds of the restarts are derived, >= 0.
         distance: ``euclidean``, or ``cosine``, for which the rows are normalised first.
+        start: the first centroids: ``random`` rows, or ``k-means++``, greedy as in scikit-learn.
 
     Returns:
         ``nmi``, ``ami`` and ``nmi_chance``: means over the restarts, NMI in [0, 1] and AMI at
@@ -55,7 +58,7 @@ def clustering_metrics(
 
     Raises:
         ValueError: for NaN or infinite rows, shapes or lengths that do not fit, fewer than two
-            rows, restarts < 1, seed < 0 or an unknown distance.
+            rows, restarts < 1, seed < 0, an unknown distance or start.
         TypeError: for arguments of a wrong type.
 
     Example:
@@ -65,6 +68,7 @@ def clustering_metrics(
         (1.0, 1.0, 2)
     """
     check_choice("distance", distance, DISTANCES)
+    check_choice("start", start, STARTS)
     restarts = check_count("restarts", restarts)
     seed = check_count("seed", seed, least=0)
     matrix = check_matrix("embeddings", embeddings)
@@ -80,7 +84,10 @@ def clustering_metrics(
         framed[rows] = frame.rows(points, rows)
     seeds = np.random.SeedSequence(seed).generate_state(restarts) >> 1
     scores = np.array(
-        [_agreement(classes, kmeans(framed, len(names), seed=int(start))[0]) for start in seeds]
+        [
+            _agreement(classes, kmeans(framed, len(names), seed=int(one), init=start)[0])
+            for one in seeds
+        ]
     )
     nmi, ami, chance = scores.mean(axis=0).tolist()
     return {

@@ -8,7 +8,7 @@ from evaluation.checks import check_choice, check_count, check_matrix
 from evaluation.kmeans_start import TILE, random_rows, spread_rows
 
 ITERATIONS = 50
-STARTS = ("k-means++", "random")
+STARTS = ("random", "k-means++")
 
 # More than the relative error of a distance that is summed from float32 differences.
 ROUNDING = 1e-6
@@ -20,7 +20,7 @@ def kmeans(
     *,
     seed: int = 0,
     iterations: int = ITERATIONS,
-    init: str | ArrayLike = "k-means++",
+    init: str | ArrayLike = "random",
     device: str | torch.device | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cluster the points by Lloyd's iterations and return each point's cluster and the centroids.
@@ -42,7 +42,7 @@ def kmeans(
         clusters: K >= 1; fewer are made where the points have fewer distinct rows.
         seed: by which rows are chosen as the first centroids, no two of them equal; >= 0.
         iterations: at most this many, >= 1.
-        init: how they are chosen: ``k-means++``, greedy as in scikit-learn, or ``random``; or the
+        init: how they are chosen: ``random``, or ``k-means++``, greedy as in scikit-learn; or the
             first centroids themselves, (K, D).
         device: of torch; a CUDA device by default where there is one.
 

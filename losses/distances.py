@@ -140,10 +140,11 @@ class _EuclideanDistances(torch.autograd.Function):
             pull = 2 * gradient.masked_fill(zero, 0.0)
         else:
             pull = gradient / distances.masked_fill(zero, math.inf)
-        rows = _centred(x)
-        weights = (pull + pull.T).to(rows.dtype)
+        # Once centred, float32 will do: its rounding is below that of the embeddings themselves.
+        rows = _centred(x).to(x.dtype)
+        weights = pull + pull.T
         weights.diagonal().sub_(weights.sum(1))  # so that the product is Σ_j w_ij (x_j − x_i)
-        return (weights @ rows).to(x.dtype).neg(), None
+        return (weights @ rows).neg(), None
 
 
 def _centred(x: Tensor) -> Tensor:

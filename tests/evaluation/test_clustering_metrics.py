@@ -9,6 +9,7 @@ from sklearn.metrics.cluster import contingency_matrix, expected_mutual_informat
 
 from evaluation import clustering_metrics
 from evaluation.clustering import _agreement, expected_information
+from evaluation.distances import CoarseFrame, Points
 from evaluation.kmeans import kmeans
 
 
@@ -142,3 +143,13 @@ def test_the_standard_deviation_is_that_of_a_sample(monkeypatch):
     scores = clustering_metrics(np.eye(4), [0, 0, 1, 1], restarts=2)
     assert [scores[k] for k in ("nmi", "ami", "nmi_chance")] == pytest.approx([0.4, 0.2, 0.1])
     assert scores["nmi_std"] == pytest.approx(np.sqrt(0.08))
+
+
+def test_the_start_is_that_of_the_settings():
+    points, labels = clustered(40, 8, 16, 0.8)
+    for start in ("random", "k-means++"):
+        seed = int(np.random.SeedSequence(0).generate_state(1)[0] >> 1)
+        frame = CoarseFrame(*[Points(points, "euclidean")] * 2, inner_product=False)
+        rows = frame.rows(Points(points, "euclidean"), slice(None))
+        nmi = _agreement(labels, kmeans(rows, 40, seed=seed, init=start)[0])[0]
+        assert clustering_metrics(points, labels, restarts=1, start=start)["nmi"] == nmi

@@ -117,6 +117,7 @@ def test_without_faiss_torch_searches_and_faiss_is_refused(monkeypatch):
         ((POINTS, LABELS), {"restarts": 0}, "restarts must be at least 1"),
         ((POINTS, LABELS), {"seed": -1}, "seed must be at least 0"),
         ((POINTS, LABELS), {"distance": "euclid"}, "did you mean 'euclidean'"),
+        ((POINTS, LABELS), {"start": "kmeans++"}, "did you mean 'k-means"),
     ],
 )
 def test_clustering_refuses(arguments, settings, message):

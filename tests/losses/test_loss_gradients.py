@@ -70,6 +70,22 @@ def test_close_rows_in_a_spread_batch_keep_their_digits():
     torch.testing.assert_close(pairwise_distances(x)[0, 1], near, rtol=1e-4, atol=0)
 
 
+@pytest.mark.parametrize("distance", ["euclidean", "squared_euclidean", "cosine"])
+def test_gradients_between_close_rows_keep_their_digits(distance):
+    """Rows 1e-3 apart, 30 from the others: float32 products must not drown their small pull."""
+    x, _ = batch([0] * 24, dim=64, dtype=torch.float32)
+    close = torch.cat([x.detach(), x.detach() + 1e-3 * torch.randn(24, 64)])
+    weights = torch.rand(48, 48)
+
+    def gradient(points):
+        points = points.clone().requires_grad_()
+        value = (weights.to(points.dtype) * pairwise_distances(points, distance)).sum()
+        return torch.autograd.grad(value, points)[0].double()
+
+    exact = gradient(close.double())
+    assert (gradient(close) - exact).norm(dim=1).max() < 1e-4 * exact.norm(dim=1).min()
+
+
 @pytest.mark.parametrize("distance", ["euclidean", "squared_euclidean"])
 def test_rows_closer_than_rounding_coincide(distance):
     x, _ = batch([0] * 20, dim=64)

@@ -1,10 +1,9 @@
 """What k-means costs at the size of Stanford Online Products, beside FAISS and scikit-learn.
 
-The data are synthetic: classes of two items or more, class means and the differences within a
-class both with a spectrum that falls as real embeddings' does, rows of norm 1. All three start
-from the same random rows and do the same number of iterations; NMI is that against the classes.
-Then the whole job, k-means++ and all, is compared with scikit-learn's default, which is stopped
-after --limit seconds.
+The data are those of `synthetic.py`. All three start from the same random rows and do the same
+number of iterations; NMI is that against the classes. Then the whole job as `clustering_metrics`
+does it (from random rows, or from k-means++) is compared with scikit-learn's default (k-means++),
+which is stopped after --limit seconds.
 
     python tests/perf/clustering.py [--items 60502] [--clusters 11316] [--dim 512]
         [--iterations 20] [--threads 2] [--noise 0.9] [--limit 300] [--skip faiss,kmeans++]
@@ -16,27 +15,17 @@ import argparse
 import multiprocessing
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
+from synthetic import SOP_CLASSES, SOP_ITEMS, embeddings
 from threadpoolctl import threadpool_limits
 
 from evaluation import retrieval_metrics
 from evaluation.clustering import _agreement
 from evaluation.kmeans import kmeans, random_rows
-
-
-def synthetic(items: int, classes: int, dim: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return unit rows (N, D) and their classes (N,)."""
-    rng = np.random.default_rng(0)
-    more = rng.integers(0, classes, items - 2 * classes)
-    labels = np.repeat(np.arange(classes), 2 + np.bincount(more, minlength=classes))
-    spectrum = np.arange(1, dim + 1, dtype=np.float32) ** -0.6
-    points = rng.standard_normal((classes, dim), dtype=np.float32)[labels]
-    points += noise * rng.standard_normal(points.shape, dtype=np.float32)
-    points *= spectrum
-    return points / np.linalg.norm(points, axis=1, keepdims=True), labels
 
 
 def by_faiss(points: np.ndarray, init: np.ndarray, iterations: int) -> np.ndarray:
@@ -89,8 +78,8 @@ def timed(job: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--items", type=int, default=60502)
-    options.add_argument("--clusters", type=int, default=11316)
+    options.add_argument("--items", type=int, default=SOP_ITEMS)
+    options.add_argument("--clusters", type=int, default=SOP_CLASSES)
     options.add_argument("--dim", type=int, default=512)
     options.add_argument("--iterations", type=int, default=20)
     options.add_argument("--threads", type=int, default=2)
@@ -102,7 +91,7 @@ def main() -> None:
     given = options.parse_args()
     skipped = given.skip.split(",")
     torch.set_num_threads(given.threads)
-    points, labels = synthetic(given.items, given.clusters, given.dim, given.noise)
+    points, labels = embeddings(given.items, given.clusters, given.dim, given.noise)
     print(f"{given.items} items, {given.clusters} clusters, {given.dim} dimensions, ", end="")
     print(f"{given.threads} threads, device {given.device}, noise {given.noise}")
     if given.recall:
@@ -131,16 +120,20 @@ def main() -> None:
             seconds, own = timed(job)
             show(f"{name}, same random rows, {steps} iterations", seconds, own, first)
             first = first or (seconds, _agreement(labels, own)[0])
-        seconds, own = timed(lambda: kmeans(points, given.clusters, device=given.device)[0])
-    show("ours, as it comes (k-means++)", seconds, own, None)
+        whole = {}
+        for start in ("random", "k-means++"):
+            job = partial(kmeans, points, given.clusters, init=start, device=given.device)
+            whole[start] = timed(lambda job=job: job()[0])
+    base = whole["random"][0], _agreement(labels, whole["random"][1])[0]
+    show("ours, as it comes (random rows)", *whole["random"], None)
+    show("ours, k-means++", *whole["k-means++"], base)
     if "kmeans++" in skipped:
         return
-    first = seconds, _agreement(labels, own)[0]
     result = with_limit(points, given.clusters, given.threads, given.limit)
     if result:
-        show("scikit-learn, as it comes (k-means++)", *result, first)
+        show("scikit-learn, as it comes (k-means++)", *result, base)
     else:
-        ratio = given.limit / seconds
+        ratio = given.limit / base[0]
         print(
             f"| scikit-learn, as it comes (k-means++): stopped unfinished "
             f"| > {given.limit:.0f} | > {ratio:.1f} | | |"
