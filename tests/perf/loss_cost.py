@@ -10,10 +10,10 @@ that of `lifted` takes a minute a step, is timed once, and is left out by `--ski
 
 On CUDA there is a roofline column for the losses that hold a distance matrix: the least time of
 their step at the second size, from the rates this device was just measured to have. The model:
-2·B²·D operations for each float64 matrix product (one forward, and one backward unless the
-backward pass is over selected rows only), at the rate of a large float64 product; and each B × B
-matrix written once and read once (float64 products and distances forward; the gradient, and the
-float64 weights made of it, backward), at the rate of a large copy. Sorting is not in it.
+2·B²·D operations for each matrix product (one in float64 forward, and one in float32 backward
+unless the backward pass is over selected rows only), at the rate of a large product; and each
+B × B matrix written once and read once (float64 products and distances forward; the gradient, and
+the weights made of it, backward), at the rate of a large copy. Sorting is not in it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,12 +38,22 @@ from losses import build_loss, loss_names
 
 DIM = 512
 CLASS_SIZE = 8
-PRODUCTS = {  # float64 matrix products of a step
-    **dict.fromkeys(("hard_triplet", "priming"), 1),
-    **dict.fromkeys(("batch_all_triplet", "contrastive", "lifted", "semi_hard_triplet"), 2),
+BACKWARD_PRODUCT = {  # for the losses that hold a distance matrix: has the backward pass one?
+    **dict.fromkeys(("hard_triplet", "priming"), False),
+    **dict.fromkeys(("batch_all_triplet", "contrastive", "lifted", "semi_hard_triplet"), True),
 }
 
 Step = Callable[[], float]
+
+
+class Rates(NamedTuple):
+    """Operations a second in float64 and float32, and bytes copied a second."""
+
+    float64: float
+    float32: float
+    copied: float
+
+
 Function = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -133,28 +144,29 @@ def beside_peer(name: str, size: int, device: torch.device, repeats: int, skip: 
 
 
 def beside_bare(
-    name: str, size: int, device: torch.device, repeats: int, rates: tuple[float, float] | None
+    name: str, size: int, device: torch.device, repeats: int, rates: Rates | None
 ) -> list[str]:
     """Return our time, how many times the bare distance that is, and on CUDA the roofline."""
     steps = [ours(name, size, device), timed(bare, size, device)]
     mine, least = milliseconds(steps, repeats)
     cells = [f"{mine:.1f}", f"{mine / least:.1f}×"]
     if rates is not None:
-        cells.append(f"{roofline(name, size, *rates):.2f}" if name in PRODUCTS else "—")
+        cells.append(f"{roofline(name, size, rates):.2f}" if name in BACKWARD_PRODUCT else "—")
     return cells
 
 
-def roofline(name: str, size: int, operations_rate: float, bytes_rate: float) -> float:
+def roofline(name: str, size: int, rates: Rates) -> float:
     """Return the least milliseconds of a step, by the model at the top of this file."""
-    forward, backward = 2 * (8 + 4), 2 * (4 + 8)  # bytes for each of the B² pairs
-    pair_bytes = forward + (backward if PRODUCTS[name] == 2 else 0)
-    operations = PRODUCTS[name] * 2 * size**2 * DIM
-    return 1e3 * (operations / operations_rate + pair_bytes * size**2 / bytes_rate)
+    product, pairs = 2 * size**2 * DIM, size**2
+    forward = product / rates.float64 + pairs * 2 * (8 + 4) / rates.copied
+    backward = product / rates.float32 + pairs * 2 * (4 + 4) / rates.copied
+    return 1e3 * (forward + (backward if BACKWARD_PRODUCT[name] else 0.0))
 
 
-def device_rates(device: torch.device) -> tuple[float, float]:
-    """Return the measured operations (float64 matrix product) and bytes (copy) a second."""
+def device_rates(device: torch.device) -> Rates:
+    """Measure the operations of a large matrix product and the bytes of a large copy, a second."""
     matrix = torch.randn(4096, 4096, dtype=torch.float64, device=device)
+    single = matrix.float()
     target = torch.empty_like(matrix)
 
     def seconds(action: Callable[[], object]) -> Step:
@@ -167,10 +179,18 @@ def device_rates(device: torch.device) -> tuple[float, float]:
 
         return step
 
-    product, copy = milliseconds(
-        [seconds(lambda: matrix @ matrix), seconds(lambda: target.copy_(matrix))], 15
+    wide, narrow, copy = milliseconds(
+        [
+            seconds(lambda: matrix @ matrix),
+            seconds(lambda: single @ single),
+            seconds(lambda: target.copy_(matrix)),
+        ],
+        15,
     )
-    return 2 * 4096**3 / (1e-3 * product), 2 * matrix.nbytes / (1e-3 * copy)
+    operations = 2 * 4096**3
+    return Rates(
+        operations / (1e-3 * wide), operations / (1e-3 * narrow), 2 * matrix.nbytes / (1e-3 * copy)
+    )
 
 
 def peak(name: str, given: argparse.Namespace) -> str:
@@ -212,7 +232,10 @@ def main() -> None:
     rates = device_rates(device) if device.type == "cuda" else None
     if rates is not None:
         header.append("roofline ms")
-        print(f"measured: {rates[0] / 1e12:.1f} float64 TFLOP/s, {rates[1] / 1e9:.0f} GB/s\n")
+        print(
+            f"measured: {rates.float64 / 1e12:.1f} TFLOP/s in float64, "
+            f"{rates.float32 / 1e12:.1f} in float32, {rates.copied / 1e9:.0f} GB/s\n"
+        )
     header.append(f"peak GiB, B = {third}")
     print(f"{device_name(device)}, {given.threads} threads, torch {torch.__version__}\n")
     print(f"| {' | '.join(header)} |\n|---|{'---:|' * (len(header) - 1)}")

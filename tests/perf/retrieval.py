@@ -4,7 +4,8 @@ Each job runs in a process of its own, on the same synthetic embeddings (`synthe
 another; the peak is that of the whole process, libraries and embeddings included. Three parts:
 
 - `sop`: Recall@{1,10,100,1000}, R-Precision, MAP@R and MRR of 60,502 × 512, for each backend,
-  beside a bare FAISS flat search for the 1,000 nearest, which computes no metric;
+  beside a bare FAISS flat search for the 1,000 nearest and the bare matrix product, which
+  compute no metric; with --backends torch-cuda,faiss-gpu on a GPU;
 - `peers`: Recall@1, R-Precision and MAP@R at the size of CUB-200-2011's test split (5,924 × 512)
   and of 20,000 × 512, beside pytorch-metric-learning's AccuracyCalculator with its default k and
   with k="max_bin_count", and open-metric-learning (Recall@1, Precision@R and its own MAP@R);
@@ -23,6 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,6 +45,18 @@ def ours(x: np.ndarray, y: np.ndarray, ks: list[int], backend: str) -> dict[str,
     from evaluation import retrieval_metrics
 
     return retrieval_metrics(x, y, ks=ks, backend=backend)
+
+
+def product(x: np.ndarray, y: np.ndarray, device: str) -> dict[str, float]:
+    """Multiply all embeddings with all, and do nothing with it: what no exact search can beat."""
+    import torch
+
+    rows = torch.from_numpy(np.array(x)).to(device)
+    room = torch.empty((min(1024, len(rows)), len(rows)), device=device)
+    for block in rows.split(1024):
+        torch.mm(block, rows.T, out=room[: len(block)])
+    room[0, 0].item()  # waits for a GPU
+    return {}
 
 
 def faiss_flat(x: np.ndarray, y: np.ndarray, count: int) -> dict[str, float]:
@@ -89,6 +103,7 @@ def open_metric_learning(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
 
 JOBS: dict[str, Callable[..., dict[str, float]]] = {
     "ours": ours,
+    "product": product,
     "faiss": faiss_flat,
     "pml": pytorch_metric_learning,
     "oml": open_metric_learning,
@@ -140,9 +155,10 @@ class Bench:
             )
         except subprocess.TimeoutExpired:
             return {"said": f"stopped after {self.limit:.0f} s"}
+        if done.returncode == -signal.SIGKILL:
+            return {"said": "killed by the system, out of memory"}
         if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or ["killed: out of memory"]
-            return {"said": last[0][:80]}
+            return {"said": done.stderr.strip().splitlines()[-1][:80]}
         return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -170,6 +186,8 @@ def sop(bench: Bench, backends: list[str]) -> None:
     head(f"{SOP_ITEMS:,} × 512, K = 1, 10, 100, 1000", "÷ FAISS")
     flat = bench.run("faiss", count=1000)
     line("FAISS flat, the 1,000 nearest, no metric", flat)
+    device = "cuda" if any("cuda" in name or "gpu" in name for name in backends) else "cpu"
+    line(f"the matrix product alone, {device}", bench.run("product", device=device), flat)
     for backend in backends:
         line(
             f"stt-bench, {backend}", bench.run("ours", ks=[1, 10, 100, 1000], backend=backend), flat
