@@ -67,12 +67,16 @@ class TorchSearch:
         Rows infinitely far fill them up to whole groups.
         """
         filled = -len(rows) % GROUP
-        gallery = torch.from_numpy(np.pad(rows, ((0, filled), (0, 0)))).to(self.device)
-        weights = torch.from_numpy(np.pad(sizes, (0, filled))).to(self.device, torch.float32)
-        lengths = gallery.double().square().sum(1)
-        bias = torch.ones_like(lengths) if self.inner_product else lengths
-        bias[len(rows) :] = torch.inf
-        return Part(len(rows), gallery, bias.float(), weights)
+        lengths = np.ones(len(rows)) if self.inner_product else row_norms(rows) ** 2
+        gallery, bias, weights = (
+            torch.from_numpy(padded).to(self.device, torch.float32)
+            for padded in (
+                np.pad(rows, ((0, filled), (0, 0))) if filled else rows,
+                np.pad(lengths, (0, filled), constant_values=np.inf),
+                np.pad(sizes, (0, filled)),
+            )
+        )
+        return Part(len(rows), gallery, bias, weights)
 
     def queries(self, rows: np.ndarray) -> Queries:
         """Prepare framed query rows."""

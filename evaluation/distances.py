@@ -183,5 +183,8 @@ class ExactFrame:
 
 def row_norms(rows: np.ndarray) -> np.ndarray:
     """Return the float64 norm of every row."""
-    rows = rows.astype(np.float64, copy=False)
-    return np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    norms = np.empty(len(rows))
+    for part in blocks(len(rows), max(1, 2**19 // rows.shape[1])):
+        wide = rows[part].astype(np.float64, copy=False)
+        norms[part] = np.sqrt(np.einsum("nd,nd->n", wide, wide))
+    return norms

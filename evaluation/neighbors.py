@@ -68,16 +68,20 @@ class NeighborSearch:
         while len(pending):
             too_short = []
             for block, width in self._blocks(pending, factor):
-                listed, groups, short, missed = self._ranked(block, *self._lists(block, width))
-                if len(listed):
-                    yield listed, groups
-                too_short.append(short)
-                to_count.append(missed)
-                progress(done := done + len(listed))
+                lists = self._lists(block, width)
+                for rows in blocks(len(block), max(1, self.memory // 4 // (128 * width))):
+                    ranked, groups, short, missed = self._ranked(
+                        block[rows], *(table[rows] for table in lists)
+                    )
+                    if len(ranked):
+                        yield ranked, groups
+                    too_short.append(short)
+                    to_count.append(missed)
+                    progress(done := done + len(ranked))
             pending, factor = np.concatenate(too_short), factor * LONGER
-        missed = np.concatenate(to_count)
-        for rows in blocks(len(missed), 8192):
-            yield missed[rows], self._counted(missed[rows])
+        beyond = np.concatenate(to_count)
+        for rows in blocks(len(beyond), 32_768):
+            yield beyond[rows], self._counted(beyond[rows])
             progress(done := done + rows.stop - rows.start)
 
     def _blocks(self, queries: np.ndarray, factor: int) -> Iterator[tuple[np.ndarray, int]]:
@@ -88,7 +92,7 @@ class NeighborSearch:
             width = factor * (deepest + 2 + max(SPARE, int(SPARE_SHARE * deepest)))
             if isinstance(self.searcher, DenseSearch) or width > coarse.SORTED_SHARE * size:
                 width = size
-            count = max(1, self.memory // 4 // (128 * width + 16 * self.queries.dimension))
+            count = max(1, self.memory // 4 // (48 * width + 4 * self.queries.dimension))
             yield queries[:count], width
             queries = queries[count:]
 
@@ -126,7 +130,7 @@ class NeighborSearch:
                 values, points = (np.take_along_axis(a, kept, axis=1) for a in (values, points))
         order = np.argsort(values, axis=1)
         values, points = (np.take_along_axis(a, order, axis=1) for a in (values, points))
-        return values.astype(np.float64), points, self.frame.errors(coarse_rows)
+        return values, points, self.frame.errors(coarse_rows)
 
     def _ranked(
         self, queries: np.ndarray, values: np.ndarray, points: np.ndarray, errors: np.ndarray
@@ -137,6 +141,7 @@ class NeighborSearch:
             the queries that this is enough for and their tie groups, those whose list is too
             short, and those whose positives all lie beyond it.
         """
+        values = values.astype(np.float64)
         new_run = np.ones(values.shape, dtype=bool)
         new_run[:, 1:] = np.diff(values, axis=1) > 2 * errors[:, None]
         width = values.shape[1]

@@ -19,7 +19,8 @@ COMMANDS = re.findall(r"^stt-bench .*?(?=\s+#|$)", BLOCKS, flags=re.MULTILINE)
 
 
 def test_the_leaderboard_is_the_generated_one() -> None:
-    rows = [line for line in README.splitlines() if line.startswith("| ")]
+    board = README[: README.index("## What it costs")]
+    rows = [line for line in board.splitlines() if line.startswith("| ")]
     assert len(rows) > 5
     generated = (ROOT / "results" / "cub50_retrieval.md").read_text(encoding="utf-8").splitlines()
     assert [row for row in rows if row not in generated] == []
