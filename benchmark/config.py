@@ -252,7 +252,7 @@ class EvaluationConfig(Section):
         "auto", description="What searches the neighbours; the numbers do not depend on it."
     )
     memory_mib: PositiveInt = Field(
-        384, description="Memory of the neighbour search; the numbers do not depend on it."
+        256, description="Memory of the neighbour search; the numbers do not depend on it."
     )
 
     @model_validator(mode="after")

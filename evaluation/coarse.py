@@ -102,7 +102,7 @@ class TorchSearch:
             the counts (Q,), and the query and the place in the part of each listed pair.
         """
         counts, listed, places = [], [], []
-        for block, table in self._tiles(queries, part, copies=2):
+        for block, table in self._tiles(queries, part, copies=4):
             table += queries.lengths[block]
             floor, ceiling = (
                 torch.from_numpy(bound[block]).to(self.device)[:, None] for bound in (low, high)

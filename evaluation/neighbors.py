@@ -80,7 +80,8 @@ class NeighborSearch:
                     progress(done := done + len(ranked))
             pending, factor = np.concatenate(too_short), factor * LONGER
         beyond = np.concatenate(to_count)
-        for rows in blocks(len(beyond), 32_768):
+        at_once = max(1, self.memory // 8 // (16 * self.queries.dimension))
+        for rows in blocks(len(beyond), at_once):
             yield beyond[rows], self._counted(beyond[rows])
             progress(done := done + rows.stop - rows.start)
 

@@ -20,7 +20,7 @@ from evaluation.neighbors import NeighborSearch
 from evaluation.query_scores import QueryScores
 from evaluation.ranking import ranked_list_metrics
 
-MEMORY_MIB = 384
+MEMORY_MIB = 256
 MIB = 2**20
 
 Progress = Callable[[int, int], None]

@@ -10,7 +10,7 @@ another; the peak is that of the whole process, libraries and embeddings include
   and of 20,000 × 512, beside pytorch-metric-learning's AccuracyCalculator with its default k and
   with k="max_bin_count", and open-metric-learning (Recall@1, Precision@R and its own MAP@R);
 - `growth`: ours from 10,000 to 160,000 items, with --plot as a picture; the embeddings are read
-  memory-mapped, the search has 384 MiB.
+  memory-mapped, the search has 256 MiB.
 
 A job that is not done after --limit seconds is stopped, one whose library is not installed is
 left out; both are said.
