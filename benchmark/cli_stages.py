@@ -155,6 +155,13 @@ def evaluate(
         raise BenchError("give either a run's folder, or --embeddings X.npy with --labels Y.csv")
     if approximate and run is not None:
         raise BenchError("--approximate needs --embeddings: a record's numbers are exact")
+    if approximate and (backend or memory or intervals or per_class):
+        raise BenchError(
+            "--approximate goes without --backend, --memory, --intervals and --per-class: "
+            "they belong to exact search"
+        )
+    if per_class is not None and (per_class.suffix != ".csv" or per_class.is_dir()):
+        raise BenchError(f"--per-class {per_class}: name a file FILE.csv")
     chosen: dict[str, Any] = {"backend": backend} if backend else {}
     if memory:
         chosen["memory_mib"] = memory
@@ -181,11 +188,11 @@ def evaluate(
         shown = dict(metrics)
     if scores and intervals:
         shown["intervals"] = scores.intervals()
+    print(json.dumps(shown, indent=2))
     if scores and per_class:
         evaluation.write_class_scores(scores, per_class)
     if not scores and (intervals or per_class):
-        reporter.warn("no intervals and no scores of classes: they need an exact search")
-    print(json.dumps(shown, indent=2))
+        reporter.warn("no intervals and no scores of classes: no query has a positive")
 
 
 STAGES: dict[str, Callable[..., None]] = {

@@ -63,16 +63,17 @@ def approximate_retrieval_metrics(
         ValueError, TypeError: as `retrieval_metrics`; also without FAISS.
     """
     check_choice("index", index, INDEXES)
-    resolve_backend("faiss-cpu")
+    if import_faiss() is None:
+        raise ValueError("An approximate index needs the package faiss-cpu or faiss-gpu.")
     cutoffs = check_ks(ks)
     sample = check_count("sample", sample)
+    rng = np.random.default_rng(check_count("seed", seed, least=0))
     queries, held, _ = search_space(
         embeddings, labels, gallery, gallery_labels, query_ids, gallery_ids, distance
     )
     wanted = np.flatnonzero(held.relevant > 0)
     values = _listed_metrics(queries, held, wanted, cutoffs, index)
 
-    rng = np.random.default_rng(check_count("seed", seed, least=0))
     chosen = np.sort(rng.choice(len(wanted), min(sample, len(wanted)), replace=False))
     exact = np.empty((len(queries), values.shape[1]))
     search = NeighborSearch(queries, held, resolve_backend("auto"), MEMORY_MIB * MIB)
@@ -95,7 +96,7 @@ def _listed_metrics(
     """Return the metrics of the lists of the index, shape (len(wanted), len(ks) + 3)."""
     points = gallery.points
     frame = CoarseFrame(queries, points, points.distance == "cosine")
-    width = min(len(points), 1 + max(int(gallery.relevant.max()), *ks))
+    width = min(len(points), 1 + max([int(gallery.relevant.max()), *ks]))
     built = _build(index, frame, points, width)
     values = np.zeros((len(wanted), len(ks) + 3))
     for part in blocks(len(wanted), min(ROWS_AT_ONCE, max(1, 2**24 // width))):

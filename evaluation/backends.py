@@ -1,6 +1,9 @@
 """Which library does the coarse neighbour search, and on which device."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -64,3 +67,18 @@ def chosen_backend(backend: str = "auto") -> str:
         return f"{resolved} flat"
     count = faiss_gpus()
     return f"faiss-gpu flat ({count} GPU{'s' if count > 1 else ''})"
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Keep matrix products from being taken in TF32 or bfloat16, which no error bound allows."""
+    backends: Any = torch.backends  # mkldnn.matmul is not in its type stubs
+    libraries = (backends.cuda.matmul, backends.mkldnn.matmul)
+    before = [library.fp32_precision for library in libraries]
+    for library in libraries:
+        library.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for library, precision in zip(libraries, before, strict=True):
+            library.fp32_precision = precision

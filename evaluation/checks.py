@@ -98,4 +98,7 @@ def check_ks(ks: Any) -> list[int]:
     """Return the cut-offs K of Recall@K, each at least 1."""
     if isinstance(ks, str) or not isinstance(ks, Iterable):
         raise TypeError(f"ks must be a sequence of integers, not {ks!r}.")
-    return [check_count("Every K of ks", k) for k in ks]
+    counts = [check_count("Every K of ks", k) for k in ks]
+    if max(counts, default=0) >= 2**31:
+        raise ValueError(f"Every K of ks must be below 2**31, not {max(counts)}.")
+    return counts

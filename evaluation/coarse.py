@@ -5,7 +5,6 @@ keep within the frame's error bound, so all lead to the same ranks; they differ 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.backends import import_faiss
+from evaluation.backends import full_precision, import_faiss
 from evaluation.checks import blocks
 from evaluation.distances import exact_distances, row_norms
 
@@ -53,7 +52,12 @@ class Queries:
 
 
 class TorchSearch:
-    """Coarse distances by matrix products, a tile of queries × gallery at a time."""
+    """Coarse distances by matrix products, a tile of queries × gallery at a time.
+
+    ``copies`` is how many times a loaded part holds its float32 rows.
+    """
+
+    copies = 1
 
     def __init__(self, inner_product: bool, tile_bytes: int, device: str = "cpu") -> None:
         """Search on ``device`` with tables of at most ``tile_bytes``."""
@@ -95,24 +99,22 @@ class TorchSearch:
 
     def nearer(
         self, queries: Queries, part: Part, low: np.ndarray, high: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
         """Count the items below ``low``, and list the pairs from ``low`` to ``high``.
 
-        Returns:
-            the counts (Q,), and the query and the place in the part of each listed pair.
+        Yields:
+            a block of queries, their counts, and of each listed pair the query's place in the
+            block and the point's place in the part.
         """
-        counts, listed, places = [], [], []
         for block, table in self._tiles(queries, part, copies=4):
             table += queries.lengths[block]
             floor, ceiling = (
                 torch.from_numpy(bound[block]).to(self.device)[:, None] for bound in (low, high)
             )
-            below = torch.lt(table, floor, out=torch.empty_like(table))
-            counts.append((below @ part.weights).cpu().numpy().astype(np.int64))
             pairs = ((table <= ceiling) & (table >= floor)).nonzero().cpu().numpy()
-            listed.append(block.start + pairs[:, 0])
-            places.append(pairs[:, 1])
-        return np.concatenate(counts), np.concatenate(listed), np.concatenate(places)
+            with full_precision():
+                counts = torch.lt(table, floor, out=table) @ part.weights
+            yield block, counts.cpu().numpy().astype(np.int64), pairs[:, 0], pairs[:, 1]
 
     def _tiles(
         self, queries: Queries, part: Part, copies: int = 1
@@ -135,6 +137,8 @@ class TorchSearch:
 
 class FaissSearch(TorchSearch):
     """Short lists by a FAISS flat search, on the CPU or sharded over all GPUs."""
+
+    copies = 2
 
     def __init__(self, inner_product: bool, tile_bytes: int, device: str, gpu: bool) -> None:
         """Search on all GPUs that FAISS sees, or on the CPU; count on ``device``."""
@@ -162,8 +166,10 @@ class FaissSearch(TorchSearch):
         return (1.0 - values if self.inner_product else values), places
 
 
-class DenseSearch(TorchSearch):
+class DenseSearch:
     """Exact float64 distances to whole parts: the plain way, for comparison."""
+
+    copies = 2
 
     def __init__(self, distance: str) -> None:
         """Take the rows of an `ExactFrame`."""
@@ -181,17 +187,6 @@ class DenseSearch(TorchSearch):
         """Return the distances of all rows of the part: ``count`` must be their number."""
         table = exact_distances(queries.rows, part.rows, self.distance)
         return table, np.broadcast_to(np.arange(count), table.shape)
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Keep matrix products from being taken in TF32 or bfloat16, which the bound does not allow."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _smallest(table: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from evaluation.backends import full_precision
 from evaluation.checks import check_choice, check_count, check_matrix
 from evaluation.kmeans_start import TILE, random_rows, spread_rows
 
@@ -26,7 +27,8 @@ def kmeans(
     """Cluster the points by Lloyd's iterations and return each point's cluster and the centroids.
 
     An iteration moves every centroid to the mean of its points and every point to its nearest
-    centroid, the lowest-numbered where two are equally near.  It ends early once no point moves.
+    centroid; where two are equally near, always to the same one (to the lowest-numbered of the
+    first centroids).  It ends early once no point moves.
     An empty cluster takes the point farthest from its own centroid, as in scikit-learn, unless
     every point lies on its centroid.
 
@@ -67,15 +69,17 @@ def kmeans(
         if check_choice("init", init, STARTS) == "random":
             start = random_rows(rows, clusters, seed)
         else:
-            start = spread_rows(rows, clusters, seed, device)
+            with full_precision():
+                start = spread_rows(rows, clusters, seed, device)
     else:
         start = np.ascontiguousarray(check_matrix("init", init), dtype=np.float32)
         if start.shape != (clusters, rows.shape[1]):
             raise ValueError(
                 f"init must have shape {(clusters, rows.shape[1])}, not {start.shape}."
             )
-    lloyd = Lloyd(rows, start, device)
-    lloyd.run(iterations)
+    with full_precision():
+        lloyd = Lloyd(rows, start, device)
+        lloyd.run(iterations)
     return lloyd.own.cpu().numpy(), lloyd.centroids.cpu().numpy()
 
 

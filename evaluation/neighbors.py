@@ -33,6 +33,10 @@ PART_ROWS = 65_536
 PAIRS_BYTES = 2**20  # what a processor keeps at hand
 
 
+class OutsideBoundError(Exception):
+    """Coarse distances are not what they promise, as of a GPU in reduced precision."""
+
+
 class NeighborSearch:
     """A search for the tie groups of some queries, one after another."""
 
@@ -43,7 +47,7 @@ class NeighborSearch:
         self.distance = queries.distance
         self.memory = memory
         self.frame: CoarseFrame | ExactFrame = ExactFrame()
-        self.searcher: TorchSearch = DenseSearch(self.distance)
+        self.searcher: TorchSearch | DenseSearch = DenseSearch(self.distance)
         self._kept_parts: list[tuple[slice, Part]] = []
         if backend == "dense":
             return
@@ -62,7 +66,20 @@ class NeighborSearch:
 
         ``progress`` is told how many queries are done.
         """
-        done, factor, to_count = 0, 1, [np.empty(0, dtype=np.int64)]
+        left = np.zeros(len(self.queries), dtype=bool)
+        left[wanted] = True
+        while left.any():
+            try:
+                for block, groups in self._search(np.flatnonzero(left)):
+                    yield block, groups
+                    left[block] = False
+                    progress(len(wanted) - int(left.sum()))
+            except OutsideBoundError:
+                self.frame, self.searcher = ExactFrame(), DenseSearch(self.distance)
+                self._kept_parts = []
+
+    def _search(self, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, TieGroups]]:
+        factor, beyond = 1, [np.empty(0, dtype=np.int64)]
         # Queries of many positives need long lists: together, lest they lengthen all lists.
         pending = wanted[np.argsort(-self.gallery.relevant[wanted], kind="stable")]
         while len(pending):
@@ -76,14 +93,15 @@ class NeighborSearch:
                     if len(ranked):
                         yield ranked, groups
                     too_short.append(short)
-                    to_count.append(missed)
-                    progress(done := done + len(ranked))
+                    beyond.append(missed)
             pending, factor = np.concatenate(too_short), factor * LONGER
-        beyond = np.concatenate(to_count)
-        at_once = max(1, self.memory // 8 // (16 * self.queries.dimension))
-        for rows in blocks(len(beyond), at_once):
-            yield beyond[rows], self._counted(beyond[rows])
-            progress(done := done + rows.stop - rows.start)
+        to_count = np.concatenate(beyond)
+        while len(to_count):
+            # What a query takes: its framed rows, and its pairs with all its positives.
+            taken = 16 * self.queries.dimension + 128 * (self.gallery.relevant[to_count] + 1)
+            count = max(1, int(np.searchsorted(np.cumsum(taken), self.memory // 8)))
+            yield to_count[:count], self._counted(to_count[:count])
+            to_count = to_count[count:]
 
     def _blocks(self, queries: np.ndarray, factor: int) -> Iterator[tuple[np.ndarray, int]]:
         """Cut queries, ordered by their positives, into blocks with the length of their lists."""
@@ -93,7 +111,7 @@ class NeighborSearch:
             width = factor * (deepest + 2 + max(SPARE, int(SPARE_SHARE * deepest)))
             if isinstance(self.searcher, DenseSearch) or width > coarse.SORTED_SHARE * size:
                 width = size
-            count = max(1, self.memory // 4 // (48 * width + 4 * self.queries.dimension))
+            count = max(1, self.memory // 4 // (96 * width + 4 * self.queries.dimension))
             yield queries[:count], width
             queries = queries[count:]
 
@@ -103,7 +121,7 @@ class NeighborSearch:
             yield from self._kept_parts
             return
         points = self.gallery.points
-        fits = 4 * len(points) * points.dimension <= self.memory // 2
+        fits = 4 * self.searcher.copies * len(points) * points.dimension <= self.memory // 2
         step = max(1, min(PART_ROWS, self.memory // 8 // (4 * points.dimension)))
         parts = []
         for rows in blocks(len(points), step):
@@ -160,13 +178,7 @@ class NeighborSearch:
         values, points, sizes, positives, new_run = (
             table[kept] for table in (values, points, sizes, positives, new_run)
         )
-        within = self._refine(
-            queries[kept], values, points, sizes, positives, new_run, errors[kept]
-        )
-        if not within:
-            self.frame, self.searcher = ExactFrame(), DenseSearch(self.distance)
-            self._kept_parts = []
-            return queries[:0], _no_groups(), queries, queries[:0]
+        self._refine(queries[kept], values, points, sizes, positives, new_run, errors[kept])
         order = np.argsort(values, axis=1, kind="stable")
         values, sizes, positives = (
             np.take_along_axis(table, order, axis=1) for table in (values, sizes, positives)
@@ -183,14 +195,14 @@ class NeighborSearch:
         positives: np.ndarray,
         new_run: np.ndarray,
         errors: np.ndarray,
-    ) -> bool:
+    ) -> None:
         """Put exact distances, in place, where the order of a positive is not certain.
 
-        Returns:
-            whether the coarse distances looked at are within their bound, as they ought to be.
+        Raises:
+            OutsideBoundError: a coarse distance is off by more than its bound.
         """
         if not len(queries):
-            return True
+            return
         starts = np.flatnonzero(new_run)
         length = np.diff(starts, append=new_run.size)
         query = starts // values.shape[1]
@@ -205,8 +217,9 @@ class NeighborSearch:
         query = places // values.shape[1]
         exact = self._exact(queries[query], points.ravel()[places]) * self.frame.unit
         off = np.abs(exact - values.ravel()[places])
+        if np.any(off > errors[query]):
+            raise OutsideBoundError
         values.ravel()[places] = exact
-        return bool(np.all(off <= errors[query]))
 
     def _exact(self, queries: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Return the exact distances of pairs of a query and a gallery point, (M,)."""
@@ -218,7 +231,12 @@ class NeighborSearch:
         return distances
 
     def _counted(self, queries: np.ndarray) -> TieGroups:
-        """Return the first tie group alone: before, size and positives are counted."""
+        """Return the first tie group alone: before, size and positives are counted.
+
+        Raises:
+            OutsideBoundError: the count missed the nearest positive.
+        """
+        assert isinstance(self.searcher, TorchSearch), "a dense list is never too short"
         query, points = self.gallery.positive_points(queries)
         first = np.searchsorted(query, np.arange(len(queries)))
         nearest = np.minimum.reduceat(self._exact(queries[query], points), first)
@@ -227,27 +245,27 @@ class NeighborSearch:
         errors = self.frame.errors(coarse_rows)
         low = np.nextafter((nearest * self.frame.unit - errors).astype(np.float32), -np.inf)
         high = np.nextafter((nearest * self.frame.unit + errors).astype(np.float32), np.inf)
-        before, size, positives = np.zeros((3, len(queries)), dtype=np.int64)
+        before, size, positives = counts = np.zeros((3, len(queries)), dtype=np.int64)
 
-        def add(query: np.ndarray, points: np.ndarray, sign: int = 1, alone: bool = False) -> None:
+        def add(query: np.ndarray, points: np.ndarray, items: np.ndarray, hits: np.ndarray) -> None:
             distances = self._exact(queries[query], points)
-            items, hits = (a[:, 0] for a in self.gallery.items(queries[query], points[:, None]))
-            if alone:
-                items, hits = np.ones_like(items), self.gallery.own_positive[queries[query]]
-            nearer, tied = distances < nearest[query], distances == nearest[query]
-            np.add.at(before, query, sign * nearer * items)
-            np.add.at(size, query, sign * tied * items)
-            np.add.at(positives, query, sign * tied * hits)
+            np.add.at(before, query, items * (distances < nearest[query]))
+            tied = distances == nearest[query]
+            np.add.at(size, query, items * tied)
+            np.add.at(positives, query, hits * tied)
 
-        held_rows = self.searcher.queries(coarse_rows)
+        held = self.searcher.queries(coarse_rows)
         for rows, part in self._parts():
-            counts, query, places = self.searcher.nearer(held_rows, part, low, high)
-            before += counts
-            add(query, rows.start + places)
-        held = np.flatnonzero(self.gallery.own[queries] >= 0)
-        add(held, self.gallery.own[queries[held]], sign=-1, alone=True)
-        return TieGroups(np.arange(len(queries)), before, size, positives)
-
-
-def _no_groups() -> TieGroups:
-    return TieGroups(*np.empty((4, 0), dtype=np.int64))
+            for block, below, doubtful, places in self.searcher.nearer(held, part, low, high):
+                before[block] += below
+                for some in blocks(len(places), max(1, self.memory // 8 // 128)):
+                    query, points = block.start + doubtful[some], rows.start + places[some]
+                    items, hits = self.gallery.items(queries[query], points[:, None])
+                    add(query, points, items[:, 0], hits[:, 0])
+        # The query itself was counted like any other item.
+        own = np.flatnonzero(self.gallery.own[queries] >= 0)
+        itself = self.gallery.own_positive[queries[own]].astype(np.int64)
+        add(own, self.gallery.own[queries[own]], np.full(len(own), -1), -itself)
+        if np.any(positives < 1):
+            raise OutsideBoundError
+        return TieGroups(np.arange(len(queries)), *counts)

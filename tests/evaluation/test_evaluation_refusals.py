@@ -38,6 +38,7 @@ GALLERY = {"gallery": POINTS, "gallery_labels": LABELS}
         ((POINTS, LABELS), {"distance": "xyz"}, "choose one of euclidean, cosine"),
         ((POINTS, LABELS), {"backend": "fais-cpu"}, "did you mean 'faiss-cpu'"),
         ((POINTS, LABELS), {"ks": (1, 0)}, "Every K of ks must be at least 1, not 0"),
+        ((POINTS, LABELS), {"ks": (1, 10**20)}, r"Every K of ks must be below 2\*\*31"),
         ((POINTS, LABELS), {"memory_mib": 0}, "memory_mib must be at least 1"),
         ((POINTS, LABELS), {"gallery": POINTS}, "gallery needs gallery_labels"),
         ((POINTS, LABELS), {"gallery_labels": LABELS}, "gallery_labels needs gallery"),
@@ -104,7 +105,7 @@ def test_without_faiss_torch_searches_and_faiss_is_refused(monkeypatch):
     assert clustering_metrics(POINTS, LABELS) == clusters
     with pytest.raises(ValueError, match="needs the package faiss-cpu or faiss-gpu"):
         retrieval_metrics(POINTS, LABELS, backend="faiss-cpu")
-    with pytest.raises(ValueError, match="needs the package faiss-cpu or faiss-gpu"):
+    with pytest.raises(ValueError, match="An approximate index needs the package faiss-cpu"):
         approximate_retrieval_metrics(POINTS, LABELS)
 
 

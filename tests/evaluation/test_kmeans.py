@@ -87,7 +87,7 @@ def test_it_equals_the_plain_loop(seed, rows, dimension, clusters, iterations, f
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 3), st.integers(1, 15))
-def test_equally_near_centroids_go_by_their_number(seed, rows, dimension, clusters):
+def test_equally_near_first_centroids_go_by_their_number(seed, rows, dimension, clusters):
     rng = np.random.default_rng(seed)
     points = rng.integers(-2, 3, (rows, dimension)).astype(np.float32)
     init = rng.integers(-2, 3, (clusters, dimension)).astype(np.float32)
@@ -229,7 +229,8 @@ def test_equal_first_centroids_of_one_point_end_in_one_cluster():
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_any_norm_goes_through_clustering_metrics(scale):
     points, labels = clustered(20, 10, 12, 0.2)
-    assert clustering_metrics(points * np.float32(scale), labels)["nmi"] > 0.95
+    found = clustering_metrics(points * np.float32(scale), labels, start="k-means++")
+    assert found["nmi"] > 0.95
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 from evaluation_reference import retrieval_reference
 
 from evaluation import chosen_backend, coarse, neighbors, retrieval, retrieval_metrics
-from evaluation.backends import faiss_gpus, torch_device
+from evaluation.backends import faiss_gpus, full_precision, torch_device
 from evaluation.coarse import TorchSearch
 from evaluation.distances import CoarseFrame, Points, exact_distances
 from evaluation.neighbors import NeighborSearch
@@ -117,10 +118,14 @@ def test_each_way_is_taken_where_it_is_due(
     assert (len(passes) > 1, bool(counts)) == (longer, counted)
 
 
+@pytest.mark.parametrize("kibibytes", [4, 16, 2**18])
 @pytest.mark.parametrize("backend", ["faiss-cpu", "torch-cpu"])
-def test_a_coarse_pass_outside_its_bound_is_not_believed(backend, short_lists, monkeypatch):
-    """As of a GPU that multiplies in reduced precision."""
-    points, labels = make(60, 5, 16, 1.0)
+@pytest.mark.parametrize("noise", [1.0, 50.0])
+def test_a_coarse_pass_outside_its_bound_is_not_believed(
+    backend, kibibytes, noise, short_lists, monkeypatch
+):
+    """As of a GPU that multiplies in reduced precision: in lists, and where it counts."""
+    points, labels = make(60, 5, 16, noise)
     expected = retrieval_metrics(points, labels, backend="dense")
     honest = CoarseFrame.rows
 
@@ -128,7 +133,40 @@ def test_a_coarse_pass_outside_its_bound_is_not_believed(backend, short_lists, m
         return honest(self, points, index).astype(np.float16).astype(np.float32)
 
     monkeypatch.setattr(CoarseFrame, "rows", rounded)
-    assert retrieval_metrics(points, labels, backend=backend) == expected
+    monkeypatch.setattr(retrieval, "MIB", kibibytes * 1024)
+    told = []
+    found = retrieval_metrics(
+        points, labels, backend=backend, memory_mib=1, progress=lambda *done: told.append(done)
+    )
+    assert found == expected
+    assert told[-1] == (300, 300)
+
+
+def test_a_count_that_misses_the_nearest_positive_is_not_believed(short_lists, monkeypatch):
+    points, labels = make(60, 4, 16, 50.0)
+    expected = retrieval_metrics(points, labels, backend="dense")
+    honest = TorchSearch.nearer
+
+    def shifted(self, queries, part, low, high):
+        return honest(self, queries, part, low + 1, high + 1)
+
+    monkeypatch.setattr(TorchSearch, "nearer", shifted)
+    assert retrieval_metrics(points, labels, backend="torch-cpu") == expected
+
+
+def test_the_precision_of_the_process_is_not_touched():
+    points, labels = make(30, 8, 8, 0.3)
+    libraries = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    before = [library.fp32_precision for library in libraries]
+    try:
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+        retrieval_metrics(points, labels)
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+        with full_precision():
+            assert {library.fp32_precision for library in libraries} == {"ieee"}
+    finally:
+        for library, precision in zip(libraries, before, strict=True):
+            library.fp32_precision = precision
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
@@ -190,9 +228,19 @@ def test_the_float32_bound_covers_underflow():
 
 
 @pytest.mark.parametrize("backend", ["faiss-cpu", "torch-cpu", "dense"])
-def test_memory_stays_far_below_all_pairs(backend):
-    points, labels = make(1000, 4, 16, 1.5)
+@pytest.mark.parametrize("noise", [1.5, 50.0])
+def test_memory_stays_far_below_all_pairs(backend, noise, monkeypatch):
+    """numpy's memory as it is traced, torch's as the tables that it fills."""
+    points, labels = make(1000, 4, 16, noise)
     pairs = len(points) ** 2 * 8
+    tiles = TorchSearch._tiles
+
+    def watched(self, *given, **settings):
+        for block, table in tiles(self, *given, **settings):
+            assert table.nbytes <= self.tile_bytes == 2**20
+            yield block, table
+
+    monkeypatch.setattr(TorchSearch, "_tiles", watched)
     tracemalloc.start()
     scores = retrieval_metrics(points, labels, backend=backend, memory_mib=4)
     _, peak = tracemalloc.get_traced_memory()
