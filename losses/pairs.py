@@ -72,5 +72,5 @@ def _log_total(logits: Tensor) -> Tensor:
     An entry worth less than 1e-26 of its row's total is left out: its gradient would be a
     denormal number, with which a CPU multiplies ten times slower.
     """
-    floor = logits.detach().amax(1, keepdim=True) - NEGLIGIBLE
+    floor = logits.detach().logsumexp(1, keepdim=True) - NEGLIGIBLE
     return logits.masked_fill(logits < floor, -math.inf).logsumexp(1)
