@@ -126,7 +126,7 @@ class _EuclideanDistances(torch.autograd.Function):
         if squared:
             distances = distances.to(x.dtype)
         else:  # float32 has ten times quicker roots, and room for squares of about 1
-            distances = distances.div_(longest).to(x.dtype).sqrt_().mul_(longest.sqrt())
+            distances = distances.div_(longest).to(x.dtype).sqrt() * longest.sqrt()
         ctx.save_for_backward(x, distances)
         ctx.squared = squared
         return distances
