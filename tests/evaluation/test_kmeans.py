@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.metrics import normalized_mutual_info_score
@@ -22,15 +22,15 @@ def plain_lloyd(points, init, iterations):
     """
     points, centroids = points.astype(np.float64), init.astype(np.float64)
     previous, closest = None, np.inf
-    for _ in range(iterations + 1):
+    for updates in range(iterations + 1):
         distances = np.sqrt(((points[:, None] - centroids) ** 2).sum(axis=2))
         own = distances.argmin(axis=1)
         if len(init) > 1:
             two = np.partition(distances, 1, axis=1)[:, :2] ** 2
             norms = np.linalg.norm(points, axis=1) + np.linalg.norm(centroids, axis=1).max()
             closest = min(closest, float(((two[:, 1] - two[:, 0]) / norms**2).min()))
-        if previous is not None and (own == previous).all():
-            break
+        if updates == iterations or (previous is not None and (own == previous).all()):
+            break  # an empty cluster is filled only before an update
         members = [np.flatnonzero(own == cluster).tolist() for cluster in range(len(init))]
         gaps = distances[np.arange(len(points)), own]
         for cluster in range(len(init)):
@@ -67,6 +67,7 @@ def clustered(classes, size, dimension, noise, seed=0):
     st.integers(1, 12),
     st.booleans(),
 )
+@example(6596, 30, 2, 17, 1, True)  # a cluster is empty after the last update
 def test_it_equals_the_plain_loop(seed, rows, dimension, clusters, iterations, far):
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(rows, dimension)).astype(np.float32)
