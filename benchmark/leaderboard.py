@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from scipy import stats
 
-from benchmark.config import Experiment, FigureConfig
+from benchmark.config import FigureConfig
 from benchmark.errors import BenchError
+from benchmark.experiment import Experiment
 from benchmark.protocol import fingerprint
 from benchmark.records import Record
 

@@ -6,7 +6,8 @@ from itertools import accumulate
 
 from torch import Tensor, nn
 
-from benchmark.config import Experiment, LossConfig
+from benchmark.config import LossConfig
+from benchmark.experiment import Experiment
 from losses import build_loss
 
 

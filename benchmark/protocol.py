@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmark.config import Experiment, digest_of
+from benchmark.experiment import Experiment, digest_of
 
 
 def protocol_of(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.config import Experiment, FigureConfig
+from benchmark.config import FigureConfig
 from benchmark.errors import BenchError
+from benchmark.experiment import Experiment
 from benchmark.files import read_model, write_json
 
 RECORD_SCHEMA: Literal[1] = 1

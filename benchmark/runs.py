@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from benchmark.config import Experiment
 from benchmark.errors import BenchError
+from benchmark.experiment import Experiment
 from benchmark.files import read_json, read_model, write_json
 from benchmark.tables import Table
 

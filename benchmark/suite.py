@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.config import Experiment
 from benchmark.datasets import ItemTable, load_items
 from benchmark.embed import embed
 from benchmark.errors import BenchError, TrainingStopped
 from benchmark.evaluate import evaluate
+from benchmark.experiment import Experiment
 from benchmark.models import weights_id
 from benchmark.progress import Reporter
 from benchmark.records import Listing, Record, read_record, record_path

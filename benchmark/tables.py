@@ -16,8 +16,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from benchmark.config import Experiment, FigureConfig
+from benchmark.config import FigureConfig
 from benchmark.errors import BenchError, did_you_mean
+from benchmark.experiment import Experiment
 from benchmark.yaml_lines import KeyPath, Places, merge, parse_value, read_with_base
 
 CONFIG_FOLDER = Path("configs")

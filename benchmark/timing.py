@@ -21,8 +21,8 @@ import torch
 from pydantic import BaseModel
 from scipy.stats import t as student
 
-from benchmark.config import Experiment
 from benchmark.errors import BenchError, did_you_mean
+from benchmark.experiment import Experiment
 from benchmark.machine import (
     device_name,
     make_deterministic,
@@ -33,8 +33,9 @@ from benchmark.machine import (
     versions,
 )
 from benchmark.models import check_backbone
+from benchmark.optimization import build_optimizer
 from benchmark.progress import Reporter
-from benchmark.train import build_optimizer, new_model
+from benchmark.train import new_model
 from losses import loss_names
 
 SOFTMAX = "softmax"

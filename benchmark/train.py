@@ -19,12 +19,12 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from benchmark.config import Experiment, OptimizerConfig
 from benchmark.datasets import ItemTable, load_items
 from benchmark.datasets.batches import training_batches
 from benchmark.errors import BenchError, TrainingStopped
+from benchmark.experiment import Experiment
 from benchmark.files import sha256_of, write_atomically, write_json
 from benchmark.health import COLLAPSED_SPREAD, batch_health, gradient_norm
 from benchmark.machine import (
@@ -36,15 +36,15 @@ from benchmark.machine import (
     seed_torch,
     versions,
 )
-from benchmark.models import EmbeddingNetwork, build_network, parameter_groups, weights_id
+from benchmark.models import EmbeddingNetwork, build_network, weights_id
 from benchmark.objective import Objective
+from benchmark.optimization import build_optimizer, learning_rate_factor
 from benchmark.progress import Reporter
 from benchmark.runs import Run
 from benchmark.training_log import TrainingLog
 from benchmark.validation import Selection
 from benchmark.views import check_views
 
-_OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -84,57 +84,6 @@ def _check_starting_weights(run: Run, origin: dict[str, Any]) -> None:
             f"{run.folder} was trained from other starting weights "
             f"({origin['initial_weights']}, now {now}); add --force to train it again"
         )
-
-
-def learning_rate_factor(experiment: Experiment, step: int) -> float:
-    """Return what multiplies ``optimizer.lr`` in a step (from 0).
-
-    This is the schedule's warm-up and descent over all of ``train.steps``, times the ratio of the
-    phase's own learning rate to ``optimizer.lr``.
-    """
-    factor, end = _schedule(experiment.optimizer, step, experiment.train.steps), 0
-    for phase in experiment.phases:
-        end += phase.steps
-        if step < end:
-            return factor * (phase.lr or experiment.optimizer.lr) / experiment.optimizer.lr
-    return factor
-
-
-def _schedule(optimizer: OptimizerConfig, step: int, steps: int) -> float:
-    if step < optimizer.warmup_steps:
-        return (step + 1) / optimizer.warmup_steps
-    progress = (step - optimizer.warmup_steps) / max(1, steps - optimizer.warmup_steps)
-    if optimizer.schedule == "linear":
-        return 1.0 - progress
-    if optimizer.schedule == "cosine":
-        return 0.5 * (1.0 + math.cos(math.pi * progress))
-    return 1.0
-
-
-def build_optimizer(
-    config: OptimizerConfig, network: EmbeddingNetwork, objective: nn.Module
-) -> torch.optim.Optimizer:
-    """Return the optimiser; weight decay acts on every parameter that trains.
-
-    Raises:
-        BenchError: no parameter trains.
-    """
-    groups = parameter_groups(network, config.lr, config.backbone_lr_factor)
-    learned = [p for p in objective.parameters() if p.requires_grad]
-    if learned:
-        groups.append({"params": learned, "lr": config.lr})
-    if not groups:
-        raise BenchError(
-            "nothing trains: all is frozen and the loss has no weights; shorten model.freeze, "
-            "raise optimizer.backbone_lr_factor, or give the model a head"
-        )
-    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
-    if config.name == "sgd":
-        options["momentum"] = config.momentum
-    optimizer = _OPTIMIZERS[config.name](groups, **options)
-    for group in optimizer.param_groups:
-        group["base_lr"] = group["lr"]
-    return optimizer
 
 
 def new_model(experiment: Experiment, num_classes: int) -> tuple[EmbeddingNetwork, Objective]:

@@ -13,11 +13,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from benchmark.config import Experiment
 from benchmark.datasets import ItemTable
 from benchmark.datasets.batches import embedding_batches
 from benchmark.datasets.image_set import image_set
 from benchmark.errors import BenchError
+from benchmark.experiment import Experiment
 from benchmark.groups import average_groups, one_row_each
 from benchmark.models import EmbeddingNetwork
 from benchmark.objective import Objective

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from benchmark.config import EvaluationConfig, Experiment
+from benchmark.config import EvaluationConfig
 from benchmark.errors import BenchError
+from benchmark.experiment import Experiment
 from benchmark.models import EmbeddingNetwork
 from benchmark.models.network import unit_length
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from dataset_miniatures import lift_counts, miniature
 
-from benchmark.config import Experiment, digest_of
 from benchmark.datasets import load_items
 from benchmark.embed import embed
 from benchmark.evaluate import evaluate
+from benchmark.experiment import Experiment, digest_of
 from benchmark.progress import Reporter
 from benchmark.runs import run_of
 from benchmark.tables import Table, load_table

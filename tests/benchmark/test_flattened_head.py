@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 
-from benchmark.config import Experiment
 from benchmark.embed import embed, read_embedding_set
+from benchmark.experiment import Experiment
 from benchmark.files import read_json
 from benchmark.leaderboard import Leaderboard, Row, Score
 from benchmark.progress import Reporter

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from benchmark.config import Experiment, FigureConfig
+from benchmark.config import FigureConfig
+from benchmark.experiment import Experiment
 from benchmark.figures import curves, draw_curves, drawn_rows
 from benchmark.leaderboard import Score, build_leaderboard
 from benchmark.protocol import fingerprint

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.config import Experiment
 from benchmark.errors import BenchError
+from benchmark.experiment import Experiment
 from benchmark.tables import load_table, table_names
 from benchmark.yaml_lines import parse_value
 from losses import loss_parameters

@@ -16,19 +16,19 @@ import pytest
 import safetensors.torch
 import torch
 
-from benchmark.config import DataConfig, Experiment, LossConfig, OptimizerConfig, TrainConfig
+from benchmark.config import DataConfig, LossConfig, OptimizerConfig, TrainConfig
 from benchmark.datasets import load_items
 from benchmark.embed import embed
 from benchmark.errors import BenchError, TrainingStopped
+from benchmark.experiment import Experiment
 from benchmark.files import read_json
 from benchmark.objective import Objective
+from benchmark.optimization import build_optimizer, learning_rate_factor
 from benchmark.progress import Reporter
 from benchmark.runs import Run, open_run, run_of
 from benchmark.tables import load_table
 from benchmark.train import (
     _Trainer,
-    build_optimizer,
-    learning_rate_factor,
     new_model,
     train,
 )

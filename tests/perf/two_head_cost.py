@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmark.config import Experiment
+from benchmark.experiment import Experiment
 from benchmark.tables import load_table
 from benchmark.timing import Stopwatch, paired_ratio, take_turns
 

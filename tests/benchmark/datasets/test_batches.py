@@ -3,11 +3,11 @@ import pytest
 import torch
 from dataset_miniatures import zip_folder
 
-from benchmark.config import Experiment
 from benchmark.datasets import image_set
 from benchmark.datasets.batches import TrainingBatches, embedding_batches, training_batches
 from benchmark.datasets.image_set import ImageSet
 from benchmark.errors import BenchError
+from benchmark.experiment import Experiment
 
 
 def experiment(workers: int = 0, **sections) -> Experiment:

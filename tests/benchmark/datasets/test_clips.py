@@ -5,10 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
-from benchmark.config import Experiment
 from benchmark.datasets.batches import TrainingBatches
 from benchmark.datasets.clips import evenly_spaced
 from benchmark.errors import BenchError
+from benchmark.experiment import Experiment
 
 
 @pytest.fixture

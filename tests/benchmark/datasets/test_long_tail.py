@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.config import DataConfig, Experiment
+from benchmark.config import DataConfig
 from benchmark.datasets import load_items
 from benchmark.datasets.long_tail import long_tail
 from benchmark.errors import BenchError
+from benchmark.experiment import Experiment
 from benchmark.protocol import fingerprint, protocol_of
 
 

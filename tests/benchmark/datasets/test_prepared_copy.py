@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.config import Experiment, InputConfig
+from benchmark.config import InputConfig
 from benchmark.datasets import prepared_copy
 from benchmark.datasets.prepared_copy import prepare_copy
 from benchmark.datasets.transforms import prepare
 from benchmark.errors import BenchError
+from benchmark.experiment import Experiment
 from benchmark.protocol import fingerprint, protocol_of
 
 
