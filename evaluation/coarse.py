@@ -22,6 +22,10 @@ GROUP = 16
 SORTED_SHARE = 1 / 8
 # Beyond this many neighbours FAISS is slower than a whole sort, and refuses to work on a GPU.
 FAISS_MAX_NEIGHBOURS = 2048
+FAISS_QUERIES = 4096
+DENSE_PAIRS = 2**20
+
+Found = Iterator[tuple[slice, np.ndarray, np.ndarray]]
 
 
 @dataclass
@@ -54,10 +58,12 @@ class Queries:
 class TorchSearch:
     """Coarse distances by matrix products, a tile of queries × gallery at a time.
 
-    ``copies`` is how many times a loaded part holds its float32 rows.
+    ``copies`` is how many times a loaded part holds its float32 rows, ``precision`` that of the
+    distances.
     """
 
     copies = 1
+    precision: type[np.floating] = np.float32
 
     def __init__(self, inner_product: bool, tile_bytes: int, device: str = "cpu") -> None:
         """Search on ``device`` with tables of at most ``tile_bytes``."""
@@ -87,15 +93,15 @@ class TorchSearch:
         lengths = np.zeros(len(rows)) if self.inner_product else row_norms(rows) ** 2
         return Queries(rows, torch.from_numpy(lengths[:, None]).to(self.device, torch.float32))
 
-    def nearest(self, queries: Queries, part: Part, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the distances and places of the ``count`` nearest rows, (Q, count), unordered."""
-        values = np.empty((len(queries), count), dtype=np.float32)
-        places = np.empty((len(queries), count), dtype=np.int64)
+    def nearest(self, queries: Queries, part: Part, count: int) -> Found:
+        """Yield blocks of queries with the distances and places of their ``count`` nearest rows.
+
+        Distances and places are (Q, count), in no order.
+        """
         for block, table in self._tiles(queries, part):
-            found, at = _smallest(table, count)
-            values[block] = (found + queries.lengths[block]).cpu().numpy()
-            places[block] = at.cpu().numpy()
-        return values, places
+            values, places = _smallest(table, count)
+            values += queries.lengths[block]
+            yield block, values.cpu().numpy(), places.cpu().numpy()
 
     def nearer(
         self, queries: Queries, part: Part, low: np.ndarray, high: np.ndarray
@@ -158,18 +164,21 @@ class FaissSearch(TorchSearch):
         part.index.add(rows)
         return part
 
-    def nearest(self, queries: Queries, part: Part, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the distances and places of the ``count`` nearest rows, (Q, count)."""
+    def nearest(self, queries: Queries, part: Part, count: int) -> Found:
+        """Yield blocks of queries with the distances and places of their ``count`` nearest rows."""
         if count > min(FAISS_MAX_NEIGHBOURS, SORTED_SHARE * len(part)):
-            return super().nearest(queries, part, count)
-        values, places = part.index.search(queries.rows, count)
-        return (1.0 - values if self.inner_product else values), places
+            yield from super().nearest(queries, part, count)
+            return
+        for block in blocks(len(queries), FAISS_QUERIES):
+            values, places = part.index.search(queries.rows[block], count)
+            yield block, 1.0 - values if self.inner_product else values, places
 
 
 class DenseSearch:
     """Exact float64 distances to whole parts: the plain way, for comparison."""
 
     copies = 2
+    precision = np.float64
 
     def __init__(self, distance: str) -> None:
         """Take the rows of an `ExactFrame`."""
@@ -183,10 +192,11 @@ class DenseSearch:
         """Keep the float64 rows."""
         return Part(len(rows), rows)
 
-    def nearest(self, queries: Queries, part: Part, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the distances of all rows of the part: ``count`` must be their number."""
-        table = exact_distances(queries.rows, part.rows, self.distance)
-        return table, np.broadcast_to(np.arange(count), table.shape)
+    def nearest(self, queries: Queries, part: Part, count: int) -> Found:
+        """Yield blocks of queries with the distances of all rows of the part: ``count`` of them."""
+        for block in blocks(len(queries), max(1, DENSE_PAIRS // count)):
+            table = exact_distances(queries.rows[block], part.rows, self.distance)
+            yield block, table, np.broadcast_to(np.arange(count), table.shape)
 
 
 def _smallest(table: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -65,12 +65,14 @@ class Points:
 
     def rows(self, index: slice | np.ndarray) -> np.ndarray:
         """Return the float64 rows at ``index``."""
+        return self.narrowest(index).astype(np.float64, copy=False)
+
+    def narrowest(self, index: slice | np.ndarray) -> np.ndarray:
+        """Return the rows at ``index``, in float32 where that loses nothing."""
         if self.kept is not None:
             index = self.kept[index]
-        rows = self._read(index).astype(np.float64)
-        if self.norms is not None:
-            rows /= self.norms[index][:, None]
-        return rows
+        rows = self._read(index)
+        return rows if self.norms is None else rows / self.norms[index][:, None]
 
     def _read(self, index: slice | np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(self.matrix[index], dtype=np.float32)
@@ -106,10 +108,10 @@ class Points:
 class CoarseFrame:
     """Where float32 compares points fast, with a proven bound on how far it can be off.
 
-    The points are moved by the gallery's mean and scaled by a power of two to
-    coordinates in [−1, 1]: that keeps float32 from overflowing and the bound small, and changes
-    no rank.  With ``inner_product`` they are unit rows, compared by 1 − x·y, and left alone.
-    Distances in the frame are exact distances times ``unit``.
+    The points are moved by the gallery's mean and scaled by a power of two, which float32 holds
+    too, to coordinates in about [−1, 1]: that keeps float32 from overflowing and the bound small,
+    and changes no rank.  With ``inner_product`` they are unit rows, compared by 1 − x·y, and left
+    alone.  Distances in the frame are exact distances times ``unit``.
     """
 
     def __init__(self, queries: Points, gallery: Points, inner_product: bool) -> None:
@@ -122,11 +124,12 @@ class CoarseFrame:
             first = gallery.rows(slice(1))[0]
             for rows in gallery.blocks():
                 self.shift += (gallery.rows(rows) - first).sum(axis=0) / len(gallery)
-            self.shift += first
+            # As a float32, so that rows − shift is rounded once.
+            self.shift = (self.shift + first).astype(np.float32).astype(np.float64)
             gallery_widest, gallery_reach = self._extent(gallery)
             widest, _ = self._extent(queries) if queries is not gallery else (0.0, 0.0)
             exponent = int(np.frexp(max(widest, gallery_widest))[1])
-            self.scale = float(np.ldexp(1.0, -exponent))
+            self.scale = float(np.ldexp(1.0, -min(max(exponent, -126), 126)))
             self.reach = gallery_reach * self.scale
         self.unit = self.scale**2
 
@@ -144,10 +147,12 @@ class CoarseFrame:
         places = np.arange(len(points))[index]
         framed = np.empty((len(places), points.dimension), dtype=np.float32)
         for part in blocks(len(places), max(1, 2**20 // points.dimension)):
-            rows = points.rows(places[part])
-            rows -= self.shift
-            rows *= self.scale
-            framed[part] = rows
+            rows = points.narrowest(places[part])
+            shift = self.shift.astype(rows.dtype)
+            if self.scale < 1:  # in this order nothing overflows
+                framed[part] = rows * self.scale - shift * self.scale
+            else:
+                framed[part] = (rows - shift) * self.scale
         return framed
 
     def errors(self, rows: np.ndarray) -> np.ndarray:

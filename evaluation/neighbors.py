@@ -31,6 +31,7 @@ SPARE, SPARE_SHARE = 32, 1 / 16
 LONGER = 8
 PART_ROWS = 65_536
 PAIRS_BYTES = 2**20  # what a processor keeps at hand
+PLACES = 2**20  # of lists that are merged or sorted at once
 
 
 class OutsideBoundError(Exception):
@@ -98,8 +99,8 @@ class NeighborSearch:
         to_count = np.concatenate(beyond)
         while len(to_count):
             # What a query takes: its framed rows, and its pairs with all its positives.
-            taken = 16 * self.queries.dimension + 128 * (self.gallery.relevant[to_count] + 1)
-            count = max(1, int(np.searchsorted(np.cumsum(taken), self.memory // 8)))
+            taken = 4 * self.queries.dimension + 128 * (self.gallery.relevant[to_count] + 1)
+            count = max(1, int(np.searchsorted(np.cumsum(taken), self.memory // 4)))
             yield to_count[:count], self._counted(to_count[:count])
             to_count = to_count[count:]
 
@@ -111,7 +112,7 @@ class NeighborSearch:
             width = factor * (deepest + 2 + max(SPARE, int(SPARE_SHARE * deepest)))
             if isinstance(self.searcher, DenseSearch) or width > coarse.SORTED_SHARE * size:
                 width = size
-            count = max(1, self.memory // 4 // (96 * width + 4 * self.queries.dimension))
+            count = max(1, self.memory // 4 // (16 * width + 4 * self.queries.dimension))
             yield queries[:count], width
             queries = queries[count:]
 
@@ -137,18 +138,24 @@ class NeighborSearch:
         Shapes (Q, width), distances ascending; (Q, width); (Q,).
         """
         coarse_rows = self.frame.rows(self.queries, queries)
-        values: np.ndarray = np.empty((len(queries), 0), dtype=np.float32)
-        points: np.ndarray = np.empty((len(queries), 0), dtype=np.int64)
+        values = np.full((len(queries), width), np.inf, dtype=self.searcher.precision)
+        points = np.zeros((len(queries), width), dtype=np.int64)
         held = self.searcher.queries(coarse_rows)
+        few = max(1, PLACES // width)
         for rows, part in self._parts():
-            more = self.searcher.nearest(held, part, min(width, len(part)))
-            values = np.concatenate([values, more[0]], axis=1)
-            points = np.concatenate([points, more[1] + rows.start], axis=1)
-            if values.shape[1] > width:
-                kept = np.argpartition(values, width - 1, axis=1)[:, :width]
-                values, points = (np.take_along_axis(a, kept, axis=1) for a in (values, points))
-        order = np.argsort(values, axis=1)
-        values, points = (np.take_along_axis(a, order, axis=1) for a in (values, points))
+            found = self.searcher.nearest(held, part, min(width, len(part)))
+            for block, near, places in found:
+                for some in blocks(len(near), few):
+                    to = slice(block.start + some.start, block.start + some.stop)
+                    both = np.concatenate([values[to], near[some]], axis=1)
+                    kept = np.argpartition(both, width - 1, axis=1)[:, :width]
+                    values[to] = np.take_along_axis(both, kept, axis=1)
+                    both = np.concatenate([points[to], places[some] + rows.start], axis=1)
+                    points[to] = np.take_along_axis(both, kept, axis=1)
+        for some in blocks(len(queries), few):
+            order = np.argsort(values[some], axis=1)
+            values[some] = np.take_along_axis(values[some], order, axis=1)
+            points[some] = np.take_along_axis(points[some], order, axis=1)
         return values, points, self.frame.errors(coarse_rows)
 
     def _ranked(

@@ -186,9 +186,9 @@ def coarse_distances(frame, queries, gallery):
     """(Q, G), in the order of the gallery."""
     searcher = TorchSearch(frame.inner_product, 2**16)
     part = searcher.load(gallery, np.ones(len(gallery)))
-    values, places = searcher.nearest(searcher.queries(queries), part, len(gallery))
-    table = np.empty(values.shape)
-    np.put_along_axis(table, places, values, axis=1)
+    table = np.empty((len(queries), len(gallery)))
+    for block, values, places in searcher.nearest(searcher.queries(queries), part, len(gallery)):
+        np.put_along_axis(table[block], places, values, axis=1)
     return table
 
 
