@@ -187,7 +187,10 @@ def evaluate(
         )
         shown = dict(metrics)
     if scores and intervals:
-        shown["intervals"] = scores.intervals()
+        try:
+            shown["intervals"] = scores.intervals()
+        except ValueError as error:
+            reporter.warn(str(error))
     print(json.dumps(shown, indent=2))
     if scores and per_class:
         evaluation.write_class_scores(scores, per_class)

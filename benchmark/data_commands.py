@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmark.cli_options import QuietOption
 from benchmark.errors import BenchError
 
 data = typer.Typer(
@@ -25,7 +26,6 @@ OptionOption = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="NAME=VALUE", help="A `data.options` field; may be repeated."),
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")]
 
 
 @data.command("list")
@@ -42,7 +42,7 @@ def list_datasets() -> None:
     from benchmark.progress import Reporter
 
     with Reporter().bar("read index files", 1) as bar:
-        entries = survey(lambda done, total: bar.to(done, total=total))
+        entries = survey(bar.of)
     print_survey(entries, plain=not sys.stdout.isatty())
 
 
@@ -68,7 +68,7 @@ def verify(
             name,
             root=root,
             options=_options(option),
-            progress=lambda done, total: bar.to(done, total=total),
+            progress=bar.of,
         )
     print("\n".join(found.lines()))
     if not found.passed:
@@ -105,7 +105,7 @@ def prepare(
             root=root,
             to=to,
             options=options,
-            progress=lambda done, total: bar.to(done, total=total),
+            progress=bar.of,
         )
     reporter.say(f"{made.images:,} images, {made.were_there:,} of them from before")
     if made.left_out:

@@ -122,8 +122,10 @@ def measure(
             sets = _queries_and_gallery(embedded)
             search: Any = {"ks": tuple(config.ks), "distance": config.distance}
             if approximate:
-                reporter.say(f"search with an index ({approximate}), which shows no progress")
-                metrics = approximate_retrieval_metrics(**sets, **search, index=approximate)
+                with reporter.bar(f"retrieval ({approximate})", 1) as bar:
+                    metrics = approximate_retrieval_metrics(
+                        **sets, **search, index=approximate, progress=bar.of
+                    )
             else:
                 with reporter.bar("retrieval", len(sets["labels"])) as bar:
                     scores = retrieval_scores(
@@ -131,17 +133,19 @@ def measure(
                         **search,
                         backend=config.backend,
                         memory_mib=config.memory_mib,
-                        progress=lambda done, total: bar.to(done, total=total),
+                        progress=bar.of,
                     )
                 metrics = scores.metrics()
         if config.clustering:
-            metrics |= clustering_metrics(
-                embedded.embeddings,
-                embedded.labels,
-                restarts=config.restarts,
-                distance=config.distance,
-                start=config.clustering_start,
-            )
+            with reporter.bar("k-means", 1) as bar:
+                metrics |= clustering_metrics(
+                    embedded.embeddings,
+                    embedded.labels,
+                    restarts=config.restarts,
+                    distance=config.distance,
+                    start=config.clustering_start,
+                    progress=bar.of,
+                )
         if embedded.logits is not None:
             metrics |= classification_metrics(embedded.logits, _targets(embedded))
     except (ValueError, TypeError) as error:

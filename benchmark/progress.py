@@ -54,3 +54,7 @@ class Bar:
         """Move the bar to ``done`` and show a note beside it."""
         fields: dict[str, Any] = {} if note is None else {"note": note}
         self._progress.update(self._task, completed=done, total=total, **fields)
+
+    def of(self, done: int, total: int) -> None:
+        """Move the bar to ``done`` of ``total``."""
+        self.to(done, total=total)

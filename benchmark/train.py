@@ -157,7 +157,7 @@ class _Trainer:
                 self.run.seed,
                 self.step,
                 self.steps,
-                progress=lambda done, total: bar.to(done, total=total),
+                progress=bar.of,
             )
         with (
             TrainingLog(self.run, self.step) as log,

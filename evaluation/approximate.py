@@ -1,6 +1,6 @@
 """Retrieval by an approximate index, for galleries beyond exact search, with its measured error."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from evaluation.checks import blocks, check_choice, check_count, check_ks
 from evaluation.distances import CoarseFrame, Points
 from evaluation.gallery import Gallery
 from evaluation.neighbors import NeighborSearch
+from evaluation.progress import Progress, quietly
 from evaluation.ranking import find_tie_groups, ranked_list_metrics
 from evaluation.retrieval import MEMORY_MIB, MIB, metric_names, search_space
 
@@ -31,6 +32,7 @@ def approximate_retrieval_metrics(
     index: str = "ivf",
     sample: int = 1000,
     seed: int = 0,
+    progress: Progress = quietly,
 ) -> dict[str, float]:
     """Return the metrics of `retrieval_metrics` as an approximate index finds them.
 
@@ -54,6 +56,8 @@ def approximate_retrieval_metrics(
         index: ``ivf`` or ``hnsw``.
         sample: how many queries are also ranked exactly.
         seed: of the sample.
+        progress: is told, now and then, how many items are indexed and queries are done, and how
+            many there are.
 
     Returns:
         as `retrieval_metrics`; and for every metric ``error_<metric>``, the approximate minus the
@@ -72,12 +76,17 @@ def approximate_retrieval_metrics(
         embeddings, labels, gallery, gallery_labels, query_ids, gallery_ids, distance
     )
     wanted = np.flatnonzero(held.relevant > 0)
-    values = _listed_metrics(queries, held, wanted, cutoffs, index)
-
     chosen = np.sort(rng.choice(len(wanted), min(sample, len(wanted)), replace=False))
+    points = len(held.points)
+    total = points + len(wanted) + len(chosen)
+    values = _listed_metrics(queries, held, wanted, cutoffs, index, lambda n: progress(n, total))
+
     exact = np.empty((len(queries), values.shape[1]))
     search = NeighborSearch(queries, held, resolve_backend("auto"), MEMORY_MIB * MIB)
-    for block, groups in search.tie_groups(wanted[chosen]):
+    before = points + len(wanted)
+    for block, groups in search.tie_groups(
+        wanted[chosen], lambda done: progress(before + done, total)
+    ):
         exact[block] = ranked_list_metrics(groups, held.relevant[block], cutoffs)
     errors = (values[chosen] - exact[wanted[chosen]]).mean(axis=0)
     names = metric_names(cutoffs)
@@ -91,13 +100,21 @@ def approximate_retrieval_metrics(
 
 
 def _listed_metrics(
-    queries: Points, gallery: Gallery, wanted: np.ndarray, ks: Sequence[int], index: str
+    queries: Points,
+    gallery: Gallery,
+    wanted: np.ndarray,
+    ks: Sequence[int],
+    index: str,
+    progress: Callable[[int], None],
 ) -> np.ndarray:
-    """Return the metrics of the lists of the index, shape (len(wanted), len(ks) + 3)."""
+    """Return the metrics of the lists of the index, shape (len(wanted), len(ks) + 3).
+
+    ``progress`` is told how many points are indexed and queries done, together.
+    """
     points = gallery.points
     frame = CoarseFrame(queries, points, points.distance == "cosine")
     width = min(len(points), 1 + max([int(gallery.relevant.max()), *ks]))
-    built = _build(index, frame, points, width)
+    built = _build(index, frame, points, width, progress)
     values = np.zeros((len(wanted), len(ks) + 3))
     for part in blocks(len(wanted), min(ROWS_AT_ONCE, max(1, 2**24 // width))):
         block = wanted[part]
@@ -112,10 +129,13 @@ def _listed_metrics(
             relevant = gallery.relevant[block[hit]]
             groups = find_tie_groups(distances[hit], sizes[hit], positives[hit], relevant)
             values[part.start + hit] = ranked_list_metrics(groups, relevant, ks)
+        progress(len(points) + part.stop)
     return values
 
 
-def _build(index: str, frame: CoarseFrame, points: Points, width: int) -> Any:
+def _build(
+    index: str, frame: CoarseFrame, points: Points, width: int, progress: Callable[[int], None]
+) -> Any:
     """Return the FAISS index of all points."""
     faiss: Any = import_faiss()
     kind = faiss.METRIC_INNER_PRODUCT if frame.inner_product else faiss.METRIC_L2
@@ -131,4 +151,5 @@ def _build(index: str, frame: CoarseFrame, points: Points, width: int) -> Any:
         built.train(frame.rows(points, learn))
     for rows in blocks(len(points), ROWS_AT_ONCE):
         built.add(frame.rows(points, rows))
+        progress(rows.stop)
     return built

@@ -15,6 +15,7 @@ from evaluation.checks import (
 )
 from evaluation.distances import DISTANCES, CoarseFrame, Points
 from evaluation.kmeans import STARTS, kmeans
+from evaluation.progress import Progress, quietly, share
 
 
 def clustering_metrics(
@@ -25,6 +26,7 @@ def clustering_metrics(
     seed: int = 0,
     distance: str = "euclidean",
     start: str = "random",
+    progress: Progress = quietly,
 ) -> dict[str, float]:
     """Cluster the embeddings by k-means, k = the number of labels, and compare with the labels.
 
@@ -51,6 +53,7 @@ def clustering_metrics(
         seed: from which the seeds of the restarts are derived, >= 0.
         distance: ``euclidean``, or ``cosine``, for which the rows are normalised first.
         start: the first centroids: ``random`` rows, or ``k-means++``, greedy as in scikit-learn.
+        progress: is told, now and then, how many iterations are done, and how many there are.
 
     Returns:
         ``nmi``, ``ami`` and ``nmi_chance``: means over the restarts, NMI in [0, 1] and AMI at
@@ -83,12 +86,17 @@ def clustering_metrics(
     for rows in blocks(len(matrix), ROWS_AT_ONCE):
         framed[rows] = frame.rows(points, rows)
     seeds = np.random.SeedSequence(seed).generate_state(restarts) >> 1
-    scores = np.array(
-        [
-            _agreement(classes, kmeans(framed, len(names), seed=int(one), init=start)[0])
-            for one in seeds
-        ]
-    )
+    agreements = []
+    for number, one in enumerate(seeds):
+        clusters, _ = kmeans(
+            framed,
+            len(names),
+            seed=int(one),
+            init=start,
+            progress=share(progress, number, restarts),
+        )
+        agreements.append(_agreement(classes, clusters))
+    scores = np.array(agreements)
     nmi, ami, chance = scores.mean(axis=0).tolist()
     return {
         "nmi": nmi,

@@ -23,6 +23,7 @@ SORTED_SHARE = 1 / 8
 # Beyond this many neighbours FAISS is slower than a whole sort, and refuses to work on a GPU.
 FAISS_MAX_NEIGHBOURS = 2048
 FAISS_QUERIES = 4096
+FLOAT32_COUNTS = 2**24  # up to here float32 holds every integer
 DENSE_PAIRS = 2**20
 
 Found = Iterator[tuple[slice, np.ndarray, np.ndarray]]
@@ -78,12 +79,13 @@ class TorchSearch:
         """
         filled = -len(rows) % GROUP
         lengths = np.ones(len(rows)) if self.inner_product else row_norms(rows) ** 2
+        counted = torch.float32 if sizes.sum() <= FLOAT32_COUNTS else torch.float64
         gallery, bias, weights = (
-            torch.from_numpy(padded).to(self.device, torch.float32)
-            for padded in (
-                np.pad(rows, ((0, filled), (0, 0))) if filled else rows,
-                np.pad(lengths, (0, filled), constant_values=np.inf),
-                np.pad(sizes, (0, filled)),
+            torch.from_numpy(padded).to(self.device, kind)
+            for padded, kind in (
+                (np.pad(rows, ((0, filled), (0, 0))) if filled else rows, torch.float32),
+                (np.pad(lengths, (0, filled), constant_values=np.inf), torch.float32),
+                (np.pad(sizes, (0, filled)), counted),
             )
         )
         return Part(len(rows), gallery, bias, weights)
@@ -119,7 +121,7 @@ class TorchSearch:
             )
             pairs = ((table <= ceiling) & (table >= floor)).nonzero().cpu().numpy()
             with full_precision():
-                counts = torch.lt(table, floor, out=table) @ part.weights
+                counts = torch.lt(table, floor, out=table).to(part.weights.dtype) @ part.weights
             yield block, counts.cpu().numpy().astype(np.int64), pairs[:, 0], pairs[:, 1]
 
     def _tiles(

@@ -158,18 +158,12 @@ class CoarseFrame:
     def errors(self, rows: np.ndarray) -> np.ndarray:
         """Bound |float32 − exact| in the frame, between each of ``rows`` and any gallery row.
 
-        A float32 dot product of x and y is off by at most γ(D)·‖x‖·‖y‖, where
-        γ(n) = n·u / (1 − n·u) and u = 2⁻²⁴ (Higham, *Accuracy and Stability of Numerical
-        Algorithms*, section 3.1), in whatever order it is summed.  ‖x‖² + ‖y‖² − 2x·y is thus
-        off by γ(D)·(‖x‖ + ‖y‖)²; the differences summed directly, by less.  The additions, the
-        rounding of the coordinates to float32 and the exact pass itself add under 8u; D + 16
-        covers them.  The last term covers underflow.
+        ‖x‖² + ‖y‖² − 2x·y is off by `rounding_share` of (‖x‖ + ‖y‖)²; the differences summed
+        directly, by less.  The last term covers underflow.
         """
-        terms = rows.shape[1] + 16
-        gamma = terms * 2.0**-24 / (1.0 - terms * 2.0**-24)
         norms = row_norms(rows)
         size = np.ones_like(norms) if self.inner_product else (norms + self.reach) ** 2
-        return gamma * size + terms * 2.0**-120
+        return rounding_share(rows.shape[1]) * size + (rows.shape[1] + 16) * 2.0**-120
 
 
 class ExactFrame:
@@ -184,6 +178,18 @@ class ExactFrame:
     def errors(self, rows: np.ndarray) -> np.ndarray:
         """Return 0 for each row."""
         return np.zeros(len(rows))
+
+
+def rounding_share(dimension: int) -> float:
+    """Return what a float32 dot product of x and y may be off by, as a share of ‖x‖·‖y‖.
+
+    That is γ(D) with γ(n) = n·u / (1 − n·u) and u = 2⁻²⁴ (Higham, *Accuracy and Stability of
+    Numerical Algorithms*, section 3.1), in whatever order it is summed.  The additions that make
+    a distance of it, the rounding of the coordinates to float32 and the exact distance itself add
+    under 8u: γ(D + 16) covers them.
+    """
+    terms = (dimension + 16) * 2.0**-24
+    return terms / (1.0 - terms)
 
 
 def row_norms(rows: np.ndarray) -> np.ndarray:

@@ -6,13 +6,18 @@ from numpy.typing import ArrayLike
 
 from evaluation.backends import full_precision
 from evaluation.checks import check_choice, check_count, check_matrix
+from evaluation.distances import rounding_share
 from evaluation.kmeans_start import TILE, random_rows, spread_rows
+from evaluation.progress import Progress, quietly
 
 ITERATIONS = 50
 STARTS = ("random", "k-means++")
 
 # More than the relative error of a distance that is summed from float32 differences.
 ROUNDING = 1e-6
+
+# What the sum of squares of a row may be: room for (‖x‖ + ‖c‖)² in float32.
+LARGEST = float(np.finfo(np.float32).max) / 8
 
 
 def kmeans(
@@ -23,6 +28,7 @@ def kmeans(
     iterations: int = ITERATIONS,
     init: str | ArrayLike = "random",
     device: str | torch.device | None = None,
+    progress: Progress = quietly,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cluster the points by Lloyd's iterations and return each point's cluster and the centroids.
 
@@ -47,12 +53,14 @@ def kmeans(
         init: how they are chosen: ``random``, or ``k-means++``, greedy as in scikit-learn; or the
             first centroids themselves, (K, D).
         device: of torch; a CUDA device by default where there is one.
+        progress: is told how many iterations are done, and how many there are at most.
 
     Returns:
         The cluster of every point, (N,) int64, and the centroids, (K, D) float32.
 
     Raises:
-        ValueError: for NaN or infinite numbers, shapes that do not fit, or a count too small.
+        ValueError: for NaN, infinite or too large numbers, shapes that do not fit, or a count too
+            small.
         TypeError: for arguments of a wrong type.
 
     Example:
@@ -60,7 +68,7 @@ def kmeans(
         >>> own.tolist(), centroids.ravel().tolist()
         ([0, 0, 1], [0.5, 9.0])
     """
-    rows = np.ascontiguousarray(check_matrix("points", points), dtype=np.float32)
+    rows = _float32_rows("points", points)
     clusters = check_count("clusters", clusters)
     iterations = check_count("iterations", iterations)
     seed = check_count("seed", seed, least=0)
@@ -72,15 +80,26 @@ def kmeans(
             with full_precision():
                 start = spread_rows(rows, clusters, seed, device)
     else:
-        start = np.ascontiguousarray(check_matrix("init", init), dtype=np.float32)
+        start = _float32_rows("init", init)
         if start.shape != (clusters, rows.shape[1]):
             raise ValueError(
                 f"init must have shape {(clusters, rows.shape[1])}, not {start.shape}."
             )
     with full_precision():
         lloyd = Lloyd(rows, start, device)
-        lloyd.run(iterations)
+        lloyd.run(iterations, progress)
     return lloyd.own.cpu().numpy(), lloyd.centroids.cpu().numpy()
+
+
+def _float32_rows(name: str, values: ArrayLike) -> np.ndarray:
+    rows = np.ascontiguousarray(check_matrix(name, values), dtype=np.float32)
+    largest = max(float(rows.max()), -float(rows.min()))
+    if rows.shape[1] * largest**2 > LARGEST:
+        raise ValueError(
+            f"{name} holds numbers as large as {largest:.3g}, whose squares are beyond float32: "
+            "scale all by one factor, which changes no cluster."
+        )
+    return rows
 
 
 class Lloyd:
@@ -95,7 +114,7 @@ class Lloyd:
     (Ding et al., 'Yinyang k-means', ICML 2015, bound groups of centroids to the same end).
 
     Bounds allow for rounding: a float32 product of (N, D) rows gives squared distances that are
-    off by at most γ·(‖x‖ + ‖c‖)², as in :meth:`evaluation.distances.CoarseFrame.errors`.
+    off by at most γ·(‖x‖ + ‖c‖)², γ being :func:`evaluation.distances.rounding_share`.
 
     ``compared`` counts the pairs of a point and a centroid that were compared.
     """
@@ -114,16 +133,18 @@ class Lloyd:
         self.table = torch.empty(max(TILE, len(init)), device=device)
         self.compared = 0
 
-    def run(self, iterations: int) -> None:
+    def run(self, iterations: int, progress: Progress = quietly) -> None:
         """Assign the points, then update and assign until nothing changes."""
         self._measure(torch.arange(len(self.own), device=self.own.device))
         before = torch.full_like(self.own, -1)
         self.assign()
-        for _ in range(iterations):
+        for done in range(iterations):
             if torch.equal(self.own, before):
-                return
+                break
+            progress(done, iterations)
             before = self.update(before)
             self.assign()
+        progress(iterations, iterations)
 
     def update(self, before: torch.Tensor) -> torch.Tensor:
         """Move each centroid whose points are not those of ``before``; return what they are now.
@@ -184,8 +205,7 @@ class Lloyd:
         """Compare points with the first centroids in ``order``; ``rest`` is that of the others."""
         points, norms = self.points[rows], self.norms[rows]
         own, near = self.own[rows], self.near[rows]
-        terms = self.dimension + 16
-        gamma = terms * 2.0**-24 / (1 - terms * 2.0**-24)
+        gamma = rounding_share(self.dimension)
         offset = norms.square() - gamma * (norms + squares.max().sqrt()).square() - 2.0**-100
 
         table = self.table[: len(rows) * len(centroids)].view(len(rows), len(centroids))

@@ -5,12 +5,13 @@ The search is done once: everything here costs next to nothing beside it.
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
 from evaluation.checks import check_choice, check_count
 
-UNITS = ("query", "class")
+UNITS = {"query": "queries", "class": "classes"}
 
 
 @dataclass(frozen=True)
@@ -71,18 +72,21 @@ class QueryScores:
             seed: of the draws.
 
         Raises:
-            ValueError: for resamples < 1, a level outside (0, 1), an unknown unit or seed < 0.
+            ValueError: for resamples < 1, a level outside (0, 1), an unknown unit, seed < 0, or
+                fewer than two units with a positive.
         """
-        check_choice("unit", unit, UNITS)
+        check_choice("unit", unit, tuple(UNITS))
         resamples = check_count("resamples", resamples)
         seed = check_count("seed", seed, least=0)
-        if not 0 < level < 1:
-            raise ValueError(f"level must lie between 0 and 1, not {level}.")
+        if not isinstance(level, Real) or not 0 < level < 1:
+            raise ValueError(f"level must be a number between 0 and 1, not {level!r}.")
         values, labels = self.values[self.scored], self.labels[self.scored]
         codes = np.arange(len(values))
         if unit == "class":
             _, codes = np.unique(labels, return_inverse=True)
         counts = np.bincount(codes)
+        if len(counts) < 2:
+            raise ValueError(f"Bootstrap intervals need two {UNITS[unit]} with a positive or more.")
         sums = np.stack([np.bincount(codes, column) for column in values.T], axis=1)
         rng = np.random.default_rng(seed)
         means = np.empty((resamples, values.shape[1]))

@@ -1,6 +1,6 @@
 """Retrieval: Recall@K, R-Precision, MAP@R and MRR, exact and in bounded memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,17 +17,12 @@ from evaluation.checks import (
 from evaluation.distances import DISTANCES, Points
 from evaluation.gallery import Gallery
 from evaluation.neighbors import NeighborSearch
+from evaluation.progress import Progress, quietly
 from evaluation.query_scores import QueryScores
 from evaluation.ranking import ranked_list_metrics
 
 MEMORY_MIB = 256
 MIB = 2**20
-
-Progress = Callable[[int, int], None]
-
-
-def quietly(done: int, total: int) -> None:
-    """Show no progress."""
 
 
 def retrieval_metrics(

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from benchmark.datasets.image_set import ImageSet, Progress, image_set
+from benchmark.datasets.image_set import ImageSet, image_set
 from benchmark.datasets.items import ItemTable
 from benchmark.datasets.sampler import Stream, build_sampler, generator
+from benchmark.datasets.threads import Progress
 from benchmark.errors import BenchError
 from benchmark.experiment import Experiment
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
@@ -14,6 +13,7 @@ import torch
 
 from benchmark.config import InputConfig
 from benchmark.datasets.items import ItemTable, Split
+from benchmark.datasets.threads import BLOCK, THREADS, Progress
 from benchmark.datasets.transforms import (
     center_crop,
     five_crops,
@@ -25,12 +25,9 @@ from benchmark.datasets.transforms import (
 from benchmark.errors import BenchError
 
 MEMORY_LIMIT = 2 << 30  # bytes of prepared images that one set keeps in memory
-_BLOCK = 64  # images that a thread prepares at once
 _SAMPLE = 16  # images from which the need of memory and time is estimated
 _WORTH_THREADS = 5e-4  # seconds an image; quicker ones are slowed down by threads
-_THREADS = min(8, os.cpu_count() or 1)
 
-Progress = Callable[[int, int], None]
 Crops = Literal["center", "five", "whole"]
 
 
@@ -100,7 +97,7 @@ class ImageSet:
             bytes_each, seconds_each = self._cost()
             if len(self) * bytes_each <= MEMORY_LIMIT:
                 self._kept = self._decode_all(
-                    _THREADS if seconds_each > _WORTH_THREADS else 1, progress
+                    THREADS if seconds_each > _WORTH_THREADS else 1, progress
                 )
         if self._kept is not None and progress is not None:
             progress(len(self), len(self))
@@ -135,7 +132,7 @@ class ImageSet:
     def check(self, progress: Progress | None = None) -> None:
         """Prepare every image once; one error tells of all that cannot be prepared."""
         reasons = []
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             for done, reason in enumerate(pool.map(self._reason, self.paths), start=1):
                 if reason is not None:
                     reasons.append(reason)
@@ -178,7 +175,7 @@ class ImageSet:
     def _decode(self, paths: Sequence[str]) -> list[torch.Tensor]:
         if torch.utils.data.get_worker_info() is not None:  # one of many processes already
             return self._prepare_block(paths)
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             return list(pool.map(self._prepare, paths))
 
     def _cost(self) -> tuple[float, float]:
@@ -194,7 +191,7 @@ class ImageSet:
     def _decode_all(
         self, threads: int, progress: Progress | None
     ) -> torch.Tensor | list[torch.Tensor]:
-        blocks = [self.paths[i : i + _BLOCK] for i in range(0, len(self), _BLOCK)]
+        blocks = [self.paths[i : i + BLOCK] for i in range(0, len(self), BLOCK)]
         images: list[torch.Tensor] = []
         with ThreadPoolExecutor(threads) as pool:
             for block in pool.map(self._prepare_block, blocks):

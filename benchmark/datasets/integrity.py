@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,13 +11,10 @@ from typing import Any
 from benchmark.config import DataConfig, Task
 from benchmark.datasets.items import find_root, hash_items, read_source
 from benchmark.datasets.registry import Dataset, Source, counts_of, find_dataset
+from benchmark.datasets.threads import BLOCK, THREADS, Progress
 from benchmark.errors import BenchError
 
 SHOWN = 20  # broken files that are named
-_BLOCK = 64  # files that a thread takes at once
-_THREADS = min(8, os.cpu_count() or 1)
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -116,11 +112,11 @@ def failures(
                 told.append(str(error))
         return told
 
-    blocks = [paths[start : start + _BLOCK] for start in range(0, len(paths), _BLOCK)]
+    blocks = [paths[start : start + BLOCK] for start in range(0, len(paths), BLOCK)]
     told: list[str] = []
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         for number, found in enumerate(pool.map(attempt, blocks), 1):
             told += found
             if progress is not None:
-                progress(min(number * _BLOCK, len(paths)), len(paths))
+                progress(min(number * BLOCK, len(paths)), len(paths))
     return told

@@ -12,11 +12,12 @@ from typing import Any
 from PIL import Image
 
 from benchmark.config import InputConfig, Task
-from benchmark.datasets.integrity import Progress, Tables, failures, read_tables
+from benchmark.datasets.integrity import Tables, failures, read_tables
 from benchmark.datasets.items import find_root, hash_items
 from benchmark.datasets.listings import is_image
 from benchmark.datasets.registry import find_dataset
 from benchmark.datasets.stores import FileStore
+from benchmark.datasets.threads import Progress
 from benchmark.datasets.transforms import resized_size, to_channels
 from benchmark.errors import BenchError
 from benchmark.files import read_json, write_atomically, write_json

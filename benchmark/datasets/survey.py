@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from benchmark.config import DataConfig, Task
-from benchmark.datasets.integrity import Progress
 from benchmark.datasets.items import read_source
 from benchmark.datasets.locate import find_folder, search_places
 from benchmark.datasets.registry import Dataset, dataset_names, find_dataset
 from benchmark.datasets.stores import FileStore
+from benchmark.datasets.threads import Progress
 
 
 class Entry(NamedTuple):

@@ -2,15 +2,9 @@
 
 import numpy as np
 import pytest
+from clustered_points import clustered
 
 from evaluation import approximate_retrieval_metrics, retrieval_metrics
-
-
-def clustered(classes, size, dimension, noise, seed=0):
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.repeat(np.arange(classes), size))
-    points = rng.normal(size=(classes, dimension))[labels]
-    return (points + noise * rng.normal(size=points.shape)).astype(np.float32), labels
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
@@ -83,3 +77,14 @@ def test_the_sample_is_seeded():
 def test_it_refuses(settings, message):
     with pytest.raises(ValueError, match=message):
         approximate_retrieval_metrics(*clustered(4, 5, 3, 1.0), **settings)
+
+
+def test_progress_covers_index_queries_and_sample():
+    points, labels = clustered(40, 5, 8, 0.5)
+    told = []
+    approximate_retrieval_metrics(
+        points, labels, sample=30, progress=lambda *done: told.append(done)
+    )
+    assert told == sorted(told)
+    assert told[0] == (200, 430)
+    assert told[-1] == (430, 430)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from clustered_points import clustered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
@@ -11,13 +12,6 @@ from evaluation import clustering_metrics
 from evaluation.clustering import _agreement, expected_information
 from evaluation.distances import CoarseFrame, Points
 from evaluation.kmeans import kmeans
-
-
-def clustered(classes, size, dimension, noise, seed=0):
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.repeat(np.arange(classes), size))
-    points = rng.normal(size=(classes, dimension))[labels]
-    return (points + noise * rng.normal(size=points.shape)).astype(np.float32), labels
 
 
 @settings(max_examples=60, deadline=None)
@@ -89,6 +83,16 @@ def test_cosine_ignores_the_norms_and_euclidean_does_not():
     cosine = clustering_metrics(points, labels, distance="cosine")
     assert clustering_metrics(points * norms, labels, distance="cosine") == cosine
     assert clustering_metrics(points * norms, labels)["nmi"] < cosine["nmi"] - 0.1
+
+
+def test_progress_goes_through_all_restarts():
+    told = []
+    clustering_metrics(
+        *clustered(5, 20, 8, 0.4), restarts=3, progress=lambda *done: told.append(done)
+    )
+    assert told == sorted(told)
+    assert told[0] == (0, 150)
+    assert {(50, 150), (100, 150), (150, 150)} <= set(told)
 
 
 def test_huge_and_tiny_norms_cluster_alike():

@@ -243,11 +243,32 @@ def test_any_norm_goes_through_clustering_metrics(scale):
         ({"init": "randon"}, "Unknown init 'randon': did you mean 'random'"),
         ({"init": np.eye(2)}, r"init must have shape \(2, 3\), not \(2, 2\)"),
         ({"points": np.full((4, 3), np.nan)}, "points holds values that are NaN"),
+        ({"points": np.full((4, 3), -1e19)}, "points holds numbers as large as 1e[+]19, whose"),
+        ({"init": np.full((2, 3), 1e25)}, "init holds numbers as large as 1e[+]25, whose"),
     ],
 )
 def test_refusals(arguments, message):
     with pytest.raises(ValueError, match=message):
         kmeans(**{"points": np.eye(4, 3), "clusters": 2, **arguments})
+
+
+def test_numbers_near_the_largest_are_clustered_like_small_ones():
+    points, _ = clustered(30, 8, 10, 0.5)
+    init = random_rows(points, 30, 0)
+    factor = np.float32(2.0**59)
+    own, _ = kmeans(points * factor, 30, init=init * factor)
+    assert (own == kmeans(points, 30, init=init)[0]).all()
+
+
+def test_progress_counts_iterations_and_ends():
+    points, _ = clustered(30, 8, 10, 0.5)
+    told = []
+    kmeans(points, 30, iterations=40, progress=lambda *done: told.append(done))
+    done = [one for one, _ in told]
+    assert done[:-1] == list(range(len(done) - 1))
+    assert 2 < len(done) < 40
+    assert told[-1] == (40, 40)
+    assert {total for _, total in told} == {40}
 
 
 @pytest.mark.gpu

@@ -81,7 +81,8 @@ def test_intervals_are_seeded():
     ("settings", "message"),
     [
         ({"resamples": 0}, "resamples must be at least 1"),
-        ({"level": 1.0}, "level must lie between 0 and 1, not 1.0"),
+        ({"level": 1.0}, "level must be a number between 0 and 1, not 1.0"),
+        ({"level": "0.95"}, "level must be a number between 0 and 1, not '0.95'"),
         ({"unit": "clas"}, "did you mean 'class'"),
         ({"seed": -1}, "seed must be at least 0"),
     ],
@@ -89,3 +90,10 @@ def test_intervals_are_seeded():
 def test_intervals_refuse(settings, message):
     with pytest.raises(ValueError, match=message):
         retrieval_scores(*example()).intervals(**settings)
+
+
+@pytest.mark.parametrize(("unit", "named"), [("class", "classes"), ("query", "queries")])
+def test_one_unit_has_no_interval(unit, named):
+    scores = QueryScores(("hit",), np.array([[1.0], [np.nan]]), np.array([3, 4]))
+    with pytest.raises(ValueError, match=f"need two {named} with a positive or more"):
+        scores.intervals(unit=unit)

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from clustered_points import clustered
 from evaluation_reference import retrieval_reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,13 +12,6 @@ from hypothesis import strategies as st
 from evaluation import coarse, neighbors, retrieval, retrieval_metrics
 
 BACKENDS = ["faiss-cpu", "torch-cpu", "dense"]
-
-
-def clustered(classes, size, dimension, noise, seed=0):
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.repeat(np.arange(classes), size))
-    points = rng.normal(size=(classes, dimension))[labels]
-    return (points + noise * rng.normal(size=points.shape)).astype(np.float32), labels
 
 
 @st.composite

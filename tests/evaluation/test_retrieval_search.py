@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from clustered_points import clustered
 from evaluation_reference import retrieval_reference
 
 from evaluation import chosen_backend, coarse, neighbors, retrieval, retrieval_metrics
@@ -12,13 +13,6 @@ from evaluation.backends import faiss_gpus, full_precision, torch_device
 from evaluation.coarse import TorchSearch
 from evaluation.distances import CoarseFrame, Points, exact_distances
 from evaluation.neighbors import NeighborSearch
-
-
-def make(classes, size, dimension, noise, seed=0):
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.repeat(np.arange(classes), size))
-    points = rng.normal(size=(classes, dimension))[labels]
-    return (points + noise * rng.normal(size=points.shape)).astype(np.float32), labels
 
 
 def tight_pairs():
@@ -34,20 +28,20 @@ def grid():
 
 
 def outlier():
-    points, labels = make(30, 8, 8, 1.0)
+    points, labels = clustered(30, 8, 8, 1.0)
     points[0] = 1e12
     return points, labels
 
 
 CASES = {
-    "clear": lambda: make(30, 8, 8, 0.3),
-    "hopeless": lambda: make(60, 4, 16, 50.0),
-    "mixed sizes": lambda: (make(1, 250, 8, 1.0)[0], np.sqrt(np.arange(250)).astype(int)),
+    "clear": lambda: clustered(30, 8, 8, 0.3),
+    "hopeless": lambda: clustered(60, 4, 16, 50.0),
+    "mixed sizes": lambda: (clustered(1, 250, 8, 1.0)[0], np.sqrt(np.arange(250)).astype(int)),
     "grid": grid,
     "tight pairs": tight_pairs,
     "outlier": outlier,
     "collapsed": lambda: (np.ones((200, 4), np.float32), np.arange(200) % 40),
-    "half zero": lambda: (np.maximum(0, make(30, 8, 2, 9.0)[0]), make(30, 8, 2, 9.0)[1]),
+    "half zero": lambda: (np.maximum(0, clustered(30, 8, 2, 9.0)[0]), clustered(30, 8, 2, 9.0)[1]),
 }
 
 
@@ -125,7 +119,7 @@ def test_a_coarse_pass_outside_its_bound_is_not_believed(
     backend, kibibytes, noise, short_lists, monkeypatch
 ):
     """As of a GPU that multiplies in reduced precision: in lists, and where it counts."""
-    points, labels = make(60, 5, 16, noise)
+    points, labels = clustered(60, 5, 16, noise)
     expected = retrieval_metrics(points, labels, backend="dense")
     honest = CoarseFrame.rows
 
@@ -143,7 +137,7 @@ def test_a_coarse_pass_outside_its_bound_is_not_believed(
 
 
 def test_a_count_that_misses_the_nearest_positive_is_not_believed(short_lists, monkeypatch):
-    points, labels = make(60, 4, 16, 50.0)
+    points, labels = clustered(60, 4, 16, 50.0)
     expected = retrieval_metrics(points, labels, backend="dense")
     honest = TorchSearch.nearer
 
@@ -155,7 +149,7 @@ def test_a_count_that_misses_the_nearest_positive_is_not_believed(short_lists, m
 
 
 def test_the_precision_of_the_process_is_not_touched():
-    points, labels = make(30, 8, 8, 0.3)
+    points, labels = clustered(30, 8, 8, 0.3)
     libraries = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
     before = [library.fp32_precision for library in libraries]
     try:
@@ -231,7 +225,7 @@ def test_the_float32_bound_covers_underflow():
 @pytest.mark.parametrize("noise", [1.5, 50.0])
 def test_memory_stays_far_below_all_pairs(backend, noise, monkeypatch):
     """numpy's memory as it is traced, torch's as the tables that it fills."""
-    points, labels = make(1000, 4, 16, noise)
+    points, labels = clustered(1000, 4, 16, noise)
     pairs = len(points) ** 2 * 8
     tiles = TorchSearch._tiles
 
@@ -247,6 +241,17 @@ def test_memory_stays_far_below_all_pairs(backend, noise, monkeypatch):
     tracemalloc.stop()
     assert 0 < scores["recall@1"] < 1
     assert peak < pairs / 10
+
+
+def test_more_items_are_counted_than_float32_holds():
+    """One point stands for 2²⁴ items, and another for one more."""
+    sizes = np.array([2**24, 1, 5])
+    searcher = TorchSearch(inner_product=False, tile_bytes=2**16)
+    part = searcher.load(np.array([[0.0], [1.0], [9.0]], np.float32), sizes)
+    held = searcher.queries(np.zeros((1, 1), np.float32))
+    low, high = np.array([[4.0], [5.0]], np.float32)
+    ((_, counts, *_),) = searcher.nearer(held, part, low, high)
+    assert counts.tolist() == [2**24 + 1]
 
 
 def test_the_backend_is_described():

@@ -9,8 +9,8 @@ another; the peak is that of the whole process, libraries and embeddings include
 - `peers`: Recall@1, R-Precision and MAP@R at the size of CUB-200-2011's test split (5,924 × 512)
   and of 20,000 × 512, beside pytorch-metric-learning's AccuracyCalculator with its default k and
   with k="max_bin_count", and open-metric-learning (Recall@1, Precision@R and its own MAP@R);
-- `growth`: ours from 10,000 to 160,000 items, with --plot as a picture; the embeddings are read
-  memory-mapped, the search has 256 MiB.
+- `growth`: ours from 10,000 to 160,000 items beside the bare matrix product, with --plot as a
+  picture; the embeddings are read memory-mapped, the search has 256 MiB.
 
 A job that is not done after --limit seconds is stopped, one whose library is not installed is
 left out; both are said.
@@ -208,17 +208,25 @@ def peers(bench: Bench) -> None:
 
 def growth(bench: Bench, sizes: list[int], plot: Path | None) -> None:
     """Seconds and memory over the number of items."""
-    head("Growth, × 512, five items a class", "÷ the size before")
-    seconds, peaks, before = [], [], None
+    print("\nGrowth, × 512, five items a class\n")
+    print("| | seconds | ÷ the size before | the product alone | ÷ the product | peak GiB |")
+    print("|---|---|---|---|---|---|")
+    seconds, peaks = [], []
     for items in sizes:
         bench.make(items, items // 5)
+        least = bench.run("product", device="cpu")["seconds"]
         found = bench.run("ours", ks=[1, 10, 100, 1000], backend="auto")
-        line(f"{items:,}", found, before)
-        seconds.append(found.get("seconds", np.nan))
-        peaks.append(found.get("gib", np.nan))
-        before = found
+        if "said" in found:
+            print(f"| {items:,} | {found['said']} | | {least:.1f} | | |", flush=True)
+            break
+        seconds.append(found["seconds"])
+        peaks.append(found["gib"])
+        step = f"{seconds[-1] / seconds[-2]:.2f}" if len(seconds) > 1 else ""
+        row = [f"{items:,}", f"{seconds[-1]:.1f}", step, f"{least:.1f}"]
+        row += [f"{seconds[-1] / least:.2f}", f"{peaks[-1]:.2f}"]
+        print(f"| {' | '.join(row)} |", flush=True)
     if plot:
-        draw(sizes, seconds, peaks, plot)
+        draw(sizes[: len(seconds)], seconds, peaks, plot)
 
 
 def draw(sizes: list[int], seconds: list[float], peaks: list[float], path: Path) -> None:

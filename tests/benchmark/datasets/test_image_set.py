@@ -79,8 +79,8 @@ def test_the_memory_estimate(photos, monkeypatch):
 @pytest.mark.parametrize("threads", [1, 4])
 def test_threads_keep_the_order(photos, monkeypatch, threads):
     monkeypatch.setattr(image_set, "_WORTH_THREADS", 0 if threads > 1 else 1e9)
-    monkeypatch.setattr(image_set, "_THREADS", threads)
-    monkeypatch.setattr(image_set, "_BLOCK", 1)
+    monkeypatch.setattr(image_set, "THREADS", threads)
+    monkeypatch.setattr(image_set, "BLOCK", 1)
     config = InputConfig(size=16)
     images = ImageSet(photos, photos.frame, config)
     images.load()
@@ -158,7 +158,7 @@ def test_testing_never_flips():
 
 
 def test_progress(photos, monkeypatch):
-    monkeypatch.setattr(image_set, "_BLOCK", 5)
+    monkeypatch.setattr(image_set, "BLOCK", 5)
     for items in (photos, arrays()):
         calls: list[tuple[int, int]] = []
         images = ImageSet(items, items.frame, InputConfig(size=10, channels=1))
