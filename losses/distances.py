@@ -53,23 +53,16 @@ def pairwise_distances(x: Tensor, distance: str = "euclidean") -> Tensor:
     return _EuclideanDistances.apply(x, _is_squared(distance))
 
 
-def rowwise_distances(x: Tensor, y: Tensor, distance: str = "euclidean") -> Tensor:
-    """Return the (B,) distances between row i of `x` and row i of `y`, differentiable.
+def selected_distances(x: Tensor, chosen: Tensor, distance: str = "euclidean") -> Tensor:
+    """Return the (K, B) distances between row i of `x` (B, D) and row chosen[k, i], differentiable.
 
-    Taken from the coordinate differences, so that the backward pass costs O(B·D).
+    Taken from the coordinate differences, so that they cost O(K·B·D) both ways.
     """
     if distance == "cityblock":
-        return (x - y).abs().sum(1)
+        return (x - x[chosen]).abs().sum(2)
     if distance == "cosine":
-        return 0.5 * (unit_rows(x) - unit_rows(y)).square().sum(1)
-    squared = (x - y).square().sum(1)
-    return squared if _is_squared(distance) else safe_sqrt(squared)
-
-
-def safe_sqrt(squared: Tensor) -> Tensor:
-    """Return the square root, with gradient 0 instead of infinity at 0."""
-    zero = squared <= 0
-    return torch.where(zero, 1.0, squared).sqrt().masked_fill(zero, 0.0)
+        return 0.5 * _SelectedDistances.apply(unit_rows(x), chosen, True)
+    return _SelectedDistances.apply(x, chosen, _is_squared(distance))
 
 
 def tie_width(distances: Tensor, bounds: Tensor) -> Tensor:
@@ -117,16 +110,18 @@ class _EuclideanDistances(torch.autograd.Function):
         rows = _centred(x)
         gram = rows @ rows.T
         lengths = gram.diagonal().clone()
+        # float32 has ten times quicker roots, and room for squares of about 1.
         longest = lengths.amax().clamp(min=torch.finfo(rows.dtype).tiny)
-        lengths = lengths[:, None] + lengths
-        distances = gram.mul_(-2).add_(lengths)
+        unit = torch.ones_like(longest) if squared else longest
+        lengths = lengths / unit
+        gram.mul_(-2 / unit).add_(lengths[:, None]).add_(lengths)
+        distances = gram.to(x.dtype)
         # What is left below the rounding of the lengths has neither a size nor a direction.
-        noise = lengths.mul_(8 * torch.finfo(rows.dtype).eps)
-        distances.masked_fill_(distances <= noise, 0.0)
-        if squared:
-            distances = distances.to(x.dtype)
-        else:  # float32 has ten times quicker roots, and room for squares of about 1
-            distances = distances.div_(longest).to(x.dtype).sqrt() * longest.sqrt()
+        noise = 8 * torch.finfo(rows.dtype).eps * lengths
+        noise = noise.clamp(max=torch.finfo(x.dtype).max / 2).to(x.dtype)
+        distances = distances.masked_fill(distances <= noise[:, None] + noise, 0.0)
+        if not squared:
+            distances = distances.sqrt() * unit.sqrt()
         ctx.save_for_backward(x, distances)
         ctx.squared = squared
         return distances
@@ -147,6 +142,33 @@ class _EuclideanDistances(torch.autograd.Function):
         return (weights @ rows).neg(), None
 
 
+class _SelectedDistances(torch.autograd.Function):
+    """(K, B) distances of the rows of (B, D) from chosen ones, squared or not."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, chosen: Tensor, squared: bool) -> Tensor:
+        distances = torch.linalg.vector_norm(x - x[chosen], dim=2)
+        if squared:
+            distances = distances.square()
+        ctx.save_for_backward(x, distances, chosen)
+        ctx.squared = squared
+        return distances
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        x, distances, chosen = ctx.saved_tensors
+        if ctx.squared:
+            pull = 2 * gradient
+        else:
+            pull = gradient / distances.masked_fill(distances == 0, math.inf)
+        moves = (x - x[chosen]) * pull[:, :, None]
+        return (
+            moves.sum(0).index_add_(0, chosen.flatten(), moves.flatten(0, 1), alpha=-1),
+            None,
+            None,
+        )
+
+
 def _centred(x: Tensor) -> Tensor:
-    wide = x.dtype if x.device.type == "mps" else torch.float64  # MPS has no float64
-    return x - x.detach().mean(0, dtype=wide)
+    wide = x.to(x.dtype if x.device.type == "mps" else torch.float64)  # MPS has no float64
+    return wide - wide.detach().mean(0)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from losses.base import LossResult, RankingLoss, loss_function
-from losses.distances import DISTANCES, pairwise_distances, rowwise_distances, unit_rows
+from losses.distances import DISTANCES, pairwise_distances, selected_distances, unit_rows
 from losses.parameters import choice, flag, margin_or
 from losses.registry import register_loss
 from losses.terms import (
@@ -80,11 +80,11 @@ def hardest(
         distances = pairwise_distances(embeddings, distance)
         farthest = torch.where(positives, distances, -math.inf).max(1)
         nearest = torch.where(negatives, distances, math.inf).min(1)
-    positive, negative = (
-        rowwise_distances(embeddings, embeddings.index_select(0, found.indices), distance)
+        chosen = torch.stack([farthest.indices, nearest.indices])
         # A NaN in the batch must not be hidden by the choice of another row.
-        .masked_fill(found.values.isnan(), math.nan)
-        for found in (farthest, nearest)
+        hidden = torch.stack([farthest.values, nearest.values]).isnan()
+    positive, negative = selected_distances(embeddings, chosen, distance).masked_fill(
+        hidden, math.nan
     )
     return positive, negative
 

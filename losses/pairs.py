@@ -1,7 +1,7 @@
 """Batches laid out as anchor-positive pairs, and the cross-entropy between such pairs."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch import Tensor
 from losses.base import LossResult
 from losses.terms import masked_mean
 
-NEGLIGIBLE = 60.0  # exp(-60) is 1e-26
+NEGLIGIBLE = 1e-26
 
 
 class Pairs(NamedTuple):
@@ -55,10 +55,10 @@ def pair_cross_entropy(logits: Tensor, pairs: Pairs, l2_weight: float) -> LossRe
     own = same & pairs.matched
     siblings = own.sum(1, dtype=torch.int32)
     valid = pairs.matched & (siblings < pairs.matched.sum())
-    absent = ~pairs.matched & pairs.matched.any()  # if all are, keep the total finite
-    total = _log_total(logits + torch.where(absent, -math.inf, 0.0))
-    log_own = torch.where(own, logits, 0.0).sum(1) / siblings.clamp(min=1)
-    loss = masked_mean(total - log_own + 0.25 * l2_weight * pairs.squares, valid)
+    absent = ~pairs.matched & pairs.matched.any()  # if all are, keep the terms finite
+    shares = own.to(logits.dtype) / siblings.clamp(min=1)[:, None]
+    terms = _CrossEntropy.apply(logits + torch.where(absent, -math.inf, 0.0), shares)
+    loss = masked_mean(terms + 0.25 * l2_weight * pairs.squares, valid)
     return loss, {
         "terms": valid.sum(),
         "anchors_without_negative": (pairs.matched & ~valid).sum(),
@@ -66,11 +66,21 @@ def pair_cross_entropy(logits: Tensor, pairs: Pairs, l2_weight: float) -> LossRe
     }
 
 
-def _log_total(logits: Tensor) -> Tensor:
-    """Return log Σ_j exp(logits[:, j]) of each row.
+class _CrossEntropy(torch.autograd.Function):
+    """(P,) terms log Σ_j exp(logits_ij) − Σ_j shares_ij · logits_ij, shares summing to 1 or 0.
 
-    An entry worth less than 1e-26 of its row's total is left out: its gradient would be a
+    The gradient leaves out a logit worth less than 1e-26 of its row's total: it would be a
     denormal number, with which a CPU multiplies ten times slower.
     """
-    floor = logits.detach().logsumexp(1, keepdim=True) - NEGLIGIBLE
-    return logits.masked_fill(logits < floor, -math.inf).logsumexp(1)
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, shares: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, shares)
+        return logits.logsumexp(1) - torch.where(shares > 0, shares * logits, 0.0).sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        logits, shares = ctx.saved_tensors
+        found = logits.softmax(1)
+        found = found.masked_fill(found < NEGLIGIBLE, 0.0)
+        return gradient[:, None] * (found - shares), None

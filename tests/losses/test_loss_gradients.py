@@ -6,7 +6,7 @@ import pytest
 import torch
 from loss_cases import CASES, DIM, IDS, batch, make, value_and_grad
 
-from losses.distances import DISTANCES, pairwise_distances, rowwise_distances, unit_rows
+from losses.distances import DISTANCES, pairwise_distances, selected_distances, unit_rows
 from losses.pairs import pair_cross_entropy, split_pairs
 
 LAYOUTS = {
@@ -31,12 +31,14 @@ def test_the_gradient_check_sees_something():
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_pairwise_and_rowwise_distances_agree(distance):
+def test_pairwise_and_selected_distances_agree(distance):
     x, _ = batch([0] * 7)
-    square = pairwise_distances(x, distance)
-    rows = rowwise_distances(x[:-1], x[1:], distance)
-    torch.testing.assert_close(square.diagonal(1), rows, rtol=1e-12, atol=1e-12)
-    gradients = [torch.autograd.grad(v.sum(), x)[0] for v in (square.diagonal(1), rows)]
+    chosen = torch.tensor([[1, 2, 3, 4, 5, 6, 0], [1, 1, 1, 3, 4, 4, 1]])
+    gathered = pairwise_distances(x, distance).gather(1, chosen.T).T
+    selected = selected_distances(x, chosen, distance)
+    torch.testing.assert_close(gathered, selected, rtol=1e-12, atol=1e-12)
+    weights = torch.rand(2, 7, dtype=x.dtype)
+    gradients = [torch.autograd.grad((v * weights).sum(), x)[0] for v in (gathered, selected)]
     torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
 
 
@@ -50,7 +52,8 @@ def test_cosine_is_one_minus_cosine():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_coinciding_rows_have_distance_and_gradient_zero(distance, dtype):
     x = (1e3 * torch.randn(1, 300, dtype=dtype)).repeat(9, 1).requires_grad_()
-    for distances in (pairwise_distances(x, distance), rowwise_distances(x, x.flip(0), distance)):
+    others = torch.arange(9).flip(0)[None]
+    for distances in (pairwise_distances(x, distance), selected_distances(x, others, distance)):
         (grad,) = torch.autograd.grad(distances.sum(), x)
         assert distances.abs().max() == 0
         assert grad.abs().max() == 0
@@ -134,6 +137,15 @@ def test_a_nan_is_not_hidden(name, params, bad, labels):
 def test_distances_can_be_differentiated_twice(distance):
     x, _ = batch([0] * 5)
     assert torch.autograd.gradgradcheck(lambda x: pairwise_distances(x, distance), (x,))
+    chosen = torch.tensor([[1, 2, 3, 4, 0], [2, 2, 1, 0, 0]])
+    assert torch.autograd.gradgradcheck(lambda x: selected_distances(x, chosen, distance), (x,))
+
+
+@pytest.mark.parametrize("size", [1e21, 1e30, 1e38])
+def test_squares_beyond_float32_are_infinite(size):
+    x = torch.tensor([[0.0], [size], [size]])
+    squares = pairwise_distances(x, "squared_euclidean")
+    assert squares.tolist() == [[0, math.inf, math.inf], [math.inf, 0, 0], [math.inf, 0, 0]]
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "squared_euclidean"])
