@@ -24,13 +24,7 @@ def unit_rows(x: Tensor) -> Tensor:
                 [0.0000, 0.0000]])
 
     """
-    # The direction does not depend on the scale, so the scale may be a constant: it only keeps
-    # the squares from overflowing.
-    scale = x.detach().abs().amax(1, keepdim=True)
-    short = scale < SHORTEST
-    scaled = x / scale.masked_fill(short, math.inf)
-    length = torch.linalg.vector_norm(scaled, dim=1, keepdim=True).masked_fill(short, 1.0)
-    return scaled * length.reciprocal()
+    return _UnitRows.apply(x)
 
 
 def pairwise_distances(x: Tensor, distance: str = "euclidean") -> Tensor:
@@ -72,7 +66,8 @@ def tie_width(distances: Tensor, bounds: Tensor) -> Tensor:
     not be told apart by the order in which the batch happens to be summed.
     """
     rounding = torch.finfo(distances.dtype)
-    return TIE * distances.amax(1, keepdim=True) + 4 * rounding.eps * bounds.abs() + rounding.tiny
+    least = TIE * distances.amax(1, keepdim=True) + rounding.tiny
+    return torch.add(least, bounds.abs(), alpha=4 * rounding.eps)
 
 
 def rank_with_bounds(
@@ -98,6 +93,26 @@ def _is_squared(distance: str) -> bool:
     if distance not in DISTANCES:
         raise ValueError(f"unknown distance {distance!r}: choose one of {', '.join(DISTANCES)}")
     return distance == "squared_euclidean"
+
+
+class _UnitRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        scale = x.abs().amax(1, keepdim=True)  # keeps the squares from overflowing
+        short = scale < SHORTEST
+        scaled = x / scale.masked_fill(short, math.inf)
+        length = torch.linalg.vector_norm(scaled, dim=1, keepdim=True).masked_fill(short, 1.0)
+        unit = scaled * length.reciprocal()
+        ctx.save_for_backward(x, unit)
+        return unit
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        # What points along the row goes; ‖x‖ = x·u, which is 0 for a row without a direction.
+        x, unit = ctx.saved_tensors
+        length = (x * unit).sum(1, keepdim=True)
+        across = gradient - unit * (gradient * unit).sum(1, keepdim=True)
+        return across / length.masked_fill(length == 0, math.inf)
 
 
 class _EuclideanDistances(torch.autograd.Function):

@@ -47,10 +47,11 @@ def anchor_counts(positives: Tensor, negatives: Tensor) -> Diagnostics:
 
 def term_counts(terms: Tensor, valid: Tensor, margin: Margin = 0.0) -> Diagnostics:
     """Return the number of valid terms and, unless the margin makes them smooth, `active`."""
-    counts = {"terms": valid.sum()}
-    if not isinstance(margin, str):
-        counts["active"] = masked_mean((terms.detach() > TIE).to(terms.dtype), valid)
-    return counts
+    total = valid.sum()
+    if isinstance(margin, str):
+        return {"terms": total}
+    active = ((terms.detach() > TIE) & valid).sum()
+    return {"terms": total, "active": active.to(terms.dtype) / total.clamp(min=1)}
 
 
 def check_class_range(labels: Tensor, num_classes: int) -> None:

@@ -3,7 +3,9 @@
 At the first size every loss takes turns with its counterpart in pytorch-metric-learning, at the
 second with a bare pairwise distance in float32 (forward and backward); all times are medians. At
 the third the table has the memory that a step adds at its peak, each loss in a process of its own.
-Batches are classes of 8 rows of length about 1, with D = 512. A loss without a counterpart has "—";
+Batches are classes of 8 rows of length about 1, with D = 512. The peer's N-pairs loss reads one
+pair of each class, ours all pairs of rows, so a second line has classes of two rows, where both do
+the same work. A loss without a counterpart has "—";
 that of `lifted` takes a minute a step, is timed once, and is left out by `--skip-lifted-peer`.
 
     python tests/perf/loss_cost.py [--device cpu] [--threads 2] [--sizes 512 1024 4096]
@@ -87,12 +89,12 @@ def bare(x: torch.Tensor, _labels: torch.Tensor) -> torch.Tensor:
     return squares.clamp(min=1e-12).sqrt().sum()
 
 
-def timed(function: Function, size: int, device: torch.device) -> Step:
+def timed(function: Function, size: int, device: torch.device, members: int = CLASS_SIZE) -> Step:
     """Return a forward and backward pass of one batch that says how many seconds it took."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(size, DIM, generator=generator) / DIM**0.5
     x = x.to(device).requires_grad_()
-    y = (torch.arange(size) // CLASS_SIZE).to(device)
+    y = (torch.arange(size) // members).to(device)
 
     def step() -> float:
         x.grad = None
@@ -105,10 +107,10 @@ def timed(function: Function, size: int, device: torch.device) -> Step:
     return step
 
 
-def ours(name: str, size: int, device: torch.device) -> Step:
+def ours(name: str, size: int, device: torch.device, members: int = CLASS_SIZE) -> Step:
     """Return the step of one of our losses, with its defaults."""
-    loss = build_loss(name, num_classes=size // CLASS_SIZE, embedding_dim=DIM)
-    return timed(loss.to(device), size, device)
+    loss = build_loss(name, num_classes=size // members, embedding_dim=DIM)
+    return timed(loss.to(device), size, device, members)
 
 
 def wait(device: torch.device) -> None:
@@ -124,13 +126,20 @@ def milliseconds(steps: list[Step], repeats: int) -> list[float]:
     return [1e3 * float(value) for value in np.median(take_turns(steps, repeats, rng), 0)]
 
 
-def beside_peer(name: str, size: int, device: torch.device, repeats: int, skip: bool) -> list[str]:
+def beside_peer(
+    name: str,
+    size: int,
+    device: torch.device,
+    repeats: int,
+    skip: bool = False,
+    members: int = CLASS_SIZE,
+) -> list[str]:
     """Return our time, the counterpart's, and how many times ours the counterpart's is."""
-    step = ours(name, size, device)
+    step = ours(name, size, device, members)
     peer = peers().get(name)
     if peer is None or (name == "lifted" and skip):
         return [f"{milliseconds([step], repeats)[0]:.1f}", "—", "—"]
-    peer_step = timed(peer, size, device)
+    peer_step = timed(peer, size, device, members)
     try:
         if name == "lifted":
             mine, theirs = milliseconds([step], repeats)[0], 1e3 * peer_step()
@@ -243,6 +252,10 @@ def main() -> None:
         cells = beside_peer(name, first, device, given.repeats, given.skip_lifted_peer)
         cells += beside_bare(name, second, device, given.repeats, rates)
         print(f"| {' | '.join([name, *cells, peak(name, given)])} |", flush=True)
+        if name == "npairs":
+            same = beside_peer(name, first, device, given.repeats, members=2)
+            blank = [""] * (len(header) - 4)
+            print(f"| {' | '.join(['npairs, classes of two', *same, *blank])} |", flush=True)
 
 
 if __name__ == "__main__":
