@@ -19,7 +19,6 @@ from benchmark.datasets import (  # noqa: F401  (registers)
     sop,
 )
 from benchmark.datasets.items import ItemTable, Split, check_dataset, load_items
-from benchmark.datasets.locate import find_folder
 from benchmark.datasets.registry import (
     Counts,
     Source,
@@ -28,6 +27,7 @@ from benchmark.datasets.registry import (
     register_dataset,
 )
 from benchmark.datasets.stores import ArrayStore, FileStore, Store, ZipStore
+from benchmark.locate import find_folder
 
 __all__ = [
     "ArrayStore",

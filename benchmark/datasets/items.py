@@ -16,12 +16,12 @@ from PIL import Image
 from benchmark.config import DataConfig
 from benchmark.datasets.download import download_into
 from benchmark.datasets.held_out import hold_out
-from benchmark.datasets.locate import find_folder, search_places
 from benchmark.datasets.long_tail import long_tail
 from benchmark.datasets.registry import Dataset, Source, find_dataset
 from benchmark.datasets.stores import Store
 from benchmark.datasets.verify import columns_of, verify
 from benchmark.errors import BenchError
+from benchmark.locate import find_folder, search_places
 
 Split = Literal["train", "validation", "test"]
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from benchmark.config import DataConfig, Task
 from benchmark.datasets.items import read_source
-from benchmark.datasets.locate import find_folder, search_places
 from benchmark.datasets.registry import Dataset, dataset_names, find_dataset
 from benchmark.datasets.stores import FileStore
 from benchmark.datasets.threads import Progress
+from benchmark.locate import find_folder, search_places
 
 
 class Entry(NamedTuple):

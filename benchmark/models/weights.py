@@ -81,7 +81,7 @@ def _default_tag(library: Library, name: str) -> str:
 
 def find_weights(name: str) -> Path:
     """Return the weights file of that name: as given, or in a known `weights` folder."""
-    from benchmark.datasets.locate import find_folder, search_places
+    from benchmark.locate import find_folder, search_places
 
     given = Path(name).expanduser()
     if given.is_file():
