@@ -203,15 +203,21 @@ def _experiment(
     except ValidationError as error:
         first = error.errors()[0]
         keys = tuple(str(key) for key in first["loc"])
-        set_by_user = any(
-            keys and change[: len(keys)] == keys[: len(change)] for change, _ in changes
-        )
-        where = (
-            f"--set {'.'.join(keys)}"
-            if set_by_user
-            else f"{_place(places, row, keys)}: row '{row}'"
-        )
+        if any(keys and change[: len(keys)] == keys[: len(change)] for change, _ in changes):
+            where = f"--set {'.'.join(keys)}"
+        elif changes and _is_valid(merge(shared, own)):
+            where = f"--set {', '.join('.'.join(change) for change, _ in changes)}: row '{row}'"
+        else:
+            where = f"{_place(places, row, keys)}: row '{row}'"
         raise BenchError(f"{where}: {_explain(first, keys)}") from None
+
+
+def _is_valid(settings: dict[str, Any]) -> bool:
+    try:
+        Experiment.model_validate(settings)
+    except ValidationError:
+        return False
+    return True
 
 
 def _place(places: Places, row: str, keys: KeyPath) -> str:

@@ -18,6 +18,8 @@ from evaluation.distances import exact_distances, row_norms
 
 # The smallest of a row are looked for in the groups with the smallest minima.
 GROUP = 16
+# Groups are worth it where so many times fewer values are looked at one by one.
+GROUPS_WORTH = 2
 # Where a larger share of a row is wanted, sorting all of it is quicker.
 SORTED_SHARE = 1 / 8
 # Beyond this many neighbours FAISS is slower than a whole sort, and refuses to work on a GPU.
@@ -212,7 +214,7 @@ def _smallest(table: Tensor, count: int) -> tuple[Tensor, Tensor]:
         values, places = table.sort(1)
         return values[:, :count], places[:, :count]
     groups = width // GROUP
-    if count > SORTED_SHARE * groups:
+    if count > groups or GROUPS_WORTH * (groups + GROUP * count) > width:
         return torch.topk(table, count, 1, largest=False, sorted=False)
     table = table.view(-1, GROUP, groups)
     chosen = table.amin(1).topk(count, 1, largest=False, sorted=False).indices

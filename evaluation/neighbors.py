@@ -145,6 +145,9 @@ class NeighborSearch:
         for rows, part in self._parts():
             found = self.searcher.nearest(held, part, min(width, len(part)))
             for block, near, places in found:
+                if rows.start == 0 and near.shape[1] == width:
+                    values[block], points[block] = near, places
+                    continue
                 for some in blocks(len(near), few):
                     to = slice(block.start + some.start, block.start + some.stop)
                     both = np.concatenate([values[to], near[some]], axis=1)

@@ -194,6 +194,19 @@ def test_wrong_overrides_are_refused(tiny: Path, text: str) -> None:
         load_table(str(tiny), [text])
 
 
+def test_an_override_that_spoils_a_row_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text(
+        "data: {name: digits}\ntrain: {steps: 9}\nrows:\n"
+        "  a:\n    loss: softmax\n    phases: [{steps: 5, loss: priming}]\n"
+    )
+    with pytest.raises(BenchError, match=r"^--set train.steps: row 'a': .*the phases take 5 steps"):
+        load_table(str(path), ["train.steps=3"])
+    path.write_text(path.read_text().replace("steps: 9", "steps: 4"))
+    with pytest.raises(BenchError, match=r"t.yaml.*row 'a': .*the phases take 5 steps"):
+        load_table(str(path), ["optimizer.lr=0.1"])
+
+
 def test_an_unknown_row_or_table_gets_the_nearest_name(tiny: Path) -> None:
     with pytest.raises(BenchError, match="did you mean 'hard'"):
         load_table(str(tiny)).select(["hrd"])

@@ -54,6 +54,7 @@ def search_like_a_large_one(memory=2**20, spare=1):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(neighbors, "SPARE", spare)
         patch.setattr(coarse, "SORTED_SHARE", 1.0)
+        patch.setattr(coarse, "GROUPS_WORTH", 0)
         patch.setattr(coarse, "GROUP", 2)
         patch.setattr(retrieval, "MIB", memory)
         yield

@@ -50,6 +50,7 @@ def short_lists(monkeypatch):
     """Lists of a few points although the gallery is small, from a search that groups them."""
     monkeypatch.setattr(neighbors, "SPARE", 2)
     monkeypatch.setattr(coarse, "SORTED_SHARE", 1.0)
+    monkeypatch.setattr(coarse, "GROUPS_WORTH", 0)
     monkeypatch.setattr(coarse, "GROUP", 2)
 
 
