@@ -60,8 +60,8 @@ class Points:
         return int(self.matrix.shape[1])
 
     def blocks(self) -> Iterator[slice]:
-        """Cut the rows into slices of about 32 MiB of float64 coordinates."""
-        return blocks(len(self), max(1, 2**22 // self.dimension))
+        """Cut the rows into slices of about 2 MiB of float64 coordinates."""
+        return blocks(len(self), max(1, 2**18 // self.dimension))
 
     def rows(self, index: slice | np.ndarray) -> np.ndarray:
         """Return the float64 rows at ``index``."""
@@ -138,7 +138,7 @@ class CoarseFrame:
         widest = reach = 0.0
         for rows in points.blocks():
             moved = points.rows(rows) - self.shift
-            widest = max(widest, float(np.abs(moved).max()))
+            widest = max(widest, float(moved.max()), -float(moved.min()))
             reach = max(reach, float(row_norms(moved).max()))
         return widest, reach
 
