@@ -72,8 +72,10 @@ def run_table(
         except TrainingStopped:
             raise
         except Exception as error:  # whatever befalls one experiment, the others go on
-            outcome.failed[run.name] = _told(error, run)
-            reporter.warn(f"{run.name} failed: {outcome.failed[run.name]}")
+            told = _told(error, run)
+            again = told in outcome.failed.values()
+            outcome.failed[run.name] = told
+            reporter.warn(f"{run.name} failed: {'for the same reason' if again else told}")
             continue
         outcome.done.append(run.name)
         seconds = time.perf_counter() - start

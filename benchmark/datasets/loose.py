@@ -21,6 +21,8 @@ def loose_images(source: Path) -> ItemTable:
     Raises:
         BenchError: there are no images, a listed one does not exist or is listed twice.
     """
+    if not source.exists():
+        raise BenchError(f"{source} does not exist: name a folder of images, or a csv list of them")
     if source.is_dir():
         paths = [Path(path).relative_to(source).as_posix() for path in images_below(source)]
         if not paths:

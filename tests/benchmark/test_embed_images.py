@@ -130,7 +130,10 @@ def test_the_mirror_image_of_a_symmetric_image_is_no_other_view(
         (["--to", "x"], "--images and --to together"),
         (["--images", "configs", "--to", "x", "--split", "train"], "without --split"),
         (["--images", "configs", "--to", "x"], "configs holds no images"),
-        (["--images", "nowhere", "--to", "x"], "nowhere does not exist"),
+        (
+            ["--images", "nowhere", "--to", "x"],
+            "nowhere does not exist: name a folder of images, or a csv",
+        ),
     ],
 )
 def test_mistakes(stt_bench: Command, run: Path, arguments: list[str], said: str) -> None:

@@ -162,6 +162,18 @@ def test_other_data_are_never_taken_for_the_same(photos: Path, tmp_path: Path) -
     assert len(run_all(tmp_path, force=True).done) == 2
 
 
+def test_a_reason_is_told_once(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(photos)
+    outcome = run_all(tmp_path)
+    assert len(outcome.failed) == 2
+    assert len(set(outcome.failed.values())) == 1
+    told = capsys.readouterr().err
+    assert told.count(outcome.failed["tiny/softmax/seed-0"]) == 1
+    assert told.count("failed: for the same reason") == 1
+
+
 def test_a_checkpoint_of_other_data_is_not_continued(photos: Path, tmp_path: Path) -> None:
     run = run_of(load_table(str(tmp_path / "tiny.yaml")), "hard", 0, tmp_path / "runs")
     run.save()
