@@ -95,6 +95,7 @@ class NeighborSearch:
                         yield ranked, groups
                     too_short.append(short)
                     beyond.append(missed)
+                del lists  # before the memory is given to the next ones, or to counting
             pending, factor = np.concatenate(too_short), factor * LONGER
         to_count = np.concatenate(beyond)
         while len(to_count):
