@@ -11,8 +11,8 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from benchmark.config import InputConfig, ModelConfig
 from benchmark import locate
+from benchmark.config import InputConfig, ModelConfig
 from benchmark.errors import BenchError
 from benchmark.models.backbones import Backbone, build_backbone, weights_id
 from benchmark.models.weights import find_weights, load_strictly, read_weights
