@@ -96,6 +96,8 @@ def _is_squared(distance: str) -> bool:
 
 
 class _UnitRows(torch.autograd.Function):
+    """The rows of (B, D) scaled to length 1; 0 for a row without a direction."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         scale = x.abs().amax(1, keepdim=True)  # keeps the squares from overflowing
