@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from losses.base import LossResult, RankingLoss, loss_function
-from losses.distances import DISTANCES, pairwise_distances, selected_distances, unit_rows
+from losses.distances import DISTANCES, nearness, selected_distances, unit_rows
 from losses.parameters import choice, flag, margin_or
 from losses.registry import register_loss
 from losses.terms import (
@@ -77,9 +77,9 @@ def hardest(
     distances carry a gradient, which makes the backward pass O(B·D).
     """
     with torch.no_grad():
-        distances = pairwise_distances(embeddings, distance)
-        farthest = torch.where(positives, distances, -math.inf).max(1)
-        nearest = torch.where(negatives, distances, math.inf).min(1)
+        near = nearness(embeddings, distance)
+        farthest = torch.where(positives, near, math.inf).min(1)
+        nearest = torch.where(negatives, near, -math.inf).max(1)
         chosen = torch.stack([farthest.indices, nearest.indices])
         # A NaN in the batch must not be hidden by the choice of another row.
         hidden = torch.stack([farthest.values, nearest.values]).isnan()
