@@ -14,7 +14,7 @@ from losses.distances import (
 )
 from losses.parameters import choice, flag, number
 from losses.registry import register_loss
-from losses.terms import anchor_counts, class_masks
+from losses.terms import anchor_counts, same_class
 
 
 @loss_function
@@ -57,25 +57,25 @@ def batch_all_triplet_loss(
     """
     if normalize:
         embeddings = unit_rows(embeddings)
-    positives, negatives = class_masks(labels)
     distances = pairwise_distances(embeddings, distance)
+    same, sizes = same_class(labels, distances.dtype)
     with torch.no_grad():
         # A triplet is active if the negative's distance is below the reach of its pair.
         reach = distances + margin
         reach -= tie_width(distances, reach)
-        order, is_negative = rank_with_bounds(distances, negatives, positives, reach)
-        farther = is_negative.cumsum(1, dtype=torch.int32)  # negatives, up to each place
-        place = torch.arange(1, len(labels) + 1, dtype=torch.int32, device=labels.device)
+        order, is_negative = rank_with_bounds(distances, same, reach)
+        farther = is_negative.cumsum(1)  # negatives, up to each place
+        place = torch.arange(1, len(labels) + 1, dtype=same.dtype, device=labels.device)
         # A pair counts the negatives after it; a negative, below 0, the pairs before it.
-        counts = torch.where(is_negative, farther - place, farther[:, -1:] - farther)
+        counts = torch.lerp(farther[:, -1:] - farther, farther - place, is_negative)
         counts = unsorted(counts, order)
-        active = counts.relu().sum()
+        active = counts.relu().sum(1).long().sum()
         # Dividing the counts first keeps the sums small.
-        weights = counts.to(distances.dtype) / active.clamp(min=1)
+        weights = counts / active.clamp(min=1)
     loss = (weights * distances).sum() + margin * (active > 0).to(distances.dtype)
-    terms = (positives.sum(1) * negatives.sum(1)).sum()
+    terms = ((sizes - 1) * (len(sizes) - sizes)).long().sum()
     diagnostics = {"terms": terms, "active": active.to(distances.dtype) / terms.clamp(min=1)}
-    return loss, diagnostics | anchor_counts(positives, negatives)
+    return loss, diagnostics | anchor_counts(sizes)
 
 
 @register_loss("batch_all_triplet")

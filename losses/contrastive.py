@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from losses.base import LossResult, RankingLoss, loss_function
-from losses.distances import TIE, pairwise_distances, unit_rows
+from losses.distances import pairwise_distances, unit_rows
 from losses.parameters import choice, flag, number
 from losses.registry import register_loss
-from losses.terms import anchor_counts, class_masks
+from losses.terms import above_zero, anchor_counts, same_class
 
 PairRule = Literal["all", "fast"]
 
@@ -60,24 +60,23 @@ def contrastive_loss(
     if pairs == "fast":
         left, right = _fast_pairs(embeddings)
         squared = (left - right).square().sum(1)
-        same = torch.eq(*_fast_pairs(labels))
+        same = torch.eq(*_fast_pairs(labels)).to(squared.dtype)
         compared = len(same)
         diagnostics = {"pairs_skipped": labels.new_full((), (len(labels) % 8 + 1) // 2)}
     else:
         squared = pairwise_distances(embeddings, "squared_euclidean")
-        positives, negatives = class_masks(labels)
-        same = ~negatives
+        same, sizes = same_class(labels, squared.dtype)
         compared = len(labels) * (len(labels) - 1) // 2
-        diagnostics = anchor_counts(positives, negatives)
+        diagnostics = anchor_counts(sizes)
     lengths = (squared + SMOOTHING).sqrt()
-    different = (~same).to(lengths.dtype)  # quicker than choosing between two lengths
-    terms = (margin * different + (1 - 2 * different) * lengths).relu().square()
+    # D where the classes are the same, margin − D where they differ.
+    terms = torch.addcmul(margin * (1 - same), 2 * same - 1, lengths).relu().square()
     seen = compared
     if pairs == "all":
         terms = terms.fill_diagonal_(0.0)
         seen = 2 * compared  # each pair from both ends
     diagnostics["terms"] = labels.new_full((), compared)
-    diagnostics["active"] = (terms.detach() > TIE).sum().to(terms.dtype) / max(seen, 1)
+    diagnostics["active"] = above_zero(terms).sum() / max(seen, 1)
     return terms.sum() / max(seen, 1), diagnostics
 
 

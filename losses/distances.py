@@ -1,6 +1,7 @@
 """Distances between embeddings, exact for close rows and with finite gradients everywhere."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
@@ -48,18 +49,18 @@ def pairwise_distances(x: Tensor, distance: str = "euclidean") -> Tensor:
     return _EuclideanDistances.apply(x, _is_squared(distance))
 
 
-def nearness(x: Tensor, distance: str = "euclidean") -> Tensor:
-    """Return (B, B): each row orders the rows of `x` (B, D) as their distances do, nearest highest.
+def distance_keys(x: Tensor, distance: str = "euclidean") -> Tensor:
+    """Return (B, B) float64 numbers that order the pairs of rows of `x` (B, D) by distance.
 
-    Two numbers compare within a row only. Without a gradient, in fewer passes than the distances:
-    ‖u − v‖² falls as u·v − ½‖v‖² rises.
+    They are squared distances, or for cityblock distances, without a gradient and without the
+    passes that turn them into values: 0 or about 0 where two rows coincide.
     """
     x = x.detach()
     if distance == "cityblock":
-        return -pairwise_distances(x, distance)
-    _is_squared(distance)  # a name that is none is refused
-    products = _self_product(_centred(unit_rows(x) if distance == "cosine" else x))
-    return products.sub_(0.5 * products.diagonal())
+        return pairwise_distances(x, distance).to(_wide(x))
+    _is_squared(distance)  # refuses an unknown one
+    rows = _centred(unit_rows(x) if distance == "cosine" else x)
+    return _of_all_pairs(rows, lambda squares, _left, _right: squares)
 
 
 def selected_distances(x: Tensor, chosen: Tensor, distance: str = "euclidean") -> Tensor:
@@ -85,18 +86,16 @@ def tie_width(distances: Tensor, bounds: Tensor) -> Tensor:
     return torch.add(least, bounds.abs(), alpha=4 * rounding.eps)
 
 
-def rank_with_bounds(
-    distances: Tensor, negatives: Tensor, pairs: Tensor, bounds: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Sort each anchor's negatives, by distance, together with its pairs, by bound.
+def rank_with_bounds(distances: Tensor, same: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
+    """Sort each anchor's negatives, by distance, together with its positives, by bound.
 
-    Returns the (B, B) columns in falling order, whatever is neither of the two coming last, and a
-    mask of the same layout that is true at a negative. So one sort tells, for every pair of an
-    anchor, which negatives are nearer than its bound and which are not.
+    `same` is 1 where two rows are of one class. Returns the (B, B) columns in falling order, the
+    anchor itself coming last, and 1 in the same layout where there is a negative. So one sort
+    tells, for every pair of an anchor, which negatives are nearer than its bound and which not.
     """
-    keys = torch.where(negatives, distances, bounds.masked_fill(~pairs, -math.inf))
+    keys = torch.lerp(distances, bounds, same).fill_diagonal_(-math.inf)
     order = keys.argsort(1, descending=True)
-    return order, negatives.gather(1, order)
+    return order, 1 - same.gather(1, order)
 
 
 def unsorted(values: Tensor, order: Tensor) -> Tensor:
@@ -137,23 +136,21 @@ class _EuclideanDistances(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, squared: bool) -> Tensor:
-        # ‖u‖² + ‖v‖² − 2u·v cancels for rows that are close compared with their length. Centring
-        # removes the common part of the length; float64 leaves float32 embeddings all their digits.
         rows = _centred(x)
-        gram = _self_product(rows)
-        lengths = gram.diagonal().clone()
-        # float32 has ten times quicker roots, and room for squares of about 1.
-        longest = lengths.amax().clamp(min=torch.finfo(rows.dtype).tiny)
-        unit = torch.ones_like(longest) if squared else longest
-        lengths = lengths / unit
-        gram.mul_(-2 / unit).add_(lengths[:, None]).add_(lengths)
-        distances = gram.to(x.dtype)
-        # What is left below the rounding of the lengths has neither a size nor a direction.
-        noise = 8 * torch.finfo(rows.dtype).eps * lengths
-        noise = noise.clamp(max=torch.finfo(x.dtype).max / 2).to(x.dtype)
-        distances = distances.masked_fill(distances <= noise[:, None] + noise, 0.0)
-        if not squared:
-            distances = distances.sqrt() * unit.sqrt()
+        limits = torch.finfo(rows.dtype)
+
+        def settle(squares: Tensor, left: Tensor, right: Tensor) -> Tensor:
+            # What is left below the rounding of the lengths has neither a size nor a direction.
+            noise = torch.add(8 * limits.eps * left, right, alpha=8 * limits.eps)
+            return squares.relu_().mul_(noise.lt_(squares)).to(x.dtype)
+
+        if squared:
+            distances = _of_all_pairs(rows, settle)
+        else:  # float32 has ten times quicker roots, and room for squares of about 1
+            longest = torch.linalg.vector_norm(rows, dim=1).amax().clamp(min=limits.tiny)
+            distances = _of_all_pairs(
+                rows.div_(longest), lambda *strip: settle(*strip).sqrt_().mul_(longest)
+            )
         ctx.save_for_backward(x, distances)
         ctx.squared = squared
         return distances
@@ -162,16 +159,14 @@ class _EuclideanDistances(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         # Row i moves by Σ_j w_ij (x_i − x_j), w_ij = (g_ij + g_ji) · 2, or ÷ d_ij if not squared.
         x, distances = ctx.saved_tensors
-        zero = distances == 0
-        if ctx.squared:
-            pull = 2 * gradient.masked_fill(zero, 0.0)
-        else:
-            pull = gradient / distances.masked_fill(zero, math.inf)
-        # Once centred, float32 will do: its rounding is below that of the embeddings themselves.
-        rows = _centred(x).to(x.dtype)
+        apart = distances.detach().sign()  # 0 where two rows coincide
+        pull = gradient * apart
+        pull = 2 * pull if ctx.squared else pull / (distances + (1 - apart))
         weights = pull + pull.T
         weights.diagonal().sub_(weights.sum(1))  # so that the product is Σ_j w_ij (x_j − x_i)
-        return (weights @ rows).neg(), None
+        # Once centred, float32 will do: its rounding is below that of the embeddings themselves.
+        centre = x.detach().mean(0, dtype=_wide(x)).to(x.dtype)
+        return (weights @ (x - centre)).neg(), None
 
 
 class _SelectedDistances(torch.autograd.Function):
@@ -205,19 +200,37 @@ def _differences(x: Tensor, chosen: Tensor) -> Tensor:
     return x - x.index_select(0, chosen.flatten()).unflatten(0, chosen.shape)  # x[chosen] is slow
 
 
-def _self_product(rows: Tensor) -> Tensor:
-    """Return rows @ rows.T, of which a CPU computes little more than the half that differs."""
-    if rows.device.type != "cpu" or torch.compiler.is_compiling() or len(rows) <= STRIP:
-        return rows @ rows.T
-    product = rows.new_empty(len(rows), len(rows))
-    for start in range(0, len(rows), STRIP):
-        stop = min(start + STRIP, len(rows))
-        strip = rows[start:stop] @ rows[:stop].T
-        product[start:stop, :stop] = strip
-        product[:start, start:stop] = strip[:, :start].T
-    return product
+def _of_all_pairs(rows: Tensor, finish: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    """Return (B, B) finish(‖u − v‖², ‖u‖², ‖v‖²) of all pairs of (B, D) rows.
+
+    A CPU takes it in strips that fit its caches, and little more than the half that differs;
+    `finish` gets a strip at a time, which it may overwrite, with (S, 1) and (T,) lengths.
+    """
+    total = len(rows)
+    in_strips = rows.device.type == "cpu" and not torch.compiler.is_compiling()
+    step = STRIP if in_strips else total
+    lengths, pairs = rows.new_empty(total), rows.new_empty(0)
+    for start in range(0, total, step):
+        stop = min(start + step, total)
+        products = rows[start:stop] @ rows[:stop].T
+        lengths[start:stop] = products[:, start:].diagonal()
+        left, right = lengths[start:stop, None], lengths[:stop]
+        strip = finish(products.mul_(-2).add_(left).add_(right), left, right)
+        if stop - start == total:
+            return strip
+        if start == 0:
+            pairs = strip.new_empty(total, total)
+        pairs[start:stop, :stop] = strip
+        pairs[:start, start:stop] = strip[:, :start].T
+    return pairs
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    return x.dtype if x.device.type == "mps" else torch.float64  # MPS has no float64
 
 
 def _centred(x: Tensor) -> Tensor:
-    wide = x.to(x.dtype if x.device.type == "mps" else torch.float64)  # MPS has no float64
-    return wide - wide.detach().mean(0)
+    # ‖u‖² + ‖v‖² − 2u·v cancels for rows that are close compared with their length. Centring
+    # removes the common part of the length; float64 leaves float32 embeddings all their digits.
+    wide = x.to(_wide(x), copy=True)
+    return wide.sub_(wide.mean(0))

@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 from losses.base import LossResult, RankingLoss, loss_function
-from losses.distances import DISTANCES, nearness, selected_distances, unit_rows
+from losses.distances import DISTANCES, distance_keys, selected_distances, unit_rows
 from losses.parameters import choice, flag, margin_or
 from losses.registry import register_loss
 from losses.terms import (
     Margin,
     anchor_counts,
-    any_in_row,
-    class_masks,
+    has_both,
     hinge,
     masked_mean,
+    same_class,
     term_counts,
 )
 
@@ -60,33 +60,32 @@ def hard_triplet_loss(
     """
     if normalize:
         embeddings = unit_rows(embeddings)
-    positives, negatives = class_masks(labels)
-    positive, negative = hardest(embeddings, positives, negatives, distance)
+    positive, negative, sizes = hardest(embeddings, labels, distance)
     terms = hinge(positive - negative, margin)
-    valid = any_in_row(positives) & any_in_row(negatives)
-    diagnostics = term_counts(terms, valid, margin) | anchor_counts(positives, negatives)
-    return masked_mean(terms, valid), diagnostics
+    valid = has_both(sizes)
+    return masked_mean(terms, valid), term_counts(terms, valid, margin) | anchor_counts(sizes)
 
 
-def hardest(
-    embeddings: Tensor, positives: Tensor, negatives: Tensor, distance: str
-) -> tuple[Tensor, Tensor]:
+def hardest(embeddings: Tensor, labels: Tensor, distance: str) -> tuple[Tensor, Tensor, Tensor]:
     """Return each anchor's distances (B,) to its farthest positive and its nearest negative.
 
-    The distance to an arbitrary row stands in for one that does not exist. Only the two selected
-    distances carry a gradient, which makes the backward pass O(B·D).
+    The third tensor holds the sizes of the anchors' classes. The distance to an arbitrary row
+    stands in for one that does not exist. Only the two selected distances carry a gradient, which
+    makes the backward pass O(B·D).
     """
     with torch.no_grad():
-        near = nearness(embeddings, distance)
-        farthest = torch.where(positives, near, math.inf).min(1)
-        nearest = torch.where(negatives, near, -math.inf).max(1)
+        keys = distance_keys(embeddings, distance)
+        same, sizes = same_class(labels, keys.dtype)
+        beyond = keys.new_full((), torch.finfo(keys.dtype).max / 2)
+        farthest = torch.lerp(-beyond, keys, same).max(1)
+        nearest = torch.lerp(keys, beyond, same).min(1)
         chosen = torch.stack([farthest.indices, nearest.indices])
         # A NaN in the batch must not be hidden by the choice of another row.
         hidden = torch.stack([farthest.values, nearest.values]).isnan()
     positive, negative = selected_distances(embeddings, chosen, distance).masked_fill(
         hidden, math.nan
     )
-    return positive, negative
+    return positive, negative, sizes
 
 
 @register_loss("hard_triplet")

@@ -1,7 +1,5 @@
 """Lifted structured loss: every positive pair against all negatives of both its ends."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -9,7 +7,7 @@ from losses.base import LossResult, RankingLoss, loss_function
 from losses.distances import pairwise_distances, unit_rows
 from losses.parameters import flag, number
 from losses.registry import register_loss
-from losses.terms import anchor_counts, any_in_row, class_masks, masked_mean, term_counts
+from losses.terms import anchor_counts, has_negative, masked_mean, same_class, term_counts
 
 
 @loss_function
@@ -45,15 +43,14 @@ def lifted_loss(
     """
     if normalize:
         embeddings = unit_rows(embeddings)
-    positives, negatives = class_masks(labels)
     distances = pairwise_distances(embeddings)
-    has_negative = any_in_row(negatives)[:, None]
-    # A row of nothing but −inf has no gradient to speak of: keep it finite, it is not valid.
-    closeness = (margin - distances).masked_fill(~negatives & has_negative, -math.inf)
+    same, sizes = same_class(labels, distances.dtype)
+    # Out of reach, but finite: a row of nothing but −inf would have no gradient to speak of.
+    closeness = torch.sub(margin - distances, same, alpha=torch.finfo(same.dtype).max / 4)
     crowd = closeness.logsumexp(1)
-    valid = positives & has_negative
+    valid = same.fill_diagonal_(0.0) * has_negative(sizes)[:, None]
     terms = (torch.logaddexp(crowd[:, None], crowd[None, :]) + distances).relu()
-    diagnostics = term_counts(terms, valid) | anchor_counts(positives, negatives)
+    diagnostics = term_counts(terms, valid) | anchor_counts(sizes)
     diagnostics["terms"] //= 2  # each pair was seen from both ends
     return 0.5 * masked_mean(terms.square(), valid), diagnostics
 

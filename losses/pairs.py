@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import threshold
 
 from losses.base import LossResult
-from losses.terms import masked_mean
+from losses.terms import masked_mean, same_class
 
 NEGLIGIBLE = 1e-26
 
@@ -33,12 +34,12 @@ def split_pairs(embeddings: Tensor, labels: Tensor) -> Pairs:
     count, leftover = divmod(len(labels), 2)
     if leftover:
         embeddings, labels = embeddings[:-1], labels[:-1]
-    anchors, positives = embeddings.unflatten(0, (count, 2)).unbind(1)
+    anchors, positives, squares = _Split.apply(embeddings.unflatten(0, (count, 2)).flatten(1))
     anchor_labels, positive_labels = labels.unflatten(0, (count, 2)).unbind(1)
     return Pairs(
         anchors=anchors,
         positives=positives,
-        squares=embeddings.square().sum(1).unflatten(0, (count, 2)).sum(1),
+        squares=squares,
         labels=anchor_labels,
         matched=anchor_labels == positive_labels,
         leftover=leftover,
@@ -51,13 +52,13 @@ def pair_cross_entropy(logits: Tensor, pairs: Pairs, l2_weight: float) -> LossRe
     Row i is to find the positives of its own class, each with an equal share. Pairs that are not
     matched are neither rows nor columns. The penalty is ¼·l2_weight·(mean‖a‖² + mean‖p‖²).
     """
-    same = pairs.labels[:, None] == pairs.labels[None, :]
-    own = same & pairs.matched
-    siblings = own.sum(1, dtype=torch.int32)
-    valid = pairs.matched & (siblings < pairs.matched.sum())
+    matched = pairs.matched.to(logits.dtype)
+    own = same_class(pairs.labels, logits.dtype)[0] * matched
+    siblings = own.sum(1)
+    valid = pairs.matched & (siblings < matched.sum())
     absent = ~pairs.matched & pairs.matched.any()  # if all are, keep the terms finite
-    shares = own.to(logits.dtype) / siblings.clamp(min=1)[:, None]
-    terms = _CrossEntropy.apply(logits + torch.where(absent, -math.inf, 0.0), shares)
+    shares = own / siblings.clamp(min=1)[:, None]
+    terms = _CrossEntropy.apply(logits, shares, torch.where(absent, -math.inf, 0.0))
     loss = masked_mean(terms + 0.25 * l2_weight * pairs.squares, valid)
     return loss, {
         "terms": valid.sum(),
@@ -66,21 +67,35 @@ def pair_cross_entropy(logits: Tensor, pairs: Pairs, l2_weight: float) -> LossRe
     }
 
 
+class _Split(torch.autograd.Function):
+    """The two halves of (P, 2D) rows, and the (P,) squares of their lengths."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.save_for_backward(rows)
+        left, right = rows.chunk(2, dim=1)
+        return left.contiguous(), right.contiguous(), rows.square().sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, left: Tensor, right: Tensor, squares: Tensor) -> Tensor:
+        (rows,) = ctx.saved_tensors
+        return torch.addcmul(torch.cat([left, right], 1), rows, 2 * squares[:, None])
+
+
 class _CrossEntropy(torch.autograd.Function):
-    """(P,) terms log Σ_j exp(logits_ij) − Σ_j shares_ij · logits_ij, shares summing to 1 or 0.
+    """(P,) terms log Σ_j exp(logits_ij + offset_j) − Σ_j shares_ij · logits_ij; Σ_j shares_ij ≤ 1.
 
     The gradient leaves out a logit worth less than 1e-26 of its row's total: it would be a
     denormal number, with which a CPU multiplies ten times slower.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, shares: Tensor) -> Tensor:
-        ctx.save_for_backward(logits, shares)
-        return logits.logsumexp(1) - torch.where(shares > 0, shares * logits, 0.0).sum(1)
+    def forward(ctx: Any, logits: Tensor, shares: Tensor, offset: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, shares, offset)
+        return (logits + offset).logsumexp(1) - (shares * logits).sum(1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        logits, shares = ctx.saved_tensors
-        found = logits.softmax(1)
-        found = found.masked_fill(found < NEGLIGIBLE, 0.0)
-        return gradient[:, None] * (found - shares), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        logits, shares, offset = ctx.saved_tensors
+        found = threshold((logits + offset).softmax(1), NEGLIGIBLE, 0.0)
+        return gradient[:, None] * (found - shares), None, None

@@ -7,7 +7,7 @@ from losses.distances import DISTANCES, unit_rows
 from losses.hard_triplet import hardest
 from losses.parameters import choice, flag
 from losses.registry import register_loss
-from losses.terms import anchor_counts, any_in_row, class_masks, masked_mean
+from losses.terms import anchor_counts, has_both, masked_mean
 
 
 @loss_function
@@ -41,11 +41,10 @@ def priming_loss(
     """
     if normalize:
         embeddings = unit_rows(embeddings)
-    positives, negatives = class_masks(labels)
-    positive, negative = hardest(embeddings, positives, negatives, distance)
+    positive, negative, sizes = hardest(embeddings, labels, distance)
     terms = positive.square() + (-10 * negative).exp()
-    valid = any_in_row(positives) & any_in_row(negatives)
-    diagnostics = {"terms": valid.sum()} | anchor_counts(positives, negatives)
+    valid = has_both(sizes)
+    diagnostics = {"terms": valid.sum()} | anchor_counts(sizes)
     return masked_mean(terms, valid), diagnostics
 
 

@@ -20,10 +20,10 @@ from losses.registry import register_loss
 from losses.terms import (
     Margin,
     anchor_counts,
-    any_in_row,
-    class_masks,
+    has_negative,
     hinge,
     masked_mean,
+    same_class,
     term_counts,
 )
 
@@ -79,28 +79,27 @@ def semi_hard_triplet_loss(
     """
     if normalize:
         embeddings = unit_rows(embeddings)
-    positives, negatives = class_masks(labels)
     distances = pairwise_distances(embeddings, distance)
-    pairs = positives
-    if per == "anchor":
-        candidates = torch.where(positives, distances.detach(), -math.inf)
-        chosen = candidates.max(1, keepdim=True).indices
-        pairs = torch.zeros_like(positives).scatter_(1, chosen, True) & positives
+    same, sizes = same_class(labels, distances.dtype)
     with torch.no_grad():
         bounds = distances + semi_margin
         bounds += tie_width(distances, bounds)
-        order, is_negative = rank_with_bounds(distances, negatives, pairs, bounds)
-        place = torch.arange(len(labels), dtype=torch.int32, device=labels.device)
-        # The last negative before a pair is the nearest beyond its bound.
-        before = torch.where(is_negative, place, -1).cummax(1).values
-        farthest = (before < 0).sum(1, keepdim=True, dtype=torch.int32).clamp(max=len(labels) - 1)
-        chosen = unsorted(order.gather(1, torch.maximum(before, farthest).long()), order)
+        order, is_negative = rank_with_bounds(distances, same, bounds)
+        # The last negative before a pair is the nearest beyond its bound. Places count from 1.
+        place = torch.arange(1, len(labels) + 1, dtype=same.dtype, device=labels.device)
+        before = (is_negative * place).cummax(1).values
+        first = (len(labels) + 1 - before.sign().sum(1, keepdim=True)).clamp(max=len(labels))
+        chosen = unsorted(order.gather(1, torch.maximum(before, first).long() - 1), order)
+        pairs = same.fill_diagonal_(0.0)
+        if per == "anchor":
+            farthest = torch.where(pairs > 0, distances, -math.inf).max(1, keepdim=True).indices
+            pairs = torch.zeros_like(pairs).scatter_(1, farthest, 1.0) * pairs
     negative = distances.gather(1, chosen)
     terms = hinge(distances - negative, margin)
     if per == "anchor":
         terms = torch.where(negative <= bounds, 0.0, terms)
-    valid = pairs & any_in_row(negatives)[:, None]
-    diagnostics = term_counts(terms, valid, margin) | anchor_counts(positives, negatives)
+    valid = pairs * has_negative(sizes)[:, None]
+    diagnostics = term_counts(terms, valid, margin) | anchor_counts(sizes)
     return masked_mean(terms, valid), diagnostics
 
 

@@ -2,11 +2,18 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from loss_cases import CASES, DIM, IDS, batch, make, value_and_grad
 
-from losses.distances import DISTANCES, pairwise_distances, selected_distances, unit_rows
+from losses.distances import (
+    DISTANCES,
+    STRIP,
+    pairwise_distances,
+    selected_distances,
+    unit_rows,
+)
 from losses.pairs import pair_cross_entropy, split_pairs
 
 LAYOUTS = {
@@ -139,6 +146,28 @@ def test_distances_can_be_differentiated_twice(distance):
     assert torch.autograd.gradgradcheck(lambda x: pairwise_distances(x, distance), (x,))
     chosen = torch.tensor([[1, 2, 3, 4, 0], [2, 2, 1, 0, 0]])
     assert torch.autograd.gradgradcheck(lambda x: selected_distances(x, chosen, distance), (x,))
+
+
+@pytest.mark.parametrize(("name", "params"), CASES, ids=IDS)
+def test_losses_can_be_differentiated_twice(name, params):
+    loss = make(name, params)
+    x, y = batch(LAYOUTS["incomplete"], seed=3)
+    assert torch.autograd.gradgradcheck(lambda x: loss(x, y), (x,), atol=1e-4)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "squared_euclidean", "cosine"])
+@pytest.mark.parametrize("rows", [STRIP, 2 * STRIP, 2 * STRIP + 1])
+def test_a_batch_of_many_strips(rows, distance):
+    x, _ = batch([0] * rows, dim=64, dtype=torch.float32)
+    x[-1].data.copy_(x[0])  # coincides with a row of another strip
+    ours = pairwise_distances(x, distance)
+    points = x.detach().double().numpy()
+    if distance == "cosine":
+        points = points / np.linalg.norm(points, axis=1, keepdims=True)
+    exact = np.linalg.norm(points[:, None] - points[None], axis=2)
+    exact = {"euclidean": exact, "squared_euclidean": exact**2, "cosine": exact**2 / 2}[distance]
+    np.testing.assert_allclose(ours.detach().numpy(), exact, rtol=2e-6, atol=0)
+    assert ours[0, -1] == ours[-1, 0] == 0
 
 
 @pytest.mark.parametrize("size", [1e21, 1e30, 1e38])

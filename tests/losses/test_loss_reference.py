@@ -1,5 +1,7 @@
 """Value, number of terms and active share against the loops of loss_reference."""
 
+from unittest import mock
+
 import loss_reference
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loss_cases import CASES, DIM, IDS, NUM_CLASSES, make
+
+from losses import distances
 
 LABELS = st.lists(st.integers(0, NUM_CLASSES - 1), min_size=1, max_size=11)
 PAIRED = st.lists(st.integers(0, NUM_CLASSES - 1), min_size=1, max_size=6).map(
@@ -45,11 +49,12 @@ def by_loops(loss, name, params, x, y):
 
 @pytest.mark.parametrize(("name", "params"), CASES, ids=IDS)
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
-@given(drawn=batches())
-def test_agrees_with_loops(name, params, drawn):
+@given(drawn=batches(), strip=st.sampled_from([1, 3, distances.STRIP]))
+def test_agrees_with_loops(name, params, drawn, strip):
     x, y = drawn
     loss = make(name, params)
-    value = loss(torch.from_numpy(x), torch.from_numpy(y)).item()
+    with mock.patch.object(distances, "STRIP", strip):
+        value = loss(torch.from_numpy(x), torch.from_numpy(y)).item()
     wanted, terms, active = by_loops(loss, name, params, x, y)
     assert value == pytest.approx(wanted, rel=1e-9, abs=1e-9)
     assert loss.diagnostics["terms"].item() == terms

@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import time
 
+import loss_reference
 import pytest
 import torch
 from loss_cases import DIM, batch, make
@@ -25,6 +26,14 @@ def test_anchor_counts():
         assert mixed["anchors_without_positive"] == 2
         assert mixed["anchors_without_negative"] == 0
         assert diagnostics(name, [1, 1, 1])["anchors_without_negative"] == 3
+
+
+def test_an_outlier_does_not_blur_the_choice_of_the_hardest():
+    x, y = batch([i % 8 for i in range(64)], dim=32, dtype=torch.float32)
+    x = torch.cat([x.detach(), torch.full((1, 32), 1e7)])
+    y = torch.cat([y, torch.tensor([8])])  # alone in its class: no anchor, and never the nearest
+    wanted = loss_reference.hard_triplet(x[:64].double().numpy(), y[:64].numpy(), margin="none")[0]
+    assert build_loss("hard_triplet", margin="none")(x, y).item() == pytest.approx(wanted, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["npairs", "angular"])
