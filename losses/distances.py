@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import reduce
 from typing import Any, Literal, get_args
 
 import torch
@@ -189,15 +190,13 @@ class _SelectedDistances(torch.autograd.Function):
         else:
             pull = gradient / distances.masked_fill(distances == 0, math.inf)
         moves = _differences(x, chosen) * pull[:, :, None]
-        return (
-            moves.sum(0).index_add_(0, chosen.flatten(), moves.flatten(0, 1), alpha=-1),
-            None,
-            None,
-        )
+        back = reduce(torch.add, moves).neg()  # quicker than a sum over the first of three axes
+        return back.index_add_(0, chosen.flatten(), moves.flatten(0, 1)), None, None
 
 
 def _differences(x: Tensor, chosen: Tensor) -> Tensor:
-    return x - x.index_select(0, chosen.flatten()).unflatten(0, chosen.shape)  # x[chosen] is slow
+    """Return (K, B, D): x[chosen] − x, by the quicker `index_select`."""
+    return x.index_select(0, chosen.flatten()).unflatten(0, chosen.shape).sub_(x)
 
 
 def _of_all_pairs(rows: Tensor, finish: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:

@@ -78,7 +78,7 @@ def hardest(embeddings: Tensor, labels: Tensor, distance: str) -> tuple[Tensor, 
         same, sizes = same_class(labels, keys.dtype)
         beyond = keys.new_full((), torch.finfo(keys.dtype).max / 2)
         farthest = torch.lerp(-beyond, keys, same).max(1)
-        nearest = torch.lerp(keys, beyond, same).min(1)
+        nearest = keys.lerp_(beyond, same).min(1)
         chosen = torch.stack([farthest.indices, nearest.indices])
         # A NaN in the batch must not be hidden by the choice of another row.
         hidden = torch.stack([farthest.values, nearest.values]).isnan()
