@@ -1,6 +1,5 @@
 """Batches laid out as anchor-positive pairs, and the cross-entropy between such pairs."""
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -56,14 +55,16 @@ def pair_cross_entropy(logits: Tensor, pairs: Pairs, l2_weight: float) -> LossRe
     own = same_class(pairs.labels, logits.dtype)[0] * matched
     siblings = own.sum(1)
     valid = pairs.matched & (siblings < matched.sum())
-    absent = ~pairs.matched & pairs.matched.any()  # if all are, keep the terms finite
     shares = own / siblings.clamp(min=1)[:, None]
-    terms = _CrossEntropy.apply(logits, shares, torch.where(absent, -math.inf, 0.0))
+    # Out of reach, but finite: a share of 0 of it is 0.
+    logits = torch.sub(logits, 1 - matched, alpha=torch.finfo(logits.dtype).max / 4)
+    terms = _CrossEntropy.apply(logits, shares)
     loss = masked_mean(terms + 0.25 * l2_weight * pairs.squares, valid)
+    total = pairs.matched.sum()
     return loss, {
         "terms": valid.sum(),
-        "anchors_without_negative": (pairs.matched & ~valid).sum(),
-        "pairs_skipped": (~pairs.matched).sum() + pairs.leftover,
+        "anchors_without_negative": total - valid.sum(),
+        "pairs_skipped": len(matched) - total + pairs.leftover,
     }
 
 
@@ -83,19 +84,19 @@ class _Split(torch.autograd.Function):
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """(P,) terms log Σ_j exp(logits_ij + offset_j) − Σ_j shares_ij · logits_ij; Σ_j shares_ij ≤ 1.
+    """(P,) terms log Σ_j exp(logits_ij) − Σ_j shares_ij · logits_ij, shares summing to 1 or 0.
 
     The gradient leaves out a logit worth less than 1e-26 of its row's total: it would be a
     denormal number, with which a CPU multiplies ten times slower.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, shares: Tensor, offset: Tensor) -> Tensor:
-        ctx.save_for_backward(logits, shares, offset)
-        return (logits + offset).logsumexp(1) - (shares * logits).sum(1)
+    def forward(ctx: Any, logits: Tensor, shares: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, shares)
+        return logits.logsumexp(1) - (shares * logits).sum(1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        logits, shares, offset = ctx.saved_tensors
-        found = threshold((logits + offset).softmax(1), NEGLIGIBLE, 0.0)
-        return gradient[:, None] * (found - shares), None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        logits, shares = ctx.saved_tensors
+        found = threshold(logits.softmax(1), NEGLIGIBLE, 0.0)
+        return gradient[:, None] * (found - shares), None
