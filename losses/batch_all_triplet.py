@@ -58,7 +58,7 @@ def batch_all_triplet_loss(
     if normalize:
         embeddings = unit_rows(embeddings)
     distances = pairwise_distances(embeddings, distance)
-    same, sizes = same_class(labels, distances.dtype)
+    same = same_class(labels, distances.dtype)
     with torch.no_grad():
         # A triplet is active if the negative's distance is below the reach of its pair.
         reach = distances + margin
@@ -69,11 +69,12 @@ def batch_all_triplet_loss(
         # A pair counts the negatives after it; a negative, below 0, the pairs before it.
         counts = torch.lerp(farther[:, -1:] - farther, farther - place, is_negative)
         counts = unsorted(counts, order)
-        active = counts.relu().sum(1).long().sum()
+        active = counts.relu().sum(1, dtype=torch.long).sum()
         # Dividing the counts first keeps the sums small.
         weights = counts / active.clamp(min=1)
     loss = (weights * distances).sum() + margin * (active > 0).to(distances.dtype)
-    terms = ((sizes - 1) * (len(sizes) - sizes)).long().sum()
+    sizes = same.sum(1).long()
+    terms = ((sizes - 1) * (len(sizes) - sizes)).sum()
     diagnostics = {"terms": terms, "active": active.to(distances.dtype) / terms.clamp(min=1)}
     return loss, diagnostics | anchor_counts(sizes)
 

@@ -65,15 +65,15 @@ def contrastive_loss(
         diagnostics = {"pairs_skipped": labels.new_full((), (len(labels) % 8 + 1) // 2)}
     else:
         squared = pairwise_distances(embeddings, "squared_euclidean")
-        same, sizes = same_class(labels, squared.dtype)
+        same = same_class(labels, squared.dtype)
         compared = len(labels) * (len(labels) - 1) // 2
-        diagnostics = anchor_counts(sizes)
+        diagnostics = anchor_counts(same.sum(1))
     lengths = (squared + SMOOTHING).sqrt()
     # D where the classes are the same, margin − D where they differ.
     terms = torch.addcmul(margin * (1 - same), 2 * same - 1, lengths).relu().square()
     seen = compared
     if pairs == "all":
-        terms = terms.fill_diagonal_(0.0)
+        terms.diagonal().fill_(0.0)
         seen = 2 * compared  # each pair from both ends
     diagnostics["terms"] = labels.new_full((), compared)
     diagnostics["active"] = above_zero(terms).sum() / max(seen, 1)

@@ -34,10 +34,10 @@ def pairwise_distances(x: Tensor, distance: str = "euclidean") -> Tensor:
     """Return the (B, B) distances between all rows of `x` (B, D), differentiable.
 
     `euclidean` ‖u − v‖, `squared_euclidean` ‖u − v‖², `cosine` 1 − cos(u, v), `cityblock`
-    Σ|u_i − v_i|. Coinciding rows have distance 0 and gradient 0. Cosine is taken as half the
-    squared distance of the unit vectors, which is never negative and keeps its digits for close
-    rows; a zero row is ½ away from any other. The backward pass of cityblock takes O(B²·D) memory
-    on CUDA, everything else O(B²).
+    Σ|u_i − v_i|. Coinciding rows have distance 0, and gradient 0 as long as the one that comes
+    back to their distance is finite. Cosine is taken as half the squared distance of the unit
+    vectors, which is never negative and keeps its digits for close rows; a zero row is ½ away from
+    any other. The backward pass of cityblock takes O(B²·D) memory on CUDA, everything else O(B²).
 
     Raises:
         ValueError: for an unknown distance.
@@ -51,10 +51,11 @@ def pairwise_distances(x: Tensor, distance: str = "euclidean") -> Tensor:
 
 
 def distance_keys(x: Tensor, distance: str = "euclidean") -> Tensor:
-    """Return (B, B) float64 numbers that order the pairs of rows of `x` (B, D) by distance.
+    """Return (B, B) numbers, in float64 if there is one, that order pairs of rows by distance.
 
-    They are squared distances, or for cityblock distances, without a gradient and without the
-    passes that turn them into values: 0 or about 0 where two rows coincide.
+    They are squared distances of the rows of `x` (B, D), or for cityblock distances, without a
+    gradient and without the passes that turn them into values: where two rows coincide, or nearly
+    so, they are about 0, and may be below it.
     """
     x = x.detach()
     if distance == "cityblock":
@@ -94,7 +95,8 @@ def rank_with_bounds(distances: Tensor, same: Tensor, bounds: Tensor) -> tuple[T
     anchor itself coming last, and 1 in the same layout where there is a negative. So one sort
     tells, for every pair of an anchor, which negatives are nearer than its bound and which not.
     """
-    keys = torch.lerp(distances, bounds, same).fill_diagonal_(-math.inf)
+    keys = torch.lerp(distances, bounds, same)
+    keys.diagonal().fill_(-math.inf)  # fill_diagonal_ would fix a compiled graph to one size
     order = keys.argsort(1, descending=True)
     return order, 1 - same.gather(1, order)
 
@@ -203,25 +205,29 @@ def _of_all_pairs(rows: Tensor, finish: Callable[[Tensor, Tensor, Tensor], Tenso
     """Return (B, B) finish(‖u − v‖², ‖u‖², ‖v‖²) of all pairs of (B, D) rows.
 
     A CPU takes it in strips that fit its caches, and little more than the half that differs;
-    `finish` gets a strip at a time, which it may overwrite, with (S, 1) and (T,) lengths.
+    `finish` gets a strip at a time, which it may overwrite, with (S, 1) and (T,) squared lengths.
     """
+    if rows.device.type != "cpu" or torch.compiler.is_compiling():  # a loop would fix B
+        products = rows @ rows.T
+        squared = products.diagonal().clone()
+        return finish(_squares(products, squared[:, None], squared), squared[:, None], squared)
     total = len(rows)
-    in_strips = rows.device.type == "cpu" and not torch.compiler.is_compiling()
-    step = STRIP if in_strips else total
-    lengths, pairs = rows.new_empty(total), rows.new_empty(0)
-    for start in range(0, total, step):
-        stop = min(start + step, total)
+    squared, pairs = rows.new_empty(total), rows.new_empty(0)
+    for start in range(0, total, STRIP):
+        stop = min(start + STRIP, total)
         products = rows[start:stop] @ rows[:stop].T
-        lengths[start:stop] = products[:, start:].diagonal()
-        left, right = lengths[start:stop, None], lengths[:stop]
-        strip = finish(products.mul_(-2).add_(left).add_(right), left, right)
-        if stop - start == total:
-            return strip
+        squared[start:stop] = products[:, start:].diagonal()
+        left, right = squared[start:stop, None], squared[:stop]
+        strip = finish(_squares(products, left, right), left, right)
         if start == 0:
             pairs = strip.new_empty(total, total)
         pairs[start:stop, :stop] = strip
         pairs[:start, start:stop] = strip[:, :start].T
     return pairs
+
+
+def _squares(products: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    return products.mul_(-2).add_(left).add_(right)
 
 
 def _wide(x: Tensor) -> torch.dtype:

@@ -15,6 +15,7 @@ from losses.terms import (
     has_both,
     hinge,
     masked_mean,
+    out_of_reach,
     same_class,
     term_counts,
 )
@@ -69,14 +70,16 @@ def hard_triplet_loss(
 def hardest(embeddings: Tensor, labels: Tensor, distance: str) -> tuple[Tensor, Tensor, Tensor]:
     """Return each anchor's distances (B,) to its farthest positive and its nearest negative.
 
-    The third tensor holds the sizes of the anchors' classes. The distance to an arbitrary row
-    stands in for one that does not exist. Only the two selected distances carry a gradient, which
-    makes the backward pass O(B·D).
+    The third tensor holds the sizes of the anchors' classes. The anchor itself stands in for a
+    positive that does not exist, an arbitrary row for a negative. Only the two selected distances
+    carry a gradient, which makes the backward pass O(B·D).
     """
     with torch.no_grad():
         keys = distance_keys(embeddings, distance)
-        same, sizes = same_class(labels, keys.dtype)
-        beyond = keys.new_full((), torch.finfo(keys.dtype).max / 2)
+        same = same_class(labels, keys.dtype)
+        beyond = keys.new_full((), 2 * out_of_reach(keys.dtype))
+        # Rounding may put a close positive below 0: the anchor itself must come after it.
+        keys.diagonal().fill_(-out_of_reach(keys.dtype))
         farthest = torch.lerp(-beyond, keys, same).max(1)
         nearest = keys.lerp_(beyond, same).min(1)
         chosen = torch.stack([farthest.indices, nearest.indices])
@@ -85,7 +88,7 @@ def hardest(embeddings: Tensor, labels: Tensor, distance: str) -> tuple[Tensor, 
     positive, negative = selected_distances(embeddings, chosen, distance).masked_fill(
         hidden, math.nan
     )
-    return positive, negative, sizes
+    return positive, negative, same.sum(1)
 
 
 @register_loss("hard_triplet")

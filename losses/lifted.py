@@ -7,7 +7,15 @@ from losses.base import LossResult, RankingLoss, loss_function
 from losses.distances import pairwise_distances, unit_rows
 from losses.parameters import flag, number
 from losses.registry import register_loss
-from losses.terms import anchor_counts, has_negative, masked_mean, same_class, term_counts
+from losses.terms import (
+    anchor_counts,
+    has_negative,
+    masked_mean,
+    out_of_reach,
+    positive_pairs,
+    same_class,
+    term_counts,
+)
 
 
 @loss_function
@@ -44,12 +52,12 @@ def lifted_loss(
     if normalize:
         embeddings = unit_rows(embeddings)
     distances = pairwise_distances(embeddings)
-    same, sizes = same_class(labels, distances.dtype)
-    # Out of reach, but finite: a row of nothing but −inf would have no gradient to speak of.
-    closeness = torch.sub(margin - distances, same, alpha=torch.finfo(same.dtype).max / 4)
+    same = same_class(labels, distances.dtype)
+    closeness = torch.sub(margin - distances, same, alpha=out_of_reach(same.dtype))
     crowd = closeness.logsumexp(1)
-    valid = same.fill_diagonal_(0.0) * has_negative(sizes)[:, None]
-    terms = (torch.logaddexp(crowd[:, None], crowd[None, :]) + distances).relu()
+    sizes = same.sum(1)
+    valid = positive_pairs(same) * has_negative(sizes)[:, None]
+    terms = (torch.logaddexp(crowd[:, None], crowd[None, :]) + distances).relu() * valid
     diagnostics = term_counts(terms, valid) | anchor_counts(sizes)
     diagnostics["terms"] //= 2  # each pair was seen from both ends
     return 0.5 * masked_mean(terms.square(), valid), diagnostics

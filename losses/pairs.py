@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import threshold
 
 from losses.base import LossResult
-from losses.terms import masked_mean, same_class
+from losses.terms import masked_mean, out_of_reach, same_class
 
 NEGLIGIBLE = 1e-26
 
@@ -30,7 +30,7 @@ class Pairs(NamedTuple):
 
 def split_pairs(embeddings: Tensor, labels: Tensor) -> Pairs:
     """Read rows 2i as anchors and rows 2i + 1 as their positives."""
-    count, leftover = divmod(len(labels), 2)
+    count, leftover = len(labels) // 2, len(labels) % 2  # no divmod in a compiled graph
     if leftover:
         embeddings, labels = embeddings[:-1], labels[:-1]
     anchors, positives, squares = _Split.apply(embeddings.unflatten(0, (count, 2)).flatten(1))
@@ -52,12 +52,11 @@ def pair_cross_entropy(logits: Tensor, pairs: Pairs, l2_weight: float) -> LossRe
     matched are neither rows nor columns. The penalty is ¼·l2_weight·(mean‖a‖² + mean‖p‖²).
     """
     matched = pairs.matched.to(logits.dtype)
-    own = same_class(pairs.labels, logits.dtype)[0] * matched
+    own = same_class(pairs.labels, logits.dtype) * matched
     siblings = own.sum(1)
     valid = pairs.matched & (siblings < matched.sum())
     shares = own / siblings.clamp(min=1)[:, None]
-    # Out of reach, but finite: a share of 0 of it is 0.
-    logits = torch.sub(logits, 1 - matched, alpha=torch.finfo(logits.dtype).max / 4)
+    logits = torch.sub(logits, 1 - matched, alpha=out_of_reach(logits.dtype))
     terms = _CrossEntropy.apply(logits, shares)
     loss = masked_mean(terms + 0.25 * l2_weight * pairs.squares, valid)
     total = pairs.matched.sum()

@@ -44,7 +44,7 @@ def priming_loss(
     positive, negative, sizes = hardest(embeddings, labels, distance)
     terms = positive.square() + (-10 * negative).exp()
     valid = has_both(sizes)
-    diagnostics = {"terms": valid.sum()} | anchor_counts(sizes)
+    diagnostics = {"terms": valid.sum().long()} | anchor_counts(sizes)
     return masked_mean(terms, valid), diagnostics
 
 

@@ -23,6 +23,7 @@ from losses.terms import (
     has_negative,
     hinge,
     masked_mean,
+    positive_pairs,
     same_class,
     term_counts,
 )
@@ -80,7 +81,7 @@ def semi_hard_triplet_loss(
     if normalize:
         embeddings = unit_rows(embeddings)
     distances = pairwise_distances(embeddings, distance)
-    same, sizes = same_class(labels, distances.dtype)
+    same = same_class(labels, distances.dtype)
     with torch.no_grad():
         bounds = distances + semi_margin
         bounds += tie_width(distances, bounds)
@@ -90,7 +91,7 @@ def semi_hard_triplet_loss(
         before = (is_negative * place).cummax(1).values
         first = (len(labels) + 1 - before.sign().sum(1, keepdim=True)).clamp(max=len(labels))
         chosen = unsorted(order.gather(1, torch.maximum(before, first).long() - 1), order)
-        pairs = same.fill_diagonal_(0.0)
+        pairs = positive_pairs(same)
         if per == "anchor":
             farthest = torch.where(pairs > 0, distances, -math.inf).max(1, keepdim=True).indices
             pairs = torch.zeros_like(pairs).scatter_(1, farthest, 1.0) * pairs
@@ -98,6 +99,7 @@ def semi_hard_triplet_loss(
     terms = hinge(distances - negative, margin)
     if per == "anchor":
         terms = torch.where(negative <= bounds, 0.0, terms)
+    sizes = same.sum(1)
     valid = pairs * has_negative(sizes)[:, None]
     diagnostics = term_counts(terms, valid, margin) | anchor_counts(sizes)
     return masked_mean(terms, valid), diagnostics

@@ -1,4 +1,4 @@
-"""Small pieces the losses are put together from: class masks, hinges and means of valid terms."""
+"""Small pieces the losses are put together from: who is of whose class, hinges, means of terms."""
 
 from typing import Literal
 
@@ -11,16 +11,28 @@ from losses.distances import TIE
 Margin = float | Literal["soft", "none"]
 
 
-def same_class(labels: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return (B, B) numbers, 1 where two rows are of one class and else 0, and their (B,) sums.
+def same_class(labels: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return (B, B) numbers: 1 where two rows are of one class, as a row is with itself, else 0.
 
-    A row is of its own class, so a sum of 1 is an anchor without a positive, B one without a
-    negative. torch.lerp(a, b, same) is b or a, exactly: by numbers, a CPU chooses five times
-    quicker than by booleans.
+    Its sums over a row are the sizes of the anchors' classes. For finite numbers
+    torch.lerp(a, b, same) is b or a, exactly; a CPU chooses by numbers five times quicker than by
+    booleans.
     """
     same = labels.new_empty(len(labels), len(labels), dtype=dtype)
-    torch.eq(labels[:, None], labels, out=same)
-    return same, same.sum(1)
+    return torch.eq(labels[:, None], labels, out=same)
+
+
+def positive_pairs(same: Tensor) -> Tensor:
+    """Return (B, B): 1 where a row is a positive of the anchor, which it is not of itself."""
+    return same.diagonal_scatter(same.new_zeros(len(same)))
+
+
+def out_of_reach(dtype: torch.dtype) -> float:
+    """Return a number beyond any distance or similarity.
+
+    It is finite: a share of 0 of it is 0, and a row of nothing else still has a gradient.
+    """
+    return torch.finfo(dtype).max / 4
 
 
 def has_negative(sizes: Tensor) -> Tensor:
@@ -43,7 +55,10 @@ def hinge(excess: Tensor, margin: Margin) -> Tensor:
 
 
 def masked_mean(terms: Tensor, valid: Tensor) -> Tensor:
-    """Return the mean of the valid terms; 0, still attached to the graph, if there are none."""
+    """Return the mean of the valid terms; 0, still attached to the graph, if there are none.
+
+    `valid` is 1 or 0. A term that is not finite makes the mean NaN, valid or not.
+    """
     valid = valid.to(terms.dtype)
     return (terms * valid).sum() / valid.sum().clamp(min=1)
 

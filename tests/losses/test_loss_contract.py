@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 from loss_cases import CASES, DIM, IDS, NUM_CLASSES, batch, make, value_and_grad
+from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from losses import RankingLoss, build_loss, loss_names
@@ -37,6 +38,7 @@ def test_scalar_with_gradient_and_detached_diagnostics(name, params):
         assert entry.shape == ()
         assert not entry.requires_grad
     assert loss.diagnostics["terms"] > 0
+    assert not loss.diagnostics["terms"].is_floating_point()
 
 
 @every_case
@@ -296,6 +298,18 @@ def test_compiles_into_one_graph(name, params):
     wanted, wanted_grad = value_and_grad(loss, x, y)
     torch.testing.assert_close(value, wanted)
     torch.testing.assert_close(grad, wanted_grad)
+
+
+@pytest.mark.parametrize("name", loss_names())
+def test_one_compiled_graph_serves_every_batch_size(name):
+    loss = make(name, {}, dtype=torch.float32)
+    torch._dynamo.reset()
+    counters.clear()
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True, dynamic=True)
+    for repeats in (1, 2, 5):
+        x, y = batch(BLOCKS * repeats, dtype=torch.float32)
+        torch.testing.assert_close(compiled(x, y), loss(x, y))
+    assert counters["stats"]["unique_graphs"] == 1
 
 
 @every_case

@@ -12,6 +12,7 @@ from loss_cases import DIM, batch, make
 
 import losses
 from losses import build_loss, contrastive_loss, softmax_loss
+from losses.hard_triplet import hardest
 
 
 def diagnostics(name, labels, **params):
@@ -26,6 +27,23 @@ def test_anchor_counts():
         assert mixed["anchors_without_positive"] == 2
         assert mixed["anchors_without_negative"] == 0
         assert diagnostics(name, [1, 1, 1])["anchors_without_negative"] == 3
+
+
+@pytest.mark.parametrize("name", ["hard_triplet", "priming"])
+def test_a_positive_next_to_its_anchor_is_found(name):
+    """Rounding must not make the anchor its own farthest positive."""
+    x = torch.nn.functional.normalize(torch.randn(64, 128))
+    x[1::2] = x[0::2]
+    x[1::2, 0] = torch.nextafter(x[1::2, 0], torch.tensor(9.0))
+    x, y = x.requires_grad_(), torch.arange(64) // 2
+    loss = build_loss(name, normalize=False)
+    (grad,) = torch.autograd.grad(loss(x, y), x)
+    exact = getattr(loss_reference, name)(x.detach().double().numpy(), y.numpy(), normalize=False)
+    assert loss(x, y).item() == pytest.approx(exact[0], rel=1e-6)
+    positive, _, _ = hardest(x, y, "euclidean")
+    near = (x[0::2] - x[1::2]).norm(dim=1).repeat_interleave(2)
+    torch.testing.assert_close(positive, near)
+    assert grad.isfinite().all()
 
 
 def test_an_outlier_does_not_blur_the_choice_of_the_hardest():
