@@ -57,7 +57,7 @@ def hinge(excess: Tensor, margin: Margin) -> Tensor:
 def masked_mean(terms: Tensor, valid: Tensor) -> Tensor:
     """Return the mean of the valid terms; 0, still attached to the graph, if there are none.
 
-    `valid` is 1 or 0. A term that is not finite makes the mean NaN, valid or not.
+    `valid` is 1 or 0. A term that is not finite spoils the mean even where it is not valid.
     """
     valid = valid.to(terms.dtype)
     return (terms * valid).sum() / valid.sum().clamp(min=1)

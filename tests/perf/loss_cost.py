@@ -14,8 +14,9 @@ On CUDA there is a roofline column for the losses that hold a distance matrix: t
 their step at the second size, from the rates this device was just measured to have. The model:
 2·B²·D operations for each matrix product (one in float64 forward, and one in float32 backward
 unless the backward pass is over selected rows only), at the rate of a large product; and each
-B × B matrix written once and read once (float64 products and distances forward; the gradient, and
-the weights made of it, backward), at the rate of a large copy. Sorting is not in it.
+B × B matrix written once and read once (float64 products forward, and distances unless rows are
+only chosen; the gradient, and the weights made of it, backward), at the rate of a large copy.
+Sorting is not in it.
 """
 
 from __future__ import annotations
@@ -171,9 +172,11 @@ def beside_bare(
 def roofline(name: str, size: int, rates: Rates) -> float:
     """Return the least milliseconds of a step, by the model at the top of this file."""
     product, pairs = 2 * size**2 * DIM, size**2
-    forward = product / rates.float64 + pairs * 2 * (8 + 4) / rates.copied
-    backward = product / rates.float32 + pairs * 2 * (4 + 4) / rates.copied
-    return 1e3 * (forward + (backward if BACKWARD_PRODUCT[name] else 0.0))
+    seconds = product / rates.float64 + pairs * 2 * 8 / rates.copied
+    if BACKWARD_PRODUCT[name]:
+        seconds += pairs * 2 * 4 / rates.copied  # the distances
+        seconds += product / rates.float32 + pairs * 2 * (4 + 4) / rates.copied
+    return 1e3 * seconds
 
 
 def device_rates(device: torch.device) -> Rates:
