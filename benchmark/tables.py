@@ -64,7 +64,12 @@ def find_table(name: str) -> Path:
         return path
     named = CONFIG_FOLDER / f"{name}.yaml"
     if not named.exists():
-        raise BenchError(f"there is no table '{name}'; {did_you_mean(name, table_names())}")
+        if not (names := table_names()):
+            raise BenchError(
+                f"there is no table '{name}': {CONFIG_FOLDER.absolute()} holds none; go to the "
+                f"folder that has `{CONFIG_FOLDER}`, or give the path of a YAML file"
+            )
+        raise BenchError(f"there is no table '{name}'; {did_you_mean(name, names)}")
     return named
 
 

@@ -30,6 +30,17 @@ def test_configs_are_found() -> None:
     assert len(CONFIGS) >= 5
 
 
+def test_a_name_is_told_where_tables_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BenchError, match="did you mean 'digits_retrieval'"):
+        load_table("digits_retreival")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BenchError) as caught:
+        load_table("digits_retrieval")
+    assert f"{tmp_path / 'configs'} holds none" in str(caught.value)
+
+
 def test_rows_differ_from_the_shared_part_only_where_they_say(tiny: Path) -> None:
     table = load_table(str(tiny))
     hard, two = table.rows["hard"], table.rows["two_head"]
