@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from benchmark.cli import app
-from benchmark.tables import load_table
+from stt_bench.benchmark.cli.main import app
+from stt_bench.benchmark.suite import load_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

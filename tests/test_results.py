@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import report as reporting
-from benchmark.records import read_records
-from benchmark.tables import load_table
+from stt_bench.benchmark.leaderboards import markdown as reporting
+from stt_bench.benchmark.store.records import read_records
+from stt_bench.benchmark.suite import load_table
 
 RESULTS = Path(__file__).parents[1] / "results"
 TABLES = sorted(path.name for path in (RESULTS / "records").iterdir())

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from benchmark.cli import main
+from stt_bench.benchmark.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ import pytest
 from mat_miniatures import CLASSES, members, photo, write_cars, write_dogs, write_flowers
 from PIL import Image
 
-from benchmark.datasets.registry import find_dataset
+from stt_bench.benchmark.datasets.catalog import find_dataset
 
 FASHION_LABELS = {"train": np.arange(40) % 10, "t10k": np.arange(20) % 10}
 

@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 from dataset_miniatures import lift_counts, miniature
 
-from benchmark.datasets import load_items
-from benchmark.embed import embed
-from benchmark.evaluate import evaluate
-from benchmark.experiment import Experiment, digest_of
-from benchmark.progress import Reporter
-from benchmark.runs import run_of
-from benchmark.tables import Table, load_table
-from benchmark.train import train
+from stt_bench.benchmark.config.experiment import Experiment, digest_of
+from stt_bench.benchmark.config.tables import Table
+from stt_bench.benchmark.datasets import load_items
+from stt_bench.benchmark.embedding.embed import embed
+from stt_bench.benchmark.scoring.evaluate import evaluate
+from stt_bench.benchmark.store.runs import run_of
+from stt_bench.benchmark.suite import load_table
+from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training.train import train
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 QUIET = Reporter(quiet=True)

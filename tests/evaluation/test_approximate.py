@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from clustered_points import clustered
 
-from evaluation import approximate_retrieval_metrics, retrieval_metrics
+from stt_bench.evaluation import approximate_retrieval_metrics, retrieval_metrics
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, top_k_accuracy_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
 
-from evaluation import classification_metrics, confusion_matrix
+from stt_bench.evaluation import classification_metrics, confusion_matrix
 
 
 @pytest.mark.parametrize("classes", [2, 5, 6, 30])

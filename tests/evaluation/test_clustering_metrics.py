@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
-from evaluation import clustering_metrics
-from evaluation.clustering import _agreement, expected_information
-from evaluation.distances import CoarseFrame, Points
-from evaluation.kmeans import kmeans
+from stt_bench.evaluation import clustering_metrics
+from stt_bench.evaluation.clustering import _agreement, expected_information
+from stt_bench.evaluation.exact import CoarseFrame, Points
+from stt_bench.evaluation.kmeans import kmeans
 
 
 @settings(max_examples=60, deadline=None)
@@ -143,7 +143,7 @@ def test_k_means_sees_every_point():
 
 def test_the_standard_deviation_is_that_of_a_sample(monkeypatch):
     values = iter([(0.2, 0.1, 0.0), (0.6, 0.3, 0.2)])
-    monkeypatch.setattr("evaluation.clustering._agreement", lambda *_: next(values))
+    monkeypatch.setattr("stt_bench.evaluation.clustering._agreement", lambda *_: next(values))
     scores = clustering_metrics(np.eye(4), [0, 0, 1, 1], restarts=2)
     assert [scores[k] for k in ("nmi", "ami", "nmi_chance")] == pytest.approx([0.4, 0.2, 0.1])
     assert scores["nmi_std"] == pytest.approx(np.sqrt(0.08))

@@ -6,14 +6,14 @@ import importlib
 import numpy as np
 import pytest
 
-from evaluation import (
+from stt_bench.evaluation import (
     approximate_retrieval_metrics,
     chosen_backend,
     classification_metrics,
     clustering_metrics,
     retrieval_metrics,
 )
-from evaluation.backends import faiss_gpus
+from stt_bench.evaluation.backends import faiss_gpus
 
 POINTS = np.arange(12.0).reshape(6, 2)
 LABELS = [0, 0, 1, 1, 2, 2]
@@ -148,6 +148,6 @@ def test_classification_refuses(arguments, settings, kind, message):
 
 @pytest.mark.parametrize("module", ["backends", "retrieval", "clustering", "classification"])
 def test_docstring_examples_run(module):
-    failed, tried = doctest.testmod(importlib.import_module(f"evaluation.{module}"))
+    failed, tried = doctest.testmod(importlib.import_module(f"stt_bench.evaluation.{module}"))
     assert tried > 0
     assert failed == 0

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.metrics import normalized_mutual_info_score
 
-from evaluation import clustering_metrics
-from evaluation.kmeans import Lloyd, kmeans, random_rows, spread_rows
+from stt_bench.evaluation import clustering_metrics
+from stt_bench.evaluation.kmeans import Lloyd, kmeans, random_rows, spread_rows
 
 CPU = torch.device("cpu")
 
@@ -100,7 +100,7 @@ def test_equally_near_first_centroids_go_by_their_number(seed, rows, dimension, 
 
 @pytest.mark.parametrize("tile", [2**24, 700])
 def test_scikit_learn_ends_in_the_same_clusters(tile, monkeypatch):
-    monkeypatch.setattr("evaluation.kmeans.TILE", tile)
+    monkeypatch.setattr("stt_bench.evaluation.kmeans.TILE", tile)
     points, labels = clustered(150, 6, 24, 0.6)
     init = random_rows(points, 150, 3)
     for iterations in (1, 4, 50):

@@ -5,7 +5,7 @@ import pytest
 from evaluation_reference import retrieval_reference
 from scipy.stats import bootstrap
 
-from evaluation import QueryScores, retrieval_metrics, retrieval_scores
+from stt_bench.evaluation import QueryScores, retrieval_metrics, retrieval_scores
 
 
 def example(seed=0):

@@ -6,7 +6,7 @@ from evaluation_reference import by_enumeration, by_loops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.ranking import TieGroups, find_tie_groups, ranked_list_metrics
+from stt_bench.evaluation.ranking import TieGroups, find_tie_groups, ranked_list_metrics
 
 KS = (1, 2, 3, 5, 9)
 

@@ -9,7 +9,8 @@ from evaluation_reference import retrieval_reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation import coarse, neighbors, retrieval, retrieval_metrics
+from stt_bench.evaluation import coarse, retrieval, retrieval_metrics
+from stt_bench.evaluation import search as neighbors
 
 BACKENDS = ["faiss-cpu", "torch-cpu", "dense"]
 

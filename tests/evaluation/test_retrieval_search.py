@@ -8,11 +8,12 @@ import torch
 from clustered_points import clustered
 from evaluation_reference import retrieval_reference
 
-from evaluation import chosen_backend, coarse, neighbors, retrieval, retrieval_metrics
-from evaluation.backends import faiss_gpus, full_precision, torch_device
-from evaluation.coarse import TorchSearch
-from evaluation.distances import CoarseFrame, Points, exact_distances
-from evaluation.neighbors import NeighborSearch
+from stt_bench.evaluation import chosen_backend, coarse, retrieval, retrieval_metrics
+from stt_bench.evaluation import search as neighbors
+from stt_bench.evaluation.backends import faiss_gpus, full_precision, torch_device
+from stt_bench.evaluation.coarse import TorchSearch
+from stt_bench.evaluation.exact import CoarseFrame, Points, exact_distances
+from stt_bench.evaluation.search import NeighborSearch
 
 
 def tight_pairs():

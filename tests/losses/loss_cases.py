@@ -2,7 +2,7 @@
 
 import torch
 
-from losses import build_loss
+from stt_bench.losses import build_loss
 
 NUM_CLASSES = 4
 DIM = 5

@@ -10,7 +10,7 @@ from loss_cases import CASES, DIM, IDS, NUM_CLASSES, batch, make, value_and_grad
 from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from losses import RankingLoss, build_loss, loss_names
+from stt_bench.losses import RankingLoss, build_loss, loss_names
 
 every_case = pytest.mark.parametrize(("name", "params"), CASES, ids=IDS)
 BLOCKS = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
@@ -253,7 +253,7 @@ class Watch(TorchDispatchMode):
 
 def watched(name, params, size, monkeypatch):
     for module in ("center", "softmax"):  # this look at the labels is for CPU only
-        monkeypatch.setattr(f"losses.{module}.check_class_range", lambda *_: None)
+        monkeypatch.setattr(f"stt_bench.losses.{module}.check_class_range", lambda *_: None)
     loss = make(name, params, dtype=torch.float32).train()
     x, y = batch([i // 4 % NUM_CLASSES for i in range(size)], dtype=torch.float32)
     with Watch() as watch:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from losses import build_loss
+from stt_bench.losses import build_loss
 
 E = torch.tensor(
     [[round(math.sin((i + 1) * (j + 2)), 3) for j in range(4)] for i in range(8)],

@@ -7,14 +7,14 @@ import pytest
 import torch
 from loss_cases import CASES, DIM, IDS, batch, make, value_and_grad
 
-from losses.distances import (
+from stt_bench.losses.distances import (
     DISTANCES,
     STRIP,
     pairwise_distances,
     selected_distances,
     unit_rows,
 )
-from losses.pairs import pair_cross_entropy, split_pairs
+from stt_bench.losses.pairs import pair_cross_entropy, split_pairs
 
 LAYOUTS = {
     "complete": [0, 0, 1, 1, 2, 2, 0, 0],

@@ -9,7 +9,7 @@ import pytest
 import torch
 from loss_cases import batch
 
-from losses import build_loss
+from stt_bench.losses import build_loss
 
 pml_losses = pytest.importorskip("pytorch_metric_learning.losses")
 pml_miners = pytest.importorskip("pytorch_metric_learning.miners")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loss_cases import CASES, DIM, IDS, NUM_CLASSES, make
 
-from losses import distances
+from stt_bench.losses import distances
 
 LABELS = st.lists(st.integers(0, NUM_CLASSES - 1), min_size=1, max_size=11)
 PAIRED = st.lists(st.integers(0, NUM_CLASSES - 1), min_size=1, max_size=6).map(

@@ -6,8 +6,14 @@ import inspect
 import pytest
 import torch
 
-import losses.registry
-from losses import RankingLoss, build_loss, loss_names, loss_parameters, register_loss
+from stt_bench.losses import (
+    RankingLoss,
+    build_loss,
+    loss_names,
+    loss_parameters,
+    register_loss,
+    registry,
+)
 
 DEFAULTS = {
     "hard_triplet": {"margin": 1.0, "distance": "euclidean", "normalize": False},
@@ -31,8 +37,8 @@ DEFAULTS = {
 
 @pytest.fixture(autouse=True)
 def _own_registry(monkeypatch):
-    monkeypatch.setattr(losses.registry, "_factories", dict(losses.registry._factories))
-    monkeypatch.setattr(losses.registry, "_from_packages", set())
+    monkeypatch.setattr(registry, "_factories", dict(registry._factories))
+    monkeypatch.setattr(registry, "_from_packages", set())
 
 
 class Constant(RankingLoss):
@@ -163,7 +169,7 @@ def install(monkeypatch, *points):
     def entry_points(*, group):
         return [point for point in points if point.group == group]
 
-    monkeypatch.setattr(losses.registry, "entry_points", entry_points)
+    monkeypatch.setattr(registry, "entry_points", entry_points)
 
 
 def test_installed_package(monkeypatch):

@@ -10,9 +10,9 @@ import pytest
 import torch
 from loss_cases import DIM, batch, make
 
-import losses
-from losses import build_loss, contrastive_loss, softmax_loss
-from losses.hard_triplet import hardest
+from stt_bench import losses
+from stt_bench.losses import build_loss, contrastive_loss, softmax_loss
+from stt_bench.losses.hard_triplet import hardest
 
 
 def diagnostics(name, labels, **params):
@@ -200,7 +200,11 @@ def test_pure_functions_check_their_batch_too():
 
 
 @pytest.mark.parametrize(
-    "module", ["losses", *(f"losses.{m.name}" for m in pkgutil.iter_modules(losses.__path__))]
+    "module",
+    [
+        "stt_bench.losses",
+        *(f"stt_bench.losses.{m.name}" for m in pkgutil.iter_modules(losses.__path__)),
+    ],
 )
 def test_examples_in_the_docstrings_run(module):
     assert doctest.testmod(importlib.import_module(module)).failed == 0

@@ -23,9 +23,9 @@ from sklearn.cluster import KMeans
 from synthetic import SOP_CLASSES, SOP_ITEMS, embeddings
 from threadpoolctl import threadpool_limits
 
-from evaluation import retrieval_metrics
-from evaluation.clustering import _agreement
-from evaluation.kmeans import kmeans, random_rows
+from stt_bench.evaluation import retrieval_metrics
+from stt_bench.evaluation.clustering import _agreement
+from stt_bench.evaluation.kmeans import kmeans, random_rows
 
 
 def by_faiss(points: np.ndarray, init: np.ndarray, iterations: int) -> np.ndarray:

@@ -43,7 +43,7 @@ NOISE = 0.9
 
 def ours(x: np.ndarray, y: np.ndarray, ks: list[int], backend: str) -> dict[str, float]:
     """Return our metrics."""
-    from evaluation import retrieval_metrics
+    from stt_bench.evaluation import retrieval_metrics
 
     return retrieval_metrics(x, y, ks=ks, backend=backend)
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmark.experiment import Experiment
-from benchmark.tables import load_table
-from benchmark.timing import Stopwatch, paired_ratio, take_turns
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.suite import load_table
+from stt_bench.benchmark.timing.measure import Stopwatch, paired_ratio, take_turns
 
 TABLE = Path(__file__).parents[2] / "configs" / "cub50_retrieval.yaml"
 CLASSES = 25

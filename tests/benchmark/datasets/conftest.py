@@ -7,9 +7,9 @@ import pytest
 from dataset_miniatures import CUB_CLASSES, write_cub_index, write_fashion, write_omniglot
 from PIL import Image
 
-from benchmark.config import DataConfig
-from benchmark.datasets import Counts, ItemTable, find_folder, load_items
-from benchmark.datasets.registry import find_dataset
+from stt_bench.benchmark.config.sections import DataConfig
+from stt_bench.benchmark.datasets import Counts, ItemTable, find_folder, load_items
+from stt_bench.benchmark.datasets.catalog import find_dataset
 
 
 @pytest.fixture

@@ -3,11 +3,15 @@ import pytest
 import torch
 from dataset_miniatures import zip_folder
 
-from benchmark.datasets import image_set
-from benchmark.datasets.batches import TrainingBatches, embedding_batches, training_batches
-from benchmark.datasets.image_set import ImageSet
-from benchmark.errors import BenchError
-from benchmark.experiment import Experiment
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.datasets import image_set
+from stt_bench.benchmark.datasets.batches import (
+    TrainingBatches,
+    embedding_batches,
+    training_batches,
+)
+from stt_bench.benchmark.datasets.image_set import ImageSet
+from stt_bench.benchmark.system.errors import BenchError
 
 
 def experiment(workers: int = 0, **sections) -> Experiment:

@@ -5,10 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
-from benchmark.datasets.batches import TrainingBatches
-from benchmark.datasets.clips import evenly_spaced
-from benchmark.errors import BenchError
-from benchmark.experiment import Experiment
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.datasets.batches import TrainingBatches
+from stt_bench.benchmark.datasets.sources.clips import evenly_spaced
+from stt_bench.benchmark.system.errors import BenchError
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.datasets.cub import read_cub_index
-from benchmark.errors import BenchError
+from stt_bench.benchmark.datasets.sources.cub import read_cub_index
+from stt_bench.benchmark.system.errors import BenchError
 
 
 def test_retrieval_halves_the_classes(load, mini_cub):

@@ -5,21 +5,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.datasets import (
+from stt_bench.benchmark.datasets import (
     ArrayStore,
     Source,
+    catalog,
     dataset_names,
     dataset_summary,
     register_dataset,
-    registry,
 )
-from benchmark.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError
 
 
 @pytest.fixture
 def scratch(monkeypatch):
     """Registrations that the test makes are forgotten after it."""
-    monkeypatch.setattr(registry, "_DATASETS", dict(registry._DATASETS))
+    monkeypatch.setattr(catalog, "_DATASETS", dict(catalog._DATASETS))
 
 
 def test_names_and_summaries():
@@ -31,7 +31,7 @@ def test_names_and_summaries():
 
 def test_import_is_light():
     code = (
-        "import sys, benchmark.datasets as d; d.dataset_names();"
+        "import sys, stt_bench.benchmark.datasets as d; d.dataset_names();"
         "print([m for m in ('torch', 'torchvision', 'sklearn') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -52,7 +52,7 @@ def test_a_plugin_registers_its_own(load):
     with pytest.raises(BenchError, match=r"dataset 'mine' has no option 'm': valid: n$"):
         load("mine", m=3)
     register_dataset("mine")(mine)  # the same file loaded again
-    with pytest.raises(BenchError, match=r"'digits' is registered already by benchmark.datasets"):
+    with pytest.raises(BenchError, match=r"'digits' is registered already by stt_bench"):
         register_dataset("digits")(mine)
 
 

@@ -1,10 +1,10 @@
 import pandas as pd
 import pytest
 
-from benchmark.datasets import Counts
-from benchmark.datasets.registry import Dataset
-from benchmark.datasets.verify import verify
-from benchmark.errors import BenchError
+from stt_bench.benchmark.datasets import Counts
+from stt_bench.benchmark.datasets.catalog import Dataset
+from stt_bench.benchmark.datasets.verify import verify
+from stt_bench.benchmark.system.errors import BenchError
 
 
 def table(*rows: str) -> pd.DataFrame:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from benchmark.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError
 
 
 def test_retrieval_halves_the_classes(load):

@@ -7,8 +7,8 @@ import pytest
 import torchvision
 from dataset_miniatures import lift_counts, miniature
 
-from benchmark.datasets.registry import find_dataset
-from benchmark.errors import BenchError
+from stt_bench.benchmark.datasets.catalog import find_dataset
+from stt_bench.benchmark.system.errors import BenchError
 
 ARCHIVES = {
     "cub200": ["https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"],

@@ -6,7 +6,7 @@ import pytest
 import torchvision
 from dataset_miniatures import FASHION_LABELS, fashion_pixels, write_fashion
 
-from benchmark.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError
 
 NAMES = torchvision.datasets.FashionMNIST.classes
 

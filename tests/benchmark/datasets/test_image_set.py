@@ -4,11 +4,11 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmark.config import InputConfig
-from benchmark.datasets import ArrayStore, FileStore, ItemTable, image_set
-from benchmark.datasets.image_set import ImageSet
-from benchmark.datasets.transforms import center_crop, prepare
-from benchmark.errors import BenchError
+from stt_bench.benchmark.config.sections import InputConfig
+from stt_bench.benchmark.datasets import ArrayStore, FileStore, ItemTable, image_set
+from stt_bench.benchmark.datasets.image_set import ImageSet
+from stt_bench.benchmark.datasets.transforms import center_crop, prepare
+from stt_bench.benchmark.system.errors import BenchError
 
 
 def table(store, paths: list[str]) -> ItemTable:

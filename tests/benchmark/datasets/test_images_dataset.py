@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from benchmark.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError
 
 
 @pytest.fixture

@@ -4,10 +4,11 @@ import zipfile
 
 import pytest
 
-from benchmark.datasets import dataset_names, register_dataset, registry
-from benchmark.datasets.integrity import failures, verify_dataset
-from benchmark.datasets.survey import survey
-from benchmark.errors import BenchError
+from stt_bench.benchmark.datasets import catalog as registry
+from stt_bench.benchmark.datasets import dataset_names, register_dataset
+from stt_bench.benchmark.datasets.integrity import failures, verify_dataset
+from stt_bench.benchmark.datasets.survey import survey
+from stt_bench.benchmark.system.errors import BenchError
 
 
 def test_a_whole_dataset_passes(load, mini_cub):

@@ -1,7 +1,7 @@
 import pytest
 
-from benchmark.datasets.listings import read_listing
-from benchmark.errors import BenchError
+from stt_bench.benchmark.datasets.csv_lists import read_listing
+from stt_bench.benchmark.system.errors import BenchError
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from benchmark.locate import find_folder, search_places
+from stt_bench.benchmark.system.locate import find_folder, search_places
 
 
 def test_order_of_the_places(nowhere, monkeypatch):

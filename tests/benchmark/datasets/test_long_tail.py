@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.config import DataConfig
-from benchmark.datasets import load_items
-from benchmark.datasets.long_tail import long_tail
-from benchmark.errors import BenchError
-from benchmark.experiment import Experiment
-from benchmark.protocol import fingerprint, protocol_of
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import DataConfig
+from stt_bench.benchmark.datasets import load_items
+from stt_bench.benchmark.datasets.long_tail import long_tail
+from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
+from stt_bench.benchmark.system.errors import BenchError
 
 
 def table(**sizes: int) -> pd.DataFrame:

@@ -8,9 +8,9 @@ import torchvision.datasets as tv
 from dataset_miniatures import MINIATURES, lift_counts, miniature
 from pytorch_metric_learning.datasets.sop import StanfordOnlineProducts
 
-from benchmark.datasets import dataset_names, dataset_summary
-from benchmark.datasets.registry import find_dataset
-from benchmark.errors import BenchError
+from stt_bench.benchmark.datasets import dataset_names, dataset_summary
+from stt_bench.benchmark.datasets.catalog import find_dataset
+from stt_bench.benchmark.system.errors import BenchError
 
 CASES = [(name, task) for name in sorted(MINIATURES) for task in find_dataset(name).tasks]
 OFFICIAL = {name for name in dataset_names() if find_dataset(name).counts} - {"digits"}

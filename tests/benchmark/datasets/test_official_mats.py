@@ -18,8 +18,8 @@ from mat_miniatures import (
 )
 from scipy.io import loadmat
 
-from benchmark.datasets.official import read_mat
-from benchmark.errors import BenchError
+from stt_bench.benchmark.datasets.sources.official import read_mat
+from stt_bench.benchmark.system.errors import BenchError
 
 LAYOUTS = {"car_ims": write_cars, "devkit": write_cars_devkit, "folders": write_cars_folders}
 

@@ -6,7 +6,7 @@ import pytest
 import torchvision
 from dataset_miniatures import write_omniglot, zip_folder
 
-from benchmark.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError
 
 
 def test_folders(load, mini_omniglot):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.config import InputConfig
-from benchmark.datasets import prepared_copy
-from benchmark.datasets.prepared_copy import prepare_copy
-from benchmark.datasets.transforms import prepare
-from benchmark.errors import BenchError
-from benchmark.experiment import Experiment
-from benchmark.protocol import fingerprint, protocol_of
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import InputConfig
+from stt_bench.benchmark.datasets import prepared_copy
+from stt_bench.benchmark.datasets.prepared_copy import prepare_copy
+from stt_bench.benchmark.datasets.transforms import prepare
+from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
+from stt_bench.benchmark.system.errors import BenchError
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from PIL import Image
 from scipy import stats
 from torchvision.transforms.v2 import functional as tv
 
-from benchmark.config import InputConfig
-from benchmark.datasets import ArrayStore, FileStore, ItemTable, image_set
-from benchmark.datasets.batches import TrainingBatches, training_batches
-from benchmark.datasets.image_set import ImageSet
-from benchmark.datasets.transforms import prepare, random_crops, random_sides
-from benchmark.experiment import Experiment
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import InputConfig
+from stt_bench.benchmark.datasets import ArrayStore, FileStore, ItemTable, image_set
+from stt_bench.benchmark.datasets.batches import TrainingBatches, training_batches
+from stt_bench.benchmark.datasets.image_set import ImageSet
+from stt_bench.benchmark.datasets.transforms import prepare, random_crops, random_sides
 
 CONFIG = InputConfig(size=10, resize=12, resize_max=20, crop="random", flip=True)
 ROWS = np.array([3, 0, 3, 8])

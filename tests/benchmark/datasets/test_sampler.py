@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.config import SamplerConfig
-from benchmark.datasets.sampler import (
+from stt_bench.benchmark.config.sections import SamplerConfig
+from stt_bench.benchmark.datasets.sampler import (
     GroupedSampler,
     PxKSampler,
     UniformSampler,
     build_sampler,
     through_buffer,
 )
-from benchmark.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError
 
 SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=9)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.datasets.stores import ArrayStore, FileStore, ZipStore
-from benchmark.errors import BenchError
+from stt_bench.benchmark.datasets.stores import ArrayStore, FileStore, ZipStore
+from stt_bench.benchmark.system.errors import BenchError
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "CMYK", "I;16"])

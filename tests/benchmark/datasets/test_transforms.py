@@ -5,8 +5,8 @@ from PIL import Image, ImageOps
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as tv
 
-from benchmark.config import InputConfig
-from benchmark.datasets.transforms import (
+from stt_bench.benchmark.config.sections import InputConfig
+from stt_bench.benchmark.datasets.transforms import (
     center_crop,
     prepare,
     random_crops,
@@ -14,7 +14,7 @@ from benchmark.datasets.transforms import (
     random_window,
     to_channels,
 )
-from benchmark.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError
 
 
 def photo(width=37, height=23, seed=0) -> Image.Image:

@@ -9,9 +9,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from benchmark.config import InputConfig, ModelConfig
-from benchmark.errors import BenchError
-from benchmark.models.backbones import Backbone, build_backbone
+from stt_bench.benchmark.config.sections import InputConfig, ModelConfig
+from stt_bench.benchmark.models.backbones import Backbone, build_backbone
+from stt_bench.benchmark.system.errors import BenchError
 
 
 def build(backbone: str, size: int = 64, **settings: Any) -> Backbone:

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.errors import BenchError
-from benchmark.models.heads import build_head
+from stt_bench.benchmark.models.heads import build_head
+from stt_bench.benchmark.system.errors import BenchError
 
 
 def test_none_is_the_identity() -> None:

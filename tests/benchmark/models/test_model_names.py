@@ -2,9 +2,9 @@ import pytest
 import timm
 import torchvision
 
-from benchmark.errors import BenchError
-from benchmark.models.backbones import backbone_names
-from benchmark.models.names import _OTHER_NAMES, resolve
+from stt_bench.benchmark.models.backbones import backbone_names
+from stt_bench.benchmark.models.names import _OTHER_NAMES, resolve
+from stt_bench.benchmark.system.errors import BenchError
 
 
 def test_backbone_names_hold_every_library() -> None:

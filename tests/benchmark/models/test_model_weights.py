@@ -11,11 +11,11 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from benchmark import locate
-from benchmark.config import InputConfig, ModelConfig
-from benchmark.errors import BenchError
-from benchmark.models.backbones import Backbone, build_backbone, weights_id
-from benchmark.models.weights import find_weights, load_strictly, read_weights
+from stt_bench.benchmark.config.sections import InputConfig, ModelConfig
+from stt_bench.benchmark.models.backbones import Backbone, build_backbone, weights_id
+from stt_bench.benchmark.models.weights import find_weights, load_strictly, read_weights
+from stt_bench.benchmark.system import locate
+from stt_bench.benchmark.system.errors import BenchError
 
 Tensors = dict[str, Tensor]
 

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from benchmark.config import InputConfig, ModelConfig
-from benchmark.errors import BenchError
-from benchmark.models.network import (
+from stt_bench.benchmark.config.sections import InputConfig, ModelConfig
+from stt_bench.benchmark.models.network import (
     EmbeddingNetwork,
     build_network,
     parameter_groups,
     unit_length,
 )
+from stt_bench.benchmark.system.errors import BenchError
 
 
 def build(input: InputConfig | None = None, **model: Any) -> EmbeddingNetwork:

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from benchmark.config import InputConfig, ModelConfig
-from benchmark.errors import BenchError
-from benchmark.models import weights_id
-from benchmark.models.backbones import Backbone
-from benchmark.models.network import EmbeddingNetwork, build_network, parameter_groups
+from stt_bench.benchmark.config.sections import InputConfig, ModelConfig
+from stt_bench.benchmark.models import weights_id
+from stt_bench.benchmark.models.backbones import Backbone
+from stt_bench.benchmark.models.network import EmbeddingNetwork, build_network, parameter_groups
+from stt_bench.benchmark.system.errors import BenchError
 
 
 class Source(NamedTuple):

@@ -1,0 +1,133 @@
+"""An experiment: all settings of a row, and the digests that name its results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from stt_bench.benchmark.config.sections import (
+    DataConfig,
+    EvaluationConfig,
+    InputConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    PhaseConfig,
+    SamplerConfig,
+    Section,
+    TrainConfig,
+    with_named_loss,
+)
+
+
+class Experiment(Section):
+    """Everything a row needs to be trained, embedded and evaluated, but the seed."""
+
+    label: str | None = Field(None, description="The row's name in the leaderboard.")
+    data: DataConfig
+    input: InputConfig = InputConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig
+    softmax_head: bool = Field(
+        False, description="Add a classifier on the pooled features: two-head training."
+    )
+    loss_weight: float = Field(
+        1.0, ge=0, description="With softmax_head: total = cross-entropy + loss_weight × loss."
+    )
+    phases: list[PhaseConfig] = Field(
+        default_factory=list,
+        description="Losses that train first, each for its steps; `loss` trains for the rest.",
+    )
+    sampler: SamplerConfig = SamplerConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _loss_may_be_a_name(cls, value: Any) -> Any:
+        return with_named_loss(value)
+
+    @model_validator(mode="after")
+    def _check(self) -> Experiment:
+        if self.softmax_head and "softmax" in {loss.name for loss in self.losses}:
+            raise ValueError(
+                "softmax_head adds Softmax to a ranking loss; for Softmax alone leave it out"
+            )
+        if self.loss_weight != 1.0 and not self.softmax_head:
+            raise ValueError("loss_weight needs softmax_head: true")
+        if self.model.head != "none" and self.model.embedding_dim is None:
+            raise ValueError(f"head: {self.model.head} needs embedding_dim")
+        if self.train.validate_every is not None and self.data.validation is None:
+            raise ValueError("train.validate_every needs data.validation, a share such as 0.2")
+        before = sum(phase.steps for phase in self.phases)
+        if self.phases and before >= self.train.steps:
+            raise ValueError(
+                f"the phases take {before} steps and leave none of train.steps "
+                f"({self.train.steps}) to the row's own loss"
+            )
+        crops, image = self.evaluation.crops, self.input
+        if crops != "center" and (image.resize or image.size) == image.size:
+            raise ValueError(f"evaluation.crops: {crops} needs input.resize above {image.size}")
+        return self
+
+    def value_of(self, field: str) -> Any:
+        """Return the value of a dotted field; KeyError where there is none."""
+        value: Any = self.model_dump(mode="json")
+        for key in field.split("."):
+            value = value[key]
+        return value
+
+    @property
+    def losses(self) -> list[LossConfig]:
+        """Return all losses on the embedding, in the order in which they train."""
+        return [*(phase.loss for phase in self.phases), self.loss]
+
+    @property
+    def validation_metric(self) -> str:
+        """Return what selects the weights: accuracy where a classifier knows the classes."""
+        classifies = self.softmax_head or self.loss.name == "softmax"
+        return "accuracy" if self.data.task == "classification" and classifies else "map@r"
+
+    @property
+    def is_softmax_baseline(self) -> bool:
+        """Tell whether the row is what the others are compared with."""
+        return self.is_softmax or self.train.steps == 0
+
+    @property
+    def is_softmax(self) -> bool:
+        """Tell whether Softmax alone trains, from the first step to the last."""
+        return self.loss.name == "softmax" and not self.phases
+
+    def digest(self) -> str:
+        """Return the sha256 of every setting that can change the result."""
+        return digest_of(self._settings())
+
+    def training_digest(self) -> str:
+        """Return the sha256 of every setting that can change the trained weights."""
+        settings = self._settings()
+        evaluation = settings.pop("evaluation", {})
+        selects = self.train.validate_every is not None and self.validation_metric != "accuracy"
+        if selects and "distance" in evaluation:
+            settings["validation_distance"] = evaluation["distance"]
+        return digest_of(settings)
+
+    def _settings(self) -> dict[str, Any]:
+        """Return what matters and is not the default, so that a new field changes no digest."""
+        bookkeeping = {"log_every", "checkpoint_every", "workers", "device"}
+        unimportant: Any = {
+            "label": True,
+            "data": {"root"},
+            "evaluation": {"batch_size", "backend", "memory_mib"},
+            "train": bookkeeping,
+        }
+        return self.model_dump(mode="json", exclude=unimportant, exclude_defaults=True)
+
+
+def digest_of(value: Any) -> str:
+    """Return the sha256 of a JSON value in canonical form."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

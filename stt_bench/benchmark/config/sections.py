@@ -1,0 +1,281 @@
+"""The sections of a config: strict pydantic models, one per section of a table's YAML file.
+
+`experiment` puts them together, `tables` reads the files; the classes here hold the fields, their
+defaults and the checks that need more than one field.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+
+Task = Literal["retrieval", "classification"]
+Backend = Literal["auto", "torch-cpu", "torch-cuda", "faiss-cpu", "faiss-gpu", "dense"]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown fields are errors, values are not silently converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Which items are trained on and which are tested on."""
+
+    name: str = Field(description="Dataset: see `stt-bench list datasets`.")
+    root: str | None = Field(None, description="Folder of the data; searched for when not given.")
+    task: Task = Field(
+        "retrieval",
+        description="`retrieval`: test classes are unseen; `classification`: the same classes.",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Options of this dataset's own function."
+    )
+    validation: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Share of the training classes (retrieval) or of each class's training images "
+        "(classification) that is held out of training.",
+    )
+    long_tail: float | None = Field(
+        None, gt=1, description="Training images of the first class / of the last; even if absent."
+    )
+
+
+class InputConfig(Section):
+    """From an image file to the network's input."""
+
+    size: PositiveInt = Field(224, description="Side of the network's square input, pixels.")
+    resize: PositiveInt | None = Field(
+        None, description="Side after resizing, before the crop, pixels; `size` when not given."
+    )
+    resize_max: PositiveInt | None = Field(
+        None,
+        description="With `crop: random`: each training image's side after resizing is drawn from "
+        "`resize` to `resize_max`.",
+    )
+    aspect: Literal["keep", "squash"] = Field(
+        "keep", description="`keep`: `resize` is the shorter side; `squash`: it is both sides."
+    )
+    crop: Literal["center", "random", "random_resized"] = Field(
+        "center", description="Training crop; the test crop is `evaluation.crops`."
+    )
+    flip: bool = Field(False, description="Mirror half of the training images left to right.")
+    channels: Literal[1, 3] = 3
+    mean: list[float] | None = Field(None, description="Per channel, of pixels in [0, 1].")
+    std: list[float] | None = Field(None, description="Per channel; the backbone's own if absent.")
+
+    @model_validator(mode="after")
+    def _check(self) -> InputConfig:
+        if self.resize is not None and self.resize < self.size:
+            raise ValueError(f"resize ({self.resize}) must not be below size ({self.size})")
+        if self.resize_max is not None:
+            if self.crop != "random":
+                raise ValueError(f"resize_max needs crop: random, not {self.crop}")
+            if self.resize_max <= (self.resize or self.size):
+                raise ValueError(
+                    f"resize_max ({self.resize_max}) must be above "
+                    f"resize ({self.resize or self.size})"
+                )
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("give mean and std together or neither")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and len(values) != self.channels:
+                raise ValueError(f"{name} needs {self.channels} value(s), has {len(values)}")
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError("std must be above 0")
+        return self
+
+
+class ModelConfig(Section):
+    """Backbone and embedding head."""
+
+    backbone: str = Field(
+        "small_cnn", description="`small_cnn`, or a torchvision or timm name: `timm/NAME` forces."
+    )
+    weights: str | None = Field(
+        None,
+        description="`pretrained` (the library's default, downloaded), a torchvision tag such as "
+        "`IMAGENET1K_V1`, a weights file, or none: random start.",
+    )
+    head: Literal["none", "linear", "fc1024"] = Field(
+        "linear", description="Embedding head; `none`: the pooled features are the embedding."
+    )
+    features: Literal["pooled", "flattened"] = Field(
+        "pooled",
+        description="What the head stands on; `flattened`: the last feature map before pooling.",
+    )
+    embedding_dim: PositiveInt | None = Field(
+        64, description="Size of the embedding; ignored with `head: none`."
+    )
+    normalize: bool = Field(False, description="L2-normalise the embedding.")
+    freeze: list[str] = Field(
+        default_factory=list, description="Backbone modules (name prefixes) that do not train."
+    )
+    freeze_batch_norm: bool = Field(
+        False, description="Batch norm uses and keeps its stored statistics and weights."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelConfig:
+        if self.head == "none" and self.features == "flattened":
+            raise ValueError(
+                "features: flattened needs a head; with head: none the embedding is the pooled "
+                "features"
+            )
+        return self
+
+
+class LossConfig(Section):
+    """A loss by name; all further fields are its parameters."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    name: str
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Return the loss's own parameters as given."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class PhaseConfig(Section):
+    """A loss that trains before the row's own."""
+
+    steps: PositiveInt = Field(description="Steps that this loss trains for.")
+    loss: LossConfig
+    lr: float | None = Field(None, gt=0, description="In place of optimizer.lr.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _loss_may_be_a_name(cls, value: Any) -> Any:
+        return with_named_loss(value)
+
+
+class SamplerConfig(Section):
+    """How a batch is drawn."""
+
+    name: Literal["pxk", "uniform", "grouped"] = "pxk"
+    p: PositiveInt = Field(8, description="Classes in a batch.")
+    k: PositiveInt = Field(4, description="Images of each class in a batch.")
+    batch_size: PositiveInt | None = Field(
+        None, description="Of the uniform and grouped samplers; p × k when not given."
+    )
+    buffer: PositiveInt = Field(
+        100, description="Of the grouped sampler: images that are mixed, of a list by class."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> SamplerConfig:
+        if self.name == "pxk" and self.batch_size not in (None, self.p * self.k):
+            raise ValueError("batch_size belongs to `name: uniform`; with pxk it is p × k")
+        if self.name != "grouped" and self.buffer != 100:
+            raise ValueError("buffer belongs to `name: grouped`")
+        return self
+
+    @property
+    def images_per_batch(self) -> int:
+        """Return the batch size."""
+        return self.batch_size or self.p * self.k
+
+    @property
+    def text(self) -> str:
+        """Return the sampler as a leaderboard names it."""
+        if self.name == "pxk":
+            return f"{self.p}×{self.k}"
+        return "uniform" if self.name == "uniform" else f"by class, buffer {self.buffer}"
+
+
+class OptimizerConfig(Section):
+    """Optimiser and learning-rate schedule."""
+
+    name: Literal["sgd", "adam", "adamw"] = "adam"
+    lr: float = Field(1e-3, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="Of sgd.")
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="`linear` and `cosine` fall to 0 at the last step."
+    )
+    warmup_steps: NonNegativeInt = 0
+    backbone_lr_factor: float = Field(
+        1.0, ge=0, description="The backbone learns at lr × this; heads and losses at lr."
+    )
+
+
+class TrainConfig(Section):
+    """Length and bookkeeping of training."""
+
+    steps: NonNegativeInt = Field(1000, description="0: the untrained network is evaluated.")
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    log_every: PositiveInt = 20
+    checkpoint_every: PositiveInt = 200
+    validate_every: PositiveInt | None = Field(
+        None,
+        description="Steps between measurements on data.validation; the best weights are kept. "
+        "Not given: those of the last step.",
+    )
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    threads: PositiveInt | None = Field(
+        None, description="CPU threads; fixes the bytes of a result whatever the machine's cores."
+    )
+    workers: NonNegativeInt = Field(0, description="Processes that load images.")
+
+
+class EvaluationConfig(Section):
+    """What is measured on the test embeddings."""
+
+    ks: list[PositiveInt] = Field(default=[1, 2, 4, 8], min_length=1)
+    distance: Literal["euclidean", "cosine"] = "euclidean"
+    clustering: bool = Field(True, description="k-means, NMI and AMI.")
+    restarts: PositiveInt = Field(3, description="k-means runs with different starts.")
+    clustering_start: Literal["random", "k-means++"] = Field(
+        "random", description="The first centroids: random items, or greedy k-means++ (slower)."
+    )
+    batch_size: PositiveInt = Field(256, description="Images embedded at once.")
+    crops: Literal["center", "five", "whole"] = Field(
+        "center",
+        description="`five`: also the corners of the resized image; `whole`: its central square "
+        "of side `resize`, larger than in training, over which the backbone pools.",
+    )
+    flip: bool = Field(False, description="Embed every crop mirrored left to right as well.")
+    aggregate: Literal["mean", "normalized_mean"] = Field(
+        "mean",
+        description="From several views to one embedding; `normalized_mean`: of unit vectors.",
+    )
+    storage: Literal["float32", "float16"] = Field(
+        "float32", description="Of the embeddings on disk, which the metrics are computed on."
+    )
+    backend: Backend = Field(
+        "auto", description="What searches the neighbours; the numbers do not depend on it."
+    )
+    memory_mib: PositiveInt = Field(
+        256, description="Memory of the neighbour search; the numbers do not depend on it."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> EvaluationConfig:
+        if self.aggregate != "mean" and self.views == 1:
+            raise ValueError(f"aggregate: {self.aggregate} needs flip: true or crops: five")
+        return self
+
+    @property
+    def views(self) -> int:
+        """Return how many views of an image are embedded."""
+        return (5 if self.crops == "five" else 1) * (2 if self.flip else 1)
+
+
+class FigureConfig(Section):
+    """A second figure of a table: MAP@R (and accuracy) over a field, a curve for each loss."""
+
+    x: str = Field(description="Dotted field on the horizontal axis, such as `loss_weight`.")
+    lines: str = Field("loss.name", description="Field that a curve stands for.")
+    panels: str | None = Field(None, description="Field that a panel stands for.")
+    rows: list[str] | None = Field(None, description="The rows that are drawn; all if not given.")
+
+
+def with_named_loss(value: Any) -> Any:
+    """Turn ``loss: NAME`` into ``loss: {name: NAME}``."""
+    if isinstance(value, dict) and isinstance(value.get("loss"), str):
+        return {**value, "loss": {"name": value["loss"]}}
+    return value

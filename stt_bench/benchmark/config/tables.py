@@ -1,0 +1,276 @@
+"""A table's YAML file becomes its rows, each a complete experiment.
+
+The file holds what all rows share, and under ``rows:`` what differs. A row's sections are merged
+into the shared ones, ``--set field=value`` comes last; a loss replaces the shared loss whole. With
+``base: TABLE`` the file holds only what differs from another table; a row that is null is left out.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import FigureConfig
+from stt_bench.benchmark.config.yaml_lines import (
+    KeyPath,
+    Places,
+    merge,
+    parse_value,
+    read_with_base,
+)
+from stt_bench.benchmark.system.errors import BenchError, did_you_mean
+
+CONFIG_FOLDER = Path("configs")
+_TABLE_FIELDS = ("title", "description", "seeds", "rows", "figure")
+Where = Callable[..., str]
+Check = Callable[[Experiment, Where], None]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A leaderboard to be filled: its rows in order, and the seeds each is run with."""
+
+    name: str
+    path: Path
+    title: str
+    description: str
+    seeds: tuple[int, ...]
+    rows: dict[str, Experiment]
+    figure: FigureConfig | None = None
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """Return the command line that runs this table with its overrides."""
+        changes = [part for text in self.overrides for part in ("--set", text)]
+        return shlex.join(["stt-bench", "run", str(self.path), *changes])
+
+    def select(self, rows: Iterable[str] | None) -> dict[str, Experiment]:
+        """Return the named rows, all when none are named."""
+        if not rows:
+            return self.rows
+        for row in rows:
+            if row not in self.rows:
+                raise BenchError(
+                    f"{self.path}: there is no row '{row}'; {did_you_mean(row, self.rows)}"
+                )
+        return {row: self.rows[row] for row in rows}
+
+
+def find_table(name: str) -> Path:
+    """Return the file of a table given as a path or by its name in ``configs/``."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    named = CONFIG_FOLDER / f"{name}.yaml"
+    if not named.exists():
+        if not (names := table_names()):
+            raise BenchError(
+                f"there is no table '{name}': {CONFIG_FOLDER.absolute()} holds none; go to the "
+                f"folder that has `{CONFIG_FOLDER}`, or give the path of a YAML file"
+            )
+        raise BenchError(f"there is no table '{name}'; {did_you_mean(name, names)}")
+    return named
+
+
+def table_names() -> list[str]:
+    """Return the names of the tables in ``configs/``."""
+    return sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml"))
+
+
+def read_table(
+    name: str,
+    overrides: Iterable[str] = (),
+    *,
+    only: Iterable[str] | None = None,
+    check: Check | None = None,
+) -> Table:
+    """Read and check a table.
+
+    Args:
+        name: path of a YAML file, or the name of one in ``configs/``.
+        overrides: ``field=value`` with a dotted field.
+        only: the rows that the overrides change; all if none are named.
+        check: is called with each row's experiment and a function that tells where one of its
+            fields stands; raises where something that the experiment names does not exist.
+
+    Raises:
+        BenchError: one sentence with file, line and field.
+    """
+    path = find_table(name)
+    if not _NAME.fullmatch(path.stem) or path.stem == "README":
+        raise BenchError(f"{path}: name the file with letters, digits, '_', '-' and '.' alone")
+    content, places = read_with_base(path)
+    content = {key: value for key, value in content.items() if value is not None}
+    shared_fields = set(Experiment.model_fields) - {"label"}
+    for key in content:
+        if key not in (*_TABLE_FIELDS, *shared_fields):
+            nearest = did_you_mean(str(key), [*_TABLE_FIELDS, "base", *shared_fields])
+            raise BenchError(f"{places[(str(key),)]}: unknown field '{key}'; {nearest}")
+    rows = content.get("rows")
+    if not isinstance(rows, dict) or not rows:
+        raise BenchError(f"{path}: a table needs 'rows:' with at least one row in it")
+    rows = {name: own for name, own in rows.items() if own is not None}
+    for row in rows:
+        if not _NAME.fullmatch(row):
+            raise BenchError(
+                f"{places[('rows', row)]}: name the row '{row}' with letters, digits, "
+                "'_', '-' and '.' alone; its label may be anything"
+            )
+    shared = {key: value for key, value in content.items() if key in shared_fields}
+    overrides = tuple(overrides)
+    changes, chosen = [_override(text) for text in overrides], set(only or ())
+    table = Table(
+        name=path.stem,
+        path=path,
+        title=str(content.get("title") or path.stem),
+        description=str(content.get("description") or "").strip(),
+        overrides=overrides,
+        seeds=_seeds(path, content.get("seeds", [0]), places),
+        rows={
+            row: _experiment(
+                row, shared, own, changes if not chosen or row in chosen else [], places
+            )
+            for row, own in rows.items()
+        },
+    )
+    if "figure" in content:
+        table = replace(table, figure=_figure(table, content["figure"], places))
+    for row, experiment in table.rows.items():
+        changed = {keys[0] for keys, _ in changes} if not chosen or row in chosen else set()
+
+        def where(*field: str, row: str = row, changed: set[str] = changed) -> str:
+            if field[0] in changed:
+                return f"--set {'.'.join(field)}: row '{row}'"
+            return f"{_place(places, row, field)}: row '{row}'"
+
+        if check is not None:
+            check(experiment, where)
+    return table
+
+
+def _seeds(path: Path, value: Any, places: Places) -> tuple[int, ...]:
+    seeds = value if isinstance(value, list) else [value]
+    if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        place = places.get(("seeds",), f"{path}")
+        raise BenchError(f"{place}: seeds must be integers from 0, such as [0, 1, 2]")
+    return tuple(dict.fromkeys(seeds))
+
+
+def _override(text: str) -> tuple[KeyPath, Any]:
+    field, equals, value = text.partition("=")
+    if not equals or not all(field.strip().split(".")):
+        raise BenchError(f"--set {text}: write it as field=value, such as optimizer.lr=0.001")
+    try:
+        return tuple(field.strip().split(".")), parse_value(value)
+    except ValueError as error:
+        raise BenchError(f"--set {field.strip()}: {error}") from None
+
+
+def _figure(table: Table, value: Any, places: Places) -> FigureConfig:
+    place = places[("figure",)]
+    try:
+        figure = FigureConfig.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = tuple(str(key) for key in first["loc"])
+        raise BenchError(f"{place}: {_explain(first, keys, FigureConfig)}") from None
+    for experiment in table.select(figure.rows).values():
+        for field in filter(None, (figure.x, figure.lines, figure.panels)):
+            try:
+                experiment.value_of(field)
+            except (KeyError, TypeError):
+                raise BenchError(f"{place}: a row has no field '{field}'") from None
+        x = experiment.value_of(figure.x)
+        if isinstance(x, bool) or not isinstance(x, int | float):
+            raise BenchError(f"{place}: the field '{figure.x}' of a row is {x!r}, not a number")
+    return figure
+
+
+def _experiment(
+    row: str,
+    shared: dict[str, Any],
+    own: Any,
+    changes: list[tuple[KeyPath, Any]],
+    places: Places,
+) -> Experiment:
+    if not isinstance(own, dict):
+        raise BenchError(
+            f"{places[('rows', row)]}: row '{row}' needs its fields, such as 'loss: softmax'"
+        )
+    settings = merge(shared, own)
+    for keys, value in changes:
+        target = settings = dict(settings)
+        for key in keys[:-1]:
+            inner = target.get(key, {})
+            inner = {"name": inner} if key == "loss" and isinstance(inner, str) else inner
+            if not isinstance(inner, dict):
+                raise BenchError(f"--set {'.'.join(keys)}: '{key}' has no fields of its own")
+            target[key] = dict(inner)
+            target = target[key]
+        target[keys[-1]] = value
+    try:
+        return Experiment.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = tuple(str(key) for key in first["loc"])
+        if any(keys and change[: len(keys)] == keys[: len(change)] for change, _ in changes):
+            where = f"--set {'.'.join(keys)}"
+        elif changes and _is_valid(merge(shared, own)):
+            where = f"--set {', '.join('.'.join(change) for change, _ in changes)}: row '{row}'"
+        else:
+            where = f"{_place(places, row, keys)}: row '{row}'"
+        raise BenchError(f"{where}: {_explain(first, keys)}") from None
+
+
+def _is_valid(settings: dict[str, Any]) -> bool:
+    try:
+        Experiment.model_validate(settings)
+    except ValidationError:
+        return False
+    return True
+
+
+def _place(places: Places, row: str, keys: KeyPath) -> str:
+    """Return where the longest prefix of a field's path stands, in the row first, else shared."""
+    for length in range(len(keys), 0, -1):
+        for candidate in (("rows", row, *keys[:length]), keys[:length]):
+            if candidate in places:
+                return places[candidate]
+    return places[("rows", row)]
+
+
+def _explain(error: Any, keys: KeyPath, model: type[BaseModel] = Experiment) -> str:
+    field = ".".join(keys) or "row"
+    if error["type"] == "extra_forbidden":
+        valid = _fields_at(keys[:-1], model)
+        return f"unknown field '{field}'; {did_you_mean(keys[-1], valid)}"
+    if error["type"] == "missing":
+        return f"field '{field}' is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "literal_error" and isinstance(error["input"], str):
+        valid = [
+            part.strip(" '") for part in error["ctx"]["expected"].replace(" or ", ",").split(",")
+        ]
+        return f"{field} is '{error['input']}'; {did_you_mean(error['input'], valid)}"
+    given = error["input"]
+    shown = "" if isinstance(given, dict) else f" (it is {given!r})"
+    return f"{field}: {message[:1].lower()}{message[1:]}{shown}"
+
+
+def _fields_at(keys: KeyPath, model: type[BaseModel]) -> list[str]:
+    for key in keys:
+        if key.isdecimal():  # a place in a list
+            continue
+        annotation = model.model_fields[key].annotation
+        candidates = [annotation, *get_args(annotation)]
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)

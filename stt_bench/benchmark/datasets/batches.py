@@ -1,0 +1,107 @@
+"""From items to batches of uint8 images."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.datasets.image_set import ImageSet, image_set
+from stt_bench.benchmark.datasets.items import ItemTable
+from stt_bench.benchmark.datasets.sampler import Stream, build_sampler, generator
+from stt_bench.benchmark.datasets.threads import Progress
+from stt_bench.benchmark.system.errors import BenchError
+
+
+class Batch(NamedTuple):
+    """The images (B, C, S, S), uint8, and class indices (B,), int64, of a training step."""
+
+    step: int
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+class TrainingBatches(Dataset[Batch]):
+    """The batch of every step; a pure function of the seed and the step."""
+
+    def __init__(self, items: ItemTable, experiment: Experiment, seed: int) -> None:
+        """Set up the sampler and the images; `images.load()` brings them into memory."""
+        frame = items.split("train")
+        self.classes = items.classes
+        index = {label: number for number, label in enumerate(self.classes)}
+        labels = np.array([index[label] for label in frame["label"]], dtype=np.int64)
+        self.labels = torch.from_numpy(labels)
+        self.sampler = build_sampler(experiment.sampler, labels, seed)
+        self.images = image_set(items, "train", experiment.input, training=True)
+        self.seed, self.workers = seed, experiment.train.workers
+
+    def __getitem__(self, step: int) -> Batch:
+        """Return the batch of a step."""
+        rows = self.sampler.batch(step)
+        rng = generator(self.seed, Stream.AUGMENTATION, step)
+        return Batch(step, self.images.batch(rows, rng), self.labels[torch.from_numpy(rows)])
+
+    def iterate(self, start: int, stop: int) -> Iterator[Batch]:
+        """Return the batches of steps start, ..., stop - 1, made by the config's workers."""
+        loader = DataLoader(
+            _Told(self),
+            batch_size=None,
+            sampler=range(start, stop),
+            num_workers=self.workers,
+            worker_init_fn=_leave_interrupts_to_the_trainer,
+            generator=torch.Generator(),  # the loader would else draw from the trainer's
+        )
+        return _raise_errors(iter(loader))
+
+
+def training_batches(
+    items: ItemTable,
+    experiment: Experiment,
+    seed: int,
+    start_step: int,
+    stop_step: int,
+    progress: Progress | None = None,
+) -> Iterator[Batch]:
+    """Load the training images and return the batches of the steps from start up to stop."""
+    batches = TrainingBatches(items, experiment, seed)
+    if start_step < stop_step:
+        batches.images.load(progress)
+    return batches.iterate(start_step, stop_step)
+
+
+def embedding_batches(
+    images: ImageSet, batch_size: int, *, flip: bool = False
+) -> Iterator[tuple[slice, list[torch.Tensor]]]:
+    """Yield the views of all images in order, and the rows that they are of."""
+    for start in range(0, len(images), batch_size):
+        rows = slice(start, min(start + batch_size, len(images)))
+        yield rows, images.views(np.arange(rows.start, rows.stop), flip=flip)
+
+
+def _leave_interrupts_to_the_trainer(_worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class _Told(Dataset[Batch | BenchError]):
+    """Hands a user's error over as an item: a worker process would bury it in a traceback."""
+
+    def __init__(self, batches: TrainingBatches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, step: int) -> Batch | BenchError:
+        try:
+            return self.batches[step]
+        except BenchError as error:
+            return BenchError(str(error))
+
+
+def _raise_errors(items: Iterator[Batch | BenchError]) -> Iterator[Batch]:
+    for item in items:
+        if isinstance(item, BenchError):
+            raise item
+        yield item

@@ -1,0 +1,219 @@
+"""The images of some items, prepared for a network and kept in memory where they fit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+
+from stt_bench.benchmark.config.sections import InputConfig
+from stt_bench.benchmark.datasets.items import ItemTable, Split
+from stt_bench.benchmark.datasets.threads import BLOCK, THREADS, Progress
+from stt_bench.benchmark.datasets.transforms import (
+    center_crop,
+    five_crops,
+    prepare,
+    random_crops,
+    random_flips,
+    resized_size,
+)
+from stt_bench.benchmark.system.errors import BenchError
+
+MEMORY_LIMIT = 2 << 30  # bytes of prepared images that one set keeps in memory
+_SAMPLE = 16  # images from which the need of memory and time is estimated
+_WORTH_THREADS = 5e-4  # seconds an image; quicker ones are slowed down by threads
+
+Crops = Literal["center", "five", "whole"]
+
+
+def image_set(
+    items: ItemTable,
+    split: Split,
+    config: InputConfig,
+    *,
+    training: bool,
+    crops: Crops = "center",
+) -> ImageSet:
+    """Return the images of a split, the same set to all that ask for the same preparation.
+
+    The rows of a table share their images, so that each is decoded once and not once a row.
+    """
+    if crops == "whole":
+        config = config.model_copy(update={"size": config.resize or config.size})
+    unprepared = {"mean", "std"} if training else {"mean", "std", "crop", "flip", "resize_max"}
+    key = (split, training, crops == "five", config.model_dump_json(exclude=unprepared))
+    if key not in items.prepared:
+        items.prepared[key] = ImageSet(
+            items, items.split(split), config, training=training, five=crops == "five"
+        )
+    images: ImageSet = items.prepared[key]
+    return images
+
+
+class ImageSet:
+    """Prepared uint8 images of a frame's rows.
+
+    With `training`, `batch` with a generator makes the config's random crops; with `five`, `views`
+    are five crops; otherwise, and for `crop: center`, the crop is part of the preparation. Where
+    the side is drawn too, images are kept at the largest, `resize_max`.
+    """
+
+    def __init__(
+        self,
+        items: ItemTable,
+        frame: pd.DataFrame,
+        config: InputConfig,
+        *,
+        training: bool = False,
+        five: bool = False,
+    ) -> None:
+        """Choose the images; nothing is read yet."""
+        self.items, self.config = items, config
+        self.paths: list[str] = frame["path"].tolist()
+        self.training, self.five = training, five
+        self._crops_later = five or (training and config.crop != "center")
+        largest = config.resize_max if training else None
+        self._kept_as = config.model_copy(update={"resize": largest}) if largest else config
+        self._kept: torch.Tensor | list[torch.Tensor] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.paths)
+
+    def load(self, progress: Progress | None = None) -> bool:
+        """Prepare all images if they fit into memory; tell whether they are there.
+
+        `progress(done, total)` is called now and then.
+        """
+        if self._kept is not None:
+            return True
+        self._kept = self._from_array()
+        if self._kept is None:
+            bytes_each, seconds_each = self._cost()
+            if len(self) * bytes_each <= MEMORY_LIMIT:
+                self._kept = self._decode_all(
+                    THREADS if seconds_each > _WORTH_THREADS else 1, progress
+                )
+        if self._kept is not None and progress is not None:
+            progress(len(self), len(self))
+        return self._kept is not None
+
+    def batch(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> torch.Tensor:
+        """Return the images of some rows as uint8 (B, C, size, size).
+
+        Without a generator the crop is central; with one, crops and flips are random as the
+        config says.
+        """
+        chosen = self._prepared(rows)
+        if isinstance(chosen, torch.Tensor) and not self._crops_later:
+            return self._flipped(chosen, rng)
+        if rng is not None and self._crops_later:
+            images = random_crops(list(chosen), self.config, rng)
+        else:
+            images = torch.stack([center_crop(image, self.config.size) for image in chosen])
+        return self._flipped(images, rng)
+
+    def views(self, rows: np.ndarray, *, flip: bool = False) -> list[torch.Tensor]:
+        """Return the views of some rows, each uint8 (B, C, size, size).
+
+        They are the central crop, or five crops; with `flip` the same mirrored follow.
+        """
+        if self.five:
+            crops = five_crops(list(self._prepared(rows)), self.config.size)
+        else:
+            crops = [self.batch(rows)]
+        return crops + [crop.flip(-1) for crop in crops] if flip else crops
+
+    def check(self, progress: Progress | None = None) -> None:
+        """Prepare every image once; one error tells of all that cannot be prepared."""
+        reasons = []
+        with ThreadPoolExecutor(THREADS) as pool:
+            for done, reason in enumerate(pool.map(self._reason, self.paths), start=1):
+                if reason is not None:
+                    reasons.append(reason)
+                if progress is not None:
+                    progress(done, len(self))
+        if reasons:
+            more = f" ({len(reasons) - 1} more of {len(self)} images)" if reasons[1:] else ""
+            raise BenchError(reasons[0] + more)
+
+    def _reason(self, path: str) -> str | None:
+        try:
+            self._prepare(path)
+        except BenchError as error:
+            return str(error)
+        return None
+
+    def _prepared(self, rows: np.ndarray) -> torch.Tensor | list[torch.Tensor]:
+        if isinstance(self._kept, torch.Tensor):
+            return self._kept[torch.from_numpy(rows)]
+        if self._kept is not None:
+            return [self._kept[row] for row in rows]
+        return self._decode([self.paths[row] for row in rows])
+
+    def _flipped(self, images: torch.Tensor, rng: np.random.Generator | None) -> torch.Tensor:
+        if rng is None or not (self.training and self.config.flip):
+            return images
+        return random_flips(images, rng)
+
+    def _prepare(self, path: str) -> torch.Tensor:
+        image = self.items.read(path)
+        try:
+            prepared = prepare(image, self._kept_as)
+        except Exception as error:  # PIL raises nearly anything on odd modes and broken tags
+            raise BenchError(f"image {path} cannot be converted ({error})") from error
+        return prepared if self._crops_later else center_crop(prepared, self.config.size)
+
+    def _prepare_block(self, paths: Sequence[str]) -> list[torch.Tensor]:
+        return [self._prepare(path) for path in paths]
+
+    def _decode(self, paths: Sequence[str]) -> list[torch.Tensor]:
+        if torch.utils.data.get_worker_info() is not None:  # one of many processes already
+            return self._prepare_block(paths)
+        with ThreadPoolExecutor(THREADS) as pool:
+            return list(pool.map(self._prepare, paths))
+
+    def _cost(self) -> tuple[float, float]:
+        """Return the mean bytes and median seconds that a prepared image takes, from a sample."""
+        rows = np.linspace(0, len(self) - 1, min(_SAMPLE, len(self)), dtype=int)
+        sizes, seconds = [], []
+        for row in rows:
+            start = time.perf_counter()
+            sizes.append(self._prepare(self.paths[row]).numel())
+            seconds.append(time.perf_counter() - start)
+        return float(np.mean(sizes)), float(np.median(seconds))
+
+    def _decode_all(
+        self, threads: int, progress: Progress | None
+    ) -> torch.Tensor | list[torch.Tensor]:
+        blocks = [self.paths[i : i + BLOCK] for i in range(0, len(self), BLOCK)]
+        images: list[torch.Tensor] = []
+        with ThreadPoolExecutor(threads) as pool:
+            for block in pool.map(self._prepare_block, blocks):
+                images += block
+                if progress is not None and len(images) < len(self):
+                    progress(len(images), len(self))
+        return torch.stack(images) if len({image.shape for image in images}) == 1 else images
+
+    def _from_array(self) -> torch.Tensor | None:
+        """Return the images straight from the item table's array where no resizing is needed."""
+        arrays, config = self.items.arrays, self._kept_as
+        if arrays is None or not len(self):
+            return None
+        height, width = arrays.shape[1:3]
+        channels = 1 if arrays.ndim == 3 else arrays.shape[3]
+        fits = len(self) * config.channels * height * width <= MEMORY_LIMIT
+        same = (width, height) == resized_size(width, height, config)
+        if not (fits and same and (channels == 1 or channels == config.channels == 3)):
+            return None
+        rows = pd.Index(self.items.frame["path"]).get_indexer(self.paths)
+        pixels = torch.from_numpy(arrays[rows].reshape(len(rows), height, width, channels))
+        images = pixels.permute(0, 3, 1, 2)
+        if not self._crops_later:
+            images = center_crop(images, config.size)
+        return images.expand(-1, config.channels, -1, -1).contiguous()

@@ -1,0 +1,122 @@
+"""Whether a dataset is whole: the tables of all its tasks, and every image file decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stt_bench.benchmark.config.sections import DataConfig, Task
+from stt_bench.benchmark.datasets.catalog import Dataset, Source, counts_of, find_dataset
+from stt_bench.benchmark.datasets.items import find_root, hash_items, read_source
+from stt_bench.benchmark.datasets.threads import BLOCK, THREADS, Progress
+from stt_bench.benchmark.system.errors import BenchError
+
+SHOWN = 20  # broken files that are named
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The verified tables of a dataset's tasks, and why the others cannot be read."""
+
+    sources: dict[Task, Source]
+    refused: dict[Task, str]
+    problem: str | None
+    """What is wrong: a task of known counts is refused, or all are. Else the data, a user's own,
+    do for some of the tasks, as they may."""
+
+
+def read_tables(dataset: Dataset, root: Path | None, options: Mapping[str, Any]) -> Tables:
+    """Read the table of each task of a dataset; no image is looked at.
+
+    Raises:
+        BenchError: an option is unknown.
+    """
+    dataset.check_options(options)
+    sources: dict[Task, Source] = {}
+    refused: dict[Task, str] = {}
+    for task in dataset.tasks:
+        config = DataConfig(name=dataset.name, task=task, options=dict(options))
+        try:
+            sources[task] = read_source(config, root)
+        except BenchError as error:
+            refused[task] = str(error)
+    serious = [told for task, told in refused.items() if task in dataset.counts or not sources]
+    return Tables(sources, refused, serious[0] if serious else None)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify_dataset` found."""
+
+    tables: Tables
+    images: int
+    broken: list[str]  # a sentence with path and reason for each
+    hashes: dict[Task, str]  # of the tables whose images are all good
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether nothing is wrong."""
+        return not self.broken and self.tables.problem is None
+
+    def lines(self) -> Iterator[str]:
+        """Yield what to tell: a line for each table, the broken files, the count of files."""
+        for task, source in self.tables.sources.items():
+            known = f", data {self.hashes[task][:16]}" if task in self.hashes else ""
+            yield f"{task}: {counts_of(source.frame)}{known}"
+        for task, told in self.tables.refused.items():
+            yield f"{task}: {told}"
+        yield from self.broken[:SHOWN]
+        if len(self.broken) > SHOWN:
+            yield f"and {len(self.broken) - SHOWN} more"
+        verdict = f"{len(self.broken)} are broken or missing" if self.broken else "all can be read"
+        yield f"{self.images:,} images decoded, {verdict}"
+
+
+def verify_dataset(
+    name: str,
+    *,
+    root: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Verification:
+    """Read the table of each task of a dataset and decode every image that one of them lists.
+
+    Raises:
+        BenchError: the dataset or an option is unknown, or there are no data.
+    """
+    dataset = find_dataset(name)
+    tables = read_tables(dataset, find_root(dataset, root, download=False), options or {})
+    stores = {path: s.store for s in tables.sources.values() for path in s.frame["path"]}
+    broken = failures(lambda path: stores[path].read(path), list(stores), progress)
+    hashes: dict[Task, str] = {}
+    if not broken:
+        for task, (frame, store) in tables.sources.items():
+            hashes[task] = hash_items(frame, store.identity(frame["path"].tolist()))
+    return Verification(tables, len(stores), broken, hashes)
+
+
+def failures(
+    work: Callable[[str], object], paths: Sequence[str], progress: Progress | None = None
+) -> list[str]:
+    """Call `work` with every path, in threads; return what its BenchErrors say, in order."""
+
+    def attempt(block: Sequence[str]) -> list[str]:
+        told = []
+        for path in block:
+            try:
+                work(path)
+            except BenchError as error:
+                told.append(str(error))
+        return told
+
+    blocks = [paths[start : start + BLOCK] for start in range(0, len(paths), BLOCK)]
+    told: list[str] = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        for number, found in enumerate(pool.map(attempt, blocks), 1):
+            told += found
+            if progress is not None:
+                progress(min(number * BLOCK, len(paths)), len(paths))
+    return told

@@ -1,0 +1,133 @@
+"""From a config's `data` section to a verified item table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from stt_bench.benchmark.config.sections import DataConfig
+from stt_bench.benchmark.datasets.catalog import Dataset, Source, find_dataset
+from stt_bench.benchmark.datasets.download import download_into
+from stt_bench.benchmark.datasets.held_out import hold_out
+from stt_bench.benchmark.datasets.long_tail import long_tail
+from stt_bench.benchmark.datasets.stores import Store
+from stt_bench.benchmark.datasets.verify import columns_of, verify
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.locate import find_folder, search_places
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, eq=False)
+class ItemTable:
+    """The items of a dataset under a task: a table and a way to read its images.
+
+    Attributes:
+        name: The dataset's name.
+        frame: Columns path, label, split (`train`, `validation`, `test`) and role (`query`,
+            `gallery`, `both`), all strings; paths are unique. With a column group, the rows of a
+            group (the frames of a clip) are one item of the embedding set.
+        read: Path to image as decoded, mode untouched.
+        data_hash: sha256 of the table and of what identifies the images' content.
+        arrays: All images as uint8 (N, H, W) or (N, H, W, C) in the table's order, where the
+            dataset has them.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    read: Callable[[str], Image.Image]
+    data_hash: str
+    arrays: np.ndarray | None = None
+    prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    """The image sets made of these items so far: see `image_set`."""
+
+    def split(self, name: Split) -> pd.DataFrame:
+        """Return the rows of a split, counted from 0."""
+        return self.frame[self.frame["split"] == name].reset_index(drop=True)
+
+    @property
+    def classes(self) -> list[str]:
+        """Return the labels of the train split in order: class i is `classes[i]`."""
+        return sorted(set(self.split("train")["label"]))
+
+
+def check_dataset(config: DataConfig) -> Dataset:
+    """Return the dataset that a config names if it has the task and the options; reads nothing."""
+    dataset = find_dataset(config.name)
+    dataset.check_options(config.options)
+    if config.task not in dataset.tasks:
+        raise BenchError(
+            f"dataset '{dataset.name}' has no {config.task} split: "
+            f"use task: {' or '.join(dataset.tasks)}"
+        )
+    return dataset
+
+
+def load_items(config: DataConfig) -> ItemTable:
+    """Read, verify and hash the items that a config's `data` section describes."""
+    dataset = check_dataset(config)
+    frame, store = read_source(config, find_root(dataset, config.root))
+    # That of all images, also where only some stay: an array store knows no other.
+    identity, arrays = store.identity(frame["path"].tolist()), store.arrays
+    if config.long_tail is not None:
+        kept = long_tail(frame, config.long_tail)
+        frame, arrays = frame[kept].reset_index(drop=True), None if arrays is None else arrays[kept]
+    if config.validation is not None:
+        frame = hold_out(frame, config.task, config.validation)
+    return ItemTable(dataset.name, frame, store.read, hash_items(frame, identity), arrays)
+
+
+def read_source(config: DataConfig, root: Path | None) -> Source:
+    """Return the verified table below `root`, and its images; of these none is looked at."""
+    dataset = check_dataset(config)
+    frame, store = dataset.function(root, config.task, **config.options)
+    frame = frame.reset_index(drop=True)
+    verify(dataset, config.task, frame, root)
+    return Source(frame[columns_of(frame)], store)
+
+
+def item_table(name: str, frame: pd.DataFrame, store: Store) -> ItemTable:
+    """Hash a table and what identifies its images' content; a missing image is an error."""
+    digest = hash_items(frame, store.identity(frame["path"].tolist()))
+    return ItemTable(name, frame, store.read, digest, store.arrays)
+
+
+def find_root(dataset: Dataset, given: str | None, *, download: bool = True) -> Path | None:
+    """Return where the data lie: as given, else searched for, else downloaded where allowed."""
+    if given is not None:
+        root = Path(given).expanduser()
+        if not root.exists():
+            raise BenchError(
+                f"dataset '{dataset.name}': data.root {root} does not exist: correct it"
+                + (" or leave it out to have the data searched for" if dataset.folder else "")
+            )
+        return root
+    if dataset.folder is None:
+        return None
+    found = find_folder("data", dataset.folder)
+    if found is not None:
+        return found
+    if dataset.download is not None and download:
+        return download_into(Path("data") / dataset.folder, dataset)
+    looked = ", ".join(str(place) for place in search_places("data", dataset.folder))
+    raise BenchError(
+        f"dataset '{dataset.name}' not found (looked for {looked}): "
+        f"{dataset.get or 'put it there'}, or set data.root or STT_BENCH_DATA"
+    )
+
+
+def hash_items(frame: pd.DataFrame, identity: Iterable[bytes]) -> str:
+    """Return the sha256 of an item table and of what identifies its images' content."""
+    columns = [frame[column].tolist() for column in columns_of(frame)]
+    digest = hashlib.sha256(json.dumps(columns).encode())
+    for part in identity:
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,37 @@
+"""Images of no dataset, only to be embedded: a folder of any depth, or a csv list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from stt_bench.benchmark.datasets.csv_lists import EXTENSIONS, images_below, read_listing
+from stt_bench.benchmark.datasets.items import ItemTable, item_table
+from stt_bench.benchmark.datasets.stores import FileStore
+from stt_bench.benchmark.system.errors import BenchError
+
+
+def loose_images(source: Path) -> ItemTable:
+    """Return all images below a folder, without labels, or those of a csv list with its labels.
+
+    They form one split, `test`. Paths are relative to the folder, or as in the csv, where they
+    start at the csv's own folder.
+
+    Raises:
+        BenchError: there are no images, a listed one does not exist or is listed twice.
+    """
+    if not source.exists():
+        raise BenchError(f"{source} does not exist: name a folder of images, or a csv list of them")
+    if source.is_dir():
+        paths = [Path(path).relative_to(source).as_posix() for path in images_below(source)]
+        if not paths:
+            raise BenchError(f"{source} holds no images ({', '.join(EXTENSIONS)})")
+        frame, root = pd.DataFrame({"path": paths, "label": ""}), source
+    else:
+        frame, root = read_listing(source), source.parent
+    repeated = frame.loc[frame.duplicated("path"), "path"]
+    if len(repeated):
+        raise BenchError(f"{source}: {repeated.iloc[0]} is listed twice: list every image once")
+    frame = frame.assign(split="test", role=frame.get("role", "both"))
+    return item_table("loose", frame, FileStore(root))

@@ -1,0 +1,208 @@
+"""A copy of a dataset with smaller images, in the layout of the original."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from stt_bench.benchmark.config.sections import InputConfig, Task
+from stt_bench.benchmark.datasets.catalog import find_dataset
+from stt_bench.benchmark.datasets.csv_lists import is_image
+from stt_bench.benchmark.datasets.integrity import Tables, failures, read_tables
+from stt_bench.benchmark.datasets.items import find_root, hash_items
+from stt_bench.benchmark.datasets.stores import FileStore
+from stt_bench.benchmark.datasets.threads import Progress
+from stt_bench.benchmark.datasets.transforms import resized_size, to_channels
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.files import read_json, write_atomically, write_json
+
+MARKER = "prepared.json"
+SMALLEST = 16  # pixels
+_LARGEST_OTHER = 64 << 20  # bytes of a file that is no image and still copied
+_QUALITY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
+
+
+@dataclass(frozen=True)
+class PreparedCopy:
+    """What `prepare_copy` made."""
+
+    folder: Path
+    images: int
+    were_there: int
+    left_out: int  # images that no table lists, and very large other files
+    hashes: dict[Task, str]
+
+
+def prepare_copy(
+    name: str,
+    size: int,
+    *,
+    root: str | None = None,
+    to: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> PreparedCopy:
+    """Copy a dataset of image files with the shorter side of its images reduced to `size` pixels.
+
+    Larger images are converted and resized as for an input of that size and saved upright in their
+    own format (JPEG and WebP with quality 95); others are copied byte for byte, as are all files
+    below `root` that are no images. Images that no task's table lists are left out (of a test clip,
+    the frames that are not sampled).
+
+    The copy is used through `data.root`. A table with `resize: SIZE` finds nothing left to resize
+    and sees the pixels of the original, up to the loss of JPEG and WebP (on CUB-50 at 128 pixels
+    about 1 level of 255). No table must have that `resize`: with a lower one the images are
+    resized again, with a higher one they are enlarged.
+
+    A run on the copy never passes for one on the original: the sizes of the files enter the data
+    hash, and with it the protocol. Where no image was resized, both are the same.
+
+    A call that was stopped is continued by the same call: what is there is not written again.
+
+    Args:
+        name: the dataset; one in an array or a zip file needs no copy.
+        size: shorter side in pixels, 16 or more.
+        root: folder of the data; searched for when not given.
+        to: folder of the copy, ``data/NAME-SIZE`` when not given.
+        options: the dataset's own options.
+        progress: called with the images done and all that are to be done.
+
+    Raises:
+        BenchError: wrong input, an incomplete dataset, or images that cannot be read; the copy
+            then holds all others.
+    """
+    if size < SMALLEST:
+        raise BenchError(f"--size {size}: give the shorter side in pixels, {SMALLEST} or more")
+    dataset, options = find_dataset(name), dict(options or {})
+    start = find_root(dataset, root, download=False)
+    tables = read_tables(dataset, start, options)
+    if tables.problem is not None:
+        raise BenchError(tables.problem)
+    if not all(isinstance(source.store, FileStore) for source in tables.sources.values()):
+        raise BenchError(f"dataset '{name}' is not made of image files: it needs no preparation")
+    if start is None or not start.is_dir():
+        raise BenchError(f"dataset '{name}': name the folder to copy with --root")
+    folder = to if to is not None else Path("data") / f"{name}-{size}"
+    _check_target(folder, start)
+    images = _image_files(tables, start)
+    _mark(
+        folder,
+        {"dataset": name, "options": options, "shorter_side": size, "source": _hashes(tables)},
+    )
+    left_out = _copy_others(start, folder, images)
+    missing = [path for path in images if not (folder / path).exists()]
+    broken = failures(
+        lambda path: _write_small(images[path], folder / path, size), missing, progress
+    )
+    if broken:
+        raise BenchError(
+            f"{len(broken)} of {len(images)} images could not be prepared, the first: {broken[0]}; "
+            f"`stt-bench data verify {name}` names them all, the others are in {folder}"
+        )
+    copied = read_tables(dataset, folder, options)
+    if _listed(copied) != _listed(tables):
+        mend = copied.problem or "remove the copy and make it again"
+        raise BenchError(f"the copy in {folder} lists other images than {start}: {mend}")
+    _image_files(copied, folder)
+    return PreparedCopy(folder, len(images), len(images) - len(missing), left_out, _hashes(copied))
+
+
+def _check_target(folder: Path, start: Path) -> None:
+    inner, outer = folder.resolve(), start.resolve()
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+        raise BenchError(
+            f"the copy cannot be made in {folder}, the data are in {start}: name a folder outside "
+            "of it with --to"
+        )
+
+
+def _mark(folder: Path, origin: dict[str, Any]) -> None:
+    """Say in the copy what it is made of; refuse a folder that is something else."""
+    file = folder / MARKER
+    if not file.exists():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise BenchError(
+                f"{folder} exists and is no prepared copy: name another folder with --to"
+            )
+        write_json(file, origin)
+    elif read_json(file) != origin:
+        raise BenchError(
+            f"{folder} is a copy of other data or of another size, see {file}: remove it or name "
+            "another folder with --to"
+        )
+
+
+def _hashes(tables: Tables) -> dict[Task, str]:
+    return {
+        task: hash_items(frame, store.identity(frame["path"].tolist()))
+        for task, (frame, store) in tables.sources.items()
+    }
+
+
+def _listed(tables: Tables) -> dict[Task, Any]:
+    return {task: frame.to_dict("list") for task, (frame, _) in tables.sources.items()}
+
+
+def _image_files(tables: Tables, start: Path) -> dict[str, str]:
+    """Return the file of each listed image by its path below `start`."""
+    files: dict[str, str] = {}
+    base = os.path.abspath(start)
+    for frame, store in tables.sources.values():
+        assert isinstance(store, FileStore)
+        for path in frame["path"]:
+            file = os.path.abspath(os.path.join(store.root, path))
+            below = os.path.relpath(file, base)
+            if below.startswith(os.pardir):
+                raise BenchError(
+                    f"{file} is not below {start}: a copy needs all images there, and lists with "
+                    "relative paths"
+                )
+            files[below] = file
+    return files
+
+
+def _copy_others(start: Path, folder: Path, images: Mapping[str, str]) -> int:
+    """Copy all files that are no images; return how many are left out."""
+    left_out = 0
+    for where, folders, names in os.walk(start, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            file = Path(where, name)
+            target = folder / file.relative_to(start)
+            if name.startswith(".") or str(file.relative_to(start)) in images or target.exists():
+                continue
+            if is_image(name) or file.stat().st_size > _LARGEST_OTHER:
+                left_out += 1
+            else:
+                _copy(file, target)
+    return left_out
+
+
+def _copy(file: Path, target: Path) -> None:
+    content = file.read_bytes()
+    write_atomically(target, lambda stream: stream.write(content))
+
+
+def _write_small(file: str, target: Path, size: int) -> None:
+    image = FileStore(Path()).read(file)
+    if min(image.size) <= size:
+        _copy(Path(file), target)
+        return
+    content = io.BytesIO()
+    try:
+        form = "JPEG" if image.format == "MPO" else image.format
+        grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+        small = to_channels(image, 1 if grey else 3)
+        small = small.resize(
+            resized_size(*small.size, InputConfig(size=size)), Image.Resampling.BILINEAR
+        )
+        small.save(content, form, **_QUALITY.get(form or "", {}))
+    except Exception as error:  # PIL raises nearly anything on odd modes and formats
+        raise BenchError(f"{file} cannot be resized ({error}): replace or remove it") from error
+    write_atomically(target, lambda stream: stream.write(content.getbuffer()))

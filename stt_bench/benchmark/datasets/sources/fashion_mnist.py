@@ -1,0 +1,68 @@
+"""Fashion-MNIST, read from torchvision's folder layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stt_bench.benchmark.config.sections import Task
+from stt_bench.benchmark.datasets.catalog import Counts, Source, register_dataset
+from stt_bench.benchmark.datasets.stores import ArrayStore
+from stt_bench.benchmark.system.errors import BenchError
+
+_RAW = Path("FashionMNIST", "raw")
+
+
+def download_fashion_mnist(root: Path) -> None:
+    """Fetch both splits with torchvision."""
+    from torchvision.datasets import FashionMNIST
+
+    FashionMNIST(str(root), download=True)
+
+
+@register_dataset(
+    "fashion_mnist",
+    folder="fashion-mnist",
+    counts={
+        "retrieval": Counts(train=30_000, test=5_000, train_classes=5, test_classes=5),
+        "classification": Counts(train=60_000, test=10_000, train_classes=10, test_classes=10),
+    },
+    get="unpack its four files from https://github.com/zalandoresearch/fashion-mnist "
+    f"into data/fashion-mnist/{_RAW.as_posix()}",
+    download=download_fashion_mnist,
+)
+def fashion_mnist(root: Path, task: Task) -> Source:
+    """70,000 clothing images of 28×28 grey pixels in ten classes.
+
+    Classification has the official 60,000 and 10,000 images. Retrieval trains on the train images
+    of the first five classes and tests on the test images of the last five.
+    """
+    from torchvision.datasets import FashionMNIST
+
+    tables, images = [], []
+    for split in ("train", "test"):
+        try:
+            official = FashionMNIST(str(root), train=split == "train", download=False)
+            pixels, classes = official.data.numpy(), official.targets.numpy()
+            labels = np.array(FashionMNIST.classes)[classes]
+            if len(pixels) != len(classes):
+                raise ValueError(f"{len(pixels)} images, {len(classes)} labels")
+        except Exception as error:  # torchvision asserts, indexes and reshapes unchecked bytes
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise BenchError(
+                f"no Fashion-MNIST {split} images can be read from {root / _RAW} ({reason}): "
+                "it holds the four official ubyte files; remove the folder to have it "
+                "downloaded again"
+            ) from error
+        keep = np.full(len(classes), True)
+        if task == "retrieval":
+            keep = classes < 5 if split == "train" else classes >= 5
+        paths = [f"{split}/{row:05}" for row in np.flatnonzero(keep)]
+        tables.append(
+            pd.DataFrame({"path": paths, "label": labels[keep], "split": split, "role": "both"})
+        )
+        images.append(pixels[keep])
+    frame = pd.concat(tables, ignore_index=True)
+    return Source(frame, ArrayStore(frame["path"].tolist(), np.concatenate(images)))

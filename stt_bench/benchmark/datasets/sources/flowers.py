@@ -1,0 +1,54 @@
+"""Oxford 102 Flowers, read from the official MATLAB files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from stt_bench.benchmark.config.sections import Task
+from stt_bench.benchmark.datasets.catalog import Counts, Source, register_dataset
+from stt_bench.benchmark.datasets.sources.official import read_mat, subfolder
+from stt_bench.benchmark.datasets.stores import FileStore
+from stt_bench.benchmark.system.errors import BenchError
+
+_SPLITS = {"trnid": "train", "valid": "train", "tstid": "test"}
+
+
+def download_flowers102(root: Path) -> None:
+    """Fetch images, labels and split with torchvision."""
+    from torchvision.datasets import Flowers102
+
+    Flowers102(str(root), download=True)
+
+
+@register_dataset(
+    "flowers102",
+    folder="flowers102",
+    counts={"classification": Counts(train=2_040, test=6_149, train_classes=102, test_classes=102)},
+    tasks=("classification",),
+    get="put imagelabels.mat, setid.mat and, unpacked, 102flowers.tgz from "
+    "https://www.robots.ox.ac.uk/~vgg/data/flowers/102 into data/flowers102",
+    download=download_flowers102,
+)
+def flowers102(root: Path, task: Task) -> Source:
+    """8,189 photographs of 102 kinds of flowers (Oxford 102 Flowers).
+
+    Classification has the official split, train and validation together: 20 images a class. The
+    official files have no names, so a label is the class number.
+    """
+    folder = subfolder(root, "flowers-102")
+    numbers = read_mat(folder / "imagelabels.mat", {"labels": int})["labels"]
+    sets = read_mat(folder / "setid.mat", dict.fromkeys(_SPLITS, int))
+    rows = []
+    for name, split in _SPLITS.items():
+        for image in sets[name]:
+            if not 1 <= image <= len(numbers):
+                raise BenchError(
+                    f"{folder / 'setid.mat'}: {name} has image {image}, but imagelabels.mat has "
+                    f"{len(numbers)} labels: get both again"
+                )
+            label = f"{numbers[image - 1]:03}"
+            rows.append((f"jpg/image_{image:05}.jpg", label, split, "both"))
+    frame = pd.DataFrame(rows, columns=["path", "label", "split", "role"])
+    return Source(frame, FileStore(folder))

@@ -1,0 +1,1 @@
+"""From trained weights to an embedding set; external embeddings in and out."""

@@ -1,0 +1,40 @@
+"""Embedding images of no dataset with a trained run, prepared as the run's test images are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stt_bench.benchmark.datasets.image_set import ImageSet
+from stt_bench.benchmark.datasets.loose import loose_images
+from stt_bench.benchmark.embedding.embed import checked_facts, is_current, write_embedding_set
+from stt_bench.benchmark.store.runs import Run
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.progress import Reporter
+
+
+def embed_images(
+    run: Run, reporter: Reporter, *, images: Path, folder: Path, force: bool = False
+) -> Path:
+    """Embed a folder of images, or a csv list of them, into a folder; return that folder.
+
+    The ids of the embedding set are the images' paths; the labels are the csv's, else empty. All
+    images are read once before the network sees any. A set that was made by the same weights from
+    the same images is left as it is.
+
+    Raises:
+        BenchError: the run is not trained to its end, an image cannot be read, or the folder holds
+            other files (``force`` writes all the same).
+    """
+    facts, items = checked_facts(run), loose_images(images)
+    if not force and is_current(folder, run, facts, items):
+        return folder
+    if not force and folder.exists() and any(folder.iterdir()):
+        raise BenchError(
+            f"{folder} holds other files or embeddings: name another folder, or add --force to "
+            "write into it"
+        )
+    readable = ImageSet(items, items.split("test"), run.experiment.input)
+    with reporter.bar(f"{images}: check images", len(readable)) as bar:
+        readable.check(lambda done, _total: bar.to(done))
+    write_embedding_set(folder, run, facts, items, "test", reporter)
+    return folder

@@ -1,0 +1,148 @@
+"""The network every experiment trains: a backbone, and on what it sees an embedding head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from stt_bench.benchmark.config.sections import InputConfig, ModelConfig
+from stt_bench.benchmark.models.backbones import Backbone, build_backbone
+from stt_bench.benchmark.models.heads import build_head
+from stt_bench.benchmark.system.errors import BenchError, did_you_mean
+
+
+class EmbeddingNetwork(nn.Module):
+    """uint8 images (B, C, S, S) -> (pooled features (B, F), embedding (B, D)).
+
+    The head stands on the features or, where the backbone has a `map_dim`, on its last feature
+    map, flattened. A classifier of two-head training stands on the features and is no part of the
+    network. Frozen modules stay in evaluation mode, whatever `train` is told.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Module,
+        *,
+        embedding_dim: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        normalize: bool = False,
+    ) -> None:
+        """Take a backbone, a head for its features or map, and the statistics of the images."""
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.feature_dim = backbone.feature_dim
+        self.embedding_dim = embedding_dim
+        self.normalize = normalize
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+        self._frozen: list[nn.Module] = []
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features and embedding, in float32 also under autocast."""
+        if images.dtype != torch.uint8:
+            raise TypeError(f"images must be uint8 in 0..255, not {images.dtype}")
+        # One channel against three means gives three: grey images for a backbone of colour.
+        normalised = (images / 255 - self.mean) / self.std
+        if self.backbone.map_dim is None:
+            features = seen = self.backbone(normalised)
+        else:
+            features, seen = self.backbone.with_map(normalised)
+        embedding = _at_least_float32(self.head(seen))
+        if self.normalize:
+            embedding = unit_length(embedding)
+        return _at_least_float32(features), embedding
+
+    def train(self, mode: bool = True) -> EmbeddingNetwork:
+        """Set the mode of everything that is not frozen."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+    def freeze(self, prefixes: Sequence[str] = (), *, batch_norm: bool = False) -> None:
+        """Stop modules of the backbone from training: parameters and running statistics stay.
+
+        A prefix is a path of whole names: ``blocks.1`` is that module and all in it, never
+        ``blocks.10``; it may also name a single parameter (``pos_embed``). `batch_norm` adds all
+        batch norms of the backbone.
+        """
+        modules = dict(self.backbone.net.named_modules())
+        parameters = dict(self.backbone.net.named_parameters())
+        for prefix in prefixes:
+            if prefix in parameters:
+                parameters[prefix].requires_grad_(False)
+            elif prefix and prefix in modules:
+                self._frozen.append(modules[prefix])
+            else:
+                raise BenchError(
+                    f"model.freeze: the backbone has no module '{prefix}': "
+                    f"{_hint(prefix, self.backbone.net)}"
+                )
+        if batch_norm:
+            self._frozen += [m for m in modules.values() if isinstance(m, _BatchNorm)]
+        for module in self._frozen:
+            module.requires_grad_(False)
+        self.train(self.training)
+
+
+def build_network(model: ModelConfig, input: InputConfig) -> EmbeddingNetwork:
+    """Build the network of a config; random weights come from torch's global generator."""
+    backbone = build_backbone(model, input)
+    embedding_dim = None if model.head == "none" else model.embedding_dim
+    network = EmbeddingNetwork(
+        backbone,
+        build_head(model.head, backbone.map_dim or backbone.feature_dim, embedding_dim),
+        embedding_dim=embedding_dim or backbone.feature_dim,
+        mean=input.mean or backbone.mean,
+        std=input.std or backbone.std,
+        normalize=model.normalize,
+    )
+    network.freeze(model.freeze, batch_norm=model.freeze_batch_norm)
+    return network
+
+
+def parameter_groups(
+    network: EmbeddingNetwork, lr: float, backbone_lr_factor: float = 1.0
+) -> list[dict[str, Any]]:
+    """Return the optimiser's groups: backbone at lr × factor, head at lr, only what trains.
+
+    A group without parameters is left out, and so is the backbone when the factor is 0.
+    """
+    groups = [
+        {"params": _trained(network.backbone), "lr": lr * backbone_lr_factor},
+        {"params": _trained(network.head), "lr": lr},
+    ]
+    return [group for group in groups if group["params"] and group["lr"] != 0]
+
+
+def unit_length(vectors: Tensor) -> Tensor:
+    """Return the rows divided by their norms; a zero row stays zero and passes no gradient."""
+    is_zero = (vectors == 0).all(dim=1, keepdim=True)
+    return functional.normalize(vectors.masked_fill(is_zero, 0.0), dim=1)
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _trained(module: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def _hint(prefix: str, net: nn.Module) -> str:
+    names = [name for name, _ in (*net.named_modules(), *net.named_parameters()) if name]
+    hint = did_you_mean(prefix, names)
+    if hint.startswith("did you mean"):
+        return hint
+    return f"it consists of {', '.join(name for name, _ in net.named_children())}"

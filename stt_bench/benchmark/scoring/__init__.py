@@ -1,0 +1,1 @@
+"""From an embedding set to metrics and a record."""

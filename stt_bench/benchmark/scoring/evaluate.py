@@ -1,0 +1,204 @@
+"""Evaluation: from an embedding set to a result record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from stt_bench.benchmark.config.sections import EvaluationConfig
+from stt_bench.benchmark.embedding.embed import EmbeddingSet, read_embedding_set
+from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
+from stt_bench.benchmark.store.records import ClassScores, Listing, Record, Training, record_path
+from stt_bench.benchmark.store.runs import Run
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.files import write_text
+from stt_bench.benchmark.system.machine import versions
+from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.evaluation import (
+    QueryScores,
+    approximate_retrieval_metrics,
+    chosen_backend,
+    classification_metrics,
+    clustering_metrics,
+    confusion_matrix,
+    retrieval_scores,
+)
+
+
+def evaluate(run: Run, results: Path, reporter: Reporter) -> Record:
+    """Measure a run's test embeddings and write its record below ``results/records``.
+
+    Raises:
+        BenchError: the run has no test embeddings, or they are damaged.
+    """
+    return evaluate_queries(run, results, reporter, run.experiment.evaluation)[0]
+
+
+def evaluate_queries(
+    run: Run, results: Path, reporter: Reporter, config: EvaluationConfig
+) -> tuple[Record, QueryScores | None]:
+    """Do the same, and return the scores of every query beside the record.
+
+    ``config`` is the run's own but for `backend` and `memory_mib`.
+    """
+    folder = run.embeddings("test")
+    if not (folder / "meta.json").exists():
+        raise BenchError(f"{run.folder} has no test embeddings; run `stt-bench embed` first")
+    embedded, facts = read_embedding_set(folder), run.facts()
+    if embedded.meta["checkpoint_sha256"] != facts["checkpoint_sha256"]:
+        raise BenchError(f"{folder} was embedded with other weights; run `stt-bench embed` again")
+    protocol = protocol_of(run.experiment, facts)
+    if embedded.meta["protocol_fingerprint"] != fingerprint(protocol):
+        raise BenchError(
+            f"{folder} was embedded otherwise than run.json says; run `stt-bench embed`"
+        )
+    try:
+        backend = chosen_backend(config.backend)
+    except ValueError as error:
+        raise BenchError(f"evaluation.backend: {error}") from None
+    reporter.say(f"{run.name}: evaluate {len(embedded.embeddings):,} embeddings with {backend}")
+    metrics, scores = measure(embedded, config, reporter, where=str(folder))
+    record = Record(
+        table=run.table,
+        row=run.row,
+        seed=run.seed,
+        listing=Listing.model_validate(run.listing),
+        metrics=metrics,
+        experiment=run.experiment.model_copy(
+            update={"data": run.experiment.data.model_copy(update={"root": None})}
+        ),
+        config_digest=run.experiment.digest(),
+        protocol=protocol,
+        protocol_fingerprint=fingerprint(protocol),
+        data_hash=facts["data_hash"],
+        checkpoint_sha256=facts["checkpoint_sha256"],
+        embeddings_sha256=embedded.meta["embeddings_sha256"],
+        training=Training.model_validate(
+            {k: facts[k] for k in Training.model_fields if k in facts}
+        ),
+        versions=facts["versions"],
+        evaluated_with={"backend": backend, **versions()},
+        per_class=_per_class(embedded),
+    )
+    record.save(record_path(results, run.table, run.row, run.seed))
+    return record, scores
+
+
+class Measurement(NamedTuple):
+    """All metrics of an embedding set, and the scores of every query, if any has a positive."""
+
+    metrics: dict[str, float]
+    scores: QueryScores | None
+
+
+def measure(
+    embedded: EmbeddingSet,
+    config: EvaluationConfig,
+    reporter: Reporter | None = None,
+    *,
+    where: str = "embeddings",
+    approximate: str | None = None,
+) -> Measurement:
+    """Measure an embedding set.
+
+    Retrieval is leave-one-out where every item has the role ``both``, else from the queries to the
+    gallery; clustering is over all items; accuracy where the set holds class scores. A set with
+    class scores in which no query has a positive has no retrieval metrics, and 0 queries.
+
+    Args:
+        embedded: the embedding set.
+        config: what is measured, and how.
+        reporter: where the progress is shown.
+        where: names the set in messages.
+        approximate: search with this index of FAISS, `ivf` or `hnsw`, and report its error.
+    """
+    reporter = reporter or Reporter(quiet=True)
+    metrics, scores = {"queries": 0.0}, None
+    try:
+        if embedded.logits is None or _some_query_has_a_positive(embedded):
+            sets = _queries_and_gallery(embedded)
+            search: Any = {"ks": tuple(config.ks), "distance": config.distance}
+            if approximate:
+                with reporter.bar(f"retrieval ({approximate})", 1) as bar:
+                    metrics = approximate_retrieval_metrics(
+                        **sets, **search, index=approximate, progress=bar.of
+                    )
+            else:
+                with reporter.bar("retrieval", len(sets["labels"])) as bar:
+                    scores = retrieval_scores(
+                        **sets,
+                        **search,
+                        backend=config.backend,
+                        memory_mib=config.memory_mib,
+                        progress=bar.of,
+                    )
+                metrics = scores.metrics()
+        if config.clustering:
+            with reporter.bar("k-means", 1) as bar:
+                metrics |= clustering_metrics(
+                    embedded.embeddings,
+                    embedded.labels,
+                    restarts=config.restarts,
+                    distance=config.distance,
+                    start=config.clustering_start,
+                    progress=bar.of,
+                )
+        if embedded.logits is not None:
+            metrics |= classification_metrics(embedded.logits, _targets(embedded))
+    except (ValueError, TypeError) as error:
+        raise BenchError(f"{where}: {error}") from None
+    return Measurement({name: float(value) for name, value in metrics.items()}, scores)
+
+
+def write_class_scores(scores: QueryScores, path: Path) -> None:
+    """Write a csv with the metrics of each class, a line each, and the number of its queries."""
+    table = pd.DataFrame.from_dict(scores.per_class(), orient="index")
+    write_text(path, table.to_csv(index_label="label", lineterminator="\n"))
+
+
+def _places(wanted: np.ndarray) -> np.ndarray | slice:
+    """Return where a mask is true: as a slice, which copies nothing, where there are no gaps."""
+    places = np.flatnonzero(wanted)
+    if len(places) and places[-1] - places[0] + 1 == len(places):
+        return slice(places[0], places[-1] + 1)
+    return places
+
+
+def _targets(embedded: EmbeddingSet) -> np.ndarray:
+    """Return (N,) the columns of the class scores that the items' labels belong to."""
+    order = {name: index for index, name in enumerate(embedded.meta["classes"])}
+    return np.array([order[label] for label in embedded.labels])
+
+
+def _per_class(embedded: EmbeddingSet) -> ClassScores | None:
+    if embedded.logits is None:
+        return None
+    counts = confusion_matrix(embedded.logits, _targets(embedded))
+    return ClassScores.of(embedded.meta["classes"], counts)
+
+
+def _some_query_has_a_positive(embedded: EmbeddingSet) -> bool:
+    both = embedded.roles == "both"
+    _, codes = np.unique(embedded.labels, return_inverse=True)
+    queries = np.bincount(codes, both | (embedded.roles == "query"))
+    gallery = np.bincount(codes, both | (embedded.roles == "gallery"))
+    return bool((queries * gallery > np.bincount(codes, both)).any())
+
+
+def _queries_and_gallery(embedded: EmbeddingSet) -> dict[str, Any]:
+    if np.all(embedded.roles == "both"):
+        return {"embeddings": embedded.embeddings, "labels": embedded.labels}
+    query, gallery = (
+        _places(np.isin(embedded.roles, (role, "both"))) for role in ("query", "gallery")
+    )
+    return {
+        "embeddings": embedded.embeddings[query],
+        "labels": embedded.labels[query],
+        "query_ids": embedded.ids[query],
+        "gallery": embedded.embeddings[gallery],
+        "gallery_labels": embedded.labels[gallery],
+        "gallery_ids": embedded.ids[gallery],
+    }

@@ -1,0 +1,1 @@
+"""What lies on disk: runs, records and the protocol that both name."""

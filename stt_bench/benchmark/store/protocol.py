@@ -1,0 +1,73 @@
+"""The protocol fingerprint: what two results must share before one may be called better.
+
+A protocol is all that is *not* the method: the data and their split, the query/gallery rule, the
+network and its starting weights, the input, the size of the embedding, the distance, the batches
+and the budget, and how the evaluated weights were chosen. The method is the loss with its
+parameters, the heads, the normalisation that belongs to the loss, and the optimiser: these are what
+a table compares, and it shows them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stt_bench.benchmark.config.experiment import Experiment, digest_of
+
+
+def protocol_of(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the protocol of an experiment as plain values.
+
+    Args:
+        experiment: the resolved settings.
+        facts: what its training wrote of the data, the weights it started from and the size of
+            the embedding (``training.json``).
+    """
+    sampler, model, image = experiment.sampler, experiment.model, experiment.input
+    largest = f"–{image.resize_max}" if image.resize_max else ""
+    measured = experiment.evaluation
+    extra: dict[
+        str, Any
+    ] = {}  # named only where they are not the default, so that fingerprints stay
+    if experiment.data.long_tail is not None:
+        extra["long_tail"] = experiment.data.long_tail
+    if measured.crops != "center" or measured.flip:
+        crops = f"{measured.crops} crop" + (", flip" if measured.flip else "")
+        extra["views"] = crops + (f", {measured.aggregate}" if measured.views > 1 else "")
+    if measured.restarts != 3:
+        extra["restarts"] = measured.restarts
+    if measured.clustering_start != "random":
+        extra["clustering_start"] = measured.clustering_start
+    if experiment.train.precision != "float32":
+        extra["precision"] = experiment.train.precision
+    if measured.storage != "float32":
+        extra["storage"] = measured.storage
+    return {
+        "data": facts["data_hash"],
+        "task": experiment.data.task,
+        "rule": "query and gallery by role, a query never retrieves itself, exact search",
+        "backbone": model.backbone,
+        "weights": facts["initial_weights"],
+        "input": f"{image.size} px, {image.channels} channel(s)",
+        "resize": f"{image.aspect} aspect to {image.resize or image.size}{largest}",
+        "augmentation": f"{image.crop} crop" + (", flip" if image.flip else ""),
+        "embedding_dim": facts["embedding_dim"],
+        "distance": experiment.evaluation.distance,
+        "sampler": sampler.text,
+        "batch": sampler.images_per_batch,
+        "steps": experiment.train.steps,
+        "selection": _selection(experiment),
+        **extra,
+    }
+
+
+def _selection(experiment: Experiment) -> str:
+    every, share = experiment.train.validate_every, experiment.data.validation
+    if every is None or share is None:
+        return "last step"
+    of = "classes" if experiment.data.task == "retrieval" else "images"
+    return f"best on {share:.0%} of the training {of}, every {every} steps"
+
+
+def fingerprint(protocol: dict[str, Any]) -> str:
+    """Return the sha256 of a protocol, shortened to 16 hexadecimal digits."""
+    return digest_of(protocol)[:16]

@@ -1,0 +1,190 @@
+"""A run's folder: ``runs/TABLE/ROW/seed-N/``, what lies in it and what it says of itself."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.tables import Table
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.files import read_json, read_model, write_json
+
+RUN_SCHEMA = 1
+FACTS = {
+    "training_digest",
+    "seed",
+    "data_hash",
+    "initial_weights",
+    "embedding_dim",
+    "checkpoint_sha256",
+    "classes",
+    "versions",
+    "seconds",
+    "images_per_second",
+    "peak_memory_mib",
+    "trained_parameters",
+    "collapsed_at",
+    "device",
+    "threads",
+}
+"""What ``training.json`` holds at least."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One experiment of a table and the folder it lives in."""
+
+    table: str
+    row: str
+    seed: int
+    experiment: Experiment
+    folder: Path
+    listing: dict[str, Any]  # title, description and place in the table: for the leaderboard only
+
+    @property
+    def name(self) -> str:
+        """Return ``TABLE/ROW/seed-N``."""
+        return f"{self.table}/{self.row}/seed-{self.seed}"
+
+    @property
+    def weights(self) -> Path:
+        """Return the file of the trained network; its presence says that training is complete."""
+        return self.folder / "model.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Return the file an unfinished training continues from."""
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def training(self) -> Path:
+        """Return the file with the facts of a complete training (time, memory, hashes)."""
+        return self.folder / "training.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Return the file of the training's health metrics, one JSON object a line."""
+        return self.folder / "metrics.jsonl"
+
+    def embeddings(self, split: str = "test") -> Path:
+        """Return the folder of an embedding set."""
+        return self.folder / "embeddings" / split
+
+    def discard(self) -> None:
+        """Remove the folder, at once also for a process that is killed in the middle."""
+        if self.folder.exists():
+            aside = self.folder.with_name(f".{self.folder.name}.discarded")
+            shutil.rmtree(aside, ignore_errors=True)
+            self.folder.rename(aside)
+            shutil.rmtree(aside)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what ``training.json`` says of the complete training.
+
+        Raises:
+            BenchError: training is not complete, or was of other settings.
+        """
+        if not (self.training.exists() and self.weights.exists()):
+            raise BenchError(f"{self.folder} is not trained to its end: run `stt-bench train`")
+        facts = read_json(self.training)
+        missing = FACTS - set(facts) if isinstance(facts, dict) else FACTS
+        if missing:
+            raise BenchError(f"{self.training}: '{min(missing)}' is missing; add --force to train")
+        self.check_origin(facts)
+        return dict(facts)
+
+    def check_origin(self, origin: dict[str, Any], data_hash: str | None = None) -> None:
+        """Check that a checkpoint or a complete training is of these settings, seed and data.
+
+        Raises:
+            BenchError: it is not; continuing would mix two experiments.
+        """
+        now = {"training_digest": self.experiment.training_digest(), "seed": self.seed}
+        if data_hash is not None:
+            now["data_hash"] = data_hash
+        words = {"training_digest": "settings", "seed": "seed", "data_hash": "data"}
+        for key, value in now.items():
+            if origin.get(key) != value:
+                raise BenchError(
+                    f"{self.folder} was trained with other {words[key]}; add --force to train it "
+                    "again, or name another folder with --runs"
+                )
+
+    def save(self) -> None:
+        """Write ``run.json``, the resolved config.
+
+        Raises:
+            BenchError: the folder holds work done with other settings (named in the sentence).
+        """
+        file = self.folder / "run.json"
+        content = {
+            "schema": RUN_SCHEMA,
+            "table": self.table,
+            "row": self.row,
+            "seed": self.seed,
+            "training_digest": self.experiment.training_digest(),
+            "listing": self.listing,
+            "experiment": self.experiment.model_dump(mode="json"),
+        }
+        if file.exists() and (self.training.exists() or self.checkpoint.exists()):
+            before = read_json(file)
+            if before.get("training_digest") != content["training_digest"]:
+                ours = self.experiment.model_dump(mode="json", exclude={"label", "evaluation"})
+                changed = _first_difference(before.get("experiment"), ours) or "evaluation.distance"
+                raise BenchError(
+                    f"{self.folder} holds a run with another '{changed}'; add --force to train "
+                    "it again, or name another folder with --runs"
+                )
+        write_json(file, content)
+
+
+def run_of(table: Table, row: str, seed: int, runs: Path) -> Run:
+    """Return the run of one row and seed of a table, below the folder ``runs``."""
+    listing = {
+        "label": table.rows[row].label or row,
+        "title": table.title,
+        "description": table.description,
+        "command": table.command,
+        "order": list(table.rows).index(row),
+        "figure": table.figure and table.figure.model_dump(),
+    }
+    folder = runs / table.name / row / f"seed-{seed}"
+    return Run(table.name, row, seed, table.rows[row], folder, listing)
+
+
+def open_run(folder: Path) -> Run:
+    """Return the run whose folder is given.
+
+    Raises:
+        BenchError: the folder holds no run, or one this version cannot read.
+    """
+    file = folder / "run.json"
+    if not file.exists():
+        raise BenchError(f"{folder} is not a run: there is no run.json in it")
+    content = read_model(file, _RunFile, "a run of this version", "train again")
+    return Run(
+        content.table, content.row, content.seed, content.experiment, folder, content.listing
+    )
+
+
+class _RunFile(BaseModel):
+    model_config = ConfigDict(strict=True)
+    schema_version: Literal[1] = Field(alias="schema")
+    table: str
+    row: str
+    seed: int
+    experiment: Experiment
+    listing: dict[str, Any]
+
+
+def _first_difference(before: Any, now: Any, path: str = "") -> str:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(now, key=lambda key: key not in before):  # then what is younger than it
+            if before.get(key) != now[key]:
+                return _first_difference(before.get(key), now[key], f"{path}.{key}".lstrip("."))
+    return path

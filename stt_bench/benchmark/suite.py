@@ -1,0 +1,166 @@
+"""All of a table: train → embed → evaluate for each row and seed, skipping what is done."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.tables import Table, read_table
+from stt_bench.benchmark.datasets import ItemTable, load_items
+from stt_bench.benchmark.embedding.embed import embed
+from stt_bench.benchmark.models import weights_id
+from stt_bench.benchmark.scoring.evaluate import evaluate
+from stt_bench.benchmark.store.records import Listing, Record, read_record, record_path
+from stt_bench.benchmark.store.runs import Run, run_of
+from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training.checks import check_experiment
+from stt_bench.benchmark.training.train import train
+
+
+def load_table(
+    name: str, overrides: Iterable[str] = (), *, only: Iterable[str] | None = None
+) -> Table:
+    """Read a table and check that all it names exists: see `read_table`.
+
+    Raises:
+        BenchError: one sentence with file, line and field.
+    """
+    return read_table(name, overrides, only=only, check=check_experiment)
+
+
+@dataclass
+class Outcome:
+    """What a call of `run_table` did."""
+
+    done: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def run_table(
+    table: Table,
+    *,
+    rows: Sequence[str] | None,
+    seeds: Sequence[int] | None,
+    runs: Path,
+    results: Path,
+    force: bool,
+    reporter: Reporter,
+) -> Outcome:
+    """Run the rows and seeds of a table that have no record yet.
+
+    An experiment that fails is reported and the others go on.
+
+    Raises:
+        TrainingStopped: the user stopped a training; the same call continues it.
+    """
+    outcome = Outcome()
+    data = _Data()
+    experiments = [
+        run_of(table, row, seed, runs)
+        for row in table.select(rows)
+        for seed in (table.seeds if seeds is None else seeds)
+    ]
+    if force:  # all at once: the same command without --force then continues, if this is stopped
+        for run in experiments:
+            record_path(results, run.table, run.row, run.seed).unlink(missing_ok=True)
+            run.discard()
+    _refresh_listings(table, runs, results)
+    for number, run in enumerate(experiments, start=1):
+        start = time.perf_counter()
+        try:
+            if is_done(run, results, data):
+                outcome.skipped.append(run.name)
+                continue
+            items = data.of(run.experiment)
+            train(run, reporter, items=items)
+            embed(run, reporter, items=items)
+            record = evaluate(run, results, reporter)
+        except TrainingStopped:
+            raise
+        except Exception as error:  # whatever befalls one experiment, the others go on
+            told = _told(error, run)
+            again = told in outcome.failed.values()
+            outcome.failed[run.name] = told
+            reporter.warn(f"{run.name} failed: {'for the same reason' if again else told}")
+            continue
+        outcome.done.append(run.name)
+        seconds = time.perf_counter() - start
+        reporter.say(f"[{number}/{len(experiments)}] {_summary(record)}  {seconds:.1f} s")
+    return outcome
+
+
+def is_done(run: Run, results: Path, data: _Data) -> bool:
+    """Tell whether a record of this experiment exists, made with these settings, data and weights.
+
+    Where the data or the weights file are not on this machine, the record is taken as it is. What
+    only the leaderboard shows (labels, titles, order) is brought up to date in the record.
+    """
+    path = record_path(results, run.table, run.row, run.seed)
+    if not path.exists():
+        return False
+    record = read_record(path)
+    if record.config_digest != run.experiment.digest():
+        return False
+    try:
+        if record.data_hash != data.of(run.experiment).data_hash:
+            return False
+        if record.protocol["weights"] != weights_id(run.experiment.model):
+            return False
+    except BenchError:
+        pass
+    listing = Listing.model_validate(run.listing)
+    if record.listing != listing:
+        record.model_copy(update={"listing": listing}).save(path)
+    return True
+
+
+def _refresh_listings(table: Table, runs: Path, results: Path) -> None:
+    """Bring titles, labels and order up to date in all records of the table's rows."""
+    for row in table.rows:
+        for path in sorted((results / "records" / table.name / row).glob("seed-*.json")):
+            record = read_record(path)
+            listing = Listing.model_validate(run_of(table, row, record.seed, runs).listing)
+            listing = listing.model_copy(update={"command": record.listing.command})
+            if record.listing != listing:
+                record.model_copy(update={"listing": listing}).save(path)
+
+
+def _told(error: Exception, run: Run) -> str:
+    """Return the sentence for a failed experiment; keep the traceback of an unforeseen one."""
+    if isinstance(error, BenchError):
+        return str(error)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    file = run.folder / "error.txt"
+    file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    first = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {first[0]} (all of it in {file})"
+
+
+def _summary(record: Record) -> str:
+    shown = {"recall@1": "R@1", "map@r": "MAP@R", "nmi": "NMI", "accuracy": "accuracy"}
+    numbers = [
+        f"{name} {100 * record.metrics[key]:.1f}"
+        for key, name in shown.items()
+        if key in record.metrics
+    ]
+    return f"{record.table}/{record.row}/seed-{record.seed}  " + "  ".join(numbers)
+
+
+class _Data:
+    """The item table of the last experiment, so that neighbours in a table share it."""
+
+    def __init__(self) -> None:
+        self._key: str | None = None
+        self._items: ItemTable | None = None
+
+    def of(self, experiment: Experiment) -> ItemTable:
+        key = experiment.data.model_dump_json()
+        if self._items is None or key != self._key:
+            self._key, self._items = key, load_items(experiment.data)
+        return self._items

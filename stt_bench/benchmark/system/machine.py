@@ -1,0 +1,118 @@
+"""What an experiment runs on: device, threads, seeds, memory, versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from stt_bench import __version__
+from stt_bench.benchmark.system.errors import BenchError
+
+_DEFAULT_THREADS = torch.get_num_threads()
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pandas")
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the torch device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise BenchError(f"train.device '{name}' is unknown; use auto, cpu, cuda or cuda:N")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise BenchError(f"train.device is '{name}' but PyTorch finds {count} CUDA GPU(s)")
+    return device
+
+
+def make_deterministic(threads: int | None) -> None:
+    """Make the same seed give the same bytes: fixed threads, deterministic kernels."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # The same switch as use_deterministic_algorithms, which would import the compiler (seconds).
+    torch.set_deterministic_debug_mode("warn")
+    torch.backends.cudnn.benchmark = False
+    torch.set_num_threads(threads or _DEFAULT_THREADS)
+
+
+def seed_torch(seed: int, step: int) -> None:
+    """Seed torch for one step, so that a resumed run draws what an uninterrupted one would."""
+    number = (seed * 1_000_003 + step) % 2**63
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(number)
+
+
+def device_name(device: torch.device) -> str:
+    """Return the GPU's name, or the processor's."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def restart_peak_memory(device: torch.device) -> None:
+    """Start measuring peak memory afresh."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return  # not Linux: the peak of the whole process is reported
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Return the peak since `restart_peak_memory`: of the GPU's memory, or of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**10
+    except OSError:
+        pass
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions a result depends on; the program's commit where it runs from a clone."""
+    found = {"stt-bench": __version__, "python": platform.python_version()}
+    for package in (*_PACKAGES, "faiss-cpu", "faiss-gpu"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    commit = _commit()
+    if commit:
+        found["commit"] = commit
+    return found
+
+
+def _commit() -> str | None:
+    """Return the commit of the clone this runs from, with ``-dirty`` if its code was changed."""
+    source = Path(__file__).resolve().parents[3]
+    if not (source / ".git").exists():
+        return None
+    command = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty"]
+    try:
+        done = subprocess.run(
+            command, cwd=source, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

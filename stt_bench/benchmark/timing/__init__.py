@@ -1,0 +1,1 @@
+"""What a second head costs: step time, inference time and memory."""

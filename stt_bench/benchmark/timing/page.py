@@ -1,0 +1,144 @@
+"""The page of a timing: ``timing.md``, ``timing.png`` and ``timing/timing.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from stt_bench.benchmark.system.files import write_json, write_text
+from stt_bench.benchmark.system.png import save_figure
+from stt_bench.benchmark.timing.measure import (
+    CLASSES,
+    EMBEDDING_DIM,
+    SOFTMAX,
+    K,
+    Ratio,
+    Timing,
+    Variant,
+    paired_ratio,
+)
+
+PUBLISHED = """\
+| Backbone | Softmax | + Center | + Semi-hard | + Hard |
+| --- | ---: | ---: | ---: | ---: |
+| *ResNet-50* | *0.166* | *0.170 (+2.6 %)* | *0.167 (+0.8 %)* | *0.187 (+12.9 %)* |
+| *Inception-V4* | *0.301* | *0.304 (+1.0 %)* | *0.309 (+2.4 %)* | *0.337 (+11.9 %)* |
+| *DenseNet-161* | *0.461* | *0.457 (−0.9 %)* | *0.460 (−0.3 %)* | *0.509 (+10.2 %)* |"""
+
+_COLOURS = ("#c0504d", "#1f4e79", "#5b9bd5", "#2e7d32", "#8064a2", "#f79646", "#7f7f7f", "#4bacc6")
+
+
+def write_timing(timing: Timing, results: Path) -> Path:
+    """Write the measurements, the page and the figure; return the page."""
+    page = results / "timing.md"
+    write_json(results / "timing" / "timing.json", timing.model_dump())
+    draw_timing(timing, results / "timing.png")
+    write_text(page, markdown(timing))
+    return page
+
+
+def markdown(timing: Timing) -> str:
+    """Return the page."""
+    lines = [
+        "# What the second head costs",
+        "",
+        "Seconds of a batch: Softmax alone, and Softmax with each loss on a second head (one "
+        f"linear layer to {EMBEDDING_DIM} coordinates).",
+        "",
+        "| Backbone | Loss | Training step, s | ÷ Softmax (95 %) | Inference, s | "
+        "÷ Softmax (95 %) | Peak memory, MiB |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for part in timing.backbones:
+        softmax = part.variants[0]
+        for variant in part.variants:
+            cells = [part.backbone, variant_name(variant)]
+            for times, baseline in (
+                (variant.train_seconds, softmax.train_seconds),
+                (variant.inference_seconds, softmax.inference_seconds),
+            ):
+                alone = variant is softmax
+                ratio = "–" if alone else ratio_text(paired_ratio(times, baseline))
+                cells += [f"{np.median(times):.4f}", ratio]
+            peak = variant.peak_memory_mib
+            cells.append("not measured" if peak is None else f"{peak:,.0f}")
+            lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"- Batch of {timing.batch} random images of {timing.size} px ({timing.batch // K} classes "
+        f"× {K} images, of {CLASSES} classes), random weights, float32, everything trains. Reading "
+        "images is not in the times; inference gives embeddings and class scores.",
+        f"- Median of {timing.steps} rounds. In each round all variants of a backbone take one "
+        "training step and one inference, in random order. ÷ Softmax: geometric mean over the "
+        "rounds of the ratio to Softmax of the same round, with Student's 95 % interval of the "
+        "logarithms.",
+        "- Peak memory: of two training steps in a process of their own; on a CPU the growth of "
+        "its resident memory, on a GPU what PyTorch allocated.",
+        f"- Ran on: {timing.device}, {timing.threads} thread(s), PyTorch "
+        f"{timing.versions.get('torch', '?')}. All single measurements and versions are in "
+        "[timing/timing.json](timing/timing.json).",
+        "",
+        "```",
+        timing.command,
+        "```",
+        "",
+        "![Seconds of a training step](timing.png)",
+        "",
+        "## Published numbers",
+        "",
+        "Batch time in seconds on Flowers-102 from another machine and program, for comparison of "
+        "the ratios only: arXiv:1901.08616, Figure 12, read off pixels (±0.004 s).",
+        "",
+        PUBLISHED,
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def variant_name(variant: Variant) -> str:
+    """Return a variant's losses."""
+    return SOFTMAX if variant.loss == SOFTMAX else f"{SOFTMAX} + {variant.loss}"
+
+
+def ratio_text(ratio: Ratio) -> str:
+    """Return a ratio with its interval."""
+    return f"{ratio.mean:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"
+
+
+def draw_timing(timing: Timing, path: Path) -> None:
+    """Draw the seconds of a training step as bars, a group a backbone, as the source's Figure 12.
+
+    Above a bar: how much more than Softmax.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    number = len(timing.backbones[0].variants)
+    width = 0.8 / number
+    figure = Figure(
+        figsize=(2.0 + 0.75 * number * len(timing.backbones), 4.2), layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    for group, part in enumerate(timing.backbones):
+        softmax = part.variants[0]
+        for index, variant in enumerate(part.variants):
+            bar = axis.bar(
+                group + (index - (number - 1) / 2) * width,
+                np.median(variant.train_seconds),
+                0.92 * width,
+                color=_COLOURS[index % len(_COLOURS)],
+                label=variant_name(variant) if group == 0 else None,
+            )
+            if variant is not softmax:
+                extra = paired_ratio(variant.train_seconds, softmax.train_seconds).mean - 1
+                axis.bar_label(bar, [f"{100 * extra:+.1f} %"], fontsize=7, padding=2)
+    axis.set_xticks(range(len(timing.backbones)), [part.backbone for part in timing.backbones])
+    axis.set_ylabel(f"training step of {timing.batch} images, s")
+    axis.grid(axis="y", color="0.9")
+    axis.set_axisbelow(True)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=min(number, 4), fontsize=8, frameon=False)
+    save_figure(figure, path)

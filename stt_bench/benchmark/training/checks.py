@@ -1,0 +1,60 @@
+"""Whether an experiment can be trained: what it names exists, and its parts fit each other."""
+
+from __future__ import annotations
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.tables import Where
+from stt_bench.benchmark.datasets import check_dataset
+from stt_bench.benchmark.models import check_backbone, library_tag
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.losses import build_loss
+
+
+def check_experiment(experiment: Experiment, where: Where) -> None:
+    """Look up what an experiment names and build its losses, before anything trains.
+
+    Args:
+        experiment: the settings of a row.
+        where: tells where a field of them stands, for the sentence of an error.
+
+    Raises:
+        BenchError: an unknown name or parameter, or a sampler that the loss cannot use.
+    """
+    _check_names(experiment, where)
+    _check_losses(experiment, where)
+
+
+def _check_names(experiment: Experiment, where: Where) -> None:
+    """Look up the dataset, its options, backbone and weights, so that a typo is found at once."""
+    try:
+        check_dataset(experiment.data)
+    except BenchError as error:
+        raise BenchError(f"{where('data', 'name')}: {error}") from None
+    try:
+        check_backbone(experiment.model.backbone)
+    except BenchError as error:
+        raise BenchError(f"{where('model', 'backbone')}: {error}") from None
+    try:
+        library_tag(experiment.model)
+    except BenchError as error:
+        raise BenchError(f"{where('model', 'weights')}: {error}") from None
+
+
+def _check_losses(experiment: Experiment, where: Where) -> None:
+    """Build each loss once, so that a wrong name or parameter is found before anything trains."""
+    sampler = experiment.sampler
+    places = [("phases", str(number), "loss") for number in range(len(experiment.phases))]
+    for field, loss in zip([*places, ("loss",)], experiment.losses, strict=True):
+        place = where(*field, "name")
+        try:
+            built = build_loss(loss.name, num_classes=2, embedding_dim=2, **loss.params)
+        except (ValueError, TypeError) as error:
+            raise BenchError(f"{place}: {error}") from None
+        layout = getattr(built, "batch_layout", "any")
+        needed = {"pairs": sampler.k % 2 == 0, "blocks": sampler.k == 4}
+        if layout in needed and not (sampler.name == "pxk" and needed[layout]):
+            k = "an even k" if layout == "pairs" else "k: 4"
+            raise BenchError(
+                f"{place}: {loss.name} reads its pairs from the order of the batch and "
+                f"needs 'sampler: {{name: pxk}}' with {k}"
+            )

@@ -1,0 +1,67 @@
+"""The optimiser, and what multiplies its learning rate from step to step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import OptimizerConfig
+from stt_bench.benchmark.models import EmbeddingNetwork, parameter_groups
+from stt_bench.benchmark.system.errors import BenchError
+
+_OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+def learning_rate_factor(experiment: Experiment, step: int) -> float:
+    """Return what multiplies ``optimizer.lr`` in a step (from 0).
+
+    This is the schedule's warm-up and descent over all of ``train.steps``, times the ratio of the
+    phase's own learning rate to ``optimizer.lr``.
+    """
+    factor, end = _schedule(experiment.optimizer, step, experiment.train.steps), 0
+    for phase in experiment.phases:
+        end += phase.steps
+        if step < end:
+            return factor * (phase.lr or experiment.optimizer.lr) / experiment.optimizer.lr
+    return factor
+
+
+def _schedule(optimizer: OptimizerConfig, step: int, steps: int) -> float:
+    if step < optimizer.warmup_steps:
+        return (step + 1) / optimizer.warmup_steps
+    progress = (step - optimizer.warmup_steps) / max(1, steps - optimizer.warmup_steps)
+    if optimizer.schedule == "linear":
+        return 1.0 - progress
+    if optimizer.schedule == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+    return 1.0
+
+
+def build_optimizer(
+    config: OptimizerConfig, network: EmbeddingNetwork, objective: nn.Module
+) -> torch.optim.Optimizer:
+    """Return the optimiser; weight decay acts on every parameter that trains.
+
+    Raises:
+        BenchError: no parameter trains.
+    """
+    groups = parameter_groups(network, config.lr, config.backbone_lr_factor)
+    learned = [p for p in objective.parameters() if p.requires_grad]
+    if learned:
+        groups.append({"params": learned, "lr": config.lr})
+    if not groups:
+        raise BenchError(
+            "nothing trains: all is frozen and the loss has no weights; shorten model.freeze, "
+            "raise optimizer.backbone_lr_factor, or give the model a head"
+        )
+    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.name == "sgd":
+        options["momentum"] = config.momentum
+    optimizer = _OPTIMIZERS[config.name](groups, **options)
+    for group in optimizer.param_groups:
+        group["base_lr"] = group["lr"]
+    return optimizer

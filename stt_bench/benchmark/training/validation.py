@@ -1,0 +1,114 @@
+"""Model selection without the test split: a validation part is held out of the training items.
+
+Retrieval holds out whole classes, so that validation asks what the test asks: unseen classes.
+Classification holds out images of every class.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.datasets import ItemTable
+from stt_bench.benchmark.datasets.batches import embedding_batches
+from stt_bench.benchmark.datasets.groups import average_groups, one_row_each
+from stt_bench.benchmark.datasets.image_set import image_set
+from stt_bench.benchmark.models import EmbeddingNetwork
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.training.objective import Objective
+from stt_bench.evaluation import classification_metrics, retrieval_metrics
+
+
+class Selection:
+    """Measures the network on the validation part and keeps the best weights.
+
+    A later step must be strictly better to replace an earlier one.
+    """
+
+    def __init__(self, experiment: Experiment, items: ItemTable, device: torch.device) -> None:
+        """Choose the metric; nothing is read before the first measurement."""
+        self.items, self.device = items, device
+        self.every = experiment.train.validate_every
+        self.metric = experiment.validation_metric
+        self.distance = experiment.evaluation.distance
+        self.batch_size = experiment.evaluation.batch_size
+        self.input = experiment.input
+        self.first = sum(phase.steps for phase in experiment.phases)
+        self.best: dict[str, Any] | None = None
+        labels = one_row_each(items.split("validation"))["label"]
+        if self.every and self.metric != "accuracy" and not labels.duplicated().any():
+            raise BenchError(
+                "data.validation holds no two items of one class, so that no query has a positive: "
+                "raise it"
+            )
+
+    def is_due(self, step: int, last: int) -> bool:
+        """Tell whether the network is measured after a step (from 1)."""
+        return self.every is not None and (step % self.every == 0 or step == last)
+
+    def look(self, step: int, network: EmbeddingNetwork, objective: Objective) -> float:
+        """Measure the network; remember its weights if it is the best so far.
+
+        Weights that the row's own loss has not trained yet, those of its phases, are measured only.
+
+        Raises:
+            BenchError: the embeddings cannot be measured, since training diverged.
+        """
+        try:
+            value = self._measure(network, objective)
+        except ValueError as error:
+            raise BenchError(
+                f"the validation at step {step} cannot be measured ({error}); lower optimizer.lr"
+            ) from None
+        if step > self.first and (self.best is None or value > self.best["value"]):
+            self.best = {
+                "step": step,
+                "value": value,
+                "network": _weights(network),
+                "objective": _weights(objective),
+            }
+        return value
+
+    def restore(self, network: nn.Module, objective: nn.Module) -> None:
+        """Give network and objective the best weights, where there are any."""
+        if self.best is not None:
+            network.load_state_dict(self.best["network"])
+            objective.load_state_dict(self.best["objective"])
+
+    @torch.inference_mode()
+    def _measure(self, network: EmbeddingNetwork, objective: Objective) -> float:
+        images = image_set(self.items, "validation", self.input, training=False)
+        images.load()
+        found = []
+        network.eval()
+        for _, (view,) in embedding_batches(images, self.batch_size):
+            features, embeddings = network(view.to(self.device))
+            wanted = embeddings
+            if self.metric == "accuracy":
+                scores = objective.logits(features, embeddings)
+                assert scores is not None
+                wanted = scores
+            found.append(wanted.float().cpu().numpy())
+        network.train()
+        accuracy = self.metric == "accuracy"
+        array, _, frame = average_groups(
+            np.concatenate(found),
+            None,
+            self.items.split("validation"),
+            normalize=network.normalize and not accuracy,
+        )
+        labels = frame["label"]
+        if accuracy:
+            targets = pd.Index(self.items.classes).get_indexer(pd.Index(labels))
+            return classification_metrics(array, targets)["accuracy"]
+        metrics = retrieval_metrics(array, labels.to_numpy(str), ks=(1,), distance=self.distance)
+        return metrics[self.metric]
+
+
+def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.cpu().clone() for name, tensor in module.state_dict().items()}

@@ -1,0 +1,155 @@
+"""Retrieval by an approximate index, for galleries beyond exact search, with its measured error."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from stt_bench.evaluation.backends import import_faiss, resolve_backend
+from stt_bench.evaluation.checks import blocks, check_choice, check_count, check_ks
+from stt_bench.evaluation.exact import CoarseFrame, Points
+from stt_bench.evaluation.gallery import Gallery
+from stt_bench.evaluation.progress import Progress, quietly
+from stt_bench.evaluation.ranking import find_tie_groups, ranked_list_metrics
+from stt_bench.evaluation.retrieval import MEMORY_MIB, MIB, metric_names, search_space
+from stt_bench.evaluation.search import NeighborSearch
+
+INDEXES = ("hnsw", "ivf")
+ROWS_AT_ONCE = 8192
+
+
+def approximate_retrieval_metrics(
+    embeddings: ArrayLike,
+    labels: ArrayLike,
+    *,
+    gallery: ArrayLike | None = None,
+    gallery_labels: ArrayLike | None = None,
+    query_ids: ArrayLike | None = None,
+    gallery_ids: ArrayLike | None = None,
+    ks: Sequence[int] = (1, 2, 4, 8, 16),
+    distance: str = "euclidean",
+    index: str = "ivf",
+    sample: int = 1000,
+    seed: int = 0,
+    progress: Progress = quietly,
+) -> dict[str, float]:
+    """Return the metrics of `retrieval_metrics` as an approximate index finds them.
+
+    The index lists the nearest items of each query, as many as the largest K and the most
+    positives ask for.  Items that it misses count as farther than all others: a positive is then
+    not found, and a negative does not stand in the way.  MRR counts positives of the list only.
+    A sample of the queries is also ranked exactly, against the whole gallery, and the difference
+    reported.
+
+    * ``ivf``: inverted lists of 4√G cells by k-means, of which 1/8 are visited (Jégou, Douze and
+      Schmid, 'Product Quantization for Nearest Neighbor Search', TPAMI 2011; without product
+      quantization);
+    * ``hnsw``: a navigable small-world graph of 32 links, searched with a beam of twice the list
+      (Malkov and Yashunin, TPAMI 2018).
+
+    Both are FAISS's, on the CPU, and hold the gallery in memory.
+
+    Args:
+        embeddings, labels, gallery, gallery_labels, query_ids, gallery_ids, ks, distance: as in
+            `retrieval_metrics`.
+        index: ``ivf`` or ``hnsw``.
+        sample: how many queries are also ranked exactly.
+        seed: of the sample.
+        progress: is told, now and then, how many items are indexed and queries are done, and how
+            many there are.
+
+    Returns:
+        as `retrieval_metrics`; and for every metric ``error_<metric>``, the approximate minus the
+        exact mean over the sample; and ``sample``, its size.
+
+    Raises:
+        ValueError, TypeError: as `retrieval_metrics`; also without FAISS.
+    """
+    check_choice("index", index, INDEXES)
+    if import_faiss() is None:
+        raise ValueError("An approximate index needs the package faiss-cpu or faiss-gpu.")
+    cutoffs = check_ks(ks)
+    sample = check_count("sample", sample)
+    rng = np.random.default_rng(check_count("seed", seed, least=0))
+    queries, held, _ = search_space(
+        embeddings, labels, gallery, gallery_labels, query_ids, gallery_ids, distance
+    )
+    wanted = np.flatnonzero(held.relevant > 0)
+    chosen = np.sort(rng.choice(len(wanted), min(sample, len(wanted)), replace=False))
+    points = len(held.points)
+    total = points + len(wanted) + len(chosen)
+    values = _listed_metrics(queries, held, wanted, cutoffs, index, lambda n: progress(n, total))
+
+    exact = np.empty((len(queries), values.shape[1]))
+    search = NeighborSearch(queries, held, resolve_backend("auto"), MEMORY_MIB * MIB)
+    before = points + len(wanted)
+    for block, groups in search.tie_groups(
+        wanted[chosen], lambda done: progress(before + done, total)
+    ):
+        exact[block] = ranked_list_metrics(groups, held.relevant[block], cutoffs)
+    errors = (values[chosen] - exact[wanted[chosen]]).mean(axis=0)
+    names = metric_names(cutoffs)
+    return {
+        **dict(zip(names, values.mean(axis=0).tolist(), strict=True)),
+        "queries": len(wanted),
+        "queries_without_positive": len(queries) - len(wanted),
+        **{f"error_{n}": e for n, e in zip(names, errors.tolist(), strict=True)},
+        "sample": len(chosen),
+    }
+
+
+def _listed_metrics(
+    queries: Points,
+    gallery: Gallery,
+    wanted: np.ndarray,
+    ks: Sequence[int],
+    index: str,
+    progress: Callable[[int], None],
+) -> np.ndarray:
+    """Return the metrics of the lists of the index, shape (len(wanted), len(ks) + 3).
+
+    ``progress`` is told how many points are indexed and queries done, together.
+    """
+    points = gallery.points
+    frame = CoarseFrame(queries, points, points.distance == "cosine")
+    width = min(len(points), 1 + max([int(gallery.relevant.max()), *ks]))
+    built = _build(index, frame, points, width, progress)
+    values = np.zeros((len(wanted), len(ks) + 3))
+    for part in blocks(len(wanted), min(ROWS_AT_ONCE, max(1, 2**24 // width))):
+        block = wanted[part]
+        found, places = built.search(frame.rows(queries, block), width)
+        distances = (1.0 - found if frame.inner_product else found).astype(np.float64)
+        missing = places < 0  # where the cells visited hold too few
+        distances[missing] = np.inf
+        sizes, positives = gallery.others(block, np.where(missing, 0, places))
+        sizes[missing] = positives[missing] = 0
+        hit = np.flatnonzero(positives.any(axis=1))
+        if len(hit):
+            relevant = gallery.relevant[block[hit]]
+            groups = find_tie_groups(distances[hit], sizes[hit], positives[hit], relevant)
+            values[part.start + hit] = ranked_list_metrics(groups, relevant, ks)
+        progress(len(points) + part.stop)
+    return values
+
+
+def _build(
+    index: str, frame: CoarseFrame, points: Points, width: int, progress: Callable[[int], None]
+) -> Any:
+    """Return the FAISS index of all points."""
+    faiss: Any = import_faiss()
+    kind = faiss.METRIC_INNER_PRODUCT if frame.inner_product else faiss.METRIC_L2
+    if index == "hnsw":
+        built = faiss.IndexHNSWFlat(points.dimension, 32, kind)
+        built.hnsw.efSearch = 2 * width
+    else:
+        cells = max(1, min(int(4 * len(points) ** 0.5), len(points) // 39))
+        coarse = faiss.IndexFlat(points.dimension, kind)
+        built = faiss.IndexIVFFlat(coarse, points.dimension, cells, kind)
+        built.nprobe = max(1, cells // 8)
+        learn = np.linspace(0, len(points) - 1, min(len(points), 64 * cells)).astype(np.int64)
+        built.train(frame.rows(points, learn))
+    for rows in blocks(len(points), ROWS_AT_ONCE):
+        built.add(frame.rows(points, rows))
+        progress(rows.stop)
+    return built

@@ -1,0 +1,84 @@
+"""Which library does the coarse neighbour search, and on which device."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from stt_bench.evaluation.checks import check_choice
+
+BACKENDS = ("auto", "torch-cpu", "torch-cuda", "faiss-cpu", "faiss-gpu", "dense")
+
+
+def import_faiss() -> ModuleType | None:
+    """Return the module ``faiss``, or None where neither faiss-cpu nor faiss-gpu is installed."""
+    try:
+        import faiss
+    except ModuleNotFoundError:
+        return None
+    return faiss
+
+
+def faiss_gpus() -> int:
+    """Return how many GPUs FAISS can use: 0 with faiss-cpu, whatever the machine holds."""
+    faiss = import_faiss()
+    if faiss is None or not hasattr(faiss, "StandardGpuResources"):
+        return 0
+    return int(faiss.get_num_gpus())
+
+
+def torch_device() -> str:
+    """Return the device on which torch searches best here."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def resolve_backend(backend: str = "auto") -> str:
+    """Return the backend that ``backend`` stands for here, or say why it is not to be had.
+
+    ``auto`` is faiss-gpu where FAISS sees a GPU, else torch-cuda where torch sees one, else
+    torch-cpu, which is faster than faiss-cpu (``tests/perf/retrieval.py``).
+    """
+    check_choice("backend", backend, BACKENDS)
+    if backend == "auto":
+        return "faiss-gpu" if faiss_gpus() else f"torch-{torch_device()}"
+    if backend.startswith("faiss") and import_faiss() is None:
+        raise ValueError(f"backend '{backend}' needs the package faiss-cpu or faiss-gpu.")
+    if backend == "faiss-gpu" and not faiss_gpus():
+        raise ValueError("backend 'faiss-gpu' needs faiss-gpu and a visible GPU.")
+    if backend == "torch-cuda" and torch_device() != "cuda":
+        raise ValueError("backend 'torch-cuda' needs a CUDA build of torch and a visible GPU.")
+    return backend
+
+
+def chosen_backend(backend: str = "auto") -> str:
+    """Describe, for a log, the backend that ``backend`` stands for on this machine.
+
+    The numbers do not depend on it: every backend ranks by the same exact distances.
+
+    >>> chosen_backend("dense")
+    'dense float64'
+    """
+    resolved = resolve_backend(backend)
+    if resolved == "dense":
+        return "dense float64"
+    if resolved != "faiss-gpu":
+        return f"{resolved} flat"
+    count = faiss_gpus()
+    return f"faiss-gpu flat ({count} GPU{'s' if count > 1 else ''})"
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Keep matrix products from being taken in TF32 or bfloat16, which no error bound allows."""
+    backends: Any = torch.backends  # mkldnn.matmul is not in its type stubs
+    libraries = (backends.cuda.matmul, backends.mkldnn.matmul)
+    before = [library.fp32_precision for library in libraries]
+    for library in libraries:
+        library.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for library, precision in zip(libraries, before, strict=True):
+            library.fp32_precision = precision

@@ -1,0 +1,223 @@
+"""The coarse search: which rows of a gallery part are nearest, by float32 distances.
+
+Distances are those of a `CoarseFrame`: squared, or 1 − x·y with ``inner_product``.  All searchers
+keep within the frame's error bound, so all lead to the same ranks; they differ in speed alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stt_bench.evaluation.backends import full_precision, import_faiss
+from stt_bench.evaluation.checks import blocks
+from stt_bench.evaluation.exact import exact_distances, row_norms
+
+# The smallest of a row are looked for in the groups with the smallest minima.
+GROUP = 16
+# Groups are worth it where so many times fewer values are looked at one by one.
+GROUPS_WORTH = 2
+# Where a larger share of a row is wanted, sorting all of it is quicker.
+SORTED_SHARE = 1 / 8
+# Beyond this many neighbours FAISS is slower than a whole sort, and refuses to work on a GPU.
+FAISS_MAX_NEIGHBOURS = 2048
+FAISS_QUERIES = 4096
+FLOAT32_COUNTS = 2**24  # up to here float32 holds every integer
+DENSE_PAIRS = 2**20
+
+Found = Iterator[tuple[slice, np.ndarray, np.ndarray]]
+
+
+@dataclass
+class Part:
+    """Consecutive points of the gallery, as a searcher wants them."""
+
+    length: int
+    rows: Any
+    bias: Any = None
+    weights: Any = None
+    index: Any = None
+
+    def __len__(self) -> int:
+        """Return the number of points."""
+        return self.length
+
+
+@dataclass
+class Queries:
+    """Framed rows (Q, D), and what is to be added to their products: (Q, 1), on the device."""
+
+    rows: np.ndarray
+    lengths: Any = None
+
+    def __len__(self) -> int:
+        """Return the number of queries."""
+        return len(self.rows)
+
+
+class TorchSearch:
+    """Coarse distances by matrix products, a tile of queries × gallery at a time.
+
+    ``copies`` is how many times a loaded part holds its float32 rows, ``precision`` that of the
+    distances.
+    """
+
+    copies = 1
+    precision: type[np.floating] = np.float32
+
+    def __init__(self, inner_product: bool, tile_bytes: int, device: str = "cpu") -> None:
+        """Search on ``device`` with tables of at most ``tile_bytes``."""
+        self.inner_product = inner_product
+        self.tile_bytes = tile_bytes
+        self.device = torch.device(device)
+
+    def load(self, rows: np.ndarray, sizes: np.ndarray) -> Part:
+        """Prepare framed gallery rows that stand for ``sizes`` items each.
+
+        Rows infinitely far fill them up to whole groups.
+        """
+        filled = -len(rows) % GROUP
+        lengths = np.ones(len(rows)) if self.inner_product else row_norms(rows) ** 2
+        counted = torch.float32 if sizes.sum() <= FLOAT32_COUNTS else torch.float64
+        gallery, bias, weights = (
+            torch.from_numpy(padded).to(self.device, kind)
+            for padded, kind in (
+                (np.pad(rows, ((0, filled), (0, 0))) if filled else rows, torch.float32),
+                (np.pad(lengths, (0, filled), constant_values=np.inf), torch.float32),
+                (np.pad(sizes, (0, filled)), counted),
+            )
+        )
+        return Part(len(rows), gallery, bias, weights)
+
+    def queries(self, rows: np.ndarray) -> Queries:
+        """Prepare framed query rows."""
+        lengths = np.zeros(len(rows)) if self.inner_product else row_norms(rows) ** 2
+        return Queries(rows, torch.from_numpy(lengths[:, None]).to(self.device, torch.float32))
+
+    def nearest(self, queries: Queries, part: Part, count: int) -> Found:
+        """Yield blocks of queries with the distances and places of their ``count`` nearest rows.
+
+        Distances and places are (Q, count), in no order.
+        """
+        for block, table in self._tiles(queries, part):
+            values, places = _smallest(table, count)
+            values += queries.lengths[block]
+            yield block, values.cpu().numpy(), places.cpu().numpy()
+
+    def nearer(
+        self, queries: Queries, part: Part, low: np.ndarray, high: np.ndarray
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+        """Count the items below ``low``, and list the pairs from ``low`` to ``high``.
+
+        Yields:
+            a block of queries, their counts, and of each listed pair the query's place in the
+            block and the point's place in the part.
+        """
+        for block, table in self._tiles(queries, part, copies=4):
+            table += queries.lengths[block]
+            floor, ceiling = (
+                torch.from_numpy(bound[block]).to(self.device)[:, None] for bound in (low, high)
+            )
+            pairs = ((table <= ceiling) & (table >= floor)).nonzero().cpu().numpy()
+            with full_precision():
+                counts = torch.lt(table, floor, out=table).to(part.weights.dtype) @ part.weights
+            yield block, counts.cpu().numpy().astype(np.int64), pairs[:, 0], pairs[:, 1]
+
+    def _tiles(
+        self, queries: Queries, part: Part, copies: int = 1
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Yield blocks of queries and their distances to the part, less the queries' lengths."""
+        step = max(1, self.tile_bytes // (4 * len(part.rows) * copies))
+        room = torch.empty((min(step, len(queries)), len(part.rows)), device=self.device)
+        for block in blocks(len(queries), step):
+            rows = torch.from_numpy(queries.rows[block]).to(self.device)
+            with full_precision():
+                table = torch.addmm(
+                    part.bias,
+                    rows,
+                    part.rows.T,
+                    alpha=-1.0 if self.inner_product else -2.0,
+                    out=room[: len(rows)],
+                )
+            yield block, table
+
+
+class FaissSearch(TorchSearch):
+    """Short lists by a FAISS flat search, on the CPU or sharded over all GPUs."""
+
+    copies = 2
+
+    def __init__(self, inner_product: bool, tile_bytes: int, device: str, gpu: bool) -> None:
+        """Search on all GPUs that FAISS sees, or on the CPU; count on ``device``."""
+        super().__init__(inner_product, tile_bytes, device)
+        self.gpu = gpu
+
+    def load(self, rows: np.ndarray, sizes: np.ndarray) -> Part:
+        """Prepare the rows, and a FAISS index that holds them."""
+        faiss: Any = import_faiss()
+        part = super().load(rows, sizes)
+        kind = faiss.IndexFlatIP if self.inner_product else faiss.IndexFlatL2
+        part.index = kind(rows.shape[1])
+        if self.gpu:
+            options = faiss.GpuMultipleClonerOptions()
+            options.shard = True
+            part.index = faiss.index_cpu_to_all_gpus(part.index, co=options)
+        part.index.add(rows)
+        return part
+
+    def nearest(self, queries: Queries, part: Part, count: int) -> Found:
+        """Yield blocks of queries with the distances and places of their ``count`` nearest rows."""
+        if count > min(FAISS_MAX_NEIGHBOURS, SORTED_SHARE * len(part)):
+            yield from super().nearest(queries, part, count)
+            return
+        for block in blocks(len(queries), FAISS_QUERIES):
+            values, places = part.index.search(queries.rows[block], count)
+            yield block, 1.0 - values if self.inner_product else values, places
+
+
+class DenseSearch:
+    """Exact float64 distances to whole parts: the plain way, for comparison."""
+
+    copies = 2
+    precision = np.float64
+
+    def __init__(self, distance: str) -> None:
+        """Take the rows of an `ExactFrame`."""
+        self.distance = distance
+
+    def queries(self, rows: np.ndarray) -> Queries:
+        """Keep the float64 rows."""
+        return Queries(rows)
+
+    def load(self, rows: np.ndarray, sizes: np.ndarray) -> Part:
+        """Keep the float64 rows."""
+        return Part(len(rows), rows)
+
+    def nearest(self, queries: Queries, part: Part, count: int) -> Found:
+        """Yield blocks of queries with the distances of all rows of the part: ``count`` of them."""
+        for block in blocks(len(queries), max(1, DENSE_PAIRS // count)):
+            table = exact_distances(queries.rows[block], part.rows, self.distance)
+            yield block, table, np.broadcast_to(np.arange(count), table.shape)
+
+
+def _smallest(table: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the ``count`` smallest values of every row, and their places.
+
+    They lie in the ``count`` groups with the smallest minima: each of these holds a value that is
+    no larger than any value of the other groups.
+    """
+    width = table.shape[1]
+    if count > SORTED_SHARE * width:
+        values, places = table.sort(1)
+        return values[:, :count], places[:, :count]
+    groups = width // GROUP
+    if count > groups or GROUPS_WORTH * (groups + GROUP * count) > width:
+        return torch.topk(table, count, 1, largest=False, sorted=False)
+    table = table.view(-1, GROUP, groups)
+    chosen = table.amin(1).topk(count, 1, largest=False, sorted=False).indices
+    members = table.gather(2, chosen[:, None].expand(-1, GROUP, -1)).flatten(1)
+    values, at = members.topk(count, 1, largest=False, sorted=False)
+    return values, at // count * groups + chosen.gather(1, at % count)

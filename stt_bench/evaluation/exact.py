@@ -1,0 +1,201 @@
+"""The exact float64 distances that decide every rank, and a float32 frame that bounds them."""
+
+from collections.abc import Iterator
+from copy import copy
+
+import numpy as np
+
+from stt_bench.evaluation.checks import blocks
+
+DISTANCES = ("euclidean", "cosine")
+
+
+def exact_pairs(left: np.ndarray, right: np.ndarray, distance: str) -> np.ndarray:
+    """Return the (M,) float64 distances between row i of ``left`` and row i of ``right``.
+
+    ``euclidean`` is squared, Σ(x−y)², which ranks alike and keeps integer grids exact;
+    ``cosine`` is 1 − x·y and takes rows from :class:`Points`, which normalises them.  Either
+    argument may be one row, compared with every row of the other.
+
+    The kernel sums one pair at a time in the order of its coordinates' storage, so a pair has
+    the same bits in whatever block it is computed.  A matrix product promises no such thing, and
+    equal distances would then stop being equal.
+    """
+    if distance == "cosine":
+        return 1.0 - np.einsum("md,md->m", *np.broadcast_arrays(left, right))
+    differences = left - right
+    return np.einsum("md,md->m", differences, differences)
+
+
+def exact_distances(left: np.ndarray, right: np.ndarray, distance: str) -> np.ndarray:
+    """Return the (Q, G) distances between all rows, pair by pair as in ``exact_pairs``."""
+    return np.stack([exact_pairs(row[None], right, distance) for row in left])
+
+
+class Points:
+    """The rows of a real matrix, rounded to float32 and read as float64 points.
+
+    They are normalised for ``cosine``; a zero row stays zero, so its cosine similarity to
+    everything is 0.  Only the rows asked for are read and converted: the matrix may be a memory
+    map of any size.
+    """
+
+    def __init__(self, matrix: np.ndarray, distance: str) -> None:
+        """Keep ``matrix`` (N, D) and, for ``cosine``, the norm of each row."""
+        self.matrix = matrix
+        self.distance = distance
+        self.kept: np.ndarray | None = None
+        self.norms: np.ndarray | None = None
+        if distance == "cosine":
+            norms = np.concatenate([row_norms(self._read(rows)) for rows in self.blocks()])
+            self.norms = np.where(norms > 0, norms, 1.0)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.matrix if self.kept is None else self.kept)
+
+    @property
+    def dimension(self) -> int:
+        """Return the number of coordinates of a row."""
+        return int(self.matrix.shape[1])
+
+    def blocks(self) -> Iterator[slice]:
+        """Cut the rows into slices of about 2 MiB of float64 coordinates."""
+        return blocks(len(self), max(1, 2**18 // self.dimension))
+
+    def rows(self, index: slice | np.ndarray) -> np.ndarray:
+        """Return the float64 rows at ``index``."""
+        return self.narrowest(index).astype(np.float64, copy=False)
+
+    def narrowest(self, index: slice | np.ndarray) -> np.ndarray:
+        """Return the rows at ``index``, in float32 where that loses nothing."""
+        if self.kept is not None:
+            index = self.kept[index]
+        rows = self._read(index)
+        return rows if self.norms is None else rows / self.norms[index][:, None]
+
+    def _read(self, index: slice | np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(self.matrix[index], dtype=np.float32)
+
+    def distinct(self) -> tuple["Points", np.ndarray]:
+        """Return the points without repeated rows, and the place in them of every row, (N,).
+
+        Repeats are found by a 64-bit hash of the coordinates and confirmed by comparing them.
+        """
+        weights = np.random.default_rng(0).integers(1, 2**63, self.dimension, dtype=np.uint64)
+        hashes = np.concatenate(
+            [
+                self._read(rows).view(np.uint32).astype(np.uint64) @ (2 * weights + 1)
+                for rows in self.blocks()
+            ]
+        )
+        _, first, places = np.unique(hashes, return_index=True, return_inverse=True)
+        repeated = np.flatnonzero(first[places] != np.arange(len(self)))
+        for part in blocks(len(repeated), max(1, 2**22 // self.dimension)):
+            rows = repeated[part]
+            if np.any(self._read(rows) != self._read(first[places[rows]])):
+                return self, np.arange(len(self))
+        if not len(repeated):
+            return self, np.arange(len(self))
+        order = np.argsort(first)  # rows keep their order, so that a memory map is read forwards
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        fewer = copy(self)
+        fewer.kept = first[order]
+        return fewer, rank[places]
+
+
+class CoarseFrame:
+    """Where float32 compares points fast, with a proven bound on how far it can be off.
+
+    The points are moved by the gallery's mean and scaled by a power of two, which float32 holds
+    too, to coordinates in about [−1, 1]: that keeps float32 from overflowing and the bound small,
+    and changes no rank.  With ``inner_product`` they are unit rows, compared by 1 − x·y, and left
+    alone.  Distances in the frame are exact distances times ``unit``.
+    """
+
+    def __init__(self, queries: Points, gallery: Points, inner_product: bool) -> None:
+        """Fit the frame to the queries and the gallery."""
+        self.inner_product = inner_product
+        self.shift = np.zeros(gallery.dimension)
+        self.scale = self.reach = 1.0
+        if not self.inner_product:
+            # A mean about the first row is exact where all rows are equal: they land on 0.
+            first = gallery.rows(slice(1))[0]
+            for rows in gallery.blocks():
+                self.shift += (gallery.rows(rows) - first).sum(axis=0) / len(gallery)
+            # As a float32, so that rows − shift is rounded once.
+            self.shift = (self.shift + first).astype(np.float32).astype(np.float64)
+            gallery_widest, gallery_reach = self._extent(gallery)
+            widest, _ = self._extent(queries) if queries is not gallery else (0.0, 0.0)
+            exponent = int(np.frexp(max(widest, gallery_widest))[1])
+            self.scale = float(np.ldexp(1.0, -min(max(exponent, -126), 126)))
+            self.reach = gallery_reach * self.scale
+        self.unit = self.scale**2
+
+    def _extent(self, points: Points) -> tuple[float, float]:
+        """Return the largest coordinate and the largest norm, about the shift."""
+        widest = reach = 0.0
+        for rows in points.blocks():
+            moved = points.rows(rows) - self.shift
+            widest = max(widest, float(moved.max()), -float(moved.min()))
+            reach = max(reach, float(row_norms(moved).max()))
+        return widest, reach
+
+    def rows(self, points: Points, index: slice | np.ndarray) -> np.ndarray:
+        """Return the float32 rows at ``index``, in the frame."""
+        places = np.arange(len(points))[index]
+        framed = np.empty((len(places), points.dimension), dtype=np.float32)
+        for part in blocks(len(places), max(1, 2**20 // points.dimension)):
+            rows = points.narrowest(places[part])
+            shift = self.shift.astype(rows.dtype)
+            if self.scale < 1:  # in this order nothing overflows
+                framed[part] = rows * self.scale - shift * self.scale
+            else:
+                framed[part] = (rows - shift) * self.scale
+        return framed
+
+    def errors(self, rows: np.ndarray) -> np.ndarray:
+        """Bound |float32 − exact| in the frame, between each of ``rows`` and any gallery row.
+
+        ‖x‖² + ‖y‖² − 2x·y is off by `rounding_share` of (‖x‖ + ‖y‖)²; the differences summed
+        directly, by less.  The last term covers underflow.
+        """
+        norms = row_norms(rows)
+        size = np.ones_like(norms) if self.inner_product else (norms + self.reach) ** 2
+        return rounding_share(rows.shape[1]) * size + (rows.shape[1] + 16) * 2.0**-120
+
+
+class ExactFrame:
+    """The points as they are, whose distances need no bound."""
+
+    unit = 1.0
+
+    def rows(self, points: Points, index: slice | np.ndarray) -> np.ndarray:
+        """Return the float64 rows at ``index``."""
+        return points.rows(index)
+
+    def errors(self, rows: np.ndarray) -> np.ndarray:
+        """Return 0 for each row."""
+        return np.zeros(len(rows))
+
+
+def rounding_share(dimension: int) -> float:
+    """Return what a float32 dot product of x and y may be off by, as a share of ‖x‖·‖y‖.
+
+    That is γ(D) with γ(n) = n·u / (1 − n·u) and u = 2⁻²⁴ (Higham, *Accuracy and Stability of
+    Numerical Algorithms*, section 3.1), in whatever order it is summed.  The additions that make
+    a distance of it, the rounding of the coordinates to float32 and the exact distance itself add
+    under 8u: γ(D + 16) covers them.
+    """
+    terms = (dimension + 16) * 2.0**-24
+    return terms / (1.0 - terms)
+
+
+def row_norms(rows: np.ndarray) -> np.ndarray:
+    """Return the float64 norm of every row."""
+    norms = np.empty(len(rows))
+    for part in blocks(len(rows), max(1, 2**19 // rows.shape[1])):
+        wide = rows[part].astype(np.float64, copy=False)
+        norms[part] = np.sqrt(np.einsum("nd,nd->n", wide, wide))
+    return norms

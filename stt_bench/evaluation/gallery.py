@@ -1,0 +1,76 @@
+"""The gallery as distinct points, each of which stands for one item or more."""
+
+import numpy as np
+
+from stt_bench.evaluation.exact import Points
+
+
+class Gallery:
+    """Which items a point stands for, and which of them are positives of a query.
+
+    ``points`` are the U distinct rows, and ``sizes`` (U,) the items that each stands for.  For
+    each query, (Q,): ``own`` is the point that holds the query itself, or -1; ``own_positive``
+    tells whether it would be a positive of itself; ``relevant`` is R, the number of its
+    positives, itself left out.
+    """
+
+    def __init__(
+        self,
+        points: Points,
+        labels: np.ndarray,
+        query_labels: np.ndarray,
+        own_rows: np.ndarray,
+    ) -> None:
+        """Take labels as integers from 0, and each query's own row, -1 where there is none."""
+        self.points, places = points.distinct()
+        self.query_labels = query_labels
+        self.sizes = np.bincount(places)
+        # One key for each label that a point's items have, ordered by label.
+        self._keys, self._counts = np.unique(
+            labels.astype(np.int64) * len(self.points) + places, return_counts=True
+        )
+        self._label = np.full(len(self.points), -1)
+        self._label[places] = labels
+        mixed = np.bincount(self._keys % len(self.points)) > 1
+        self._label[mixed] = -1
+
+        held = own_rows >= 0
+        self.own = np.where(held, places[own_rows], -1)
+        self.own_positive = held & (labels[own_rows] == query_labels)
+        totals = np.bincount(labels, minlength=int(query_labels.max()) + 1)
+        self.relevant = totals[query_labels] - self.own_positive
+
+    def items(self, queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how many items (Q, L) points stand for, and how many of these are positives.
+
+        The query itself is counted like any other item.
+        """
+        labels = self.query_labels[queries][:, None]
+        sizes = self.sizes[points]
+        positives = np.where(self._label[points] == labels, sizes, 0)
+        mixed = np.nonzero(self._label[points] < 0)
+        keys = self.query_labels[queries[mixed[0]]] * len(self.points) + points[mixed]
+        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        positives[mixed] = np.where(self._keys[at] == keys, self._counts[at], 0)
+        return sizes, positives
+
+    def others(self, queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same without the query itself."""
+        sizes, positives = self.items(queries, points)
+        own = points == self.own[queries][:, None]
+        return sizes - own, positives - (own & self.own_positive[queries][:, None])
+
+    def positive_points(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return each point that holds a positive, (T,), after the place of its query, (T,)."""
+        starts, ends = (
+            np.searchsorted(self._keys, (self.query_labels[queries] + after) * len(self.points))
+            for after in (0, 1)
+        )
+        counts = ends - starts
+        query = np.repeat(np.arange(len(queries)), counts)
+        rank = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        key = starts[query] + rank
+        points = self._keys[key] % len(self.points)
+        own = self.own_positive[queries[query]] & (points == self.own[queries[query]])
+        kept = self._counts[key] > own
+        return query[kept], points[kept]

@@ -1,0 +1,100 @@
+"""The metrics of every query, from which means, classes and bootstrap intervals follow.
+
+The search is done once: everything here costs next to nothing beside it.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
+
+from stt_bench.evaluation.checks import check_choice, check_count
+
+UNITS = {"query": "queries", "class": "classes"}
+
+
+@dataclass(frozen=True)
+class QueryScores:
+    """Retrieval metrics, query by query.
+
+    ``names`` are the M metrics; ``values`` (Q, M) is NaN in the rows of queries without a
+    positive; ``labels`` (Q,) are the queries' labels.
+    """
+
+    names: tuple[str, ...]
+    values: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def scored(self) -> np.ndarray:
+        """Tell which queries have a positive, (Q,)."""
+        return ~np.isnan(self.values[:, 0])
+
+    def metrics(self) -> dict[str, float]:
+        """Return the means over the queries that have a positive, and how many have one or none.
+
+        The keys are those of `retrieval_metrics`.
+        """
+        scored = self.scored
+        return {
+            **self._named(self.values[scored].mean(axis=0)),
+            "queries": int(scored.sum()),
+            "queries_without_positive": int((~scored).sum()),
+        }
+
+    def per_class(self) -> dict[Hashable, dict[str, float]]:
+        """Return for each label, in order, the means over its queries and their number."""
+        values, labels = self.values[self.scored], self.labels[self.scored]
+        names, codes = np.unique(labels, return_inverse=True)
+        counts = np.bincount(codes)
+        sums = np.stack([np.bincount(codes, column) for column in values.T], axis=1)
+        means = sums / counts[:, None]
+        return {
+            name: {**self._named(row), "queries": count}
+            for name, row, count in zip(names.tolist(), means, counts.tolist(), strict=True)
+        }
+
+    def intervals(
+        self, *, resamples: int = 1000, level: float = 0.95, unit: str = "class", seed: int = 0
+    ) -> dict[str, tuple[float, float]]:
+        """Return the percentile bootstrap interval of each metric (Efron, 1979).
+
+        Each resample draws as many units as there are, with replacement, and takes the mean over
+        all their queries; the interval lies between the (1 ± level) / 2 quantiles of these means.
+        It tells how far the metric would move with other test items, not with another seed of the
+        training.
+
+        Args:
+            resamples: how many means are drawn.
+            level: the share of them inside the interval, in (0, 1).
+            unit: what is drawn: ``class``, whose queries stand or fall together, or ``query``.
+            seed: of the draws.
+
+        Raises:
+            ValueError: for resamples < 1, a level outside (0, 1), an unknown unit, seed < 0, or
+                fewer than two units with a positive.
+        """
+        check_choice("unit", unit, tuple(UNITS))
+        resamples = check_count("resamples", resamples)
+        seed = check_count("seed", seed, least=0)
+        if not isinstance(level, Real) or not 0 < level < 1:
+            raise ValueError(f"level must be a number between 0 and 1, not {level!r}.")
+        values, labels = self.values[self.scored], self.labels[self.scored]
+        codes = np.arange(len(values))
+        if unit == "class":
+            _, codes = np.unique(labels, return_inverse=True)
+        counts = np.bincount(codes)
+        if len(counts) < 2:
+            raise ValueError(f"Bootstrap intervals need two {UNITS[unit]} with a positive or more.")
+        sums = np.stack([np.bincount(codes, column) for column in values.T], axis=1)
+        rng = np.random.default_rng(seed)
+        means = np.empty((resamples, values.shape[1]))
+        for i in range(resamples):
+            drawn = np.bincount(rng.integers(0, len(counts), len(counts)), minlength=len(counts))
+            means[i] = drawn @ sums / (drawn @ counts)
+        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0).tolist()
+        return {name: (low[i], high[i]) for i, name in enumerate(self.names)}
+
+    def _named(self, row: np.ndarray) -> dict[str, float]:
+        return dict(zip(self.names, row.tolist(), strict=True))

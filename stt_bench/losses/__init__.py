@@ -1,0 +1,53 @@
+"""Losses for deep metric learning: a pure function and a thin module for each.
+
+>>> import torch
+>>> from stt_bench.losses import build_loss
+>>> loss = build_loss("hard_triplet", margin=1.5)
+>>> loss(torch.tensor([[0.0], [1.0], [3.0], [4.0]]), torch.tensor([0, 0, 1, 1]))
+tensor(0.2500)
+>>> loss.diagnostics["terms"]
+tensor(4)
+
+"""
+
+from stt_bench.losses.angular import AngularLoss, angular_loss
+from stt_bench.losses.base import RankingLoss, loss_function
+from stt_bench.losses.batch_all_triplet import BatchAllTripletLoss, batch_all_triplet_loss
+from stt_bench.losses.center import CenterLoss, center_loss
+from stt_bench.losses.contrastive import ContrastiveLoss, contrastive_loss
+from stt_bench.losses.hard_triplet import HardTripletLoss, hard_triplet_loss
+from stt_bench.losses.lifted import LiftedLoss, lifted_loss
+from stt_bench.losses.npairs import NPairsLoss, npairs_loss
+from stt_bench.losses.priming import PrimingLoss, priming_loss
+from stt_bench.losses.registry import build_loss, loss_names, loss_parameters, register_loss
+from stt_bench.losses.semi_hard_triplet import SemiHardTripletLoss, semi_hard_triplet_loss
+from stt_bench.losses.softmax import SoftmaxLoss, softmax_loss
+
+__all__ = [
+    "AngularLoss",
+    "BatchAllTripletLoss",
+    "CenterLoss",
+    "ContrastiveLoss",
+    "HardTripletLoss",
+    "LiftedLoss",
+    "NPairsLoss",
+    "PrimingLoss",
+    "RankingLoss",
+    "SemiHardTripletLoss",
+    "SoftmaxLoss",
+    "angular_loss",
+    "batch_all_triplet_loss",
+    "build_loss",
+    "center_loss",
+    "contrastive_loss",
+    "hard_triplet_loss",
+    "lifted_loss",
+    "loss_function",
+    "loss_names",
+    "loss_parameters",
+    "npairs_loss",
+    "priming_loss",
+    "register_loss",
+    "semi_hard_triplet_loss",
+    "softmax_loss",
+]

@@ -1,0 +1,129 @@
+"""Center loss: pulls every embedding to a moving centre of its class."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from stt_bench.losses.base import LossResult, RankingLoss, loss_function
+from stt_bench.losses.distances import unit_rows
+from stt_bench.losses.parameters import choice, count, flag, number
+from stt_bench.losses.registry import register_loss
+from stt_bench.losses.terms import check_class_range
+
+Init = Literal["zeros", "normal"]
+
+
+@loss_function
+def center_loss(
+    embeddings: Tensor, labels: Tensor, centers: Tensor, *, normalize: bool = True
+) -> LossResult:
+    """Return (loss, diagnostics) of the center loss.
+
+        ½ Σ_i ‖x_i − c_(y_i)‖²
+
+    A sum over the batch, not a mean, so its weight beside another loss depends on the batch size.
+
+    Args:
+        embeddings: (B, D).
+        labels: (B,) or (B, 1), from 0 to C − 1.
+        centers: (C, D), one for each class; no gradient flows into them.
+        normalize: scale the embeddings to length 1 first.
+
+    Raises:
+        ValueError: for a malformed batch, a D that differs from the centres', or (on CPU, where
+            looking costs nothing) a label that is no row of `centers`.
+
+    Source: Wen, Zhang, Li and Qiao, "A Discriminative Feature Learning Approach for Deep Face
+    Recognition", ECCV 2016; softmax_triplet_loss (A.7).
+
+    Example:
+        >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> center_loss(x, torch.tensor([0, 1]), torch.zeros(2, 2))[0]
+        tensor(1.)
+
+    """
+    offsets = _offsets(embeddings, labels, centers, normalize)
+    return 0.5 * offsets.square().sum(), {"terms": labels.new_full((), len(labels))}
+
+
+@torch.no_grad()
+def move_centers(
+    embeddings: Tensor,
+    labels: Tensor,
+    centers: Tensor,
+    *,
+    alpha: float = 0.5,
+    normalize: bool = True,
+) -> None:
+    """Move the (C, D) centres in place towards the embeddings of their class.
+
+        c_j ← c_j + α · Σ_(i: y_i = j) (x_i − c_j) / (1 + n_j),   n_j = count of class j
+
+    The 1 in the denominator damps the step of a class that is rare in the batch.
+    """
+    offsets = _offsets(embeddings, labels, centers, normalize)
+    occurrences = (labels[:, None] == labels[None, :]).sum(1, keepdim=True)
+    steps = alpha * offsets / (1 + occurrences)
+    centers.index_add_(0, labels, steps.to(centers.dtype))
+
+
+def _offsets(embeddings: Tensor, labels: Tensor, centers: Tensor, normalize: bool) -> Tensor:
+    if embeddings.shape[1] != centers.shape[1]:
+        raise ValueError(
+            f"embeddings have {embeddings.shape[1]} dimensions but the centres {centers.shape[1]}"
+        )
+    check_class_range(labels, len(centers))
+    rows = unit_rows(embeddings) if normalize else embeddings
+    return rows - centers.detach().index_select(0, labels).to(rows.dtype)
+
+
+@register_loss("center")
+class CenterLoss(RankingLoss):
+    """Center loss as a module that owns the centres; see `center_loss` and `move_centers`.
+
+    `centers` is a buffer (num_classes, embedding_dim): saved with the model, not seen by the
+    optimiser. In training mode each call moves the centres, after the loss is taken; in
+    evaluation mode they rest. In the source system they never moved, by mistake.
+
+    Args:
+        num_classes: number of classes.
+        embedding_dim: size of an embedding.
+        alpha: step of the centres, from 0 to 1.
+        normalize: scale the embeddings to length 1 first.
+        init: where the centres start: "zeros", or "normal" as in the source system (standard
+            normal: length √D, far outside the unit sphere).
+
+    """
+
+    needs_positives = False
+    needs_negatives = False
+    centers: Tensor
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        embedding_dim: int,
+        alpha: float = 0.5,
+        normalize: bool = True,
+        init: Init = "zeros",
+    ) -> None:
+        """Check and keep the parameters; ValueError for an impossible one."""
+        super().__init__()
+        self.num_classes = count("num_classes", num_classes)
+        self.embedding_dim = count("embedding_dim", embedding_dim)
+        self.alpha = number("alpha", alpha, low=0.0, high=1.0)
+        self.normalize = flag("normalize", normalize)
+        self.init: Init = choice("init", init, ("zeros", "normal"))
+        start = torch.randn if init == "normal" else torch.zeros
+        self.register_buffer("centers", start(num_classes, embedding_dim))
+
+    def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
+        """Return (loss, diagnostics), and move the centres in training mode."""
+        result = center_loss(embeddings, labels, self.centers, normalize=self.normalize)
+        if self.training:
+            move_centers(
+                embeddings, labels, self.centers, alpha=self.alpha, normalize=self.normalize
+            )
+        return result

@@ -1,0 +1,58 @@
+"""N-pairs loss: each anchor must find its positive among the positives of all pairs."""
+
+from torch import Tensor
+
+from stt_bench.losses.base import BatchLayout, LossResult, RankingLoss, loss_function
+from stt_bench.losses.pairs import pair_cross_entropy, split_pairs
+from stt_bench.losses.parameters import number
+from stt_bench.losses.registry import register_loss
+
+
+@loss_function
+def npairs_loss(embeddings: Tensor, labels: Tensor, *, l2_weight: float = 0.002) -> LossResult:
+    """Return (loss, diagnostics) of the N-pairs loss.
+
+        mean over pairs i of − Σ_j t_ij · log softmax_j(a_i · p_j)
+        + ¼ · l2_weight · (mean ‖a‖² + mean ‖p‖²)
+
+    where a_i is row 2i, p_i row 2i + 1, and t_ij spreads a mass of 1 over the pairs j of the class
+    of pair i. A pair whose two labels differ, or an odd last row, is skipped, and counted in
+    `pairs_skipped`. Without a pair of another class there is nothing to tell apart, and the loss
+    is 0.
+
+    Args:
+        embeddings: (B, D), not normalised by this loss.
+        labels: (B,) or (B, 1).
+        l2_weight: weight of the penalty on the embeddings' length.
+
+    Raises:
+        ValueError: for a malformed batch.
+
+    Source: Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", NeurIPS
+    2016; tf_retrieval_baseline (A.4), in one direction as there.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+        >>> npairs_loss(x, torch.tensor([0, 0, 1, 1]), l2_weight=0.0)[0]
+        tensor(0.3133)
+
+    """
+    pairs = split_pairs(embeddings, labels)
+    return pair_cross_entropy(pairs.anchors @ pairs.positives.T, pairs, l2_weight)
+
+
+@register_loss("npairs")
+class NPairsLoss(RankingLoss):
+    """N-pairs loss as a module; see `npairs_loss`."""
+
+    batch_layout: BatchLayout = "pairs"
+
+    def __init__(self, *, l2_weight: float = 0.002) -> None:
+        """Check and keep the parameters; ValueError for an impossible one."""
+        super().__init__()
+        self.l2_weight = number("l2_weight", l2_weight, low=0.0)
+
+    def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
+        """Return (loss, diagnostics)."""
+        return npairs_loss(embeddings, labels, l2_weight=self.l2_weight)

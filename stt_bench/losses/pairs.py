@@ -1,0 +1,101 @@
+"""Batches laid out as anchor-positive pairs, and the cross-entropy between such pairs."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import threshold
+
+from stt_bench.losses.base import LossResult
+from stt_bench.losses.terms import masked_mean, out_of_reach, same_class
+
+NEGLIGIBLE = 1e-26
+
+
+class Pairs(NamedTuple):
+    """The rows of a batch read as pairs: P = B // 2 anchors and their positives.
+
+    `anchors` and `positives` are (P, D), `squares` (P,) is the sum of both squared lengths,
+    `labels` (P,); `matched` (P,) is false for a pair whose two labels differ; `leftover` is 1 for
+    an odd last row.
+    """
+
+    anchors: Tensor
+    positives: Tensor
+    squares: Tensor
+    labels: Tensor
+    matched: Tensor
+    leftover: int
+
+
+def split_pairs(embeddings: Tensor, labels: Tensor) -> Pairs:
+    """Read rows 2i as anchors and rows 2i + 1 as their positives."""
+    count, leftover = len(labels) // 2, len(labels) % 2  # no divmod in a compiled graph
+    if leftover:
+        embeddings, labels = embeddings[:-1], labels[:-1]
+    anchors, positives, squares = _Split.apply(embeddings.unflatten(0, (count, 2)).flatten(1))
+    anchor_labels, positive_labels = labels.unflatten(0, (count, 2)).unbind(1)
+    return Pairs(
+        anchors=anchors,
+        positives=positives,
+        squares=squares,
+        labels=anchor_labels,
+        matched=anchor_labels == positive_labels,
+        leftover=leftover,
+    )
+
+
+def pair_cross_entropy(logits: Tensor, pairs: Pairs, l2_weight: float) -> LossResult:
+    """Return the mean cross-entropy of (P, P) logits plus the penalty on the embeddings' length.
+
+    Row i is to find the positives of its own class, each with an equal share. Pairs that are not
+    matched are neither rows nor columns. The penalty is ¼·l2_weight·(mean‖a‖² + mean‖p‖²).
+    """
+    matched = pairs.matched.to(logits.dtype)
+    own = same_class(pairs.labels, logits.dtype) * matched
+    siblings = own.sum(1)
+    valid = pairs.matched & (siblings < matched.sum())
+    shares = own / siblings.clamp(min=1)[:, None]
+    logits = torch.sub(logits, 1 - matched, alpha=out_of_reach(logits.dtype))
+    terms = _CrossEntropy.apply(logits, shares)
+    loss = masked_mean(terms + 0.25 * l2_weight * pairs.squares, valid)
+    total = pairs.matched.sum()
+    return loss, {
+        "terms": valid.sum(),
+        "anchors_without_negative": total - valid.sum(),
+        "pairs_skipped": len(matched) - total + pairs.leftover,
+    }
+
+
+class _Split(torch.autograd.Function):
+    """The two halves of (P, 2D) rows, and the (P,) squares of their lengths."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.save_for_backward(rows)
+        left, right = rows.chunk(2, dim=1)
+        return left.contiguous(), right.contiguous(), rows.square().sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, left: Tensor, right: Tensor, squares: Tensor) -> Tensor:
+        (rows,) = ctx.saved_tensors
+        return torch.addcmul(torch.cat([left, right], 1), rows, 2 * squares[:, None])
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """(P,) terms log Σ_j exp(logits_ij) − Σ_j shares_ij · logits_ij, shares summing to 1 or 0.
+
+    The gradient leaves out a logit worth less than 1e-26 of its row's total: it would be a
+    denormal number, with which a CPU multiplies ten times slower.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, shares: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, shares)
+        return logits.logsumexp(1) - (shares * logits).sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        logits, shares = ctx.saved_tensors
+        found = threshold(logits.softmax(1), NEGLIGIBLE, 0.0)
+        return gradient[:, None] * (found - shares), None

@@ -1,0 +1,63 @@
+"""Priming loss: pulls a fresh or collapsed network apart before a triplet loss takes over."""
+
+from torch import Tensor
+
+from stt_bench.losses.base import LossResult, RankingLoss, loss_function
+from stt_bench.losses.distances import DISTANCES, unit_rows
+from stt_bench.losses.hard_triplet import hardest
+from stt_bench.losses.parameters import choice, flag
+from stt_bench.losses.registry import register_loss
+from stt_bench.losses.terms import anchor_counts, has_both, masked_mean
+
+
+@loss_function
+def priming_loss(
+    embeddings: Tensor, labels: Tensor, *, distance: str = "euclidean", normalize: bool = True
+) -> LossResult:
+    """Return (loss, diagnostics) of the priming loss.
+
+        mean over anchors a of max_p d(a, p)² + exp(−10 · min_n d(a, n))
+
+    There is no margin: the second part is steep where classes coincide, and vanishes once they
+    are apart.
+
+    Args:
+        embeddings: (B, D).
+        labels: (B,) or (B, 1).
+        distance: one of `stt_bench.losses.distances.DISTANCES`.
+        normalize: scale the embeddings to length 1 first.
+
+    Raises:
+        ValueError: for a malformed batch or an unknown distance.
+
+    Source: triplet-tools (A.10), whose `euclidean_norm` is the default here.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0], [-0.6, -0.8]])
+        >>> priming_loss(x, torch.tensor([0, 0, 1, 1]))[0]
+        tensor(0.8000)
+
+    """
+    if normalize:
+        embeddings = unit_rows(embeddings)
+    positive, negative, sizes = hardest(embeddings, labels, distance)
+    terms = positive.square() + (-10 * negative).exp()
+    valid = has_both(sizes)
+    diagnostics = {"terms": valid.sum().long()} | anchor_counts(sizes)
+    return masked_mean(terms, valid), diagnostics
+
+
+@register_loss("priming")
+class PrimingLoss(RankingLoss):
+    """Priming loss as a module; see `priming_loss`."""
+
+    def __init__(self, *, distance: str = "euclidean", normalize: bool = True) -> None:
+        """Check and keep the parameters; ValueError for an impossible one."""
+        super().__init__()
+        self.distance: str = choice("distance", distance, DISTANCES)
+        self.normalize = flag("normalize", normalize)
+
+    def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
+        """Return (loss, diagnostics)."""
+        return priming_loss(embeddings, labels, distance=self.distance, normalize=self.normalize)

@@ -1,0 +1,139 @@
+"""Semi-hard triplet loss: negatives just beyond the positive, not nearer than it."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from stt_bench.losses.base import LossResult, RankingLoss, loss_function
+from stt_bench.losses.distances import (
+    DISTANCES,
+    pairwise_distances,
+    rank_with_bounds,
+    tie_width,
+    unit_rows,
+    unsorted,
+)
+from stt_bench.losses.parameters import choice, flag, margin_or, number
+from stt_bench.losses.registry import register_loss
+from stt_bench.losses.terms import (
+    Margin,
+    anchor_counts,
+    has_negative,
+    hinge,
+    masked_mean,
+    positive_pairs,
+    same_class,
+    term_counts,
+)
+
+Per = Literal["pair", "anchor"]
+
+
+@loss_function
+def semi_hard_triplet_loss(
+    embeddings: Tensor,
+    labels: Tensor,
+    *,
+    margin: Margin = 0.2,
+    distance: str = "squared_euclidean",
+    normalize: bool = True,
+    per: Per = "pair",
+    semi_margin: float = 0.0,
+) -> LossResult:
+    """Return (loss, diagnostics) of the semi-hard triplet loss.
+
+        mean over terms of h( d(a, p) − d(a, n*) ),
+        n* = the nearest negative with d(a, n) > d(a, p) + semi_margin
+
+    with h(v) = [v + margin]₊, or log(1 + eᵛ) for margin "soft". There are two definitions:
+
+    - per "pair": one term for every ordered positive pair (a, p); where no negative is far
+      enough, n* is the farthest one of the anchor.
+    - per "anchor": one term for every anchor, p its farthest positive; where no negative is far
+      enough, the term is 0 and stays in the mean.
+
+    Args:
+        embeddings: (B, D).
+        labels: (B,) or (B, 1).
+        margin: a number in the unit of `distance`, or "soft".
+        distance: one of `stt_bench.losses.distances.DISTANCES`.
+        normalize: scale the embeddings to length 1 first.
+        per: "pair" or "anchor".
+        semi_margin: how much farther than the positive n* must be; negative values also admit
+            somewhat nearer negatives.
+
+    Raises:
+        ValueError: for a malformed batch or an unknown distance.
+
+    Source: Schroff, Kalenichenko and Philbin, "FaceNet", CVPR 2015. The defaults are those of
+    tf_retrieval_baseline and softmax_triplet_loss (A.2); triplet-tools is per "anchor" with
+    margin 1 and distance "euclidean".
+
+    Example:
+        >>> x = torch.tensor([[0.0], [1.0], [3.0]])
+        >>> y = torch.tensor([0, 0, 1])
+        >>> semi_hard_triplet_loss(x, y, margin=2.0, distance="euclidean", normalize=False)[0]
+        tensor(0.5000)
+
+    """
+    if normalize:
+        embeddings = unit_rows(embeddings)
+    distances = pairwise_distances(embeddings, distance)
+    same = same_class(labels, distances.dtype)
+    with torch.no_grad():
+        bounds = distances + semi_margin
+        bounds += tie_width(distances, bounds)
+        order, is_negative = rank_with_bounds(distances, same, bounds)
+        # The last negative before a pair is the nearest beyond its bound. Places count from 1.
+        place = torch.arange(1, len(labels) + 1, dtype=same.dtype, device=labels.device)
+        before = (is_negative * place).cummax(1).values
+        first = (len(labels) + 1 - before.sign().sum(1, keepdim=True)).clamp(max=len(labels))
+        chosen = unsorted(order.gather(1, torch.maximum(before, first).long() - 1), order)
+        pairs = positive_pairs(same)
+        if per == "anchor":
+            farthest = torch.where(pairs > 0, distances, -math.inf).max(1, keepdim=True).indices
+            pairs = torch.zeros_like(pairs).scatter_(1, farthest, 1.0) * pairs
+    negative = distances.gather(1, chosen)
+    terms = hinge(distances - negative, margin)
+    if per == "anchor":
+        terms = torch.where(negative <= bounds, 0.0, terms)
+    sizes = same.sum(1)
+    valid = pairs * has_negative(sizes)[:, None]
+    diagnostics = term_counts(terms, valid, margin) | anchor_counts(sizes)
+    return masked_mean(terms, valid), diagnostics
+
+
+@register_loss("semi_hard_triplet")
+class SemiHardTripletLoss(RankingLoss):
+    """Semi-hard triplet loss as a module; see `semi_hard_triplet_loss`."""
+
+    def __init__(
+        self,
+        *,
+        margin: Margin = 0.2,
+        distance: str = "squared_euclidean",
+        normalize: bool = True,
+        per: Per = "pair",
+        semi_margin: float = 0.0,
+    ) -> None:
+        """Check and keep the parameters; ValueError for an impossible one."""
+        super().__init__()
+        self.margin: Margin = margin_or(margin, "soft")
+        self.distance: str = choice("distance", distance, DISTANCES)
+        self.normalize = flag("normalize", normalize)
+        self.per: Per = choice("per", per, ("pair", "anchor"))
+        self.semi_margin = number("semi_margin", semi_margin)
+
+    def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
+        """Return (loss, diagnostics)."""
+        return semi_hard_triplet_loss(
+            embeddings,
+            labels,
+            margin=self.margin,
+            distance=self.distance,
+            normalize=self.normalize,
+            per=self.per,
+            semi_margin=self.semi_margin,
+        )

@@ -1,0 +1,98 @@
+"""Small pieces the losses are put together from: who is of whose class, hinges, means of terms."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from stt_bench.losses.base import Diagnostics
+from stt_bench.losses.distances import TIE
+
+Margin = float | Literal["soft", "none"]
+
+
+def same_class(labels: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return (B, B) numbers: 1 where two rows are of one class, as a row is with itself, else 0.
+
+    Its sums over a row are the sizes of the anchors' classes. For finite numbers
+    torch.lerp(a, b, same) is b or a, exactly; a CPU chooses by numbers five times quicker than by
+    booleans.
+    """
+    same = labels.new_empty(len(labels), len(labels), dtype=dtype)
+    return torch.eq(labels[:, None], labels, out=same)
+
+
+def positive_pairs(same: Tensor) -> Tensor:
+    """Return (B, B): 1 where a row is a positive of the anchor, which it is not of itself."""
+    return same.diagonal_scatter(same.new_zeros(len(same)))
+
+
+def out_of_reach(dtype: torch.dtype) -> float:
+    """Return a number beyond any distance or similarity.
+
+    It is finite: a share of 0 of it is 0, and a row of nothing else still has a gradient.
+    """
+    return torch.finfo(dtype).max / 4
+
+
+def has_negative(sizes: Tensor) -> Tensor:
+    """Return (B,): 1 where an anchor, by the size of its class, has a negative, else 0."""
+    return (sizes < len(sizes)).to(sizes.dtype)
+
+
+def has_both(sizes: Tensor) -> Tensor:
+    """Return (B,): 1 where an anchor has a positive and a negative, else 0."""
+    return has_negative(sizes) * (sizes > 1)
+
+
+def hinge(excess: Tensor, margin: Margin) -> Tensor:
+    """Return [v + margin]₊ of the excess v = d_ap − d_an; log(1 + eᵛ) if "soft"; v if "none"."""
+    if margin == "none":
+        return excess
+    if margin == "soft":
+        return torch.logaddexp(excess, torch.zeros_like(excess))
+    return (excess + margin).relu()
+
+
+def masked_mean(terms: Tensor, valid: Tensor) -> Tensor:
+    """Return the mean of the valid terms; 0, still attached to the graph, if there are none.
+
+    `valid` is 1 or 0. A term that is not finite spoils the mean even where it is not valid.
+    """
+    valid = valid.to(terms.dtype)
+    return (terms * valid).sum() / valid.sum().clamp(min=1)
+
+
+def anchor_counts(sizes: Tensor) -> Diagnostics:
+    """Return how many anchors, by the sizes of their classes, lack a positive, or a negative."""
+    return {
+        "anchors_without_positive": (sizes == 1).sum(),
+        "anchors_without_negative": (sizes == len(sizes)).sum(),
+    }
+
+
+def above_zero(terms: Tensor) -> Tensor:
+    """Return 1 where a term is above 0 by more than rounding, else 0."""
+    return torch.gt(terms.detach(), TIE, out=torch.empty_like(terms))
+
+
+def term_counts(terms: Tensor, valid: Tensor, margin: Margin = 0.0) -> Diagnostics:
+    """Return the number of valid terms and, unless the margin makes them smooth, `active`."""
+    total = valid.sum(-1).long().sum()  # of rows first: float32 counts no further than 2²⁴
+    if isinstance(margin, str):
+        return {"terms": total}
+    return {"terms": total, "active": masked_mean(above_zero(terms), valid)}
+
+
+def check_class_range(labels: Tensor, num_classes: int) -> None:
+    """Raise ValueError for a label outside [0, num_classes), on CPU only.
+
+    Elsewhere looking at the labels would stall the device, and indexing reports it anyway.
+    """
+    if labels.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"labels must be from 0 to {num_classes - 1}, got {int(low)} to {int(high)}"
+        )

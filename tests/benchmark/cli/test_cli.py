@@ -1,0 +1,241 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from command_line import ROOT, Done
+
+from stt_bench.losses import registry
+
+PROGRAM = [sys.executable, "-m", "stt_bench"]
+
+
+def in_its_own_process(*arguments: str) -> int:
+    return subprocess.run([*PROGRAM, *arguments], cwd=ROOT, check=False).returncode
+
+
+def test_stage_by_stage_equals_run(
+    stt_bench: Callable[..., Done], tiny: Path, tmp_path: Path
+) -> None:
+    places = ["--results", str(tmp_path / "results")]
+    runs = ["--runs", str(tmp_path / "runs")]
+    trained = stt_bench("train", str(tiny), "--row", "hard", "--seed", "3", "--quiet", *runs)
+    assert trained.returncode == 0, trained.stderr
+    folder = trained.stdout.strip()
+    assert folder == str(tmp_path / "runs/tiny/hard/seed-3")
+    embedded = stt_bench("embed", folder, "--quiet")
+    assert embedded.stdout.strip() == f"{folder}/embeddings/test"
+    evaluated = stt_bench("eval", folder, "--quiet", *places)
+    metrics = json.loads(evaluated.stdout)
+    again = stt_bench("eval", folder, "--backend", "faiss-cpu", "--intervals", *places)
+    assert "with faiss-cpu flat" in again.stderr
+    other = json.loads(again.stdout)
+    assert other.pop("intervals").keys() >= {"recall@1", "map@r", "mrr"}
+    assert other == metrics
+    whole = stt_bench(
+        "run", str(tiny), "--rows", "hard", "--seeds", "3", "--quiet",
+        "--runs", str(tmp_path / "other"), "--results", str(tmp_path / "other-results"),
+    )  # fmt: skip
+    assert whole.returncode == 0, whole.stderr
+    record = json.loads((tmp_path / "other-results/records/tiny/hard/seed-3.json").read_text())
+    assert record["metrics"] == metrics
+
+
+def test_run_prints_the_leaderboard_and_its_file(
+    stt_bench: Callable[..., Done], tiny: Path, tmp_path: Path
+) -> None:
+    done = stt_bench(
+        "run", str(tiny), "--rows", "softmax", "--runs", str(tmp_path / "runs"),
+        "--results", str(tmp_path / "results"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Softmax" in done.stdout
+    assert done.stdout.strip().endswith(str(tmp_path / "results/tiny.md"))
+    assert "R@1" in (tmp_path / "results/tiny.md").read_text()
+
+
+def test_anybodys_embeddings_are_scored(stt_bench: Callable[..., Done], tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.repeat(np.eye(5), 2, axis=0))
+    (tmp_path / "y.csv").write_text("\n".join("aabbccddee"))
+    done = stt_bench(
+        "eval", "--embeddings", str(tmp_path / "x.npy"), "--labels", str(tmp_path / "y.csv"),
+        "--ks", "1,3", "--no-clustering",
+    )  # fmt: skip
+    metrics = json.loads(done.stdout)
+    assert metrics["recall@1"] == metrics["map@r"] == metrics["mrr"] == 1.0
+    assert "recall@3" in metrics
+    assert "nmi" not in metrics
+
+
+def test_anybodys_embeddings_have_intervals_and_scores_of_classes(
+    stt_bench: Callable[..., Done], tmp_path: Path
+) -> None:
+    x, y, classes = tmp_path / "x.npy", tmp_path / "y.csv", tmp_path / "classes.csv"
+    labels = list("aaabbbbcc")
+    np.save(x, np.array([[0, 1, 2, 10, 11, 12, 13, 15, 90]]).T)
+    y.write_text("\n".join(labels))
+    given = ("eval", "--embeddings", x, "--labels", y, "--no-clustering")
+    done = stt_bench(
+        *given, "--intervals", "--per-class", classes, "--backend", "faiss-cpu", "--memory", 1
+    )
+    metrics = json.loads(done.stdout)
+    low, high = metrics["intervals"]["recall@1"]
+    assert low < metrics["recall@1"] == 8 / 9 < high
+    table = pd.read_csv(classes, index_col="label")
+    assert table["recall@1"].to_dict() == {"a": 1.0, "b": 1.0, "c": 0.5}
+    assert table["queries"].to_dict() == {"a": 3, "b": 4, "c": 2}
+
+    plain = json.loads(stt_bench(*given).stdout)
+    assert plain == {key: value for key, value in metrics.items() if key != "intervals"}
+    rough = json.loads(stt_bench(*given, "--approximate", "hnsw").stdout)
+    assert rough["error_recall@1"] == 0.0
+    assert {key: rough[key] for key in plain if key.startswith("recall")} == {
+        key: value for key, value in plain.items() if key.startswith("recall")
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "digit_retrieval"], "did you mean 'digits_retrieval'"),
+        (["run", "digits_retrieval", "--rows", "hrd"], "no row 'hrd'"),
+        (["run", "digits_retrieval", "--seeds", "x"], "--seeds"),
+        (["run", "digits_retrieval", "--set", "optimiser.lr=1"], "did you mean 'optimizer'"),
+        (["embed", "nowhere"], "is not a run"),
+        (["neighbors", "nowhere", "a.png"], "is not a run"),
+        (["map", "nowhere", "--to", "map.jpg"], "name it map.png"),
+        (["timing", "--losses", ","], "--losses"),
+        (["eval"], "give either"),
+        (["eval", "--embeddings", "a.npy", "--labels", "b.csv"], "no such file"),
+        (["eval", "nowhere", "--approximate", "ivf"], "--approximate needs --embeddings"),
+        (
+            [
+                "eval",
+                "--embeddings",
+                "a.npy",
+                "--labels",
+                "b.csv",
+                "--approximate",
+                "ivf",
+                "--intervals",
+            ],
+            "--approximate goes without",
+        ),
+        (["eval", "nowhere", "--per-class", "."], "name a file FILE.csv"),
+        (["report", "--results", "nowhere"], "no records"),
+        (["--plugin", "nowhere.py", "list", "losses"], "not a Python file"),
+        (["train", "digits_retrieval", "--row", "npairs", "--set", "train.device=gpu"], "device"),
+    ],
+)
+def test_a_mistake_ends_in_one_sentence(
+    stt_bench: Callable[..., Done], arguments: list[str], said: str
+) -> None:
+    done = stt_bench(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_lists(stt_bench: Callable[..., Done], tmp_path: Path) -> None:
+    losses = stt_bench("list", "losses").stdout
+    assert "hard_triplet" in losses
+    assert "margin=1.0" in losses
+    assert "fashion_mnist" in stt_bench("list", "datasets").stdout
+    assert "digits_retrieval" in stt_bench("list", "tables").stdout
+    backbones = stt_bench("list", "backbones", "resnet50").stdout.split()
+    assert "resnet50" in backbones
+    assert all("resnet50" in name for name in backbones)
+
+
+def test_a_plugin_adds_a_loss(
+    stt_bench: Callable[..., Done], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_factories", dict(registry._factories))  # for this test alone
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from stt_bench.losses import RankingLoss, register_loss\n"
+        "@register_loss('mine')\n"
+        "class Mine(RankingLoss):\n"
+        "    def __init__(self, *, power: float = 2.0):\n"
+        "        super().__init__()\n"
+        "        self.power = power\n"
+        "    def compute(self, embeddings, labels):\n"
+        "        return embeddings.abs().pow(self.power).mean(), {}\n"
+    )
+    tiny.write_text(tiny.read_text() + "  mine:\n    loss: {name: mine, power: 4.0}\n")
+    done = stt_bench(
+        "--plugin", str(plugin), "train", str(tiny), "--row", "mine", "--runs", str(tmp_path), "-q"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "power=2.0" in stt_bench("list", "losses", "mine").stdout
+
+
+def test_help_teaches_and_imports_nothing_heavy(stt_bench: Callable[..., Done]) -> None:
+    commands = ("run", "train", "embed", "export", "eval", "report", "list")
+    for command in (*commands, "neighbors", "distance", "map", "timing"):
+        shown = stt_bench(command, "--help")
+        assert shown.returncode == 0
+        assert f"stt-bench {command}" in shown.stdout  # an example
+    code = (
+        "import sys; sys.argv = ['stt-bench', '--help']\n"
+        "from stt_bench.benchmark.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'pandas', 'sklearn', 'numpy', 'faiss', 'pydantic'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_killed_suite_goes_on_where_it_was(tiny: Path, tmp_path: Path) -> None:
+    command = ["run", str(tiny), "--rows", "softmax,hard", "--quiet"]
+    command += ["--set", "train.steps=400", "--set", "train.checkpoint_every=10"]
+    whole = [*command, "--runs", str(tmp_path / "w"), "--results", str(tmp_path / "wr")]
+    assert in_its_own_process(*whole) == 0
+    parts = [*command, "--runs", str(tmp_path / "p"), "--results", str(tmp_path / "pr")]
+    process = subprocess.Popen([*PROGRAM, *parts], cwd=ROOT)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "p/tiny/hard/seed-0/checkpoint.pt").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    before = (tmp_path / "pr/records/tiny/softmax/seed-0.json").stat().st_mtime_ns
+    assert in_its_own_process(*parts) == 0
+    assert (tmp_path / "pr/records/tiny/softmax/seed-0.json").stat().st_mtime_ns == before
+    for row in ("softmax", "hard"):
+        place = f"tiny/{row}/seed-0/embeddings/test/embeddings.npy"
+        assert (tmp_path / "p" / place).read_bytes() == (tmp_path / "w" / place).read_bytes()
+
+
+def test_interrupt_is_told_and_the_same_command_continues(tiny: Path, tmp_path: Path) -> None:
+    command = ["run", str(tiny), "--rows", "hard", "--runs", str(tmp_path / "runs")]
+    command += ["--results", str(tmp_path / "r"), "--set", "train.steps=3000", "--quiet"]
+    command += ["--set", "train.checkpoint_every=10"]
+    process = subprocess.Popen(
+        [*PROGRAM, *command, "--force"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    checkpoint = tmp_path / "runs/tiny/hard/seed-0/checkpoint.pt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped at step" in said
+    assert "without --force, continues" in said
+    assert checkpoint.exists()

@@ -1,0 +1,174 @@
+"""What a leaderboard says of the difference to Softmax, and which rows it compares."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import FigureConfig
+from stt_bench.benchmark.leaderboards.figures import curves, draw_curves, drawn_rows
+from stt_bench.benchmark.leaderboards.leaderboard import Score, build_leaderboard
+from stt_bench.benchmark.leaderboards.markdown import markdown
+from stt_bench.benchmark.store.protocol import fingerprint
+from stt_bench.benchmark.store.records import Listing, Record, Training
+
+TRAINING = Training(
+    seconds=1.0,
+    images_per_second=1.0,
+    peak_memory_mib=1.0,
+    trained_parameters=1,
+    collapsed_at=None,
+    device="cpu",
+    threads=1,
+)
+
+
+def record(row: str, seed: int, metrics: dict[str, float], **settings: Any) -> Record:
+    settings = {"data": {"name": "digits"}, "loss": "softmax", **settings}
+    experiment = Experiment.model_validate(settings)
+    protocol = {"data": "d", "embedding_dim": experiment.model.embedding_dim, "distance": "e"}
+    return Record(
+        table="t",
+        row=row,
+        seed=seed,
+        listing=Listing(label=row, title="T", description="", order=len(row)),
+        metrics={"queries": 10.0, **metrics},
+        experiment=experiment,
+        config_digest=experiment.digest(),
+        protocol=protocol,
+        protocol_fingerprint=fingerprint(protocol),
+        data_hash="d",
+        checkpoint_sha256="c",
+        embeddings_sha256="e",
+        training=TRAINING,
+        versions={"torch": "2"},
+    )
+
+
+@pytest.mark.parametrize(
+    "values", [[0.01, 0.02, 0.03], [-0.01, 0.02, 0.03], [-0.011, -0.01, -0.012, -0.01], [0.1, 0.0]]
+)
+def test_the_verdict_is_that_of_a_t_test(values: list[float]) -> None:
+    mean = sum(values) / len(values)
+    std = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
+    significant = stats.ttest_1samp(values, 0.0).pvalue < 0.05
+    expected = ("▲" if mean > 0 else "▼") if significant else "≈"
+    assert Score(mean, std, len(values)).verdict == expected
+
+
+def test_one_seed_gives_no_verdict_and_equal_seeds_give_one() -> None:
+    assert Score(0.5, None).verdict == ""
+    assert Score(0.5, 0.0, 3).verdict == "▲"
+    assert Score(0.0, 0.0, 3).verdict == "≈"
+
+
+def test_accuracy_is_compared_across_embedding_sizes_and_retrieval_is_not() -> None:
+    wide = {"loss": "softmax", "model": {"embedding_dim": 128}}
+    two_head = {"loss": "hard_triplet", "softmax_head": True, "model": {"embedding_dim": 32}}
+    alone = {"loss": "hard_triplet", "model": {"embedding_dim": 32}}
+    records = [
+        *(record("s", n, {"map@r": 0.5, "accuracy": 0.60 + 0.01 * n}, **wide) for n in range(3)),
+        *(
+            record("tt", n, {"map@r": 0.4, "accuracy": 0.65 + 0.01 * n}, **two_head)
+            for n in (0, 1, 2)
+        ),
+        *(record("aaa", n, {"map@r": 0.3}, **alone) for n in range(3)),
+    ]
+    board = build_leaderboard("t", records, [])
+    softmax, two, one = board.rows
+    assert board.leads == ["map@r", "accuracy"]
+    assert (board.best("map@r"), board.best("accuracy")) == ("tt", "tt")
+    assert board.softmax_for(two, "map@r") is None
+    assert board.softmax_for(two, "accuracy") is softmax
+    gain = board.difference(two, "accuracy")
+    assert gain is not None
+    assert (gain.mean, gain.std) == pytest.approx((0.05, 0.0), abs=1e-12)
+    assert board.difference(one, "accuracy") is None
+    text = markdown(board)
+    assert "† s is of another protocol and not ranked but in Accuracy: embedding size 128" in text
+    assert "+5.0 ± 0.0 ▲" in text
+
+
+def test_softmax_of_the_same_learning_rate_is_the_rival() -> None:
+    records = [
+        record(f"{loss}{lr}", 0, {"map@r": value}, loss=loss, optimizer={"lr": lr})
+        for loss, lr, value in [
+            ("softmax", 0.1, 0.9),
+            ("softmax", 0.2, 0.5),
+            ("priming", 0.1, 0.8),
+            ("priming", 0.2, 0.6),
+        ]
+    ]
+    board = build_leaderboard("t", records, [])
+    gains = {row.name: board.difference(row, "map@r") for row in board.rows}
+    assert gains["softmax0.1"] is None
+    assert gains["priming0.1"] == Score(pytest.approx(-0.1), None)
+    assert gains["priming0.2"] == Score(pytest.approx(0.1), None)
+
+
+def test_curves_are_the_rows_means_over_the_field(tmp_path: Path) -> None:
+    records = [
+        record(f"{loss}{lr}", seed, {"map@r": lr + seed / 10}, loss=loss, optimizer={"lr": lr})
+        for loss in ("softmax", "priming")
+        for lr in (0.1, 0.3)
+        for seed in (0, 1)
+    ]
+    board = build_leaderboard("t", records, [])
+    config = FigureConfig(x="optimizer.lr", panels="sampler.name")
+    figure = curves(board, config)
+    axis = figure.axes[0]
+    assert axis.get_title() == "sampler 8×4"
+    assert axis.get_xscale() == "log"
+    drawn = [tuple(map(tuple, container[0].get_data())) for container in axis.containers]
+    assert drawn == [((0.1, 0.3), pytest.approx((15.0, 35.0)))] * 2
+    draw_curves(board, config, tmp_path / "a.png")
+    draw_curves(board, config, tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_row_whose_phases_end_in_softmax_is_no_baseline() -> None:
+    phased = {"loss": "softmax", "phases": [{"steps": 9, "loss": "priming"}]}
+    records = [
+        record("a", 0, {"map@r": 0.9}, **phased),
+        record("bb", 0, {"map@r": 0.5}, loss="softmax"),
+        record("ccc", 0, {"map@r": 0.6}, loss="priming"),
+    ]
+    board = build_leaderboard("t", records, [])
+    assert [row.name for row in board.rows] == ["bb", "a", "ccc"]
+    gains = {row.name: board.difference(row, "map@r") for row in board.rows}
+    assert gains["bb"] is None
+    assert gains["a"] == Score(pytest.approx(0.4), None)
+    assert gains["ccc"] == Score(pytest.approx(0.1), None)
+
+
+def test_a_figure_whose_rows_have_no_records_yet_is_left_out() -> None:
+    rows = [record("a", 0, {"map@r": 0.9}, loss="softmax")]
+    board = build_leaderboard("t", rows, [])
+    for config in (
+        FigureConfig(x="loss_weight", rows=["later"]),
+        FigureConfig(x="loss.margin"),
+        FigureConfig(x="loss.name"),
+    ):
+        assert drawn_rows(board, config) == []
+        assert "curves" not in markdown(replace(board, figure=config))
+
+
+def test_a_page_takes_title_and_data_from_its_trained_rows() -> None:
+    old = record("zzz", 0, {"map@r": 0.5}, loss="lifted")
+    old = old.model_copy(update={"listing": old.listing.model_copy(update={"title": "Old"})})
+    untrained = record("a", 0, {"map@r": 0.9}, loss="softmax", train={"steps": 0})
+    other = {**untrained.protocol, "data": "0" * 64}
+    untrained = untrained.model_copy(
+        update={"protocol": other, "protocol_fingerprint": fingerprint(other)}
+    )
+    board = build_leaderboard("t", [untrained, record("bb", 0, {"map@r": 0.1}, loss="softmax")], [])
+    assert board.marks(board.rows[0]) == "†"  # one vote each, but the untrained has none
+    assert "data d." in markdown(board)
+    assert f"data {'0' * 16} (others: d)" in markdown(board)
+    with_old = [record("a", 0, {"map@r": 0.1}), record("bb", 0, {"map@r": 0.1}), old]
+    assert build_leaderboard("t", with_old, []).title == "T"

@@ -1,0 +1,277 @@
+"""Training: determinism, resuming, schedules, weight decay, the two heads, health."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import DataConfig, LossConfig, OptimizerConfig, TrainConfig
+from stt_bench.benchmark.datasets import load_items
+from stt_bench.benchmark.embedding.embed import embed
+from stt_bench.benchmark.store.runs import Run, open_run, run_of
+from stt_bench.benchmark.suite import load_table
+from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.files import read_json
+from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training.objective import Objective
+from stt_bench.benchmark.training.optimization import build_optimizer, learning_rate_factor
+from stt_bench.benchmark.training.train import (
+    _Trainer,
+    new_model,
+    train,
+)
+
+QUIET = Reporter(quiet=True)
+
+
+def make_run(config: Path, row: str, runs: Path, *overrides: str, seed: int = 0) -> Run:
+    return run_of(load_table(str(config), overrides), row, seed, runs)
+
+
+def trained(run: Run) -> bytes:
+    train(run, QUIET)
+    return run.weights.read_bytes()
+
+
+@pytest.mark.parametrize("row", ["softmax", "hard", "two_head", "center"])
+def test_same_seed_same_bytes_another_seed_others(tiny: Path, tmp_path: Path, row: str) -> None:
+    first = trained(make_run(tiny, row, tmp_path / "a"))
+    assert trained(make_run(tiny, row, tmp_path / "b")) == first
+    assert trained(make_run(tiny, row, tmp_path / "c", seed=1)) != first
+
+
+@pytest.mark.parametrize("row", ["hard", "center"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_stopped_run_ends_in_the_same_bytes(
+    tiny: Path, tmp_path: Path, row: str, optimizer: str
+) -> None:
+    settings = [f"optimizer.name={optimizer}", "optimizer.schedule=cosine"]
+    whole = make_run(tiny, row, tmp_path / "whole", *settings)
+    expected = trained(whole)
+    parted = make_run(tiny, row, tmp_path / "parted", *settings)
+    items = load_items(parted.experiment.data)
+    parted.save()
+    trainer = _Trainer(parted, items, QUIET)
+    original = trainer.train_step
+
+    def die_at_seven(*args: Any) -> Any:
+        if trainer.step == 7:
+            raise RuntimeError("killed")
+        return original(*args)
+
+    trainer.train_step = die_at_seven  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="killed"):
+        trainer.loop()
+    assert parted.checkpoint.exists()
+    assert trained(parted) == expected
+    assert parted.metrics.read_bytes() == whole.metrics.read_bytes()
+    assert not parted.checkpoint.exists()
+
+
+def test_kill_9_then_the_same_command_gives_the_same_embeddings(tiny: Path, tmp_path: Path) -> None:
+    settings = ["train.steps=600", "train.checkpoint_every=20"]
+    whole = make_run(tiny, "hard", tmp_path / "whole", *settings)
+    train(whole, QUIET)
+    expected = (embed(whole, QUIET) / "embeddings.npy").read_bytes()
+
+    killed = make_run(tiny, "hard", tmp_path / "killed", *settings)
+    command = [
+        sys.executable,
+        "-m",
+        "stt_bench.benchmark.cli.main",
+        "train",
+        str(tiny),
+        "--row",
+        "hard",
+    ]
+    command += ["--runs", str(tmp_path / "killed"), "--quiet"]
+    command += [part for text in settings for part in ("--set", text)]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[3])
+    deadline = time.monotonic() + 120
+    while not killed.checkpoint.exists():
+        assert process.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not killed.training.exists()
+    assert subprocess.run(command, cwd=Path(__file__).parents[3], check=False).returncode == 0
+    assert (embed(killed, QUIET) / "embeddings.npy").read_bytes() == expected
+
+
+def test_an_interrupt_saves_the_last_step(tiny: Path, tmp_path: Path) -> None:
+    run = make_run(tiny, "hard", tmp_path)
+    items = load_items(run.experiment.data)
+    run.save()
+    trainer = _Trainer(run, items, QUIET)
+    original = trainer.train_step
+
+    def interrupted(*args: Any) -> Any:
+        if trainer.step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(*args)
+
+    trainer.train_step = interrupted  # type: ignore[method-assign]
+    with pytest.raises(TrainingStopped, match="step 7"):
+        trainer.loop()
+    assert torch.load(run.checkpoint, weights_only=True)["step"] == 7
+
+
+def test_a_damaged_checkpoint_is_told(tiny: Path, tmp_path: Path) -> None:
+    run = make_run(tiny, "hard", tmp_path)
+    run.folder.mkdir(parents=True)
+    run.checkpoint.write_bytes(b"not a checkpoint")
+    with pytest.raises(BenchError, match=r"is damaged.*--force"):
+        train(run, QUIET)
+
+
+def test_another_config_in_the_same_folder_is_refused(tiny: Path, tmp_path: Path) -> None:
+    other = make_run(tiny, "hard", tmp_path, "optimizer.lr=0.5")
+    other.save()  # a run that failed before its first checkpoint holds nothing to protect
+    train(make_run(tiny, "hard", tmp_path), QUIET)
+    with pytest.raises(BenchError, match=r"optimizer\.lr.*--force"):
+        train(other, QUIET)
+
+
+def test_evaluation_settings_do_not_ask_for_new_training(tiny: Path, tmp_path: Path) -> None:
+    first = trained(make_run(tiny, "hard", tmp_path))
+    assert trained(make_run(tiny, "hard", tmp_path, "evaluation.ks=[1,2]")) == first
+
+
+def test_weight_decay_shrinks_what_has_no_gradient(tiny: Path, tmp_path: Path) -> None:
+    run = make_run(tiny, "hard", tmp_path, "optimizer.name=sgd", "optimizer.weight_decay=0.1")
+    experiment = run.experiment
+    network, objective = new_model(experiment, 5)
+    optimizer = build_optimizer(experiment.optimizer, network, objective)
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    lr = experiment.optimizer.lr
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(parameter.detach(), before[name] * (1 - lr * 0.1))
+
+
+def test_nothing_to_train_is_told(tiny: Path, tmp_path: Path) -> None:
+    frozen = ["model.head=none", "optimizer.backbone_lr_factor=0"]
+    with pytest.raises(BenchError, match="nothing trains"):
+        train(make_run(tiny, "hard", tmp_path, *frozen), QUIET)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "expected"),
+    [
+        ("constant", 0, [1, 1, 1, 1]),
+        ("linear", 0, [1, 0.75, 0.5, 0.25]),
+        ("linear", 2, [0.5, 1, 1, 0.5]),
+        ("cosine", 0, [1, 0.5 + 0.5 * math.sqrt(0.5), 0.5, 0.5 - 0.5 * math.sqrt(0.5)]),
+    ],
+)
+def test_schedules(schedule: Any, warmup: int, expected: list[float]) -> None:
+    experiment = Experiment(
+        data=DataConfig(name="digits"),
+        loss=LossConfig(name="softmax"),
+        optimizer=OptimizerConfig(schedule=schedule, warmup_steps=warmup),
+        train=TrainConfig(steps=4),
+    )
+    factors = [learning_rate_factor(experiment, step) for step in range(4)]
+    assert factors == pytest.approx(expected)
+
+
+def test_two_head_total_is_cross_entropy_plus_weighted_ranking_loss(tiny: Path) -> None:
+    experiment = load_table(str(tiny)).rows["two_head"]
+    objective = Objective(experiment, 3, feature_dim=4, embedding_dim=2).double()
+    features = torch.randn(6, 4, dtype=torch.float64)
+    embeddings = torch.randn(6, 2, dtype=torch.float64)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    total, _ = objective(features, embeddings, labels)
+    logits = objective.logits(features, embeddings)
+    assert logits is not None
+    cross_entropy = sum(
+        (torch.logsumexp(logits[i], 0) - logits[i, labels[i]]).item() for i in range(6)
+    )
+    hard = 0.0
+    for a in range(6):
+        distances = [(embeddings[a] - embeddings[b]).norm().item() for b in range(6)]
+        positive = max(d for b, d in enumerate(distances) if labels[b] == labels[a] and b != a)
+        negative = min(d for b, d in enumerate(distances) if labels[b] != labels[a])
+        hard += math.log1p(math.exp(positive - negative))
+    assert total.item() == pytest.approx(cross_entropy / 6 + 0.5 * hard / 6, abs=1e-9)
+
+
+def test_metrics_file_holds_the_health_of_the_study(tiny: Path, tmp_path: Path) -> None:
+    run = make_run(tiny, "hard", tmp_path)
+    train(run, QUIET)
+    entries = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert [entry["step"] for entry in entries] == [1, 4, 8, 12]
+    health = ["loss", "active", "mean_norm", "distance_within", "distance_between"]
+    health += ["hardest_positive", "hardest_negative", "gradient_norm"]
+    for name in health:
+        assert all(math.isfinite(entry[name]) for entry in entries), name
+    assert list((run.folder / "tensorboard").glob("events*"))
+
+
+def test_collapse_is_told_in_words(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tiny, "hard", tmp_path)
+    run.save()
+    trainer = _Trainer(run, load_items(run.experiment.data), QUIET)
+    with torch.no_grad():
+        trainer.network.head.weight.zero_()  # all images at the head's bias
+    trainer.loop()
+    trainer.finish()
+    assert "has collapsed at step 1" in capsys.readouterr().err
+    assert read_json(run.training)["collapsed_at"] == 1
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=r"loss is nan|loss is inf"):
+        train(make_run(tiny, "softmax", tmp_path, "optimizer.name=sgd", "optimizer.lr=1e30"), QUIET)
+
+
+def test_the_untrained_network_is_saved_as_it_starts(tiny: Path, tmp_path: Path) -> None:
+    run = make_run(tiny, "softmax", tmp_path, "train.steps=0")
+    train(run, QUIET)
+    torch.manual_seed(0)
+    network, _ = new_model(run.experiment, 5)
+    saved = safetensors.torch.load_file(run.weights)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(saved[f"network.{name}"], tensor), name
+
+
+def test_open_run_gives_back_what_was_saved(tiny: Path, tmp_path: Path) -> None:
+    run = make_run(tiny, "two_head", tmp_path)
+    run.save()
+    assert open_run(run.folder) == run
+    with pytest.raises(BenchError, match="is not a run"):
+        open_run(tmp_path)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_trains(tiny: Path, tmp_path: Path, precision: str) -> None:
+    run = make_run(tiny, "hard", tmp_path, f"train.precision={precision}")
+    train(run, QUIET)
+    entries = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert all(math.isfinite(entry["loss"]) for entry in entries)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_training_on_a_gpu(tiny: Path, tmp_path: Path, precision: str) -> None:
+    settings = ["train.device=cuda", f"train.precision={precision}"]
+    first = trained(make_run(tiny, "two_head", tmp_path / "a", *settings))
+    assert trained(make_run(tiny, "two_head", tmp_path / "b", *settings)) == first
