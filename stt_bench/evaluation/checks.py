@@ -1,12 +1,13 @@
 """Refusals: every argument is checked once, here, with a message of one sentence."""
 
-import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from stt_bench.names import did_you_mean
 
 ROWS_AT_ONCE = 65_536
 
@@ -79,9 +80,7 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__}.")
     if value not in choices:
-        close = difflib.get_close_matches(value, choices, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(choices)}."
-        raise ValueError(f"Unknown {name} '{value}': {hint}")
+        raise ValueError(f"Unknown {name} '{value}': {did_you_mean(value, choices)}")
     return value
 
 

@@ -1,12 +1,12 @@
 """From names to losses: the built-in ones, `--plugin` files, and installed third-party packages."""
 
-import difflib
 import inspect
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from stt_bench.losses.base import RankingLoss
+from stt_bench.names import did_you_mean
 
 ENTRY_POINT_GROUP = "stt_bench.losses"
 CONTEXT = ("num_classes", "embedding_dim")  # given by the dataset and the model, not by the user
@@ -82,7 +82,9 @@ def build_loss(
     valid = tuple(key for key in named if key not in CONTEXT)
     for key in params:
         if key not in valid and not takes_any:
-            raise ValueError(_unknown(f"parameter of the loss {name!r}", key, valid))
+            raise ValueError(
+                f"unknown parameter of the loss {name!r} {key!r}: {did_you_mean(key, valid)}"
+            )
     context = {"num_classes": num_classes, "embedding_dim": embedding_dim}
     params |= {key: context[key] for key in CONTEXT if key in named and context[key] is not None}
     missing = [key for key, default in named.items() if default is REQUIRED and key not in params]
@@ -99,7 +101,7 @@ def _find(name: str) -> Factory:
     if name not in _factories:
         packaged = _packaged()
         if name not in packaged:
-            raise ValueError(_unknown("loss", name, loss_names()))
+            raise ValueError(f"unknown loss {name!r}: {did_you_mean(name, loss_names())}")
         register_loss(name)(packaged[name].load())
         _from_packages.add(name)
     return _factories[name]
@@ -123,9 +125,3 @@ def _packaged() -> dict[str, EntryPoint]:
             )
         found[point.name] = point
     return found
-
-
-def _unknown(what: str, given: str, valid: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(str(given), valid, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {what} {given!r}: {hint}valid: {', '.join(valid) or 'none'}"

@@ -35,7 +35,7 @@ GALLERY = {"gallery": POINTS, "gallery_labels": LABELS}
         ((POINTS, np.reshape(LABELS, (6, 1))), {}, r"labels must have shape \(N,\)"),
         ((POINTS, range(6)), {}, "No query has a positive"),
         ((POINTS, LABELS), {"distance": "cosin"}, "Unknown distance 'cosin': did you mean 'cosine"),
-        ((POINTS, LABELS), {"distance": "xyz"}, "choose one of euclidean, cosine"),
+        ((POINTS, LABELS), {"distance": "xyz"}, "valid: cosine, euclidean"),
         ((POINTS, LABELS), {"backend": "fais-cpu"}, "did you mean 'faiss-cpu'"),
         ((POINTS, LABELS), {"ks": (1, 0)}, "Every K of ks must be at least 1, not 0"),
         ((POINTS, LABELS), {"ks": (1, 10**20)}, r"Every K of ks must be below 2\*\*31"),

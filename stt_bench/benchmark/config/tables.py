@@ -25,7 +25,8 @@ from stt_bench.benchmark.config.yaml_lines import (
     parse_value,
     read_with_base,
 )
-from stt_bench.benchmark.system.errors import BenchError, did_you_mean
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.names import did_you_mean
 
 CONFIG_FOLDER = Path("configs")
 _TABLE_FIELDS = ("title", "description", "seeds", "rows", "figure")

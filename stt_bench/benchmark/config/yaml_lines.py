@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from stt_bench.benchmark.system.errors import BenchError, did_you_mean
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.names import did_you_mean
 
 KeyPath = tuple[str, ...]
 Places = dict[KeyPath, str]

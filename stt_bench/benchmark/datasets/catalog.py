@@ -12,7 +12,8 @@ import pandas as pd
 
 from stt_bench.benchmark.config.sections import Task
 from stt_bench.benchmark.datasets.stores import Store
-from stt_bench.benchmark.system.errors import BenchError, did_you_mean
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.names import did_you_mean
 
 
 class Counts(NamedTuple):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from stt_bench.benchmark.system.errors import BenchError, did_you_mean
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.names import did_you_mean
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 FORMATS = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 from stt_bench.benchmark.datasets import FileStore, ItemTable
 from stt_bench.benchmark.datasets.verify import GROUP
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.names import did_you_mean
 
 
 def open_image(name: str, items: Callable[[], ItemTable]) -> Image.Image:
@@ -30,9 +30,9 @@ def open_image(name: str, items: Callable[[], ItemTable]) -> Image.Image:
     if GROUP in table.frame and name in set(table.frame[GROUP]):
         first = table.frame.loc[table.frame[GROUP] == name, "path"].iloc[0]
         raise BenchError(f"'{name}' is an item of several images: give one, such as '{first}'")
-    near = difflib.get_close_matches(name, ids, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"its items are named such as '{ids[0]}'"
-    raise BenchError(f"'{name}' is neither a file nor an item of {table.name}: {hint}")
+    raise BenchError(
+        f"'{name}' is neither a file nor an item of {table.name}: {did_you_mean(name, ids)}"
+    )
 
 
 def item_of(name: str, image: Image.Image, items: ItemTable) -> str | None:

@@ -21,8 +21,9 @@ from stt_bench.benchmark.leaderboards.leaderboard import (
     read_published,
 )
 from stt_bench.benchmark.store.records import read_records
-from stt_bench.benchmark.system.errors import BenchError, did_you_mean
+from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import write_text
+from stt_bench.names import did_you_mean
 
 _INDEX_TITLE = "# Leaderboards"
 _PROTOCOL_NAMES = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from stt_bench.benchmark.system.errors import BenchError, did_you_mean
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.names import did_you_mean
 
 HIDDEN = 1024
 KINDS = ("none", "linear", "fc1024")

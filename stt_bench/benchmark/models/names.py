@@ -6,7 +6,8 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Literal
 
-from stt_bench.benchmark.system.errors import BenchError, did_you_mean
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.names import did_you_mean
 
 Library = Literal["own", "torchvision", "timm"]
 

@@ -13,7 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from stt_bench.benchmark.config.sections import InputConfig, ModelConfig
 from stt_bench.benchmark.models.backbones import Backbone, build_backbone
 from stt_bench.benchmark.models.heads import build_head
-from stt_bench.benchmark.system.errors import BenchError, did_you_mean
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.names import did_you_mean
 
 
 class EmbeddingNetwork(nn.Module):

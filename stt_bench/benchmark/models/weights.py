@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from stt_bench.benchmark.config.sections import ModelConfig
 from stt_bench.benchmark.models.names import Library, resolve
-from stt_bench.benchmark.system.errors import BenchError, did_you_mean
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.names import did_you_mean
 
 PRETRAINED = "pretrained"
 _SUFFIXES = (".safetensors", ".pth", ".pt")

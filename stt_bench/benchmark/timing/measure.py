@@ -23,7 +23,7 @@ from scipy.stats import t as student
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.models import check_backbone
-from stt_bench.benchmark.system.errors import BenchError, did_you_mean
+from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.machine import (
     device_name,
     make_deterministic,
@@ -37,6 +37,7 @@ from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.optimization import build_optimizer
 from stt_bench.benchmark.training.train import new_model
 from stt_bench.losses import loss_names
+from stt_bench.names import did_you_mean
 
 SOFTMAX = "softmax"
 K = 4  # images of each class in a batch
