@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -12,13 +13,12 @@ from stt_bench.benchmark.models.feature_maps import features_and_map
 from stt_bench.benchmark.models.names import Library, backbone_names, resolve
 from stt_bench.benchmark.models.small_cnn import SmallCNN
 from stt_bench.benchmark.models.weights import (
-    find_weights,
-    first_line,
+    hub_reachable_or_offline,
     library_tag,
-    load_strictly,
-    read_weights,
+    weights_file,
     weights_id,
 )
+from stt_bench.benchmark.models.weights_file import first_line, load_strictly, read_weights
 from stt_bench.benchmark.system.errors import BenchError
 
 __all__ = ["Backbone", "backbone_names", "build_backbone", "weights_id"]
@@ -82,8 +82,8 @@ def build_backbone(model: ModelConfig, input: InputConfig) -> Backbone:
     Random weights come from torch's global generator: seed it first.
     """
     library, name = resolve(model.backbone)
-    tag = library_tag(model)
-    from_file = None if model.weights is None or tag else find_weights(model.weights)
+    from_file = weights_file(model)
+    tag = library_tag(model) if from_file is None else None
     parts = _build(library, name, input, tag)
     if from_file is not None:
         load_strictly(parts.net, read_weights(from_file), parts.removed, from_file)
@@ -104,7 +104,8 @@ def _build(library: Library, name: str, input: InputConfig, tag: str | None) -> 
     except OSError as error:
         raise BenchError(
             f"model.weights: the pretrained weights {tag} could not be fetched "
-            f"({first_line(error)}); model.weights may also name a local file"
+            f"({first_line(error)}); put the file into a `weights` folder as {name}.safetensors "
+            "(or .pth), or name a local file as model.weights"
         ) from error
     except Exception as error:  # the libraries raise what they like on sizes they do not take
         raise BenchError(
@@ -159,7 +160,8 @@ def _timm(name: str, size: int, *, pretrained: bool) -> _Parts:
     assert known is not None  # every registered architecture has one
     resized = known.fixed_input_size and known.input_size[-1] != size
     options: dict[str, Any] = {"img_size": size} if resized else {}
-    net = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+    with hub_reachable_or_offline() if pretrained else nullcontext():
+        net = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     classifier = known.classifier or ()
     return _Parts(
         net,

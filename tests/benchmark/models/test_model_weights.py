@@ -8,12 +8,15 @@ import pytest
 import timm
 import torch
 import torchvision
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from stt_bench.benchmark.config.sections import InputConfig, ModelConfig
+from stt_bench.benchmark.models import build_network, weights
 from stt_bench.benchmark.models.backbones import Backbone, build_backbone, weights_id
-from stt_bench.benchmark.models.weights import find_weights, load_strictly, read_weights
+from stt_bench.benchmark.models.weights import find_weights
+from stt_bench.benchmark.models.weights_file import load_strictly, read_weights
 from stt_bench.benchmark.system import locate
 from stt_bench.benchmark.system.errors import BenchError
 
@@ -33,6 +36,16 @@ def message_of(call: Callable[[], object]) -> str:
     return str(error.value)
 
 
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder that is the present one, where no weights can be found."""
+    monkeypatch.delenv("STT_BENCH_DATA", raising=False)
+    folder = tmp_path / "nowhere" / "near"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def tensors() -> Tensors:
     """Return all tensors of a classifier, random and none of them constant."""
@@ -47,20 +60,148 @@ def assert_loaded(backbone: Backbone, tensors: Tensors) -> None:
         assert torch.equal(value, tensors[key]), key
 
 
-@pytest.mark.parametrize("form", ["plain", "state_dict", "model", "module"])
-@pytest.mark.parametrize("suffix", [".pth", ".pt"])
-def test_round_trip_of_a_torch_file(
-    form: str, suffix: str, tensors: Tensors, tmp_path: Path
-) -> None:
-    content: Any = {
-        "plain": tensors,
-        "state_dict": {"epoch": 3, "state_dict": tensors},
-        "model": {"model": {f"module.{k}": v for k, v in tensors.items()}},
-        "module": {f"module.{k}": v for k, v in tensors.items()},
-    }[form]
-    file = tmp_path / f"weights{suffix}"
-    torch.save(content, file)
+def prefixed(prefix: str, tensors: Tensors) -> Tensors:
+    return {f"{prefix}{key}": value for key, value in tensors.items()}
+
+
+FORMS: dict[str, Callable[[Tensors], Any]] = {
+    "plain": dict,
+    "state_dict": lambda t: {"epoch": 3, "state_dict": t},
+    "model": lambda t: {"model": prefixed("module.", t)},
+    "net": lambda t: {"net": t, "acc": 93.1, "epoch": 7},
+    "model_state_dict": lambda t: {"model_state_dict": t, "optimizer_state_dict": {}},
+    "twice": lambda t: {"state_dict": {"model": prefixed("backbone.", t), "step": 1}},
+    **{
+        prefix: lambda t, prefix=prefix: prefixed(prefix, t)
+        for prefix in (
+            "module.",
+            "model.",
+            "backbone.",
+            "base.",
+            "encoder_q.",
+            "_orig_mod.",
+            "module.encoder_q.",
+            "_orig_mod.module.net.",
+        )
+    },
+    "moco": lambda t: {
+        "state_dict": {
+            **prefixed("module.encoder_k.", {k: torch.zeros_like(v) for k, v in t.items()}),
+            **prefixed("module.encoder_q.", t),
+            "module.queue": torch.zeros(4, 2),
+        }
+    },
+    "with a projector": lambda t: {
+        **prefixed("backbone.", {k: v for k, v in t.items() if not k.startswith("fc.")}),
+        "projector.0.weight": torch.zeros(2, 2),
+    },
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_round_trip_of_a_torch_file(form: str, tensors: Tensors, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    torch.save(FORMS[form](tensors), file)
     assert_loaded(build("timm/test_resnet", file), tensors)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt", ".pth.tar", ".bin", ".PTH"])
+def test_suffixes_of_a_torch_file(suffix: str, tensors: Tensors, tmp_path: Path) -> None:
+    file = tmp_path / f"weights{suffix}"
+    torch.save(tensors, file)
+    assert_loaded(build("timm/test_resnet", file), tensors)
+
+
+def test_two_networks_that_cannot_be_told_apart(tensors: Tensors, tmp_path: Path) -> None:
+    file = tmp_path / "pair.pth"
+    torch.save({**prefixed("left.", tensors), **prefixed("right.", tensors)}, file)
+    told = message_of(lambda: build("timm/test_resnet", file))
+    assert "holds several networks, under 'left.', 'right.': save one of them alone" in told
+
+
+def test_a_misfit_below_a_prefix_is_named_without_it(tensors: Tensors, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    first = next(key for key in tensors if key.endswith("conv1.weight"))
+    torch.save(prefixed("backbone.", {k: v for k, v in tensors.items() if k != first}), file)
+    told = message_of(lambda: build("timm/test_resnet", file))
+    assert f"does not fit the backbone under 'backbone.': 1 missing ({first})" in told
+
+
+def test_a_trained_run_is_a_start(tmp_path: Path) -> None:
+    """`model.safetensors` of a run holds the network, its head and the objective."""
+    model, size = ModelConfig(embedding_dim=8), InputConfig(size=16)
+    network = build_network(model, size)
+    tensors = prefixed("network.", network.state_dict())
+    file = tmp_path / "model.safetensors"
+    save_file({**tensors, "objective.classifier.weight": torch.ones(2, 2)}, file)
+    started = build("small_cnn", file, size=16).net.state_dict()
+    for key, value in network.backbone.net.state_dict().items():
+        assert torch.equal(started[key], value), key
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(value: float, tensors: Tensors, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    key = next(k for k, v in tensors.items() if v.is_floating_point())
+    torch.save({**tensors, key: torch.full_like(tensors[key], value)}, file)
+    told = message_of(lambda: build("timm/test_resnet", file))
+    assert f"holds NaN or infinite values in {key}" in told
+
+
+@pytest.mark.parametrize(
+    ("backbone", "name"),
+    [
+        ("timm/test_resnet", "test_resnet.safetensors"),
+        ("timm/test_resnet", "test_resnet.r160_in1k.pth"),
+        ("timm/test_resnet.r160_in1k", "test_resnet.r160_in1k.safetensors"),
+    ],
+)
+def test_pretrained_is_a_file_of_the_name_where_there_is_one(
+    backbone: str,
+    name: str,
+    tensors: Tensors,
+    nowhere: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(timm.models, "load_pretrained", None)  # nothing is fetched
+    (nowhere / "weights").mkdir()
+    file = nowhere / "weights" / name
+    if name.endswith(".pth"):
+        torch.save(tensors, file)
+    else:
+        save_file(tensors, file)
+    assert_loaded(build(backbone, "pretrained"), tensors)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    model = ModelConfig(backbone=backbone, weights="pretrained")
+    assert weights_id(model) == f"file:{digest[:16]}"
+
+
+def test_a_server_that_cannot_be_reached_is_asked_once(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refuse(address: object, timeout: float) -> None:
+        asked.append(address)
+        raise OSError("Name or service not known")
+
+    def from_the_cache_alone(*_: object, **__: object) -> None:
+        assert constants.HF_HUB_OFFLINE
+        raise FileNotFoundError("not in the cache")
+
+    weights._is_reachable.cache_clear()
+    monkeypatch.setattr(weights, "getproxies", dict)
+    monkeypatch.setattr(weights.socket, "create_connection", refuse)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.example")
+    monkeypatch.setattr(timm, "create_model", from_the_cache_alone)
+    for _ in range(2):
+        told = message_of(lambda: build("timm/test_resnet", "pretrained", size=160))
+        assert "could not be fetched" in told
+        assert "put the file into a `weights` folder as test_resnet.safetensors" in told
+    weights._is_reachable.cache_clear()
+    assert asked == [("hub.example", 443)]
+    assert not constants.HF_HUB_OFFLINE
 
 
 def test_round_trip_of_a_safetensors_file(tensors: Tensors, tmp_path: Path) -> None:
@@ -156,7 +297,10 @@ def test_unreadable_files(tmp_path: Path) -> None:
 
 def test_a_pickled_object_is_not_run(tmp_path: Path) -> None:
     torch.save(nn.Linear(1, 1), tmp_path / "a.pth")
-    assert "cannot read" in message_of(lambda: read_weights(tmp_path / "a.pth"))
+    told = message_of(lambda: read_weights(tmp_path / "a.pth"))
+    assert "cannot read" in told
+    assert "save the state_dict alone" in told
+    assert "weights_only" not in told  # torch's own message says how to run it
 
 
 def test_where_a_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,8 +344,8 @@ def test_a_torchvision_tag_from_its_cache(tmp_path: Path, monkeypatch: pytest.Mo
         cached = torchvision.models.MobileNet_V2_Weights[tag].url.rpartition("/")[2]
         state["features.0.0.weight"].fill_(value)
         torch.save(state, tmp_path / "hub" / "checkpoints" / cached)
-    for weights, value in {**values, "pretrained": 2.0}.items():
-        assert build("mobilenet_v2", weights).net.features[0][0].weight.eq(value).all()
+    for wanted, value in {**values, "pretrained": 2.0}.items():
+        assert build("mobilenet_v2", wanted).net.features[0][0].weight.eq(value).all()
 
 
 @pytest.mark.parametrize(
@@ -210,7 +354,7 @@ def test_a_torchvision_tag_from_its_cache(tmp_path: Path, monkeypatch: pytest.Mo
         ("IMAGENET1K_V3", "did you mean 'IMAGENET1K_V"),
         ("imagenet1k_v1", "did you mean 'IMAGENET1K_V1'?"),
         ("ResNet50_Weights.IMAGENET1K_V1", "did you mean 'IMAGENET1K_V1'?"),
-        ("q", "valid: IMAGENET1K_V1, IMAGENET1K_V2 (a file ends in .safetensors, .pth, .pt)"),
+        ("q", "valid: IMAGENET1K_V1, IMAGENET1K_V2 (a file ends in .safetensors, .pth, .pt, "),
     ],
 )
 def test_an_unknown_torchvision_tag(weights: str, hint: str) -> None:
@@ -227,10 +371,11 @@ def test_torchvision_download_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     told = message_of(lambda: build("resnet18", "pretrained"))
     assert "torchvision:ResNet18_Weights.IMAGENET1K_V1 could not be fetched" in told
     assert "Name or service not known" in told
-    assert "model.weights may also name a local file" in told
+    assert "or name a local file as model.weights" in told
 
 
-def test_timm_download_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timm_download_fails(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_is_reachable", lambda address: True)
     create_model = timm.create_model
 
     def no_network(*args: Any, pretrained: bool, **kwargs: Any) -> nn.Module:
@@ -241,10 +386,10 @@ def test_timm_download_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timm, "create_model", no_network)
     told = message_of(lambda: build("tf_efficientnet_lite0", "pretrained"))
     assert "timm:tf_efficientnet_lite0.in1k could not be fetched" in told
-    assert "model.weights may also name a local file" in told
+    assert "or name a local file as model.weights" in told
 
 
-def test_weights_id(tmp_path: Path) -> None:
+def test_weights_id(nowhere: Path, tmp_path: Path) -> None:
     def identity(backbone: str, weights: str | None) -> str:
         return weights_id(ModelConfig(backbone=backbone, weights=weights))
 
