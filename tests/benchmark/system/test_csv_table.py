@@ -1,0 +1,84 @@
+"""The one csv reader, against what is written by hand."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from stt_bench.benchmark.system.csv_table import CsvTable, read_csv
+from stt_bench.benchmark.system.errors import BenchError
+
+KNOWN = ("path", "label", "split")
+
+
+def read(folder: Path, content: str | bytes, **options: object) -> CsvTable:
+    file = folder / "list.csv"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_csv(
+        file, KNOWN, **{"required": ("path", "label"), "aliases": {"class": "label"}} | options
+    )
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_marks_line_ends_and_delimiters(
+    tmp_path: Path, mark: str, end: str, delimiter: str
+) -> None:
+    lines = ["", "Path,Class,size", " ", "ä.jpg, 01 ,3", "b.jpg,02,", ""]
+    found = read(tmp_path, mark + end.join(lines).replace(",", delimiter))
+    assert found.frame.to_dict("list") == {"path": ["ä.jpg", "b.jpg"], "label": ["01", "02"]}
+    assert found.frame.index.tolist() == [4, 5]
+    assert found.unknown == ["size"]
+
+
+def test_quoted_cells_and_the_lines_they_take(tmp_path: Path) -> None:
+    rows = [["path", "label"], ["a, b.jpg", 'say "x"'], ["two\nlines", "c"], ["d\u2028d", "e"]]
+    with (tmp_path / "own.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    found = read_csv(tmp_path / "own.csv", KNOWN, required=("path", "label"))
+    assert found.frame.to_numpy().tolist() == rows[1:]
+    assert found.frame.index.tolist() == [2, 3, 5]
+
+
+def test_no_header(tmp_path: Path) -> None:
+    found = read(tmp_path, "x;y,a.jpg\n", headerless={2: ("label", "path")})
+    assert found.frame.to_dict("list") == {"label": ["x;y"], "path": ["a.jpg"]}
+    assert found.frame.index.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", r"list.csv is empty: its first line names the columns path,label$"),
+        ("\n , \n\n", r"list.csv:2: ',' is not the first line"),
+        ("path,label\n", "has a header but no lines below it"),
+        ("a,b,c\n", r"list.csv:1: 'a,b,c' is not the first line of such a list: its first"),
+        ("path,label\n\na,b,c\n", r"list.csv:3: expected 2 cells, found 3: put a value"),
+        ("path,label,spilt\n", r"list.csv:1: column 'spilt': did you mean 'split'\?"),
+        ("path,lable,x,y\na,b,c,d\n", r"list.csv:1: column 'lable': did you mean 'label'\?"),
+        ("path,label,Class\n", r"list.csv:1: column 'label' is there twice \(label, Class\)"),
+        ('path,label\n1,"b\n', r"list.csv:2: not a csv line"),
+        ("path,label\na,b\ncafé,c\n".encode("latin-1"), r"list.csv:3: byte 0xe9 .* iconv -f lat"),
+        ("path,label\n".encode("utf-16"), "is UTF-16 text: save it as UTF-8"),
+        (b"path,label\na\0,b\n", r"list.csv:2: a null byte is no text"),
+        ("path,label\n" + "x" * 200_000 + ",b\n", r"list.csv:2: not a csv line .*field larger"),
+    ],
+)
+def test_mistakes_get_one_sentence(tmp_path: Path, content: str | bytes, message: str) -> None:
+    with pytest.raises(BenchError, match=message) as told:
+        read(
+            tmp_path, content, headerless={2: ("label", "path")} if "lable" in str(content) else {}
+        )
+    assert "\n" not in str(told.value)
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="is a folder: name a csv file"):
+        read_csv(tmp_path, KNOWN)
+    with pytest.raises(BenchError, match=r"x\.csv: there is no such file"):
+        read_csv(tmp_path / "x.csv", KNOWN)
+    with pytest.raises(BenchError, match="cannot be read"):
+        read_csv(tmp_path / ("x" * 300), KNOWN)
