@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from stt_bench.losses.base import BatchLayout, LossResult, RankingLoss, loss_function
-from stt_bench.losses.distances import unit_rows
 from stt_bench.losses.pairs import pair_cross_entropy, split_pairs
 from stt_bench.losses.parameters import flag, number
 from stt_bench.losses.registry import register_loss
+from stt_bench.unit_length import unit_length
 
 
 @loss_function
@@ -51,7 +51,7 @@ def angular_loss(
 
     """
     if normalize:
-        embeddings = unit_rows(embeddings)
+        embeddings = unit_length(embeddings)
     pairs = split_pairs(embeddings, labels)
     anchors, positives = pairs.anchors, pairs.positives
     tan2 = math.tan(math.radians(angle)) ** 2

@@ -9,12 +9,12 @@ from stt_bench.losses.distances import (
     pairwise_distances,
     rank_with_bounds,
     tie_width,
-    unit_rows,
     unsorted,
 )
 from stt_bench.losses.parameters import choice, flag, number
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.terms import anchor_counts, same_class
+from stt_bench.unit_length import unit_length
 
 
 @loss_function
@@ -56,7 +56,7 @@ def batch_all_triplet_loss(
 
     """
     if normalize:
-        embeddings = unit_rows(embeddings)
+        embeddings = unit_length(embeddings)
     distances = pairwise_distances(embeddings, distance)
     same = same_class(labels, distances.dtype)
     with torch.no_grad():

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from stt_bench.losses.base import LossResult, RankingLoss, loss_function
-from stt_bench.losses.distances import unit_rows
 from stt_bench.losses.parameters import choice, count, flag, number
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.terms import check_class_range
+from stt_bench.unit_length import unit_length
 
 Init = Literal["zeros", "normal"]
 
@@ -74,7 +74,7 @@ def _offsets(embeddings: Tensor, labels: Tensor, centers: Tensor, normalize: boo
             f"embeddings have {embeddings.shape[1]} dimensions but the centres {centers.shape[1]}"
         )
     check_class_range(labels, len(centers))
-    rows = unit_rows(embeddings) if normalize else embeddings
+    rows = unit_length(embeddings) if normalize else embeddings
     return rows - centers.detach().index_select(0, labels).to(rows.dtype)
 
 

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from stt_bench.losses.base import LossResult, RankingLoss, loss_function
-from stt_bench.losses.distances import pairwise_distances, unit_rows
+from stt_bench.losses.distances import pairwise_distances
 from stt_bench.losses.parameters import choice, flag, number
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.terms import above_zero, anchor_counts, same_class
+from stt_bench.unit_length import unit_length
 
 PairRule = Literal["all", "fast"]
 
@@ -56,7 +57,7 @@ def contrastive_loss(
 
     """
     if normalize:
-        embeddings = unit_rows(embeddings)
+        embeddings = unit_length(embeddings)
     if pairs == "fast":
         left, right = _fast_pairs(embeddings)
         squared = (left - right).square().sum(1)

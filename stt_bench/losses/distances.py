@@ -8,26 +8,13 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from stt_bench.unit_length import unit_length
+
 Distance = Literal["euclidean", "squared_euclidean", "cosine", "cityblock"]
 DISTANCES: tuple[str, ...] = get_args(Distance)
 
-SHORTEST = 1e-12
 STRIP = 128  # rows of a product that a CPU takes at a time
 TIE = 1e-12  # what two equal distances may differ by, in float64
-
-
-def unit_rows(x: Tensor) -> Tensor:
-    """Return the (B, D) rows scaled to length 1.
-
-    A row with no entry above 1e-12 in size has no direction: it becomes 0, with gradient 0.
-
-    Example:
-        >>> unit_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
-        tensor([[0.6000, 0.8000],
-                [0.0000, 0.0000]])
-
-    """
-    return _UnitRows.apply(x)
 
 
 def pairwise_distances(x: Tensor, distance: str = "euclidean") -> Tensor:
@@ -46,7 +33,7 @@ def pairwise_distances(x: Tensor, distance: str = "euclidean") -> Tensor:
     if distance == "cityblock":
         return torch.cdist(x, x, p=1.0)
     if distance == "cosine":
-        return 0.5 * _EuclideanDistances.apply(unit_rows(x), True)
+        return 0.5 * _EuclideanDistances.apply(unit_length(x), True)
     return _EuclideanDistances.apply(x, _is_squared(distance))
 
 
@@ -61,7 +48,7 @@ def distance_keys(x: Tensor, distance: str = "euclidean") -> Tensor:
     if distance == "cityblock":
         return pairwise_distances(x, distance).to(_wide(x))
     _is_squared(distance)  # refuses an unknown one
-    rows = _centred(unit_rows(x) if distance == "cosine" else x)
+    rows = _centred(unit_length(x) if distance == "cosine" else x)
     return _of_all_pairs(rows, lambda squares, _left, _right: squares)
 
 
@@ -73,7 +60,7 @@ def selected_distances(x: Tensor, chosen: Tensor, distance: str = "euclidean") -
     if distance == "cityblock":
         return _differences(x, chosen).abs().sum(2)
     if distance == "cosine":
-        return 0.5 * _SelectedDistances.apply(unit_rows(x), chosen, True)
+        return 0.5 * _SelectedDistances.apply(unit_length(x), chosen, True)
     return _SelectedDistances.apply(x, chosen, _is_squared(distance))
 
 
@@ -110,28 +97,6 @@ def _is_squared(distance: str) -> bool:
     if distance not in DISTANCES:
         raise ValueError(f"unknown distance {distance!r}: choose one of {', '.join(DISTANCES)}")
     return distance == "squared_euclidean"
-
-
-class _UnitRows(torch.autograd.Function):
-    """The rows of (B, D) scaled to length 1; 0 for a row without a direction."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        scale = x.abs().amax(1, keepdim=True)  # keeps the squares from overflowing
-        short = scale < SHORTEST
-        scaled = x / scale.masked_fill(short, math.inf)
-        length = torch.linalg.vector_norm(scaled, dim=1, keepdim=True).masked_fill(short, 1.0)
-        unit = scaled * length.reciprocal()
-        ctx.save_for_backward(x, unit)
-        return unit
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        # What points along the row goes; ‖x‖ = x·u, which is 0 for a row without a direction.
-        x, unit = ctx.saved_tensors
-        length = (x * unit).sum(1, keepdim=True)
-        across = gradient - unit * (gradient * unit).sum(1, keepdim=True)
-        return across / length.masked_fill(length == 0, math.inf)
 
 
 class _EuclideanDistances(torch.autograd.Function):

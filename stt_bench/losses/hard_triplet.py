@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from stt_bench.losses.base import LossResult, RankingLoss, loss_function
-from stt_bench.losses.distances import DISTANCES, distance_keys, selected_distances, unit_rows
+from stt_bench.losses.distances import DISTANCES, distance_keys, selected_distances
 from stt_bench.losses.parameters import choice, flag, margin_or
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.terms import (
@@ -19,6 +19,7 @@ from stt_bench.losses.terms import (
     same_class,
     term_counts,
 )
+from stt_bench.unit_length import unit_length
 
 
 @loss_function
@@ -60,7 +61,7 @@ def hard_triplet_loss(
 
     """
     if normalize:
-        embeddings = unit_rows(embeddings)
+        embeddings = unit_length(embeddings)
     positive, negative, sizes = hardest(embeddings, labels, distance)
     terms = hinge(positive - negative, margin)
     valid = has_both(sizes)

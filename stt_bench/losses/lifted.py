@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from stt_bench.losses.base import LossResult, RankingLoss, loss_function
-from stt_bench.losses.distances import pairwise_distances, unit_rows
+from stt_bench.losses.distances import pairwise_distances
 from stt_bench.losses.parameters import flag, number
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.terms import (
@@ -16,6 +16,7 @@ from stt_bench.losses.terms import (
     same_class,
     term_counts,
 )
+from stt_bench.unit_length import unit_length
 
 
 @loss_function
@@ -50,7 +51,7 @@ def lifted_loss(
 
     """
     if normalize:
-        embeddings = unit_rows(embeddings)
+        embeddings = unit_length(embeddings)
     distances = pairwise_distances(embeddings)
     same = same_class(labels, distances.dtype)
     closeness = torch.sub(margin - distances, same, alpha=out_of_reach(same.dtype))

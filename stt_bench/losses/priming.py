@@ -3,11 +3,12 @@
 from torch import Tensor
 
 from stt_bench.losses.base import LossResult, RankingLoss, loss_function
-from stt_bench.losses.distances import DISTANCES, unit_rows
+from stt_bench.losses.distances import DISTANCES
 from stt_bench.losses.hard_triplet import hardest
 from stt_bench.losses.parameters import choice, flag
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.terms import anchor_counts, has_both, masked_mean
+from stt_bench.unit_length import unit_length
 
 
 @loss_function
@@ -40,7 +41,7 @@ def priming_loss(
 
     """
     if normalize:
-        embeddings = unit_rows(embeddings)
+        embeddings = unit_length(embeddings)
     positive, negative, sizes = hardest(embeddings, labels, distance)
     terms = positive.square() + (-10 * negative).exp()
     valid = has_both(sizes)

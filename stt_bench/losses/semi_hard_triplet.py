@@ -12,7 +12,6 @@ from stt_bench.losses.distances import (
     pairwise_distances,
     rank_with_bounds,
     tie_width,
-    unit_rows,
     unsorted,
 )
 from stt_bench.losses.parameters import choice, flag, margin_or, number
@@ -27,6 +26,7 @@ from stt_bench.losses.terms import (
     same_class,
     term_counts,
 )
+from stt_bench.unit_length import unit_length
 
 Per = Literal["pair", "anchor"]
 
@@ -79,7 +79,7 @@ def semi_hard_triplet_loss(
 
     """
     if normalize:
-        embeddings = unit_rows(embeddings)
+        embeddings = unit_length(embeddings)
     distances = pairwise_distances(embeddings, distance)
     same = same_class(labels, distances.dtype)
     with torch.no_grad():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import torch
 
 from stt_bench.benchmark.datasets.verify import GROUP
+from stt_bench.unit_length import unit_length
 
 
 def one_row_each(frame: pd.DataFrame) -> pd.DataFrame:
@@ -42,7 +44,7 @@ def average_groups(
     codes, names = pd.factorize(frame[GROUP])
     means = _means(embeddings, codes)
     if normalize:
-        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+        means = unit_length(torch.from_numpy(means), divide=True).numpy()
     scores = None if logits is None else _means(logits, codes).astype(np.float32)
     rows = frame.drop_duplicates(GROUP).assign(path=names).reset_index(drop=True)
     return means.astype(np.float32), scores, rows

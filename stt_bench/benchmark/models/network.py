@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from stt_bench.benchmark.config.sections import InputConfig, ModelConfig
@@ -15,6 +14,7 @@ from stt_bench.benchmark.models.backbones import Backbone, build_backbone
 from stt_bench.benchmark.models.heads import build_head
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.names import did_you_mean
+from stt_bench.unit_length import unit_length
 
 
 class EmbeddingNetwork(nn.Module):
@@ -61,7 +61,7 @@ class EmbeddingNetwork(nn.Module):
             features, seen = self.backbone.with_map(normalised)
         embedding = _at_least_float32(self.head(seen))
         if self.normalize:
-            embedding = unit_length(embedding)
+            embedding = unit_length(embedding, divide=True)
         return _at_least_float32(features), embedding
 
     def train(self, mode: bool = True) -> EmbeddingNetwork:
@@ -125,12 +125,6 @@ def parameter_groups(
         {"params": _trained(network.head), "lr": lr},
     ]
     return [group for group in groups if group["params"] and group["lr"] != 0]
-
-
-def unit_length(vectors: Tensor) -> Tensor:
-    """Return the rows divided by their norms; a zero row stays zero and passes no gradient."""
-    is_zero = (vectors == 0).all(dim=1, keepdim=True)
-    return functional.normalize(vectors.masked_fill(is_zero, 0.0), dim=1)
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

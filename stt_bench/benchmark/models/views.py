@@ -10,8 +10,8 @@ from torch import Tensor
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import EvaluationConfig
 from stt_bench.benchmark.models import EmbeddingNetwork
-from stt_bench.benchmark.models.network import unit_length
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.unit_length import unit_length
 
 
 def aggregated(views: Sequence[Tensor], config: EvaluationConfig, *, normalize: bool) -> Tensor:
@@ -23,9 +23,9 @@ def aggregated(views: Sequence[Tensor], config: EvaluationConfig, *, normalize: 
     if len(views) == 1:
         return views[0]
     if config.aggregate == "normalized_mean":
-        views = [unit_length(view) for view in views]
+        views = [unit_length(view, divide=True) for view in views]
     mean = torch.stack(list(views)).mean(dim=0)
-    return unit_length(mean) if normalize else mean
+    return unit_length(mean, divide=True) if normalize else mean
 
 
 def mean_logits(views: Sequence[Tensor | None]) -> Tensor | None:
