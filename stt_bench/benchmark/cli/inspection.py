@@ -10,7 +10,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from stt_bench.benchmark.cli.options import STOPPED, QuietOption, RunArgument, SplitOption
+from stt_bench.benchmark.cli.options import (
+    STOPPED,
+    OverwriteOption,
+    QuietOption,
+    RunArgument,
+    SplitOption,
+)
 from stt_bench.benchmark.system.errors import BenchError
 
 ImageArgument = Annotated[
@@ -30,6 +36,7 @@ def neighbors(
     k: Annotated[int, typer.Option("--k", help="Answers for each image.", min=1)] = 10,
     split: SplitOption = "test",
     to: PictureOption = None,
+    force: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Show the nearest items of images: a table, and a picture of them.
@@ -41,8 +48,10 @@ def neighbors(
 
     from stt_bench.benchmark.inspection.neighbors import recommend
     from stt_bench.benchmark.store.runs import open_run
+    from stt_bench.benchmark.system.outputs import check_output
     from stt_bench.benchmark.system.progress import Reporter
 
+    check_output(picture, inputs=images, force=force or to is None)
     reporter = Reporter(quiet=quiet)
     found = recommend(open_run(run), images, reporter, k=k, split=split, to=picture)
     print(found.to_string(index=False, float_format="{:.4f}".format))
@@ -74,6 +83,7 @@ def draw_map(
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the sample and the method.", min=0)] = 0,
     to: PictureOption = None,
+    force: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Draw a 2-D map of a run's embeddings; also write TensorBoard's projector files.
@@ -98,6 +108,7 @@ def draw_map(
         with_thumbnails=thumbnails,
         seed=seed,
         to=picture,
+        force=force,
     )
     for path in written:
         print(path)
@@ -116,6 +127,7 @@ def timing(
     device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda` or `cuda:N`.")] = "auto",
     memory: Annotated[bool, typer.Option(help="Measure peak memory too.")] = True,
     to: Annotated[Path, typer.Option(help="Folder of the page.")] = Path("results"),
+    force: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Measure what a second head costs: step time, inference time and memory beside Softmax.
@@ -127,8 +139,9 @@ def timing(
     """
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.timing.measure import measure
-    from stt_bench.benchmark.timing.page import write_timing
+    from stt_bench.benchmark.timing.page import check_timing, write_timing
 
+    check_timing(to, force=force)
     try:
         measured = measure(
             _names("--backbones", backbones),

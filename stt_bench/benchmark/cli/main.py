@@ -18,6 +18,7 @@ from stt_bench.benchmark.cli.inspection import TOOLS
 from stt_bench.benchmark.cli.options import (
     STOPPED,
     ForceOption,
+    OverwriteOption,
     QuietOption,
     ResultsOption,
     RunsOption,
@@ -97,7 +98,7 @@ def run(
     - `stt-bench run configs/cub50_retrieval.yaml --rows softmax,hard --seeds 0,1,2`
     - `stt-bench run digits_retrieval --set optimizer.lr=0.0003 --results my-results --runs my-runs`
     """
-    from stt_bench.benchmark.leaderboards.markdown import report
+    from stt_bench.benchmark.leaderboards.markdown import check_pages, report
     from stt_bench.benchmark.suite import load_table, run_table
     from stt_bench.benchmark.system.progress import Reporter
 
@@ -105,6 +106,7 @@ def run(
     tables = [load_table(config, overrides or (), only=_split(rows)) for config in configs]
     for table in tables:
         table.select(_split(rows))
+    check_pages(results, [table.name for table in tables])
     failed, finished = 0, []
     for table in tables:
         outcome = run_table(
@@ -139,6 +141,7 @@ def report(
         list[str] | None, typer.Argument(help="Names of tables; all that have records if none.")
     ] = None,
     results: ResultsOption = Path("results"),
+    force: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Write the leaderboards again from the records alone.
@@ -147,7 +150,7 @@ def report(
     """
     from stt_bench.benchmark.leaderboards import markdown as reporting
 
-    _show(reporting.report(results, tables), results, quiet)
+    _show(reporting.report(results, tables, force=force), results, quiet)
 
 
 @app.command("list")

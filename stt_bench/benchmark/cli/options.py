@@ -29,7 +29,10 @@ SetOption = Annotated[
         help="Override a config field of the chosen rows; may be repeated.",
     ),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Do again what is already done.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Re-run finished work.")]
+OverwriteOption = Annotated[
+    bool, typer.Option("--force", help="Overwrite files that stt-bench did not write.")
+]
 
 
 def integers(option: str, text: str) -> list[int]:

@@ -12,6 +12,7 @@ import typer
 from stt_bench.benchmark.cli.options import (
     ConfigArgument,
     ForceOption,
+    OverwriteOption,
     QuietOption,
     ResultsOption,
     RunArgument,
@@ -136,6 +137,7 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE.csv", help="Write each class's retrieval metrics.")
     ] = None,
     results: ResultsOption = Path("results"),
+    force: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Measure a run's embeddings and write its record; or score anybody's embeddings.
@@ -149,6 +151,7 @@ def evaluate(
     from stt_bench.benchmark.embedding.external import read_foreign_set
     from stt_bench.benchmark.scoring import evaluate as evaluation
     from stt_bench.benchmark.store.runs import open_run
+    from stt_bench.benchmark.system.outputs import check_output
     from stt_bench.benchmark.system.progress import Reporter
 
     if (run is None) == (embeddings is None) or (embeddings is None) != (labels is None):
@@ -162,6 +165,9 @@ def evaluate(
         )
     if per_class is not None and (per_class.suffix != ".csv" or per_class.is_dir()):
         raise BenchError(f"--per-class {per_class}: name a file FILE.csv")
+    if per_class is not None:
+        inputs = [path for path in (run, embeddings, labels) if path is not None]
+        check_output(per_class, inputs=inputs, force=force)
     chosen: dict[str, Any] = {"backend": backend} if backend else {}
     if memory:
         chosen["memory_mib"] = memory

@@ -19,6 +19,7 @@ from stt_bench.benchmark.embedding.embed import check_array, read_embedding_set
 from stt_bench.benchmark.store.runs import open_run
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import write_atomically, write_text
+from stt_bench.benchmark.system.outputs import check_output
 from stt_bench.benchmark.system.progress import Reporter
 
 SUFFIXES = (".h5", ".hdf5")
@@ -63,8 +64,7 @@ def export_hdf5(
         raise BenchError(f"{source} has no {split} embeddings; run `stt-bench embed` first")
     listing = target.with_suffix(".csv")
     for file in (target, listing):
-        if file.exists() and not force:
-            raise BenchError(f"{file} exists: name another file, or add --force to overwrite it")
+        check_output(file, inputs=[folder], force=force)
     embedded = read_embedding_set(folder)
     content, lines = io.BytesIO(), io.StringIO(newline="")
     with h5py.File(content, "w") as new:

@@ -9,6 +9,7 @@ from stt_bench.benchmark.datasets.loose import loose_images
 from stt_bench.benchmark.embedding.embed import checked_facts, is_current, write_embedding_set
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.outputs import check_output
 from stt_bench.benchmark.system.progress import Reporter
 
 
@@ -23,8 +24,10 @@ def embed_images(
 
     Raises:
         BenchError: the run is not trained to its end, an image cannot be read, or the folder holds
-            other files (``force`` writes all the same).
+            other files (``force`` writes all the same, but over no list of the images).
     """
+    for name in ("embeddings.npy", "items.csv", "logits.npy", "meta.json"):
+        check_output(folder / name, inputs=[images], force=True)
     facts, items = checked_facts(run), loose_images(images)
     if not force and is_current(folder, run, facts, items):
         return folder

@@ -14,6 +14,7 @@ from stt_bench.benchmark.inspection.pictures import rows_of, save_png, thumbnail
 from stt_bench.benchmark.inspection.projection import TITLES, Method, project
 from stt_bench.benchmark.inspection.projector import write_projector
 from stt_bench.benchmark.store.runs import Run
+from stt_bench.benchmark.system.outputs import check_output
 from stt_bench.benchmark.system.png import save_figure
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.evaluation.exact import Points
@@ -33,6 +34,7 @@ def draw_map(
     with_thumbnails: bool = False,
     seed: int = 0,
     to: Path | None = None,
+    force: bool = False,
 ) -> list[Path]:
     """Draw a map of a split's embeddings and write TensorBoard's projector files.
 
@@ -47,14 +49,20 @@ def draw_map(
         with_thumbnails: A second picture (``…-thumbnails.png``), of the images themselves.
         seed: Of the sample and the method.
         to: The picture; ``maps/SPLIT-METHOD.png`` in the run's folder if None.
+        force: Overwrite a file that is not ours.
 
     Returns:
         What was written: pictures, then the folder ``projector`` in the run's.
 
     Raises:
-        BenchError: the run is not trained to its end, or its embeddings give no map.
+        BenchError: the run is not trained to its end, or its embeddings give no map, or a picture
+            would overwrite a file that is not ours.
     """
+    force = force or to is None
     to = to or run.folder / "maps" / f"{split}-{method}.png"
+    of_images = to.with_name(f"{to.stem}-thumbnails{to.suffix}")
+    for file in [to, of_images] if with_thumbnails else [to]:
+        check_output(file, force=force)
     items = load_items(run.experiment.data)
     embedded = read_embedding_set(embed(run, reporter, split=split, items=items))
     total = len(embedded.ids)
@@ -70,8 +78,8 @@ def draw_map(
     pictures = thumbnails(images, rows_of(ids, items.split(split)))
     written = [to]
     if with_thumbnails:
-        written.append(to.with_name(f"{to.stem}-thumbnails{to.suffix}"))
-        save_png(place_thumbnails(points, pictures), written[-1])
+        written.append(of_images)
+        save_png(place_thumbnails(points, pictures), of_images)
     projector = run.folder / "projector"
     write_projector(projector, run.name, embedded.embeddings[rows], labels, ids, pictures)
     return [*written, projector]

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from stt_bench.benchmark.datasets.groups import ids_of
 from stt_bench.benchmark.datasets.image_set import ImageSet
 from stt_bench.benchmark.system.files import write_atomically
+from stt_bench.benchmark.system.outputs import PNG_SOFTWARE
 
 _AT_ONCE = 256
 LARGEST_SPRITE = 8192  # pixels a side that browsers and TensorBoard take
@@ -64,7 +66,9 @@ def sprite(pictures: np.ndarray) -> np.ndarray:
 def save_png(pixels: np.ndarray, path: Path) -> None:
     """Write uint8 (H, W, 3) pixels as PNG."""
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format="PNG")
+    text = PngInfo()
+    text.add_text("Software", PNG_SOFTWARE)
+    Image.fromarray(pixels).save(stream, format="PNG", pnginfo=text)
     write_atomically(path, lambda out: out.write(stream.getvalue()))
 
 

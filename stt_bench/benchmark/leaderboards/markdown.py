@@ -6,7 +6,7 @@ Everything here is a function of ``results/records`` and ``results/published.csv
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from stt_bench.benchmark.leaderboards.leaderboard import (
 )
 from stt_bench.benchmark.store.records import read_records
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import write_text
+from stt_bench.benchmark.system.outputs import check_output, write_page
 from stt_bench.names import did_you_mean
 
 _INDEX_TITLE = "# Leaderboards"
@@ -35,11 +35,14 @@ _PROTOCOL_NAMES = {
 }
 
 
-def report(results: Path, tables: Sequence[str] | None = None) -> list[Leaderboard]:
+def report(
+    results: Path, tables: Sequence[str] | None = None, *, force: bool = False
+) -> list[Leaderboard]:
     """Generate the leaderboards of all tables (or those named) that have records.
 
     Raises:
-        BenchError: there are no records, or a named table has none.
+        BenchError: there are no records, a named table has none, or a page or figure would
+            overwrite a file that is not ours (``force`` overwrites it).
     """
     records = read_records(results)
     if not records:
@@ -57,22 +60,34 @@ def report(results: Path, tables: Sequence[str] | None = None) -> list[Leaderboa
                 raise
     not_run = {name: found for name, found in sorted(published.items()) if name not in records}
     asked = [board for board in boards if board.table in wanted]
-    index = results / "README.md"
-    if index.exists() and not index.read_text(encoding="utf-8").startswith(_INDEX_TITLE):
-        raise BenchError(f"{index} is not a list of leaderboards; name another folder: --results")
+    check_pages(results, [*(board.table for board in asked), *not_run], force=force)
     for board in asked:
-        write_text(results / f"{board.table}.md", markdown(board))
+        write_page(results / f"{board.table}.md", markdown(board))
         draw_leaderboard(board, results / f"{board.table}.png")
         if board.figure is not None and drawn_rows(board, board.figure):
             draw_curves(board, board.figure, results / f"{board.table}_curves.png")
     for name, numbers in not_run.items():
-        write_text(results / f"{name}.md", _page_of_a_table_not_run(name, numbers))
+        write_page(results / f"{name}.md", _page_of_a_table_not_run(name, numbers))
     pages = ["[What the second head costs](timing.md)"] if (results / "timing.md").exists() else []
     if not_run:
         links = ", ".join(f"[{table}]({table}.md)" for table in not_run)
         pages.append(f"Not run, with the published numbers alone: {links}.")
-    write_text(index, _index(boards, pages))
+    write_page(results / "README.md", _index(boards, pages))
     return asked
+
+
+def check_pages(results: Path, tables: Iterable[str], *, force: bool = False) -> None:
+    """Refuse to write pages and figures of tables over files that are not ours."""
+    ends = (".md", ".png", "_curves.png")
+    for name in ("README.md", *(f"{table}{end}" for table in tables for end in ends)):
+        try:
+            check_output(results / name, force=force)
+        except BenchError:
+            raise BenchError(
+                f"{results / name} would be overwritten, and stt-bench cannot tell that it wrote "
+                "it: name another folder with --results, move the file, or let `stt-bench report "
+                "--force` overwrite it"
+            ) from None
 
 
 def markdown(board: Leaderboard) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stt_bench.benchmark.system.files import write_json, write_text
+from stt_bench.benchmark.system.files import write_json
+from stt_bench.benchmark.system.outputs import check_output, write_page
 from stt_bench.benchmark.system.png import save_figure
 from stt_bench.benchmark.timing.measure import (
     CLASSES,
@@ -29,12 +30,18 @@ PUBLISHED = """\
 _COLOURS = ("#c0504d", "#1f4e79", "#5b9bd5", "#2e7d32", "#8064a2", "#f79646", "#7f7f7f", "#4bacc6")
 
 
+def check_timing(results: Path, *, force: bool = False) -> None:
+    """Refuse to write the page and the figure over files that are not ours."""
+    for name in ("timing.md", "timing.png"):
+        check_output(results / name, force=force)
+
+
 def write_timing(timing: Timing, results: Path) -> Path:
     """Write the measurements, the page and the figure; return the page."""
     page = results / "timing.md"
     write_json(results / "timing" / "timing.json", timing.model_dump())
     draw_timing(timing, results / "timing.png")
-    write_text(page, markdown(timing))
+    write_page(page, markdown(timing))
     return page
 
 
