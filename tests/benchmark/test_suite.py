@@ -516,7 +516,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_somebody_elses_readme_is_not_overwritten(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished / "results" / "records", tmp_path / "records")
     (tmp_path / "README.md").write_text("# Mine\n")
-    with pytest.raises(BenchError, match="not a list of leaderboards"):
+    with pytest.raises(BenchError, match=r"README\.md would be overwritten"):
         report(tmp_path)
     assert (tmp_path / "README.md").read_text() == "# Mine\n"
 
