@@ -11,9 +11,9 @@ from pathlib import Path
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.tables import Table, read_table
 from stt_bench.benchmark.datasets import ItemTable, load_items
-from stt_bench.benchmark.embedding.embed import embed
+from stt_bench.benchmark.embedding.embed import embed_split
 from stt_bench.benchmark.models import weights_id
-from stt_bench.benchmark.scoring.evaluate import evaluate
+from stt_bench.benchmark.scoring.evaluate import score
 from stt_bench.benchmark.store.records import Listing, Record, read_record, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
@@ -77,10 +77,8 @@ def run_table(
             if is_done(run, results, data):
                 outcome.skipped.append(run.name)
                 continue
-            items = data.of(run.experiment)
-            train(run, reporter, items=items)
-            embed(run, reporter, items=items)
-            record = evaluate(run, results, reporter)
+            record = _run(run, data.of(run.experiment), reporter)
+            record.save(record_path(results, run.table, run.row, run.seed))
         except TrainingStopped:
             raise
         except Exception as error:  # whatever befalls one experiment, the others go on
@@ -93,6 +91,14 @@ def run_table(
         seconds = time.perf_counter() - start
         reporter.say(f"[{number}/{len(experiments)}] {_summary(record)}  {seconds:.1f} s")
     return outcome
+
+
+def _run(run: Run, items: ItemTable, reporter: Reporter) -> Record:
+    """Take one experiment through all stages; each skips what lies there already."""
+    facts = train(run, reporter, items=items)
+    embedded = embed_split(run, facts, items, reporter)
+    record, _ = score(run, facts, embedded, reporter)
+    return record
 
 
 def is_done(run: Run, results: Path, data: _Data) -> bool:

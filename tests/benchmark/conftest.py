@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import stt_bench  # noqa: F401  (a fixture)
+
+from stt_bench.benchmark.training.objective import Objective
 
 TINY = """\
 title: Tiny
@@ -44,3 +49,46 @@ def tiny(tmp_path: Path, tiny_text: str) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(tiny_text)
     return path
+
+
+Act = Callable[[Objective], Any]
+AtStep = Callable[[int, Act], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def at_step(monkeypatch: pytest.MonkeyPatch) -> AtStep:
+    """Return a context in which something happens at a step (from 0) of every training."""
+
+    @contextmanager
+    def context(wanted: int, act: Act) -> Iterator[None]:
+        forward = Objective.forward
+
+        def watched(self: Objective, *args: Any) -> Any:
+            if args[3] == wanted:
+                act(self)
+            return forward(self, *args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Objective, "forward", watched)
+            yield
+
+    return context
+
+
+class Killed(RuntimeError):  # noqa: N818  (no error of the code)
+    """The process is gone."""
+
+
+@pytest.fixture
+def killed_at(at_step: AtStep) -> Callable[[int], AbstractContextManager[None]]:
+    """Return a context in which every training dies at a step (from 0)."""
+
+    def die(_objective: Objective) -> None:
+        raise Killed
+
+    @contextmanager
+    def context(step: int) -> Iterator[None]:
+        with at_step(step, die), pytest.raises(Killed):
+            yield
+
+    return context

@@ -19,19 +19,21 @@ from stt_bench.benchmark.cli.screen import print_leaderboard
 from stt_bench.benchmark.config.sections import EvaluationConfig
 from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.datasets.transforms import center_crop, prepare
-from stt_bench.benchmark.embedding.embed import EmbeddingSet, embed, read_embedding_set
+from stt_bench.benchmark.embedding.embed import embed
 from stt_bench.benchmark.embedding.external import read_foreign_set
 from stt_bench.benchmark.leaderboards.figures import draw_leaderboard
 from stt_bench.benchmark.leaderboards.leaderboard import build_leaderboard, read_published
 from stt_bench.benchmark.leaderboards.markdown import markdown, report
 from stt_bench.benchmark.scoring.evaluate import evaluate, measure
+from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.records import Record, read_records, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table, run_table
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import read_json, sha256_of, write_atomically
 from stt_bench.benchmark.system.progress import Reporter
-from stt_bench.benchmark.training.train import _Trainer, new_model, train
+from stt_bench.benchmark.training.learner import new_model
+from stt_bench.benchmark.training.train import train
 
 QUIET = Reporter(quiet=True)
 
@@ -173,11 +175,12 @@ def test_a_reason_is_told_once(
     assert told.count("failed: for the same reason") == 1
 
 
-def test_a_checkpoint_of_other_data_is_not_continued(photos: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_data_is_not_continued(
+    photos: Path, tmp_path: Path, killed_at: Any
+) -> None:
     run = run_of(load_table(str(tmp_path / "tiny.yaml")), "hard", 0, tmp_path / "runs")
-    run.save()
-    trainer = _Trainer(run, load_items(run.experiment.data), QUIET)
-    trainer.save_checkpoint()
+    with killed_at(6):
+        train(run, QUIET)
     shutil.rmtree(photos / "d")
     with pytest.raises(BenchError, match="other data"):
         train(run, QUIET)
@@ -196,14 +199,14 @@ def test_weights_of_other_settings_are_not_taken_when_run_json_is_lost(
 def test_an_unforeseen_failure_is_kept_and_the_others_go_on(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = suite.embed
+    original = suite.embed_split
 
-    def fail(run: Run, *args: Any, **kwargs: Any) -> Path:
+    def fail(run: Run, *args: Any, **kwargs: Any) -> EmbeddingSet:
         if run.row == "hard":
             raise RuntimeError("out of memory\nand more")
         return original(run, *args, **kwargs)
 
-    monkeypatch.setattr(suite, "embed", fail)
+    monkeypatch.setattr(suite, "embed_split", fail)
     outcome = run_all(tmp_path)
     assert outcome.failed["tiny/hard/seed-0"].startswith("RuntimeError: out of memory (")
     assert "fail" in (tmp_path / "runs/tiny/hard/seed-0/error.txt").read_text()

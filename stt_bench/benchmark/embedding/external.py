@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from stt_bench.benchmark.datasets.csv_lists import read_listing
-from stt_bench.benchmark.embedding.embed import EmbeddingSet, read_array
 from stt_bench.benchmark.embedding.hdf5 import SUFFIXES, read_hdf5
+from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_array
 from stt_bench.benchmark.system.errors import BenchError
 
 

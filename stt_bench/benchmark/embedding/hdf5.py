@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from stt_bench.benchmark.datasets import Split
-from stt_bench.benchmark.embedding.embed import check_array, read_embedding_set
+from stt_bench.benchmark.store.embedding_set import check_array, read_embedding_set
 from stt_bench.benchmark.store.runs import open_run
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import write_atomically, write_text

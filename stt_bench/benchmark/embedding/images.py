@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stt_bench.benchmark.datasets.image_set import ImageSet
 from stt_bench.benchmark.datasets.loose import loose_images
-from stt_bench.benchmark.embedding.embed import checked_facts, is_current, write_embedding_set
+from stt_bench.benchmark.embedding.embed import checked_facts, current_set, embed_split
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.outputs import check_output
@@ -29,7 +29,7 @@ def embed_images(
     for name in ("embeddings.npy", "items.csv", "logits.npy", "meta.json"):
         check_output(folder / name, inputs=[images], force=True)
     facts, items = checked_facts(run), loose_images(images)
-    if not force and is_current(folder, run, facts, items):
+    if not force and current_set(folder, run, facts, items) is not None:
         return folder
     if not force and folder.exists() and any(folder.iterdir()):
         raise BenchError(
@@ -39,5 +39,5 @@ def embed_images(
     readable = ImageSet(items, items.split("test"), run.experiment.input)
     with reporter.bar(f"{images}: check images", len(readable)) as bar:
         readable.check(lambda done, _total: bar.to(done))
-    write_embedding_set(folder, run, facts, items, "test", reporter)
+    embed_split(run, facts, items, reporter, folder=folder, force=True)
     return folder

@@ -9,10 +9,11 @@ import numpy as np
 
 from stt_bench.benchmark.datasets import Split, load_items
 from stt_bench.benchmark.datasets.image_set import image_set
-from stt_bench.benchmark.embedding.embed import embed, read_embedding_set
+from stt_bench.benchmark.embedding.embed import embed
 from stt_bench.benchmark.inspection.pictures import rows_of, save_png, thumbnails
 from stt_bench.benchmark.inspection.projection import TITLES, Method, project
 from stt_bench.benchmark.inspection.projector import write_projector
+from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.outputs import check_output
 from stt_bench.benchmark.system.png import save_figure

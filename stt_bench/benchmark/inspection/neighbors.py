@@ -14,15 +14,11 @@ from stt_bench.benchmark.datasets import ItemTable, Split, load_items
 from stt_bench.benchmark.datasets.groups import ids_of
 from stt_bench.benchmark.datasets.image_set import image_set
 from stt_bench.benchmark.datasets.transforms import center_crop, prepare
-from stt_bench.benchmark.embedding.embed import (
-    EmbeddingSet,
-    embed,
-    embed_queries,
-    read_embedding_set,
-)
+from stt_bench.benchmark.embedding.embed import embed, embed_queries
 from stt_bench.benchmark.inspection.pictures import rows_of, shown
 from stt_bench.benchmark.inspection.queries import item_of, open_image
 from stt_bench.benchmark.inspection.two_images import distances_between
+from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.png import save_figure
 from stt_bench.benchmark.system.progress import Reporter

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from stt_bench.benchmark.config.sections import EvaluationConfig
-from stt_bench.benchmark.embedding.embed import EmbeddingSet, read_embedding_set
+from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
+from stt_bench.benchmark.store.facts import TrainingFacts
 from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
 from stt_bench.benchmark.store.records import ClassScores, Listing, Record, Training, record_path
 from stt_bench.benchmark.store.runs import Run
@@ -47,10 +48,33 @@ def evaluate_queries(
     folder = run.embeddings("test")
     if not (folder / "meta.json").exists():
         raise BenchError(f"{run.folder} has no test embeddings; run `stt-bench embed` first")
-    embedded, facts = read_embedding_set(folder), run.facts()
-    if embedded.meta["checkpoint_sha256"] != facts["checkpoint_sha256"]:
+    record, scores = score(run, run.facts(), read_embedding_set(folder), reporter, config)
+    record.save(record_path(results, run.table, run.row, run.seed))
+    return record, scores
+
+
+def score(
+    run: Run,
+    facts: TrainingFacts,
+    embedded: EmbeddingSet,
+    reporter: Reporter,
+    config: EvaluationConfig | None = None,
+) -> tuple[Record, QueryScores | None]:
+    """Measure the test embeddings of a run; return its record and the scores of every query.
+
+    Raises:
+        BenchError: the embeddings were made otherwise, or cannot be measured.
+    """
+    experiment, folder = run.experiment, run.embeddings("test")
+    config = config or experiment.evaluation
+    if embedded.meta["checkpoint_sha256"] != facts.checkpoint_sha256:
         raise BenchError(f"{folder} was embedded with other weights; run `stt-bench embed` again")
-    protocol = protocol_of(run.experiment, facts)
+    protocol = protocol_of(
+        experiment,
+        data_hash=facts.data_hash,
+        initial_weights=facts.initial_weights,
+        embedding_dim=facts.embedding_dim,
+    )
     if embedded.meta["protocol_fingerprint"] != fingerprint(protocol):
         raise BenchError(
             f"{folder} was embedded otherwise than run.json says; run `stt-bench embed`"
@@ -67,23 +91,20 @@ def evaluate_queries(
         seed=run.seed,
         listing=Listing.model_validate(run.listing),
         metrics=metrics,
-        experiment=run.experiment.model_copy(
-            update={"data": run.experiment.data.model_copy(update={"root": None})}
+        experiment=experiment.model_copy(
+            update={"data": experiment.data.model_copy(update={"root": None})}
         ),
-        config_digest=run.experiment.digest(),
+        config_digest=experiment.digest(),
         protocol=protocol,
         protocol_fingerprint=fingerprint(protocol),
-        data_hash=facts["data_hash"],
-        checkpoint_sha256=facts["checkpoint_sha256"],
+        data_hash=facts.data_hash,
+        checkpoint_sha256=facts.checkpoint_sha256,
         embeddings_sha256=embedded.meta["embeddings_sha256"],
-        training=Training.model_validate(
-            {k: facts[k] for k in Training.model_fields if k in facts}
-        ),
-        versions=facts["versions"],
+        training=Training.model_validate(facts.model_dump(include=set(Training.model_fields))),
+        versions=facts.versions,
         evaluated_with={"backend": backend, **versions()},
         per_class=_per_class(embedded),
     )
-    record.save(record_path(results, run.table, run.row, run.seed))
     return record, scores
 
 

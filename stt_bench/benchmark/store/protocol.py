@@ -14,13 +14,16 @@ from typing import Any
 from stt_bench.benchmark.config.experiment import Experiment, digest_of
 
 
-def protocol_of(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]:
+def protocol_of(
+    experiment: Experiment, *, data_hash: str, initial_weights: str, embedding_dim: int
+) -> dict[str, Any]:
     """Return the protocol of an experiment as plain values.
 
     Args:
         experiment: the resolved settings.
-        facts: what its training wrote of the data, the weights it started from and the size of
-            the embedding (``training.json``).
+        data_hash: of the items that are embedded.
+        initial_weights: what training started from.
+        embedding_dim: the size of the embedding.
     """
     sampler, model, image = experiment.sampler, experiment.model, experiment.input
     largest = f"–{image.resize_max}" if image.resize_max else ""
@@ -42,15 +45,15 @@ def protocol_of(experiment: Experiment, facts: dict[str, Any]) -> dict[str, Any]
     if measured.storage != "float32":
         extra["storage"] = measured.storage
     return {
-        "data": facts["data_hash"],
+        "data": data_hash,
         "task": experiment.data.task,
         "rule": "query and gallery by role, a query never retrieves itself, exact search",
         "backbone": model.backbone,
-        "weights": facts["initial_weights"],
+        "weights": initial_weights,
         "input": f"{image.size} px, {image.channels} channel(s)",
         "resize": f"{image.aspect} aspect to {image.resize or image.size}{largest}",
         "augmentation": f"{image.crop} crop" + (", flip" if image.flip else ""),
-        "embedding_dim": facts["embedding_dim"],
+        "embedding_dim": embedding_dim,
         "distance": experiment.evaluation.distance,
         "sampler": sampler.text,
         "batch": sampler.images_per_batch,

@@ -11,28 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.tables import Table
+from stt_bench.benchmark.store.facts import Origin, TrainingFacts
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import read_json, read_model, write_json
 
 RUN_SCHEMA = 1
-FACTS = {
-    "training_digest",
-    "seed",
-    "data_hash",
-    "initial_weights",
-    "embedding_dim",
-    "checkpoint_sha256",
-    "classes",
-    "versions",
-    "seconds",
-    "images_per_second",
-    "peak_memory_mib",
-    "trained_parameters",
-    "collapsed_at",
-    "device",
-    "threads",
-}
-"""What ``training.json`` holds at least."""
 
 
 @dataclass(frozen=True)
@@ -83,37 +66,33 @@ class Run:
             self.folder.rename(aside)
             shutil.rmtree(aside)
 
-    def facts(self) -> dict[str, Any]:
-        """Return what ``training.json`` says of the complete training.
+    @property
+    def is_trained(self) -> bool:
+        """Tell whether the training came to its end."""
+        return self.training.exists() and self.weights.exists()
+
+    def facts(self) -> TrainingFacts:
+        """Return what ``training.json`` says of the finished training.
 
         Raises:
-            BenchError: training is not complete, or was of other settings.
+            BenchError: training is not finished, or was of other settings or another seed.
         """
-        if not (self.training.exists() and self.weights.exists()):
+        if not self.is_trained:
             raise BenchError(f"{self.folder} is not trained to its end: run `stt-bench train`")
-        facts = read_json(self.training)
-        missing = FACTS - set(facts) if isinstance(facts, dict) else FACTS
-        if missing:
-            raise BenchError(f"{self.training}: '{min(missing)}' is missing; add --force to train")
-        self.check_origin(facts)
-        return dict(facts)
+        facts = read_model(
+            self.training, TrainingFacts, "the facts of a training", "add --force to train again"
+        )
+        facts.check(self.origin(facts.data_hash, facts.initial_weights), self.folder)
+        return facts
 
-    def check_origin(self, origin: dict[str, Any], data_hash: str | None = None) -> None:
-        """Check that a checkpoint or a complete training is of these settings, seed and data.
-
-        Raises:
-            BenchError: it is not; continuing would mix two experiments.
-        """
-        now = {"training_digest": self.experiment.training_digest(), "seed": self.seed}
-        if data_hash is not None:
-            now["data_hash"] = data_hash
-        words = {"training_digest": "settings", "seed": "seed", "data_hash": "data"}
-        for key, value in now.items():
-            if origin.get(key) != value:
-                raise BenchError(
-                    f"{self.folder} was trained with other {words[key]}; add --force to train it "
-                    "again, or name another folder with --runs"
-                )
+    def origin(self, data_hash: str, initial_weights: str) -> Origin:
+        """Return what the run is trained from, with the data and starting weights of now."""
+        return Origin(
+            training_digest=self.experiment.training_digest(),
+            seed=self.seed,
+            data_hash=data_hash,
+            initial_weights=initial_weights,
+        )
 
     def save(self) -> None:
         """Write ``run.json``, the resolved config.

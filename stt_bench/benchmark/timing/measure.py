@@ -34,8 +34,8 @@ from stt_bench.benchmark.system.machine import (
     versions,
 )
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training.learner import new_model
 from stt_bench.benchmark.training.optimization import build_optimizer
-from stt_bench.benchmark.training.train import new_model
 from stt_bench.losses import loss_names
 from stt_bench.names import did_you_mean
 

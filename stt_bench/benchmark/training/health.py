@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ def batch_health(embeddings: Tensor, labels: Tensor) -> dict[str, float]:
     return health
 
 
-def gradient_norm(parameters: list[Tensor]) -> float:
+def gradient_norm(parameters: Iterable[Tensor]) -> float:
     """Return the L2 norm of all gradients together."""
     norms = [p.grad.detach().float().norm() for p in parameters if p.grad is not None]
     return torch.stack(norms).norm().item() if norms else 0.0

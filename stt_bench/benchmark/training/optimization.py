@@ -30,6 +30,13 @@ def learning_rate_factor(experiment: Experiment, step: int) -> float:
     return factor
 
 
+def set_learning_rate(optimizer: torch.optim.Optimizer, experiment: Experiment, step: int) -> None:
+    """Give each group of parameters its learning rate of a step (from 0)."""
+    factor = learning_rate_factor(experiment, step)
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor
+
+
 def _schedule(optimizer: OptimizerConfig, step: int, steps: int) -> float:
     if step < optimizer.warmup_steps:
         return (step + 1) / optimizer.warmup_steps

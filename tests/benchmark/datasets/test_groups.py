@@ -16,15 +16,17 @@ from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.datasets.groups import average_groups
 from stt_bench.benchmark.datasets.image_set import image_set
 from stt_bench.benchmark.datasets.transforms import center_crop, prepare
-from stt_bench.benchmark.embedding.embed import embed, read_embedding_set
+from stt_bench.benchmark.embedding.embed import embed
 from stt_bench.benchmark.inspection.neighbors import recommend
 from stt_bench.benchmark.inspection.pictures import rows_of
 from stt_bench.benchmark.scoring.evaluate import evaluate
+from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
-from stt_bench.benchmark.training.train import new_model, train
+from stt_bench.benchmark.training.learner import new_model
+from stt_bench.benchmark.training.train import train
 from stt_bench.benchmark.training.validation import Selection
 from stt_bench.evaluation import retrieval_metrics
 

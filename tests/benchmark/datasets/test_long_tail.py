@@ -113,6 +113,6 @@ def test_it_is_part_of_digest_and_protocol_only_where_it_is_set():
     assert tail.digest() != plain.digest()
     assert tail.training_digest() != plain.training_digest()
     facts = {"data_hash": "d", "initial_weights": "none", "embedding_dim": 2}
-    assert "long_tail" not in protocol_of(plain, facts)
-    assert protocol_of(tail, facts)["long_tail"] == 10.0
-    assert fingerprint(protocol_of(tail, facts)) != fingerprint(protocol_of(plain, facts))
+    assert "long_tail" not in protocol_of(plain, **facts)
+    assert protocol_of(tail, **facts)["long_tail"] == 10.0
+    assert fingerprint(protocol_of(tail, **facts)) != fingerprint(protocol_of(plain, **facts))

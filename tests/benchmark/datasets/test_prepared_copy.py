@@ -56,7 +56,7 @@ def test_the_protocol_tells_the_copy_from_the_original(birds, load, tmp_path):
     prepare_copy("cub50", 20, root=str(birds), to=tmp_path / "small")
     facts = {"initial_weights": "none", "embedding_dim": 2}
     prints = {
-        fingerprint(protocol_of(row, {**facts, "data_hash": load("cub50", root).data_hash}))
+        fingerprint(protocol_of(row, **{**facts, "data_hash": load("cub50", root).data_hash}))
         for root in (birds, tmp_path / "small")
     }
     assert len(prints) == 2

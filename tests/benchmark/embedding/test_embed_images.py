@@ -12,7 +12,7 @@ from command_line import Command
 from PIL import Image
 
 from stt_bench.benchmark.datasets import load_items
-from stt_bench.benchmark.embedding.embed import read_embedding_set
+from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.runs import open_run
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from command_line import Command
 
-from stt_bench.benchmark.embedding.embed import read_embedding_set
+from stt_bench.benchmark.store.embedding_set import read_embedding_set
 
 
 @pytest.fixture

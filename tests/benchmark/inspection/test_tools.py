@@ -17,12 +17,13 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.datasets.image_set import image_set
-from stt_bench.benchmark.embedding.embed import EmbeddingSet, embed, read_embedding_set
+from stt_bench.benchmark.embedding.embed import embed
 from stt_bench.benchmark.inspection.maps import class_colours, draw_map, place_thumbnails
 from stt_bench.benchmark.inspection.neighbors import Query, nearest, recommend
 from stt_bench.benchmark.inspection.pictures import sprite, thumbnail_side, thumbnails
 from stt_bench.benchmark.inspection.projection import Method, project
 from stt_bench.benchmark.inspection.two_images import compare, distances_between
+from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError

@@ -10,9 +10,10 @@ import pytest
 import safetensors.torch
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.embedding.embed import embed, read_embedding_set
+from stt_bench.benchmark.embedding.embed import embed
 from stt_bench.benchmark.leaderboards.leaderboard import Leaderboard, Row, Score
 from stt_bench.benchmark.leaderboards.markdown import loss_text
+from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.protocol import protocol_of
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table
@@ -81,11 +82,11 @@ def test_the_leaderboard_says_what_the_head_stands_on(model: dict[str, object], 
 
 
 def test_the_head_is_no_part_of_the_protocol_but_the_sides_are() -> None:
-    plain = protocol_of(experiment(), FACTS)
-    assert protocol_of(experiment(model={"features": "flattened"}), FACTS) == plain
+    plain = protocol_of(experiment(), **FACTS)
+    assert protocol_of(experiment(model={"features": "flattened"}), **FACTS) == plain
     fixed = {"size": 224, "resize": 350, "crop": "random"}
-    assert protocol_of(experiment(input=fixed), FACTS)["resize"] == "keep aspect to 350"
-    drawn = protocol_of(experiment(input={**fixed, "resize_max": 512}), FACTS)
+    assert protocol_of(experiment(input=fixed), **FACTS)["resize"] == "keep aspect to 350"
+    drawn = protocol_of(experiment(input={**fixed, "resize_max": 512}), **FACTS)
     assert drawn["resize"] == "keep aspect to 350–512"
     assert drawn.keys() == plain.keys()
 

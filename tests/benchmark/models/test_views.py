@@ -14,18 +14,20 @@ from torchvision.transforms.v2 import functional as vision
 from stt_bench.benchmark.config.sections import EvaluationConfig
 from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.datasets.transforms import five_crops, prepare
-from stt_bench.benchmark.embedding.embed import _stored, embed, read_embedding_set
+from stt_bench.benchmark.embedding.embed import _stored, embed
 from stt_bench.benchmark.leaderboards.markdown import report
 from stt_bench.benchmark.models import build_network
 from stt_bench.benchmark.models.views import check_views
 from stt_bench.benchmark.scoring.evaluate import evaluate
+from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.protocol import protocol_of
 from stt_bench.benchmark.store.records import read_records
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table, run_table
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
-from stt_bench.benchmark.training.train import new_model, train
+from stt_bench.benchmark.training.learner import new_model
+from stt_bench.benchmark.training.train import train
 
 QUIET = Reporter(quiet=True)
 ROOT = Path(__file__).parents[3]
@@ -47,7 +49,7 @@ def with_views(run: Run, **evaluation: object) -> Run:
 
 
 def network_of(run: Run):  # type: ignore[no-untyped-def]
-    network, objective = new_model(run.experiment, len(run.facts()["classes"]))
+    network, objective = new_model(run.experiment, len(run.facts().classes))
     weights = safetensors.torch.load_file(run.weights)
     for part, module in (("network.", network), ("objective.", objective)):
         module.load_state_dict(
@@ -170,7 +172,7 @@ def test_committed_fingerprints_stay() -> None:
                 "initial_weights": record.protocol["weights"],
                 "embedding_dim": record.protocol["embedding_dim"],
             }
-            assert protocol_of(record.experiment, facts) == record.protocol
+            assert protocol_of(record.experiment, **facts) == record.protocol
             assert record.experiment.digest() == record.config_digest
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -18,7 +19,9 @@ from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.machine import make_deterministic, seed_torch
 from stt_bench.benchmark.system.progress import Reporter
-from stt_bench.benchmark.training.train import _Trainer, new_model, train
+from stt_bench.benchmark.training.learner import new_model
+from stt_bench.benchmark.training.train import train
+from stt_bench.benchmark.training.validation import Selection
 from stt_bench.losses import build_loss
 
 QUIET = Reporter(quiet=True)
@@ -99,25 +102,13 @@ def test_the_loss_changes_and_the_network_goes_on(table: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("row", ["three", "from_softmax", "two_head"])
 def test_a_run_stopped_at_any_step_ends_in_the_same_bytes(
-    table: Path, tmp_path: Path, row: str
+    table: Path, tmp_path: Path, row: str, killed_at: Any
 ) -> None:
     whole, parted = run_in(table, row, tmp_path / "whole"), run_in(table, row, tmp_path / "parted")
     train(whole, QUIET)
-    items = load_items(parted.experiment.data)
     for last in (2, 5, 8):  # in each phase; the checkpoint before is what it continues from
-        parted.save()
-        trainer = _Trainer(parted, items, QUIET)
-        original = trainer.train_step
-
-        def die(*args, trainer=trainer, original=original, last=last):  # type: ignore[no-untyped-def]
-            if trainer.step == last:
-                raise RuntimeError("killed")
-            return original(*args)
-
-        trainer.train_step = die  # type: ignore[method-assign]
-        trainer.resume()
-        with pytest.raises(RuntimeError, match="killed"):
-            trainer.loop()
+        with killed_at(last):
+            train(parted, QUIET)
     train(parted, QUIET)
     assert parted.weights.read_bytes() == whole.weights.read_bytes()
 
@@ -163,14 +154,11 @@ def test_mistakes_in_phases(table: Path, old: str, new: str, said: list[str]) ->
         assert part in str(caught.value)
 
 
-def test_weights_of_a_phase_are_never_selected(table: Path, tmp_path: Path) -> None:
+def test_weights_of_a_phase_are_never_selected(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changes = ["data.validation=0.4", "train.validate_every=1", "sampler.p=3"]
     run = run_of(load_table(str(table), changes, only=["three"]), "three", 0, tmp_path)
-    items = load_items(run.experiment.data)
-    run.save()
-    trainer = _Trainer(run, items, QUIET)
     falling = iter([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
-    trainer.selection._measure = lambda *_: next(falling)  # type: ignore[method-assign]
-    trainer.loop()
-    assert trainer.selection.best is not None
-    assert trainer.selection.best["step"] == 8  # the first of the row's own loss
+    monkeypatch.setattr(Selection, "_measure", lambda *_: next(falling))
+    assert train(run, QUIET).selected_step == 8  # the first of the row's own loss

@@ -18,20 +18,17 @@ import torch
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import DataConfig, LossConfig, OptimizerConfig, TrainConfig
-from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.embedding.embed import embed
 from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.files import read_json
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training import learner
+from stt_bench.benchmark.training.learner import new_model
 from stt_bench.benchmark.training.objective import Objective
 from stt_bench.benchmark.training.optimization import build_optimizer, learning_rate_factor
-from stt_bench.benchmark.training.train import (
-    _Trainer,
-    new_model,
-    train,
-)
+from stt_bench.benchmark.training.train import train
 
 QUIET = Reporter(quiet=True)
 
@@ -55,25 +52,14 @@ def test_same_seed_same_bytes_another_seed_others(tiny: Path, tmp_path: Path, ro
 @pytest.mark.parametrize("row", ["hard", "center"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_stopped_run_ends_in_the_same_bytes(
-    tiny: Path, tmp_path: Path, row: str, optimizer: str
+    tiny: Path, tmp_path: Path, row: str, optimizer: str, killed_at: Any
 ) -> None:
     settings = [f"optimizer.name={optimizer}", "optimizer.schedule=cosine"]
     whole = make_run(tiny, row, tmp_path / "whole", *settings)
     expected = trained(whole)
     parted = make_run(tiny, row, tmp_path / "parted", *settings)
-    items = load_items(parted.experiment.data)
-    parted.save()
-    trainer = _Trainer(parted, items, QUIET)
-    original = trainer.train_step
-
-    def die_at_seven(*args: Any) -> Any:
-        if trainer.step == 7:
-            raise RuntimeError("killed")
-        return original(*args)
-
-    trainer.train_step = die_at_seven  # type: ignore[method-assign]
-    with pytest.raises(RuntimeError, match="killed"):
-        trainer.loop()
+    with killed_at(7):
+        train(parted, QUIET)
     assert parted.checkpoint.exists()
     assert trained(parted) == expected
     assert parted.metrics.read_bytes() == whole.metrics.read_bytes()
@@ -111,21 +97,11 @@ def test_kill_9_then_the_same_command_gives_the_same_embeddings(tiny: Path, tmp_
     assert (embed(killed, QUIET) / "embeddings.npy").read_bytes() == expected
 
 
-def test_an_interrupt_saves_the_last_step(tiny: Path, tmp_path: Path) -> None:
+def test_an_interrupt_saves_the_last_step(tiny: Path, tmp_path: Path, at_step: Any) -> None:
     run = make_run(tiny, "hard", tmp_path)
-    items = load_items(run.experiment.data)
-    run.save()
-    trainer = _Trainer(run, items, QUIET)
-    original = trainer.train_step
-
-    def interrupted(*args: Any) -> Any:
-        if trainer.step == 6:
-            os.kill(os.getpid(), signal.SIGINT)
-        return original(*args)
-
-    trainer.train_step = interrupted  # type: ignore[method-assign]
-    with pytest.raises(TrainingStopped, match="step 7"):
-        trainer.loop()
+    interrupt = at_step(6, lambda _: os.kill(os.getpid(), signal.SIGINT))
+    with interrupt, pytest.raises(TrainingStopped, match="step 7"):
+        train(run, QUIET)
     assert torch.load(run.checkpoint, weights_only=True)["step"] == 7
 
 
@@ -224,15 +200,20 @@ def test_metrics_file_holds_the_health_of_the_study(tiny: Path, tmp_path: Path) 
 
 
 def test_collapse_is_told_in_words(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def at_one_point(experiment: Experiment, num_classes: int) -> Any:
+        network, objective = new_model(experiment, num_classes)
+        with torch.no_grad():
+            network.head.weight.zero_()  # all images at the head's bias
+        return network, objective
+
+    monkeypatch.setattr(learner, "new_model", at_one_point)
     run = make_run(tiny, "hard", tmp_path)
-    run.save()
-    trainer = _Trainer(run, load_items(run.experiment.data), QUIET)
-    with torch.no_grad():
-        trainer.network.head.weight.zero_()  # all images at the head's bias
-    trainer.loop()
-    trainer.finish()
+    train(run, QUIET)
     assert "has collapsed at step 1" in capsys.readouterr().err
     assert read_json(run.training)["collapsed_at"] == 1
 

@@ -19,13 +19,14 @@ from stt_bench.benchmark.config.sections import DataConfig
 from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.datasets.held_out import hold_out
 from stt_bench.benchmark.datasets.image_set import image_set
-from stt_bench.benchmark.embedding.embed import embed, read_embedding_set
+from stt_bench.benchmark.embedding.embed import embed
+from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import read_json
 from stt_bench.benchmark.system.progress import Reporter
-from stt_bench.benchmark.training.train import _Trainer, train
+from stt_bench.benchmark.training.train import train
 from stt_bench.benchmark.training.validation import Selection
 
 QUIET = Reporter(quiet=True)
@@ -92,7 +93,7 @@ def plain_map_at_r(x: np.ndarray, labels: list[str]) -> float:
 
 @pytest.mark.parametrize(("row", "metric"), [("hard", "map@r"), ("two_head", "accuracy")])
 def test_the_best_weights_on_the_part_are_kept(
-    tiny: Path, tmp_path: Path, row: str, metric: str
+    tiny: Path, tmp_path: Path, row: str, metric: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = selecting(tiny, row, tmp_path / "a")
     train(run, QUIET)
@@ -102,12 +103,10 @@ def test_the_best_weights_on_the_part_are_kept(
     frame = items.split("validation")
     images = image_set(items, "validation", run.experiment.input, training=False)
     watched = selecting(tiny, row, tmp_path / "b")
-    watched.save()
-    trainer = _Trainer(watched, items, QUIET)
     values: dict[int, float] = {}
     weights: dict[int, dict[str, Any]] = {}
 
-    def look(step: int, network: Any, objective: Any) -> float:
+    def look(_: Selection, step: int, network: Any, objective: Any) -> float:
         network.eval()
         with torch.no_grad():
             features, x = network(images.batch(np.arange(len(images))))
@@ -122,8 +121,8 @@ def test_the_best_weights_on_the_part_are_kept(
         weights[step] = {name: t.clone() for name, t in network.state_dict().items()}
         return value
 
-    trainer.selection.look = look  # type: ignore[method-assign]
-    trainer.loop()
+    monkeypatch.setattr(Selection, "look", look)
+    train(watched, QUIET)
     assert sorted(values) == [3, 6, 9, 12]
     best = max(values, key=lambda step: (values[step], -step))
     assert read_json(run.training)["selected_step"] == best
@@ -144,23 +143,12 @@ def test_what_is_held_out_does_not_train_and_the_test_split_stays(tiny: Path) ->
 
 
 def test_a_selecting_run_that_was_stopped_ends_in_the_same_bytes(
-    tiny: Path, tmp_path: Path
+    tiny: Path, tmp_path: Path, killed_at: Any
 ) -> None:
     whole, parted = selecting(tiny, "hard", tmp_path / "a"), selecting(tiny, "hard", tmp_path / "b")
     train(whole, QUIET)
-    items = load_items(parted.experiment.data)
-    parted.save()
-    trainer = _Trainer(parted, items, QUIET)
-    original = trainer.train_step
-
-    def die(*args: Any) -> Any:
-        if trainer.step == 11:
-            raise RuntimeError("killed")
-        return original(*args)
-
-    trainer.train_step = die  # type: ignore[method-assign]
-    with pytest.raises(RuntimeError, match="killed"):
-        trainer.loop()
+    with killed_at(11):
+        train(parted, QUIET)
     train(parted, QUIET)
     assert parted.weights.read_bytes() == whole.weights.read_bytes()
 

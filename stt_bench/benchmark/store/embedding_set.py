@@ -1,0 +1,120 @@
+"""An embedding set: a folder with the embeddings of a split, and what they are of.
+
+``embeddings.npy`` (N × D float32, or float16 where the config stores so), ``items.csv``
+(``id,label,role``), ``logits.npy`` (N × C float32, where a classifier knows the labels) and
+``meta.json``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.files import (
+    read_json,
+    sha256_of,
+    write_atomically,
+    write_json,
+    write_text,
+)
+
+EMBEDDING_SCHEMA = 1
+_ITEM_COLUMNS = {"path": "id", "label": "label", "role": "role"}
+_HASHED = ("embeddings_sha256", "items_sha256", "logits_sha256")
+
+
+@dataclass(frozen=True)
+class EmbeddingSet:
+    """An embedding set as read back from disk."""
+
+    embeddings: np.ndarray  # (N, D) float32 or float16, memory-mapped
+    labels: np.ndarray  # (N,) str
+    ids: np.ndarray  # (N,) str
+    roles: np.ndarray  # (N,) str: query, gallery or both
+    logits: np.ndarray | None  # (N, C) float32
+    meta: dict[str, Any]
+
+
+def write_embedding_set(
+    folder: Path,
+    embeddings: np.ndarray,
+    logits: np.ndarray | None,
+    items: pd.DataFrame,
+    meta: dict[str, Any],
+) -> None:
+    """Write an embedding set; ``meta.json``, written last, says that it is whole.
+
+    Args:
+        folder: is made where it is missing.
+        embeddings: (N, D).
+        logits: (N, C) class scores, if there are any.
+        items: (N) rows with the columns path, label and role.
+        meta: what the embeddings were made of; the hashes of the files are added.
+    """
+    (folder / "meta.json").unlink(missing_ok=True)
+    write_atomically(folder / "embeddings.npy", lambda stream: np.save(stream, embeddings))
+    (folder / "logits.npy").unlink(missing_ok=True)
+    if logits is not None:
+        write_atomically(folder / "logits.npy", lambda stream: np.save(stream, logits))
+    table = items[list(_ITEM_COLUMNS)].rename(columns=_ITEM_COLUMNS)
+    write_text(folder / "items.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_json(folder / "meta.json", {"schema": EMBEDDING_SCHEMA, **meta, **_hashes(folder)})
+
+
+def read_embedding_set(folder: Path) -> EmbeddingSet:
+    """Read an embedding set and check that its parts belong together.
+
+    Raises:
+        BenchError: a part is missing, has another length, or is not the array meta.json names.
+    """
+    meta = read_json(folder / "meta.json")
+    array = folder / "embeddings.npy"
+    embeddings = read_array(array)
+    described = {key: meta[key] for key in _HASHED if key in meta} if isinstance(meta, dict) else {}
+    if _hashes(folder) != described:
+        raise BenchError(f"{folder}: the files are not those that meta.json describes; embed again")
+    items = pd.read_csv(folder / "items.csv", dtype=str, keep_default_na=False)
+    if len(items) != len(embeddings):
+        raise BenchError(
+            f"{folder}: embeddings.npy has {len(embeddings)} rows but items.csv has {len(items)}; "
+            "embed again"
+        )
+    scores = folder / "logits.npy"
+    return EmbeddingSet(
+        embeddings=embeddings,
+        labels=items["label"].to_numpy(dtype=str),
+        ids=items["id"].to_numpy(dtype=str),
+        roles=items["role"].to_numpy(dtype=str),
+        logits=read_array(scores) if scores.exists() else None,
+        meta=meta,
+    )
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Open a ``.npy`` file memory-mapped; anything else in it is a `BenchError`."""
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise BenchError(f"{path}: there is no such file") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise BenchError(f"{path}: is not a NumPy array file ({error})") from None
+    return check_array(path, array)
+
+
+def check_array(path: Path, array: np.ndarray) -> np.ndarray:
+    """Return a file's array if it is (N, D) numbers."""
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise BenchError(
+            f"{path}: holds {array.dtype} of shape {array.shape}; (N, D) numbers are expected"
+        )
+    return array
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = [folder / name for name in ("embeddings.npy", "items.csv", "logits.npy")]
+    return {f"{file.stem}_sha256": sha256_of(file) for file in files if file.exists()}

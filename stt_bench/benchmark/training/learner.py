@@ -1,0 +1,67 @@
+"""What learns: the network with its objective, its optimiser, and how far they have come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.datasets import ItemTable
+from stt_bench.benchmark.models import EmbeddingNetwork, build_network
+from stt_bench.benchmark.models.views import check_views
+from stt_bench.benchmark.training.objective import Objective
+from stt_bench.benchmark.training.optimization import build_optimizer
+from stt_bench.benchmark.training.validation import Selection
+
+_PARTS = ("network", "objective", "optimizer", "scaler")
+_COUNTERS = ("step", "seconds", "collapsed_at")
+
+
+def new_model(experiment: Experiment, num_classes: int) -> tuple[EmbeddingNetwork, Objective]:
+    """Return the network and objective of an experiment, for ``num_classes`` training classes."""
+    network = build_network(experiment.model, experiment.input)
+    check_views(network, experiment)
+    objective = Objective(experiment, num_classes, network.feature_dim, network.embedding_dim)
+    return network, objective
+
+
+class Learner:
+    """All that a training changes; `state` is what a checkpoint holds of it."""
+
+    def __init__(self, experiment: Experiment, items: ItemTable, device: torch.device) -> None:
+        """Build everything at step 0; the weights are drawn from torch's generator."""
+        network, objective = new_model(experiment, len(items.classes))
+        # Channels last halves the time of depthwise convolutions on the CPU.
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.objective = objective.to(device)
+        self.optimizer = build_optimizer(experiment.optimizer, self.network, self.objective)
+        self.scaler = torch.amp.GradScaler(
+            device.type, enabled=experiment.train.precision == "float16"
+        )
+        self.selection = Selection(experiment, items, device)
+        self.device = device
+        self.step = 0  # how many are done
+        self.seconds = 0.0
+        self.collapsed_at: int | None = None
+
+    @property
+    def trained(self) -> list[torch.nn.Parameter]:
+        """Return the parameters that the optimiser changes."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def state(self) -> dict[str, Any]:
+        """Return what a later process needs to continue."""
+        return {
+            **{name: getattr(self, name) for name in _COUNTERS},
+            **{name: getattr(self, name).state_dict() for name in _PARTS},
+            "best": self.selection.best,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        for name in _PARTS:
+            getattr(self, name).load_state_dict(state[name])
+        for name in _COUNTERS:
+            setattr(self, name, state[name])
+        self.selection.best = state.get("best")
