@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stt_bench.benchmark.leaderboards import markdown as reporting
+from stt_bench.benchmark.leaderboards import report as reporting
 from stt_bench.benchmark.store.records import read_records
 from stt_bench.benchmark.suite import load_table
 

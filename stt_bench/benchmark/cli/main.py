@@ -29,7 +29,7 @@ from stt_bench.benchmark.cli.stages import STAGES
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 
 if TYPE_CHECKING:
-    from stt_bench.benchmark.leaderboards.leaderboard import Leaderboard
+    from stt_bench.benchmark.leaderboards.board import Leaderboard
 
 FAILED, BAD_INPUT = 1, 2
 
@@ -98,7 +98,7 @@ def run(
     - `stt-bench run configs/cub50_retrieval.yaml --rows softmax,hard --seeds 0,1,2`
     - `stt-bench run digits_retrieval --set optimizer.lr=0.0003 --results my-results --runs my-runs`
     """
-    from stt_bench.benchmark.leaderboards.markdown import check_pages, report
+    from stt_bench.benchmark.leaderboards.report import check_pages, report
     from stt_bench.benchmark.suite import load_table, run_table
     from stt_bench.benchmark.system.progress import Reporter
 
@@ -148,7 +148,7 @@ def report(
 
     - `stt-bench report`
     """
-    from stt_bench.benchmark.leaderboards import markdown as reporting
+    from stt_bench.benchmark.leaderboards import report as reporting
 
     _show(reporting.report(results, tables, force=force), results, quiet)
 

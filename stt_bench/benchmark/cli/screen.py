@@ -8,9 +8,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as ScreenTable
+from rich.text import Text
 
 from stt_bench.benchmark.datasets.survey import Entry
-from stt_bench.benchmark.leaderboards.leaderboard import Leaderboard, metric_name
+from stt_bench.benchmark.leaderboards.board import Leaderboard
+from stt_bench.benchmark.leaderboards.wording import metric_name, percent
+from stt_bench.benchmark.system.text import one_line
 
 
 def names(what: str) -> Iterator[tuple[str, str]]:
@@ -42,22 +45,27 @@ def names(what: str) -> Iterator[tuple[str, str]]:
 
 def print_leaderboard(board: Leaderboard) -> None:
     """Print a leaderboard's main columns as a table on the terminal."""
+    Console().print(screen_table(board))
+
+
+def screen_table(board: Leaderboard) -> ScreenTable:
+    """Return a leaderboard's main columns as a table for the terminal."""
     last = "accuracy" if "accuracy" in board.metrics else "nmi"
     metrics = [metric for metric in board.metrics if metric in ("recall@1", "map@r", last)]
-    screen = ScreenTable(title=escape(board.title), title_justify="left", box=SIMPLE_HEAD)
+    screen = ScreenTable(title=Text(one_line(board.title)), title_justify="left", box=SIMPLE_HEAD)
     screen.add_column("Row", no_wrap=True)
     for metric in metrics:
         screen.add_column(metric_name(metric), justify="right", no_wrap=True)
     screen.add_column("Seeds", justify="right")
     best = {metric: board.best(metric) for metric in metrics}
     for row in board.rows:
-        cells = [f"{escape(row.label)} {board.marks(row)}"]
+        cells = [Text(f"{one_line(row.label)} {board.marks(row)}")]
         for metric in metrics:
             score = row.scores.get(metric)
-            text = "–" if score is None else score.percent()
-            cells.append(f"[bold]{text}[/bold]" if best[metric] == row.name else text)
+            text = "–" if score is None else percent(score)
+            cells.append(Text(text, style="bold" if row.name in best[metric] else ""))
         screen.add_row(*cells, str(len(row.seeds)), style="red" if row.is_baseline else None)
-    Console().print(screen)
+    return screen
 
 
 def print_survey(entries: Iterable[Entry], *, plain: bool) -> None:

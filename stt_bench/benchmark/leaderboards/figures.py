@@ -9,7 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from stt_bench.benchmark.config.sections import FigureConfig
-from stt_bench.benchmark.leaderboards.leaderboard import Leaderboard, Row, metric_name
+from stt_bench.benchmark.leaderboards.board import Leaderboard
+from stt_bench.benchmark.leaderboards.rows import Row
+from stt_bench.benchmark.leaderboards.wording import metric_name
 from stt_bench.benchmark.system.png import save_figure
 
 

@@ -38,6 +38,7 @@ class Training(BaseModel):
     trained_parameters: int
     collapsed_at: int | None
     selected_step: int | None = None
+    inactive: bool = False  # the loss has terms, and no logged step had any
     device: str
     threads: int
 

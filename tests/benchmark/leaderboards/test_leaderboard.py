@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
+from rich.console import Console
 from scipy import stats
 
+from stt_bench.benchmark.cli.screen import screen_table
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import FigureConfig
+from stt_bench.benchmark.leaderboards.board import build_leaderboard
 from stt_bench.benchmark.leaderboards.figures import curves, draw_curves, drawn_rows
-from stt_bench.benchmark.leaderboards.leaderboard import Score, build_leaderboard
-from stt_bench.benchmark.leaderboards.markdown import markdown
+from stt_bench.benchmark.leaderboards.front_page import front_page
+from stt_bench.benchmark.leaderboards.markdown import markdown, markdown_of_published
+from stt_bench.benchmark.leaderboards.published import Published
+from stt_bench.benchmark.leaderboards.scores import Score
 from stt_bench.benchmark.store.protocol import fingerprint
 from stt_bench.benchmark.store.records import Listing, Record, Training
 
@@ -82,7 +89,7 @@ def test_accuracy_is_compared_across_embedding_sizes_and_retrieval_is_not() -> N
     board = build_leaderboard("t", records, [])
     softmax, two, one = board.rows
     assert board.leads == ["map@r", "accuracy"]
-    assert (board.best("map@r"), board.best("accuracy")) == ("tt", "tt")
+    assert (board.best("map@r"), board.best("accuracy")) == ({"tt"}, {"tt"})
     assert board.softmax_for(two, "map@r") is None
     assert board.softmax_for(two, "accuracy") is softmax
     gain = board.difference(two, "accuracy")
@@ -172,3 +179,101 @@ def test_a_page_takes_title_and_data_from_its_trained_rows() -> None:
     assert f"data {'0' * 16} (others: d)" in markdown(board)
     with_old = [record("a", 0, {"map@r": 0.1}), record("bb", 0, {"map@r": 0.1}), old]
     assert build_leaderboard("t", with_old, []).title == "T"
+
+
+def lines_of(page: str) -> list[str]:
+    return [line for line in page.splitlines() if line.startswith("| ")]
+
+
+def test_all_that_tie_for_best_are_bold() -> None:
+    halves = {0: 0.5, 1: 0.25, 2: 0.75}
+    records = [
+        *(record("a", seed, {"map@r": halves[seed]}) for seed in range(3)),
+        *(record("bb", seed, {"map@r": halves[2 - seed]}, loss="priming") for seed in range(3)),
+        *(record("ccc", seed, {"map@r": 0.4999}, loss="lifted") for seed in range(3)),
+    ]
+    board = build_leaderboard("t", records, [])
+    assert board.best("map@r") == {"a", "bb"}
+    assert board.best("recall@1") == set()
+    bold = [line.split(" | ")[0] for line in lines_of(markdown(board)) if "**" in line]
+    assert bold == ["| a", "| bb"]
+    assert "| a; bb | 50.0 ± 25.0 | 50.0 ± 25.0 |" in front_page([board], [], timing=False)
+    console = Console(
+        force_terminal=True, color_system="truecolor", width=100, legacy_windows=False
+    )
+    with console.capture() as printed:
+        console.print(screen_table(board))
+    bold = [line for line in printed.get().splitlines() if re.search(r"\x1b\[1[;m\d]*m50\.0", line)]
+    assert len(bold) == 2
+
+
+def test_a_row_whose_loss_never_had_a_term_is_marked_and_not_ranked() -> None:
+    def inactive(seed: int, inactive: bool) -> Record:
+        made = record("ccc", seed, {"map@r": 0.9}, loss="hard_triplet")
+        return made.model_copy(
+            update={"training": TRAINING.model_copy(update={"inactive": inactive})}
+        )
+
+    records = [
+        *(record("a", seed, {"map@r": 0.5}) for seed in range(2)),
+        *(record("bb", seed, {"map@r": 0.6}, loss="lifted") for seed in range(2)),
+        *(inactive(seed, seed == 1) for seed in range(2)),
+    ]
+    board = build_leaderboard("t", records, [])
+    assert [board.marks(row) for row in board.rows] == ["", "", "§"]
+    assert board.best("map@r") == {"bb"}
+    assert board.difference(board.rows[2], "map@r") is None
+    page = markdown(board)
+    assert "- § ccc: in 1 of 2 runs no batch held a pair or triplet" in page
+    assert "**90.0" not in page
+    active = build_leaderboard("t", [inactive(0, False), *records[:4]], [])
+    assert "§" not in markdown(active)
+    assert active.best("map@r") == {"ccc"}
+
+
+HOSTILE = "a|b\n![x](http://e) <script>x</script> $y$ `z` [k](javascript:1)"
+
+
+def test_nothing_of_a_record_becomes_markup() -> None:
+    made = record("a", 0, {"map@r": 0.5}, loss="softmax")
+    display = made.listing.model_copy(
+        update={
+            "label": HOSTILE,
+            "title": HOSTILE,
+            "description": f"{HOSTILE}\n\n- {HOSTILE}",
+            "command": f"x\n```\n{HOSTILE}",
+            "figure": FigureConfig(x="optimizer.lr"),
+        }
+    )
+    training = made.training.model_copy(update={"device": HOSTILE, "collapsed_at": 1})
+    other = record("bb", 0, {"map@r": 0.4}, loss="priming")
+    protocol = {**other.protocol, HOSTILE: HOSTILE}
+    records = [
+        made.model_copy(update={"listing": display, "training": training}),
+        other.model_copy(
+            update={
+                "protocol": protocol,
+                "protocol_fingerprint": fingerprint(protocol),
+                "versions": {"torch": HOSTILE},
+                "listing": display,
+            }
+        ),
+    ]
+    numbers = [Published("a", metric, HOSTILE, HOSTILE, HOSTILE) for metric in ("map@r", HOSTILE)]
+    board = build_leaderboard("t", records, numbers)
+    pages = {
+        markdown(board): {"t.png", "t_curves.png", "records/t"},
+        markdown_of_published("t", numbers): set(),
+        front_page([board], ["u"], timing=True): {"t.md", "u.md", "timing.md", "records"},
+    }
+    plain = " ".join(HOSTILE.split())
+    for page, links in pages.items():
+        tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(page)
+        inside = [child for token in tokens for child in token.children or []]
+        assert not {"html_block", "html_inline"} & {token.type for token in [*tokens, *inside]}
+        targets = {child.attrs.get("href") or child.attrs.get("src") for child in inside}
+        assert targets - {None} == links
+        text = "".join(child.content for child in inside if child.type.startswith("text"))
+        assert plain in text
+        code = [child.content for child in inside if child.type == "code_inline"]
+        assert set(code) <= {"stt-bench report"}

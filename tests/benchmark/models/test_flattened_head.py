@@ -11,8 +11,10 @@ import safetensors.torch
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.embedding.embed import embed
-from stt_bench.benchmark.leaderboards.leaderboard import Leaderboard, Row, Score
-from stt_bench.benchmark.leaderboards.markdown import loss_text
+from stt_bench.benchmark.leaderboards.board import Leaderboard
+from stt_bench.benchmark.leaderboards.rows import Row
+from stt_bench.benchmark.leaderboards.scores import Score
+from stt_bench.benchmark.leaderboards.wording import loss_text
 from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.protocol import protocol_of
 from stt_bench.benchmark.store.runs import Run, run_of

@@ -15,7 +15,7 @@ from stt_bench.benchmark.config.sections import EvaluationConfig
 from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.datasets.transforms import five_crops, prepare
 from stt_bench.benchmark.embedding.embed import _stored, embed
-from stt_bench.benchmark.leaderboards.markdown import report
+from stt_bench.benchmark.leaderboards.report import report
 from stt_bench.benchmark.models import build_network
 from stt_bench.benchmark.models.views import check_views
 from stt_bench.benchmark.scoring.evaluate import evaluate

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from stt_bench.benchmark.cli.main import main
-from stt_bench.benchmark.leaderboards.markdown import report
+from stt_bench.benchmark.leaderboards.report import report
 from stt_bench.benchmark.suite import load_table, run_table
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter

@@ -12,8 +12,8 @@ import torch
 
 from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.datasets.batches import training_batches
-from stt_bench.benchmark.leaderboards.leaderboard import Row
-from stt_bench.benchmark.leaderboards.markdown import loss_text
+from stt_bench.benchmark.leaderboards.rows import Row
+from stt_bench.benchmark.leaderboards.wording import loss_text
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError

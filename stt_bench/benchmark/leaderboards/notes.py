@@ -1,0 +1,81 @@
+"""What the numbers and marks of a leaderboard mean, below its table."""
+
+from __future__ import annotations
+
+from stt_bench.benchmark.leaderboards.board import Leaderboard
+from stt_bench.benchmark.leaderboards.wording import metric_name, protocol_name, protocol_value
+from stt_bench.benchmark.system.text import escape_markdown
+
+
+def notes(board: Leaderboard) -> list[str]:
+    """Return the notes of a leaderboard, as Markdown."""
+    return [
+        "Percent, mean ± standard deviation over seeds. Softmax baselines stand first. Bold: the "
+        "highest mean of its column among the rows of one protocol (all of them where they tie).",
+        "− Softmax: mean ± standard deviation of the difference, seed by seed, to the Softmax row "
+        "of the same protocol (of the same head and optimiser where there is one), in percentage "
+        "points. ▲ above and ▼ below Softmax: Student's 95 % interval of the mean over the seeds "
+        "leaves 0 out; ≈: not significant.",
+        *_other_protocols(board),
+        *_collapsed(board),
+        *_inactive(board),
+        *_chance(board),
+    ]
+
+
+def _other_protocols(board: Leaderboard) -> list[str]:
+    main = next(row for row in board.rows if row.fingerprint == board.main_protocol)
+    others: dict[str, list[str]] = {}
+    for row in board.rows:
+        if row.fingerprint == board.main_protocol:
+            continue
+        differs = [
+            f"{protocol_name(field)} {protocol_value(row.protocol.get(field))} "
+            f"(others: {protocol_value(main.protocol.get(field))})"
+            for field in row.protocol | main.protocol
+            if row.protocol.get(field) != main.protocol.get(field)
+        ]
+        ranked = [metric_name(m) for m in board.metrics if board.is_ranked(row, m)]
+        but = f" but in {' and '.join(ranked)}" if ranked else ""
+        why = f"of another protocol and not ranked{but}: {'; '.join(differs)}."
+        others.setdefault(why, []).append(row.label)
+    return [
+        escape_markdown(f"† {'; '.join(rows)} {'is' if len(rows) == 1 else 'are'} {why}")
+        for why, rows in others.items()
+    ]
+
+
+def _collapsed(board: Leaderboard) -> list[str]:
+    return [
+        escape_markdown(
+            f"‡ {row.label}: the embedding was collapsed to one point at some time in "
+            f"{row.collapsed} of {len(row.seeds)} runs."
+        )
+        for row in board.rows
+        if row.collapsed
+    ]
+
+
+def _inactive(board: Leaderboard) -> list[str]:
+    return [
+        escape_markdown(
+            f"§ {row.label}: in {row.inactive} of {len(row.seeds)} runs no batch held a pair or "
+            f"triplet from which {row.experiment.loss.name} learns, so that it trained nothing; "
+            "the row is not ranked."
+        )
+        for row in board.rows
+        if row.inactive
+    ]
+
+
+def _chance(board: Leaderboard) -> list[str]:
+    floors = [
+        100 * row.scores["nmi_chance"].mean
+        for row in board.rows
+        if "nmi_chance" in row.scores and row.fingerprint == board.main_protocol
+    ]
+    if not floors:
+        return []
+    low, high = f"{min(floors):.1f}", f"{max(floors):.1f}"
+    span = low if low == high else f"{low} to {high}"
+    return [f"Random clusters of the sizes found would score NMI {span} and AMI 0."]

@@ -1,0 +1,71 @@
+"""Records in, pages and figures out: all that `stt-bench report` writes.
+
+It is a function of ``results/records`` and the published numbers alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from stt_bench.benchmark.leaderboards.board import Leaderboard, build_leaderboard
+from stt_bench.benchmark.leaderboards.figures import draw_curves, draw_leaderboard, drawn_rows
+from stt_bench.benchmark.leaderboards.front_page import front_page
+from stt_bench.benchmark.leaderboards.markdown import markdown, markdown_of_published
+from stt_bench.benchmark.leaderboards.published import read_published
+from stt_bench.benchmark.store.records import read_records
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.outputs import check_output, write_page
+from stt_bench.names import did_you_mean
+
+
+def report(
+    results: Path, tables: Sequence[str] | None = None, *, force: bool = False
+) -> list[Leaderboard]:
+    """Generate the leaderboards of all tables (or those named) that have records.
+
+    Raises:
+        BenchError: there are no records, a named table has none, or a page or figure would
+            overwrite a file that is not ours (``force`` overwrites it).
+    """
+    records = read_records(results)
+    if not records:
+        raise BenchError(f"{results / 'records'} holds no records; run `stt-bench run` first")
+    for table in tables or ():
+        if table not in records:
+            raise BenchError(f"table '{table}' has no records; {did_you_mean(table, records)}")
+    published = read_published(results / "published.csv")
+    boards, wanted = [], tables or list(records)
+    for table, group in sorted(records.items()):
+        try:
+            boards.append(build_leaderboard(table, group, published.get(table, [])))
+        except BenchError:
+            if table in wanted:  # a table that nobody asked for must not stand in the way
+                raise
+    not_run = {name: found for name, found in sorted(published.items()) if name not in records}
+    asked = [board for board in boards if board.table in wanted]
+    check_pages(results, [*(board.table for board in asked), *not_run], force=force)
+    for board in asked:
+        write_page(results / f"{board.table}.md", markdown(board))
+        draw_leaderboard(board, results / f"{board.table}.png")
+        if board.figure is not None and drawn_rows(board, board.figure):
+            draw_curves(board, board.figure, results / f"{board.table}_curves.png")
+    for name, numbers in not_run.items():
+        write_page(results / f"{name}.md", markdown_of_published(name, numbers))
+    timing = (results / "timing.md").exists()
+    write_page(results / "README.md", front_page(boards, list(not_run), timing=timing))
+    return asked
+
+
+def check_pages(results: Path, tables: Iterable[str], *, force: bool = False) -> None:
+    """Refuse to write pages and figures of tables over files that are not ours."""
+    ends = (".md", ".png", "_curves.png")
+    for name in ("README.md", *(f"{table}{end}" for table in tables for end in ends)):
+        try:
+            check_output(results / name, force=force)
+        except BenchError:
+            raise BenchError(
+                f"{results / name} would be overwritten, and stt-bench cannot tell that it wrote "
+                "it: name another folder with --results, move the file, or let `stt-bench report "
+                "--force` overwrite it"
+            ) from None

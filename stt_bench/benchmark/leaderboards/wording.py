@@ -1,0 +1,89 @@
+"""How rows, losses and scores are put into words and figures of a page."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from stt_bench.benchmark.config.sections import LossConfig
+from stt_bench.benchmark.leaderboards.rows import Row
+from stt_bench.benchmark.leaderboards.scores import Score
+
+METRIC_NAMES = {
+    "map@r": "MAP@R",
+    "r_precision": "R-Precision",
+    "mrr": "MRR",
+    "nmi": "NMI",
+    "ami": "AMI",
+    "accuracy": "Accuracy",
+    "macro_accuracy": "Macro accuracy",
+}
+_PROTOCOL_NAMES = {
+    "embedding_dim": "embedding size",
+    "steps": "training steps",
+    "weights": "starting weights",
+    "long_tail": "long tail",
+    "input": "input",
+}
+
+
+def metric_name(metric: str) -> str:
+    """Return a metric's name as it is printed."""
+    return METRIC_NAMES.get(metric, metric.replace("recall@", "R@"))
+
+
+def protocol_name(field: str) -> str:
+    """Return a protocol field's name as it is printed."""
+    return _PROTOCOL_NAMES.get(field, field)
+
+
+def protocol_value(value: Any) -> str:
+    """Return a protocol field's value as it is printed: a hash by its first digits."""
+    text = "default" if value is None else str(value)
+    return text[:16] if re.fullmatch("[0-9a-f]{64}", text) else text
+
+
+def percent(score: Score) -> str:
+    """Return ``mean ± std`` in percent."""
+    return f"{100 * score.mean:z.1f}{_spread(score)}"
+
+
+def points(difference: Score) -> str:
+    """Return a difference as ``+mean ± std`` in percentage points, and its verdict."""
+    return f"{100 * difference.mean:+.1f}{_spread(difference)} {difference.verdict}".rstrip()
+
+
+def _spread(score: Score) -> str:
+    return "" if score.std is None else f" ± {100 * score.std:.1f}"
+
+
+def loss_text(row: Row) -> str:
+    """Return a row's loss as it is printed: heads, name, parameters, normalisation."""
+    experiment = row.experiment
+    if experiment.train.steps == 0:
+        return "none (untrained)"
+    earlier = [
+        f"{_loss_alone(phase.loss)} for {phase.steps} steps"
+        + (f" (lr {phase.lr:g})" if phase.lr else "")
+        for phase in experiment.phases
+    ]
+    text = ", then ".join([*earlier, _loss_alone(experiment.loss)])
+    if experiment.softmax_head:
+        text = f"softmax + {experiment.loss_weight:g} × {text}"
+    head = {"none": ", on pooled features", "linear": "", "fc1024": ", fc1024 head"}
+    text += head[experiment.model.head]
+    text += ", on the flattened map" if experiment.model.features == "flattened" else ""
+    return text + (", unit length" if experiment.model.normalize else "")
+
+
+def _loss_alone(loss: LossConfig) -> str:
+    params = ", ".join(f"{name} {value}" for name, value in loss.params.items())
+    return loss.name + (f" ({params})" if params else "")
+
+
+def batch_text(row: Row) -> str:
+    """Return how a row draws its batches."""
+    if row.experiment.train.steps == 0:
+        return "–"
+    sampler = row.experiment.sampler
+    return sampler.text if sampler.name == "pxk" else f"{sampler.images_per_batch} {sampler.text}"
