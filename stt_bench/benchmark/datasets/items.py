@@ -19,6 +19,7 @@ from stt_bench.benchmark.datasets.download import download_into
 from stt_bench.benchmark.datasets.held_out import hold_out
 from stt_bench.benchmark.datasets.long_tail import long_tail
 from stt_bench.benchmark.datasets.stores import Store
+from stt_bench.benchmark.datasets.threads import Progress
 from stt_bench.benchmark.datasets.verify import columns_of, verify
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.locate import find_folder, search_places
@@ -36,7 +37,7 @@ class ItemTable:
             `gallery`, `both`), all strings; paths are unique. With a column group, the rows of a
             group (the frames of a clip) are one item of the embedding set.
         read: Path to image as decoded, mode untouched.
-        data_hash: sha256 of the table and of what identifies the images' content.
+        data_hash: sha256 of the table and of the images' contents.
         arrays: All images as uint8 (N, H, W) or (N, H, W, C) in the table's order, where the
             dataset has them.
     """
@@ -71,12 +72,15 @@ def check_dataset(config: DataConfig) -> Dataset:
     return dataset
 
 
-def load_items(config: DataConfig) -> ItemTable:
-    """Read, verify and hash the items that a config's `data` section describes."""
+def load_items(config: DataConfig, progress: Progress | None = None) -> ItemTable:
+    """Read, verify and hash the items that a config's `data` section describes.
+
+    `progress` tells of the files whose contents are compared.
+    """
     dataset = check_dataset(config)
     frame, store = read_source(config, find_root(dataset, config.root))
     # That of all images, also where only some stay: an array store knows no other.
-    identity, arrays = store.identity(frame["path"].tolist()), store.arrays
+    identity, arrays = store.identity(frame["path"].tolist(), progress), store.arrays
     if config.long_tail is not None:
         kept = long_tail(frame, config.long_tail)
         frame, arrays = frame[kept].reset_index(drop=True), None if arrays is None else arrays[kept]
@@ -95,7 +99,7 @@ def read_source(config: DataConfig, root: Path | None) -> Source:
 
 
 def item_table(name: str, frame: pd.DataFrame, store: Store) -> ItemTable:
-    """Hash a table and what identifies its images' content; a missing image is an error."""
+    """Hash a table and its images' contents; a missing image is an error."""
     digest = hash_items(frame, store.identity(frame["path"].tolist()))
     return ItemTable(name, frame, store.read, digest, store.arrays)
 

@@ -60,10 +60,11 @@ def prepare_copy(
     about 1 level of 255). No table must have that `resize`: with a lower one the images are
     resized again, with a higher one they are enlarged.
 
-    A run on the copy never passes for one on the original: the sizes of the files enter the data
-    hash, and with it the protocol. Where no image was resized, both are the same.
+    A run on the copy never passes for one on the original: the contents of the files enter the
+    data hash, and with it the protocol. Where no image was resized, both are the same.
 
-    A call that was stopped is continued by the same call: what is there is not written again.
+    A call that was stopped is continued by the same call: what is there is not written again,
+    unless its original has changed since.
 
     Args:
         name: the dataset; one in an array or a zip file needs no copy.
@@ -91,10 +92,8 @@ def prepare_copy(
     folder = to if to is not None else Path("data") / f"{name}-{size}"
     _check_target(folder, start)
     images = _image_files(tables, start)
-    _mark(
-        folder,
-        {"dataset": name, "options": options, "shorter_side": size, "source": _hashes(tables)},
-    )
+    origin = {"dataset": name, "options": options, "shorter_side": size}
+    _mark(folder, origin, _contents(tables, images))
     left_out = _copy_others(start, folder, images)
     missing = [path for path in images if not (folder / path).exists()]
     broken = failures(
@@ -122,20 +121,42 @@ def _check_target(folder: Path, start: Path) -> None:
         )
 
 
-def _mark(folder: Path, origin: dict[str, Any]) -> None:
-    """Say in the copy what it is made of; refuse a folder that is something else."""
+def _mark(folder: Path, origin: dict[str, Any], contents: dict[str, str]) -> None:
+    """Say in the copy what it is made of; refuse a folder that is something else.
+
+    Images whose originals have changed since are removed, to be made again.
+    """
     file = folder / MARKER
+    marker = {**origin, "made_from": contents}
     if not file.exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise BenchError(
                 f"{folder} exists and is no prepared copy: name another folder with --to"
             )
-        write_json(file, origin)
-    elif read_json(file) != origin:
-        raise BenchError(
-            f"{folder} is a copy of other data or of another size, see {file}: remove it or name "
-            "another folder with --to"
-        )
+    elif (before := read_json(file)) == marker:
+        return
+    else:
+        made = before.pop("made_from", None) if isinstance(before, dict) else None
+        if before != origin or not isinstance(made, dict) or set(made) != set(contents):
+            raise BenchError(
+                f"{folder} is a copy of other data or of another size, see {file}: remove it or "
+                "name another folder with --to"
+            )
+        for path, content in contents.items():
+            if made[path] != content:
+                (folder / path).unlink(missing_ok=True)
+    write_json(file, marker)
+
+
+def _contents(tables: Tables, images: Mapping[str, str]) -> dict[str, str]:
+    """Return the sha256 of each image's original by its path in the copy."""
+    known: dict[str, str] = {}
+    for frame, store in tables.sources.values():
+        assert isinstance(store, FileStore)
+        paths = frame["path"].tolist()
+        for path, content in zip(paths, store.identity(paths), strict=True):
+            known[os.path.abspath(os.path.join(store.root, path))] = content.hex()
+    return {path: known[file] for path, file in images.items()}
 
 
 def _hashes(tables: Tables) -> dict[Task, str]:

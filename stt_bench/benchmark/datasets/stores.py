@@ -6,6 +6,7 @@ covers. It can be sent to other processes.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import zipfile
@@ -17,6 +18,8 @@ from typing import IO, Any, Protocol
 import numpy as np
 from PIL import Image
 
+from stt_bench.benchmark.datasets.threads import Progress
+from stt_bench.benchmark.system.contents import Stamp, learn, stamp_of
 from stt_bench.benchmark.system.errors import BenchError
 
 
@@ -30,7 +33,7 @@ class Store(Protocol):
     def read(self, path: str) -> Image.Image:
         """Return the decoded image, its mode untouched."""
 
-    def identity(self, paths: Sequence[str]) -> Iterator[bytes]:
+    def identity(self, paths: Sequence[str], progress: Progress | None = None) -> Iterator[bytes]:
         """Yield what identifies the images' content; a missing image is an error."""
 
 
@@ -58,19 +61,35 @@ class FileStore:
         file = os.path.join(self.root, path)
         return _decode(file, file)
 
-    def identity(self, paths: Sequence[str]) -> Iterator[bytes]:
-        """Yield each file's size in bytes."""
-        missing = []
-        for path in paths:
-            try:
-                yield b"%d," % os.stat(os.path.join(self.root, path)).st_size
-            except (OSError, ValueError):  # a path with a null byte
-                missing.append(path)
-        if missing:
+    def identity(self, paths: Sequence[str], progress: Progress | None = None) -> Iterator[bytes]:
+        """Yield the sha256 of each file; a file that has not changed is not read again."""
+
+        def stamp(path: str) -> Stamp:
+            return stamp_of(os.path.join(self.root, path))
+
+        def tell(path: str) -> str:
+            with open(os.path.join(self.root, path), "rb") as file:
+                return hashlib.sha256(file.read()).hexdigest()
+
+        found = learn(self.root, paths, stamp=stamp, tell=tell, progress=progress)
+        failed = [(path, told) for path, told in zip(paths, found, strict=True) if _failed(told)]
+        if failed:
+            path, error = failed[0]
+            absent = isinstance(error, ValueError | FileNotFoundError | NotADirectoryError)
+            reason = "do not exist" if absent else f"cannot be read ({error.strerror})"
             raise BenchError(
-                f"{len(missing)} of {len(paths)} image files do not exist, the first is "
-                f"{os.path.join(self.root, missing[0])}: restore them or correct the list"
+                f"{len(failed)} of {len(paths)} image files {reason}, the first is "
+                f"{os.path.join(self.root, path)}: restore them or correct the list"
             )
+        yield from map(bytes.fromhex, found)
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is such a file."""
+        return os.path.isfile(os.path.join(self.root, path))
+
+
+def _failed(told: Any) -> bool:
+    return isinstance(told, Exception)
 
 
 @dataclass
@@ -102,20 +121,29 @@ class ZipStore:
 
     def read(self, path: str) -> Image.Image:
         """Return the decoded image, its mode untouched."""
-        where = f"{self.file}/{path}"
-        try:
-            content = self._zip().read(path)
-        except Exception as error:  # a damaged zip raises as much as a damaged image
-            raise BenchError(f"{where} cannot be read ({error}): get the zip again") from error
-        return _decode(io.BytesIO(content), where)
+        return _decode(io.BytesIO(self._content(path)), f"{self.file}/{path}")
 
-    def identity(self, paths: Sequence[str]) -> Iterator[bytes]:
-        """Yield each member's checksum."""
-        checksums = {member.filename: member.CRC for member in self._zip().infolist()}
+    def _content(self, path: str) -> bytes:
+        try:
+            return self._zip().read(path)
+        except Exception as error:  # a damaged zip raises as much as a damaged image
+            raise BenchError(
+                f"{self.file}/{path} cannot be read ({error}): get the zip again"
+            ) from error
+
+    def identity(self, paths: Sequence[str], progress: Progress | None = None) -> Iterator[bytes]:
+        """Yield the sha256 of each member's content: the same as of the unpacked file."""
+        members = set(self.names())
         for path in paths:
-            if path not in checksums:
+            if path not in members:
                 raise BenchError(f"{self.file} has no member {path}: get the zip again")
-            yield b"%d," % checksums[path]
+
+        def tell(path: str) -> str:
+            return hashlib.sha256(self._content(path)).hexdigest()
+
+        stamp = stamp_of(self.file)
+        found = learn(self.file, paths, stamp=lambda _: stamp, tell=tell, progress=progress)
+        yield from map(bytes.fromhex, found)
 
 
 @dataclass(frozen=True)
@@ -134,7 +162,7 @@ class ArrayStore:
         """Return the image."""
         return Image.fromarray(self.arrays[self._rows[path]])
 
-    def identity(self, paths: Sequence[str]) -> Iterator[bytes]:
+    def identity(self, paths: Sequence[str], progress: Progress | None = None) -> Iterator[bytes]:
         """Yield the pixels."""
         if list(paths) != list(self.paths) or self.arrays.dtype != np.uint8:
             raise BenchError("an array dataset needs uint8 images in the order of its table")

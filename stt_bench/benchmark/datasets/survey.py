@@ -59,8 +59,9 @@ def _state(dataset: Dataset) -> tuple[str, str]:
     for task in dataset.tasks:
         try:
             frame, store = read_source(DataConfig(name=dataset.name, task=task), root)
-            if isinstance(store, FileStore):
-                list(store.identity(frame["path"].tolist()[:1]))
+            first = str(frame["path"].iloc[0])
+            if isinstance(store, FileStore) and not store.exists(first):
+                told[f"{store.root / first} does not exist: get a complete copy"] = None
         except Exception as error:  # one dataset, perhaps a plugin's, must not hide the others
             told[str(error) or type(error).__name__] = None
     if not told:

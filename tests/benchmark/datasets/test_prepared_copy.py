@@ -62,8 +62,20 @@ def test_the_protocol_tells_the_copy_from_the_original(birds, load, tmp_path):
     assert len(prints) == 2
 
 
+def test_an_image_that_was_replaced_is_made_again(birds, load, tmp_path, save):
+    prepare_copy("cub50", 20, root=str(birds), to=tmp_path / "small")
+    file = sorted((birds / "CUB_200_2011").rglob("*.jpg"))[4]
+    size = Image.open(file).size
+    save(file, size, seed=99)
+    made = prepare_copy("cub50", 20, root=str(birds), to=tmp_path / "small")
+    assert made.were_there == 11
+    prepare_copy("cub50", 20, root=str(birds), to=tmp_path / "new")
+    assert load("cub50", tmp_path / "small").data_hash == load("cub50", tmp_path / "new").data_hash
+
+
 def saved(path, mode, size=(60, 44)):
-    rng = np.random.default_rng(len(str(path)))
+    """Save an image whose pixels follow from its name alone."""
+    rng = np.random.default_rng(list(path.name.encode()))
     pixels = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), np.uint8))
     if mode == "I;16":
         image = Image.fromarray(rng.integers(0, 65536, size[::-1], np.uint16))
@@ -75,6 +87,14 @@ def saved(path, mode, size=(60, 44)):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_network_sees_the_pixels_of_the_original(tmp_path, load, channels):
+    """Every pixel is that of the original; colour read as grey may differ by 2 levels of 255.
+
+    The original is made grey and then resized, the copy resized and then made grey. Both are
+    weighted means of the same pixels, and PIL rounds to whole levels after each of three passes
+    (grey; columns; rows). A mean of values is off by no more than they are, so each way is off by
+    three roundings: by 3/2 at most, and at one end only (halves are rounded up). The two whole
+    numbers differ by less than 3.
+    """
     root = tmp_path / "in"
     modes = {"1": "bmp", "L": "png", "P": "png", "RGB": "tiff", "RGBA": "png", "I;16": "png"}
     for mode, suffix in modes.items():
@@ -88,8 +108,7 @@ def test_a_network_sees_the_pixels_of_the_original(tmp_path, load, channels):
         grey = path.split("/")[1][0] in "1LI"
         expected = prepare(original.read(path), config).int()
         difference = (prepare(copy.read(path), config).int() - expected).abs().max()
-        # colour made grey before or after resizing differs by rounding
-        assert difference <= (0 if grey or channels == 3 else 1)
+        assert difference <= (0 if grey or channels == 3 else 2)
         assert min(copy.read(path).size) == 24
         assert (copy.read(path).mode == "L") == grey
 
@@ -132,7 +151,7 @@ def test_it_goes_on_where_it_was(birds, tmp_path):
 def test_broken_images_do_not_cost_the_others(birds, tmp_path):
     file = sorted((birds / "CUB_200_2011").rglob("*.jpg"))[4]
     good = file.read_bytes()
-    file.write_bytes(b"x" * len(good))  # the same size: the same data hash
+    file.write_bytes(b"x" * len(good))
     with pytest.raises(BenchError, match=rf"1 of 12 images could not be prepared.*{file.name}"):
         prepare_copy("cub50", 20, root=str(birds), to=tmp_path / "small")
     assert len(list((tmp_path / "small").rglob("*.jpg"))) == 11
