@@ -60,7 +60,7 @@ def run_table(
         TrainingStopped: the user stopped a training; the same call continues it.
     """
     outcome = Outcome()
-    data = _Data()
+    data = _Data(reporter)
     experiments = [
         run_of(table, row, seed, runs)
         for row in table.select(rows)
@@ -161,12 +161,13 @@ def _summary(record: Record) -> str:
 class _Data:
     """The item table of the last experiment, so that neighbours in a table share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
         self._key: str | None = None
         self._items: ItemTable | None = None
 
     def of(self, experiment: Experiment) -> ItemTable:
         key = experiment.data.model_dump_json()
         if self._items is None or key != self._key:
-            self._key, self._items = key, load_items(experiment.data)
+            self._key, self._items = key, load_items(experiment.data, self._reporter)
         return self._items

@@ -19,10 +19,10 @@ from stt_bench.benchmark.datasets.download import download_into
 from stt_bench.benchmark.datasets.held_out import hold_out
 from stt_bench.benchmark.datasets.long_tail import long_tail
 from stt_bench.benchmark.datasets.stores import Store
-from stt_bench.benchmark.datasets.threads import Progress
 from stt_bench.benchmark.datasets.verify import columns_of, verify
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.locate import find_folder, search_places
+from stt_bench.benchmark.system.progress import Reporter
 
 Split = Literal["train", "validation", "test"]
 
@@ -72,21 +72,21 @@ def check_dataset(config: DataConfig) -> Dataset:
     return dataset
 
 
-def load_items(config: DataConfig, progress: Progress | None = None) -> ItemTable:
-    """Read, verify and hash the items that a config's `data` section describes.
-
-    `progress` tells of the files whose contents are compared.
-    """
+def load_items(config: DataConfig, reporter: Reporter | None = None) -> ItemTable:
+    """Read, verify and hash the items that a config's `data` section describes."""
     dataset = check_dataset(config)
     frame, store = read_source(config, find_root(dataset, config.root))
-    # That of all images, also where only some stay: an array store knows no other.
-    identity, arrays = store.identity(frame["path"].tolist(), progress), store.arrays
+    paths, arrays = frame["path"].tolist(), store.arrays
     if config.long_tail is not None:
         kept = long_tail(frame, config.long_tail)
         frame, arrays = frame[kept].reset_index(drop=True), None if arrays is None else arrays[kept]
     if config.validation is not None:
         frame = hold_out(frame, config.task, config.validation)
-    return ItemTable(dataset.name, frame, store.read, hash_items(frame, identity), arrays)
+    reporter = reporter or Reporter(quiet=True)
+    with reporter.bar(f"{dataset.name}: compare files", len(paths)) as bar:
+        # Contents of all images, also where only some stay: an array store knows no other.
+        data_hash = hash_items(frame, store.identity(paths, bar.of))
+    return ItemTable(dataset.name, frame, store.read, data_hash, arrays)
 
 
 def read_source(config: DataConfig, root: Path | None) -> Source:

@@ -52,7 +52,7 @@ def embed(
         BenchError: the run is not trained to its end, or its data or weights changed since.
     """
     facts = checked_facts(run)
-    items = items or load_items(run.experiment.data)
+    items = items or load_items(run.experiment.data, reporter)
     facts.check(run.origin(items.data_hash, facts.initial_weights), run.folder)
     embed_split(run, facts, items, reporter, split=split, force=force)
     return run.embeddings(split)

@@ -52,7 +52,7 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> Tr
         TrainingStopped: SIGINT or SIGTERM came; the same command continues where this stopped.
     """
     run.save()
-    items = items or load_items(run.experiment.data)
+    items = items or load_items(run.experiment.data, reporter)
     if run.is_trained:
         return _finished(run, items)
     settings = run.experiment.train
