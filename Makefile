@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRA := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
-DEMO := digits_retrieval digits_classification
+DEMO := omniglot_mini_retrieval digits_classification
 
 .PHONY: demo test lint setup clean
 

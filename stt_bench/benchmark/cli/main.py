@@ -194,10 +194,12 @@ def main() -> None:
 
 def _show(boards: list[Leaderboard], results: Path, quiet: bool) -> None:
     from stt_bench.benchmark.cli.screen import print_leaderboard
+    from stt_bench.benchmark.leaderboards.answer import answer
 
     for board in boards:
         if not quiet:
             print_leaderboard(board)
+            print(*answer(board), sep="\n")
         print(results / f"{board.table}.md")
 
 

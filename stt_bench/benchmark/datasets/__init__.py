@@ -24,6 +24,7 @@ from stt_bench.benchmark.datasets.sources import (  # noqa: F401  (registers)
     inshop,
     nabirds,
     omniglot,
+    omniglot_mini,
     sop,
 )
 from stt_bench.benchmark.datasets.stores import ArrayStore, FileStore, Store, ZipStore

@@ -102,7 +102,11 @@ class Leaderboard:
         softmax = self.softmax_for(row, metric)
         if softmax is None or row.experiment.is_softmax or row.inactive:
             return None
-        ours, theirs = (self._values(name, metric) for name in (row.name, softmax.name))
+        return self.between(row, softmax, metric)
+
+    def between(self, row: Row, other: Row, metric: str) -> Score | None:
+        """Return the mean and spread, over the seeds both have, of row − other (0 to 1)."""
+        ours, theirs = (self._values(name, metric) for name in (row.name, other.name))
         paired = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
         return Score.of(paired) if paired else None
 

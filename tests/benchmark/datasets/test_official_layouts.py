@@ -13,7 +13,7 @@ from stt_bench.benchmark.datasets.catalog import find_dataset
 from stt_bench.benchmark.system.errors import BenchError
 
 CASES = [(name, task) for name in sorted(MINIATURES) for task in find_dataset(name).tasks]
-OFFICIAL = {name for name in dataset_names() if find_dataset(name).counts} - {"digits"}
+OFFICIAL = {n for n in dataset_names() if find_dataset(n).counts and find_dataset(n).folder}
 
 
 @pytest.fixture

@@ -1,0 +1,115 @@
+"""A leaderboard in three sentences: what leads, by how much, and how sure that is."""
+
+from __future__ import annotations
+
+from stt_bench.benchmark.leaderboards.board import Leaderboard
+from stt_bench.benchmark.leaderboards.rows import Row
+from stt_bench.benchmark.leaderboards.scores import CONFIDENCE
+from stt_bench.benchmark.leaderboards.wording import metric_name
+
+
+def answer(board: Leaderboard) -> list[str]:
+    """Return three sentences on a table's main metric; none where no row has been trained.
+
+    The metric is accuracy where most trained rows have it, else MAP@R. The rows of the protocol
+    that most rows share are ranked by their means over the seeds. A difference is taken seed by
+    seed; it is significant where Student's 95 % interval of its mean over the seeds leaves out 0.
+    """
+    trained = [row for row in board.rows if row.experiment.train.steps > 0]
+    classifies = sum("accuracy" in row.scores for row in trained) > len(trained) / 2
+    metric = "accuracy" if classifies else (board.leads or [""])[0]
+    ranked = sorted(
+        (row for row in trained if board.is_ranked(row, metric)),
+        key=lambda row: -row.scores[metric].mean,
+    )
+    if not ranked:
+        return []
+    best = ranked[0]
+    untrained = [  # an untrained classifier has nothing to say
+        row for row in board.rows if row not in trained and metric in row.scores and not classifies
+    ]
+    rivals = _rivals(board, best, ranked, metric)
+    return [
+        _what(
+            best,
+            ranked,
+            [row for row in trained if row not in ranked and not row.inactive],
+            untrained,
+            metric,
+        ),
+        _by_how_much(best, [*rivals, *untrained], metric),
+        _how_sure(board, best, [*rivals, *untrained], metric, len(ranked)),
+    ]
+
+
+def _rivals(board: Leaderboard, best: Row, ranked: list[Row], metric: str) -> list[Row]:
+    """Return Softmax and the next row, without the best row itself and without repetition."""
+    softmax = None if best.experiment.is_softmax else board.softmax_for(best, metric)
+    found = [row for row in (softmax, *ranked[1:2]) if row is not None]
+    return found[:1] if len(found) == 2 and found[0] is found[1] else found
+
+
+def _what(
+    best: Row, ranked: list[Row], others: list[Row], untrained: list[Row], metric: str
+) -> str:
+    value, name = best.scores[metric].mean, metric_name(metric)
+    level = [row for row in ranked if row.scores[metric].mean == value]
+    labels = " and ".join(row.label for row in level)
+    told = f"{labels} {'leads' if len(level) == 1 else 'lead'} by {name} with {_percent(value)}"
+    for row in untrained:
+        if row.scores[metric].mean >= value:
+            score = _percent(row.scores[metric].mean)
+            told = (
+                f"The untrained network leads by {name} with {score}: of the trained rows, {told}"
+            )
+            break
+    above = [row for row in others if metric in row.scores and row.scores[metric].mean > value]
+    if above:
+        top = max(above, key=lambda row: row.scores[metric].mean)
+        told += (
+            f" among the rows of one protocol ({top.label}, of another, has "
+            f"{_percent(top.scores[metric].mean)})"
+        )
+    return told + "."
+
+
+def _by_how_much(best: Row, rivals: list[Row], metric: str) -> str:
+    if not rivals:
+        return "There is no other row to compare it with."
+    told = []
+    for row in rivals:
+        points = 100 * (best.scores[metric].mean - row.scores[metric].mean)
+        where = f"{abs(points):.1f} points {'above' if points > 0 else 'below'}"
+        told.append(
+            f"{where if points else 'level with'} {row.label} ({_percent(row.scores[metric].mean)})"
+        )
+    return f"That is {_listed(told)}."
+
+
+def _how_sure(
+    board: Leaderboard, best: Row, rivals: list[Row], metric: str, candidates: int
+) -> str:
+    told = []
+    for row in rivals:
+        difference = board.between(best, row, metric)
+        if difference is not None and difference.interval is not None:
+            low, high = difference.interval
+            verdict = "not significant" if difference.verdict == "≈" else "significant"
+            told.append(f"{100 * low:+.1f} to {100 * high:+.1f} over {row.label} ({verdict})")
+    if not told:
+        return "One seed cannot say how sure that is: run more of them, such as --seeds 0,1,2."
+    uncounted = "other test data"
+    if candidates > 2:
+        uncounted += f" and the choice of the best of {candidates} rows"
+    return (
+        f"By the seeds ({100 * CONFIDENCE:.0f} % interval) the difference in points is "
+        f"{_listed(told)}; {uncounted} would widen it."
+    )
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _listed(parts: list[str]) -> str:
+    return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]

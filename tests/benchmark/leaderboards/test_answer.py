@@ -1,0 +1,148 @@
+"""The three sentences under a leaderboard, with intervals that scipy finds by another way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from test_leaderboard import record
+
+from stt_bench.benchmark.leaderboards.answer import answer
+from stt_bench.benchmark.leaderboards.board import build_leaderboard
+from stt_bench.benchmark.store.records import Record
+
+TRIPLET = {"loss": "semi_hard_triplet"}
+OTHER = {"loss": "hard_triplet"}
+UNTRAINED = {"train": {"steps": 0}}
+
+
+def rows(metric: str, values: dict[str, tuple[dict[str, Any], list[float]]]) -> list[Record]:
+    return [
+        record(name, seed, {metric: value}, **settings)
+        for name, (settings, by_seed) in values.items()
+        for seed, value in enumerate(by_seed)
+    ]
+
+
+def said(records: list[Record]) -> list[str]:
+    return answer(build_leaderboard("t", records, []))
+
+
+def test_what_leads_by_how_much_and_how_sure() -> None:
+    ours, next_row, softmax = [0.50, 0.52, 0.54], [0.49, 0.53, 0.51], [0.30, 0.33, 0.33]
+    what, how_much, how_sure = said(
+        rows(
+            "map@r",
+            {
+                "softmax": ({}, softmax),
+                "hard": (OTHER, next_row),
+                "semi": (TRIPLET, ours),
+                "untrained": (UNTRAINED, [0.1, 0.1, 0.1]),
+            },
+        )
+    )
+    assert what == "semi leads by MAP@R with 52.0."
+    assert how_much == (
+        "That is 20.0 points above softmax (32.0), 1.0 points above hard (51.0) "
+        "and 42.0 points above untrained (10.0)."
+    )
+    for name, theirs, verdict in (
+        ("softmax", softmax, "significant"),
+        ("hard", next_row, "not significant"),
+    ):
+        interval = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+        low, high = 100 * np.array(interval)
+        assert f"{low:+.1f} to {high:+.1f} over {name} ({verdict})" in how_sure
+    assert "choice of the best of 3 rows" in how_sure
+
+
+def test_one_seed_says_nothing_of_certainty() -> None:
+    *_, how_sure = said(rows("map@r", {"softmax": ({}, [0.3]), "semi": (TRIPLET, [0.9])}))
+    assert "One seed cannot say" in how_sure
+    assert "significant" not in how_sure
+
+
+def test_seeds_that_two_rows_do_not_share_are_not_compared() -> None:
+    records = rows("map@r", {"softmax": ({}, [0.3]), "semi": (TRIPLET, [0.9])})
+    records.append(record("semi", 7, {"map@r": 0.9}, **TRIPLET))
+    assert "One seed cannot say" in said(records)[2]
+
+
+def test_the_untrained_network_may_lead() -> None:
+    values = {
+        "softmax": ({}, [0.3, 0.31]),
+        "semi": (TRIPLET, [0.5, 0.52]),
+        "untrained": (UNTRAINED, [0.6, 0.61]),
+    }
+    what, how_much, _ = said(rows("map@r", values))
+    assert what.startswith("The untrained network leads by MAP@R with 60.5: of the trained rows, ")
+    assert "9.5 points below untrained (60.5)" in how_much
+
+
+def test_softmax_may_lead_and_be_compared_with_the_next_row_alone() -> None:
+    what, how_much, _ = said(
+        rows("map@r", {"softmax": ({}, [0.8, 0.9]), "semi": (TRIPLET, [0.5, 0.6])})
+    )
+    assert what == "softmax leads by MAP@R with 85.0."
+    assert how_much == "That is 30.0 points above semi (55.0)."
+
+
+def test_an_exact_tie_names_both_rows() -> None:
+    what, how_much, _ = said(
+        rows(
+            "map@r",
+            {"softmax": ({}, [0.1, 0.2]), "a": (TRIPLET, [0.5, 0.6]), "b": (OTHER, [0.6, 0.5])},
+        )
+    )
+    assert what == "a and b lead by MAP@R with 55.0."
+    assert "level with b (55.0)" in how_much
+
+
+def test_differences_equal_to_the_last_bit_have_an_interval() -> None:
+    _, _, how_sure = said(
+        rows("map@r", {"softmax": ({}, [0.25, 0.5]), "semi": (TRIPLET, [0.5, 0.75])})
+    )
+    assert "+25.0 to +25.0 over softmax (significant)" in how_sure
+
+
+def test_accuracy_is_the_metric_where_most_rows_have_it() -> None:
+    classifies = {"softmax_head": True}
+    records = rows(
+        "accuracy",
+        {
+            "softmax": ({}, [0.7, 0.8]),
+            "two": ({**TRIPLET, **classifies}, [0.9, 0.8]),
+            "three": ({**OTHER, **classifies}, [0.6, 0.8]),
+        },
+    )
+    for one in records:
+        one.metrics["map@r"] = 0.5
+    records += rows("map@r", {"alone": (TRIPLET, [0.9, 0.9]), "none": (UNTRAINED, [0.1, 0.1])})
+    what, how_much, _ = said(records)
+    assert what == "two leads by Accuracy with 85.0."
+    assert "none" not in how_much
+
+
+def test_a_row_of_another_protocol_is_named_where_it_is_above() -> None:
+    records = rows("map@r", {"softmax": ({}, [0.3, 0.3]), "semi": (TRIPLET, [0.5, 0.5])})
+    wide = {**OTHER, "model": {"embedding_dim": 256}}
+    records += rows("map@r", {"wide": (wide, [0.7, 0.7])})
+    assert said(records)[0] == (
+        "semi leads by MAP@R with 50.0 among the rows of one protocol (wide, of another, has 70.0)."
+    )
+
+
+def test_one_row_alone_and_no_trained_row() -> None:
+    assert said(rows("map@r", {"semi": (TRIPLET, [0.5, 0.5])}))[1] == (
+        "There is no other row to compare it with."
+    )
+    assert said(rows("map@r", {"untrained": (UNTRAINED, [0.5])})) == []
+
+
+def test_a_row_whose_loss_had_nothing_to_learn_from_is_not_named() -> None:
+    records = rows("map@r", {"softmax": ({}, [0.3, 0.3]), "semi": (TRIPLET, [0.5, 0.5])})
+    for one in rows("map@r", {"idle": (OTHER, [0.9, 0.9])}):
+        one.training = one.training.model_copy(update={"inactive": True})
+        records.append(one)
+    assert said(records)[0] == "semi leads by MAP@R with 50.0."
