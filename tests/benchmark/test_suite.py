@@ -347,20 +347,6 @@ def test_a_table_with_published_numbers_alone_says_that_it_was_not_run(finished:
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("table,row\n", "line 1"),
-        ("table,row,metric,value,source,note\na,b,c,1,s\n", "line 2"),
-        ("table,row,metric,value,source,note\na,b,c,1,,\n", "source"),
-    ],
-)
-def test_published_csv_mistakes(tmp_path: Path, text: str, said: str) -> None:
-    (tmp_path / "published.csv").write_text(text)
-    with pytest.raises(BenchError, match=said):
-        read_published(tmp_path / "published.csv")
-
-
 def test_report_without_records_and_with_broken_ones(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="no records"):
         report(tmp_path)

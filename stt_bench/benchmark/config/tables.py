@@ -7,7 +7,6 @@ into the shared ones, ``--set field=value`` comes last; a loss replaces the shar
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -26,13 +25,13 @@ from stt_bench.benchmark.config.yaml_lines import (
     read_with_base,
 )
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.text import is_name, is_table_name
 from stt_bench.names import did_you_mean
 
 CONFIG_FOLDER = Path("configs")
 _TABLE_FIELDS = ("title", "description", "seeds", "rows", "figure")
 Where = Callable[..., str]
 Check = Callable[[Experiment, Where], None]
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -107,8 +106,11 @@ def read_table(
         BenchError: one sentence with file, line and field.
     """
     path = find_table(name)
-    if not _NAME.fullmatch(path.stem) or path.stem == "README":
-        raise BenchError(f"{path}: name the file with letters, digits, '_', '-' and '.' alone")
+    if not is_table_name(path.stem):
+        raise BenchError(
+            f"{path}: name the file with letters, digits, '_', '-' and '.' alone, and not "
+            "README or timing"
+        )
     content, places = read_with_base(path)
     content = {key: value for key, value in content.items() if value is not None}
     shared_fields = set(Experiment.model_fields) - {"label"}
@@ -121,7 +123,7 @@ def read_table(
         raise BenchError(f"{path}: a table needs 'rows:' with at least one row in it")
     rows = {name: own for name, own in rows.items() if own is not None}
     for row in rows:
-        if not _NAME.fullmatch(row):
+        if not is_name(row):
             raise BenchError(
                 f"{places[('rows', row)]}: name the row '{row}' with letters, digits, "
                 "'_', '-' and '.' alone; its label may be anything"

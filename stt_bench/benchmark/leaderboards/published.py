@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
+import stt_bench
+from stt_bench.benchmark.system.csv_table import read_csv
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.text import is_table_name
+
+SHIPPED = Path(stt_bench.__file__).parent / "published.csv"
+_COLUMNS = ("table", "row", "metric", "value", "source", "note")
 
 
 @dataclass(frozen=True)
@@ -21,30 +25,32 @@ class Published:
     note: str
 
 
+def published_of(results: Path) -> tuple[dict[str, list[Published]], bool]:
+    """Return the published numbers by table, and whether they are the user's own.
+
+    They stand in ``results/published.csv``; where there is none, in the file that is shipped.
+    """
+    own = results / "published.csv"
+    return (read_published(own), True) if own.exists() else (read_published(SHIPPED), False)
+
+
 def read_published(path: Path) -> dict[str, list[Published]]:
-    """Return the published numbers by table from ``published.csv``; none if there is no file.
+    """Return the published numbers of a csv file, by table.
 
     Columns: ``table,row,metric,value,source,note``; the value is printed as it stands.
+
+    Raises:
+        BenchError: the file cannot be read, a table's name is none, or a number has no source.
     """
-    if not path.exists():
-        return {}
     tables: dict[str, list[Published]] = {}
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchError(f"{path}: cannot be read ({error})") from None
-    with io.StringIO(text, newline="") as stream:
-        reader = csv.DictReader(stream)
-        expected = ["table", "row", "metric", "value", "source", "note"]
-        if reader.fieldnames != expected:
-            raise BenchError(f"{path}, line 1: the header must be {','.join(expected)}")
-        for entry in reader:
-            if None in entry or None in entry.values():
-                raise BenchError(f"{path}, line {reader.line_num}: six fields are expected")
-            if not entry["source"]:
-                raise BenchError(
-                    f"{path}, line {reader.line_num}: a published number needs a source"
-                )
-            table = entry.pop("table")
-            tables.setdefault(table, []).append(Published(**entry))
+    for line, *cells in read_csv(path, _COLUMNS, required=_COLUMNS).frame.itertuples():
+        table, *fields = map(str, cells)
+        number = Published(*fields)
+        if not is_table_name(table):  # it becomes the name of a file
+            raise BenchError(
+                f"{path}:{line}: '{table}' is no table's name: use letters, digits, '.', '_', '-'"
+            )
+        if not number.source:
+            raise BenchError(f"{path}:{line}: a published number needs a source: name the paper")
+        tables.setdefault(table, []).append(number)
     return tables

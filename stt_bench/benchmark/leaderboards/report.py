@@ -12,7 +12,7 @@ from stt_bench.benchmark.leaderboards.board import Leaderboard, build_leaderboar
 from stt_bench.benchmark.leaderboards.figures import draw_curves, draw_leaderboard, drawn_rows
 from stt_bench.benchmark.leaderboards.front_page import front_page
 from stt_bench.benchmark.leaderboards.markdown import markdown, markdown_of_published
-from stt_bench.benchmark.leaderboards.published import read_published
+from stt_bench.benchmark.leaderboards.published import published_of
 from stt_bench.benchmark.store.records import read_records
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.outputs import check_output, write_page
@@ -34,7 +34,7 @@ def report(
     for table in tables or ():
         if table not in records:
             raise BenchError(f"table '{table}' has no records; {did_you_mean(table, records)}")
-    published = read_published(results / "published.csv")
+    published, is_own = published_of(results)
     boards, wanted = [], tables or list(records)
     for table, group in sorted(records.items()):
         try:
@@ -42,7 +42,9 @@ def report(
         except BenchError:
             if table in wanted:  # a table that nobody asked for must not stand in the way
                 raise
-    not_run = {name: found for name, found in sorted(published.items()) if name not in records}
+    # The shipped numbers stand beside what was run; a page of its own each has in one's own file.
+    others = sorted(published.items()) if is_own else []
+    not_run = {name: numbers for name, numbers in others if name not in records}
     asked = [board for board in boards if board.table in wanted]
     check_pages(results, [*(board.table for board in asked), *not_run], force=force)
     for board in asked:
@@ -58,7 +60,15 @@ def report(
 
 
 def check_pages(results: Path, tables: Iterable[str], *, force: bool = False) -> None:
-    """Refuse to write pages and figures of tables over files that are not ours."""
+    """Find what would keep `report` from writing the tables' pages, before hours of training.
+
+    Raises:
+        BenchError: the results are no folder, ``published.csv`` has a mistake, or a page or figure
+            would overwrite a file that is not ours (``force`` overwrites it).
+    """
+    if results.exists() and not results.is_dir():
+        raise BenchError(f"{results} is a file: name a folder for the results with --results")
+    published_of(results)
     ends = (".md", ".png", "_curves.png")
     for name in ("README.md", *(f"{table}{end}" for table in tables for end in ends)):
         try:

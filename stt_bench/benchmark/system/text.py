@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PAGES = ("readme", "timing")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;"}
 _MARKUP = re.compile(
     r"[\\`*\[\]|#~]"  # code, emphasis, links and images, cells, headings, strikethrough
@@ -19,6 +20,11 @@ _REORDERING = "".join(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 def is_name(text: str) -> bool:
     """Tell whether a text may name a file or folder: letters, digits, ``.``, ``_`` and ``-``."""
     return _NAME.fullmatch(text) is not None
+
+
+def is_table_name(text: str) -> bool:
+    """Tell whether a text may name a table, whose page no other page of the results is."""
+    return is_name(text) and text.lower() not in _PAGES
 
 
 def one_line(text: str, longest: int | None = None) -> str:
