@@ -1,6 +1,6 @@
 """The metrics: retrieval, clustering and classification, computed from arrays alone.
 
-Everything here takes arrays and returns a flat dictionary of numbers.  It knows nothing of
+Everything here takes arrays and returns a flat dictionary of numbers. It knows nothing of
 losses, models, configs or disk, so it scores embeddings of any origin.
 """
 

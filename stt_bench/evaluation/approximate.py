@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stt_bench.evaluation.backends import import_faiss, resolve_backend
+from stt_bench.evaluation.backends import load_faiss, resolve_backend
+from stt_bench.evaluation.callback import ProgressCallback, quietly
 from stt_bench.evaluation.checks import blocks, check_choice, check_count, check_ks
 from stt_bench.evaluation.exact import CoarseFrame, Points
 from stt_bench.evaluation.gallery import Gallery
-from stt_bench.evaluation.progress import Progress, quietly
 from stt_bench.evaluation.ranking import find_tie_groups, ranked_list_metrics
 from stt_bench.evaluation.retrieval import MEMORY_MIB, MIB, metric_names, search_space
 from stt_bench.evaluation.search import NeighborSearch
@@ -32,20 +32,20 @@ def approximate_retrieval_metrics(
     index: str = "ivf",
     sample: int = 1000,
     seed: int = 0,
-    progress: Progress = quietly,
+    progress: ProgressCallback = quietly,
 ) -> dict[str, float]:
     """Return the metrics of `retrieval_metrics` as an approximate index finds them.
 
     The index lists the nearest items of each query, as many as the largest K and the most
-    positives ask for.  Items that it misses count as farther than all others: a positive is then
-    not found, and a negative does not stand in the way.  MRR counts positives of the list only.
+    positives ask for. Items that it misses count as farther than all others: a positive is then
+    not found, and a negative does not stand in the way. MRR counts positives of the list only.
     A sample of the queries is also ranked exactly, against the whole gallery, and the difference
     reported.
 
-    * ``ivf``: inverted lists of 4√G cells by k-means, of which 1/8 are visited (Jégou, Douze and
+    * `ivf`: inverted lists of 4√G cells by k-means, of which 1/8 are visited (Jégou, Douze and
       Schmid, 'Product Quantization for Nearest Neighbor Search', TPAMI 2011; without product
       quantization);
-    * ``hnsw``: a navigable small-world graph of 32 links, searched with a beam of twice the list
+    * `hnsw`: a navigable small-world graph of 32 links, searched with a beam of twice the list
       (Malkov and Yashunin, TPAMI 2018).
 
     Both are FAISS's, on the CPU, and hold the gallery in memory.
@@ -53,22 +53,21 @@ def approximate_retrieval_metrics(
     Args:
         embeddings, labels, gallery, gallery_labels, query_ids, gallery_ids, ks, distance: as in
             `retrieval_metrics`.
-        index: ``ivf`` or ``hnsw``.
+        index: `ivf` or `hnsw`.
         sample: how many queries are also ranked exactly.
         seed: of the sample.
         progress: is told, now and then, how many items are indexed and queries are done, and how
             many there are.
 
     Returns:
-        as `retrieval_metrics`; and for every metric ``error_<metric>``, the approximate minus the
-        exact mean over the sample; and ``sample``, its size.
+        as `retrieval_metrics`; and for every metric `error_<metric>`, the approximate minus the
+        exact mean over the sample; and `sample`, its size.
 
     Raises:
-        ValueError, TypeError: as `retrieval_metrics`; also without FAISS.
+        ValueError: as `retrieval_metrics`; also without FAISS.
     """
     check_choice("index", index, INDEXES)
-    if import_faiss() is None:
-        raise ValueError("An approximate index needs the package faiss-cpu or faiss-gpu.")
+    load_faiss("An approximate index")
     cutoffs = check_ks(ks)
     sample = check_count("sample", sample)
     rng = np.random.default_rng(check_count("seed", seed, least=0))
@@ -109,7 +108,7 @@ def _listed_metrics(
 ) -> np.ndarray:
     """Return the metrics of the lists of the index, shape (len(wanted), len(ks) + 3).
 
-    ``progress`` is told how many points are indexed and queries done, together.
+    `progress` is told how many points are indexed and queries done, together.
     """
     points = gallery.points
     frame = CoarseFrame(queries, points, points.distance == "cosine")
@@ -137,7 +136,7 @@ def _build(
     index: str, frame: CoarseFrame, points: Points, width: int, progress: Callable[[int], None]
 ) -> Any:
     """Return the FAISS index of all points."""
-    faiss: Any = import_faiss()
+    faiss = load_faiss("An approximate index")
     kind = faiss.METRIC_INNER_PRODUCT if frame.inner_product else faiss.METRIC_L2
     if index == "hnsw":
         built = faiss.IndexHNSWFlat(points.dimension, 32, kind)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -12,21 +11,34 @@ from stt_bench.evaluation.checks import check_choice
 BACKENDS = ("auto", "torch-cpu", "torch-cuda", "faiss-cpu", "faiss-gpu", "dense")
 
 
-def import_faiss() -> ModuleType | None:
-    """Return the module ``faiss``, or None where neither faiss-cpu nor faiss-gpu is installed."""
+def load_faiss(what: str) -> Any:
+    """Return the module `faiss`, for `what` asks for it.
+
+    Raises:
+        ValueError: it is not installed, or not in order.
+    """
+    reason = "which is not installed"
     try:
         import faiss
-    except ModuleNotFoundError:
-        return None
-    return faiss
+    except ModuleNotFoundError as error:
+        if error.name != "faiss":
+            reason = f"which is broken: {_first_line(error)}"
+    except Exception as error:  # whatever a broken library raises
+        reason = f"which is broken: {_first_line(error)}"
+    else:
+        if hasattr(faiss, "IndexFlatL2"):
+            return faiss
+        reason = f"and {faiss.__name__} is another module here"
+    raise ValueError(f"{what} needs the package faiss-cpu or faiss-gpu, {reason}.")
 
 
 def faiss_gpus() -> int:
     """Return how many GPUs FAISS can use: 0 with faiss-cpu, whatever the machine holds."""
-    faiss = import_faiss()
-    if faiss is None or not hasattr(faiss, "StandardGpuResources"):
+    try:
+        faiss = load_faiss("The search")
+        return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
+    except (ValueError, RuntimeError):
         return 0
-    return int(faiss.get_num_gpus())
 
 
 def torch_device() -> str:
@@ -35,16 +47,16 @@ def torch_device() -> str:
 
 
 def resolve_backend(backend: str = "auto") -> str:
-    """Return the backend that ``backend`` stands for here, or say why it is not to be had.
+    """Return the backend that `backend` stands for here, or say why it is not to be had.
 
-    ``auto`` is faiss-gpu where FAISS sees a GPU, else torch-cuda where torch sees one, else
-    torch-cpu, which is faster than faiss-cpu (``tests/perf/retrieval.py``).
+    `auto` is faiss-gpu where FAISS sees a GPU, else torch-cuda where torch sees one, else
+    torch-cpu, which is faster than faiss-cpu (`tests/perf/retrieval.py`).
     """
     check_choice("backend", backend, BACKENDS)
     if backend == "auto":
         return "faiss-gpu" if faiss_gpus() else f"torch-{torch_device()}"
-    if backend.startswith("faiss") and import_faiss() is None:
-        raise ValueError(f"backend '{backend}' needs the package faiss-cpu or faiss-gpu.")
+    if backend.startswith("faiss"):
+        load_faiss(f"backend '{backend}'")
     if backend == "faiss-gpu" and not faiss_gpus():
         raise ValueError("backend 'faiss-gpu' needs faiss-gpu and a visible GPU.")
     if backend == "torch-cuda" and torch_device() != "cuda":
@@ -53,7 +65,7 @@ def resolve_backend(backend: str = "auto") -> str:
 
 
 def chosen_backend(backend: str = "auto") -> str:
-    """Describe, for a log, the backend that ``backend`` stands for on this machine.
+    """Describe, for a log, the backend that `backend` stands for on this machine.
 
     The numbers do not depend on it: every backend ranks by the same exact distances.
 
@@ -82,3 +94,9 @@ def full_precision() -> Iterator[None]:
     finally:
         for library, precision in zip(libraries, before, strict=True):
             library.fp32_precision = precision
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an exception says, in one line of at most 200 characters."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200].rstrip(".")

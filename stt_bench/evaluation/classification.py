@@ -3,7 +3,13 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stt_bench.evaluation.checks import check_count, check_labels, check_matrix, check_same_kind
+from stt_bench.evaluation.checks import (
+    as_array,
+    check_count,
+    check_labels,
+    check_matrix,
+    check_same_kind,
+)
 
 
 def classification_metrics(
@@ -12,13 +18,13 @@ def classification_metrics(
     """Compare predicted classes, or the scores of all classes, with the labels.
 
     * accuracy: the share of items whose class is predicted;
-    * macro accuracy: the mean over the classes present in ``labels`` of their share of right
+    * macro accuracy: the mean over the classes present in `labels` of their share of right
       predictions (balanced accuracy), to which every class counts alike;
     * top-5 accuracy: the share of items whose class is among the five of highest score.
 
     Equal scores count as their expectation over a random order: with s classes scored strictly
     higher and t scored equal (its own included), a class is among the K best with probability
-    clip((K − s) / t, 0, 1).  A constant classifier of C classes scores 1/C.
+    clip((K − s) / t, 0, 1). A constant classifier of C classes scores 1/C.
 
     Args:
         scores: (N, C) finite scores, such as logits, or (N,) predicted classes.
@@ -27,13 +33,12 @@ def classification_metrics(
         num_classes: C, checked where it is given.
 
     Returns:
-        ``accuracy``, ``macro_accuracy`` and, for scores of more than five classes,
-        ``top5_accuracy``, all in [0, 1].
+        `accuracy`, `macro_accuracy` and, for scores of more than five classes,
+        `top5_accuracy`, all in [0, 1].
 
     Raises:
         ValueError: for NaN or infinite scores, shapes or lengths that do not fit, empty input,
-            classes outside [0, C), or ``num_classes`` other than C.
-        TypeError: for arguments of a wrong type.
+            classes outside [0, C), `num_classes` other than C, or arguments of a wrong type.
 
     Example:
         >>> classification_metrics([0, 0, 1, 1], [0, 0, 0, 1])
@@ -41,10 +46,11 @@ def classification_metrics(
     """
     if num_classes is not None:
         num_classes = check_count("num_classes", num_classes)
-    if np.size(scores) == 0:
+    given = as_array("scores", scores)
+    if given.size == 0:
         raise ValueError("scores is empty.")
-    if np.ndim(scores) == 1:
-        predicted = check_labels("scores", scores, np.shape(scores)[0])
+    if given.ndim == 1:
+        predicted = check_labels("scores", scores, len(given))
         truth = check_labels("labels", labels, len(predicted))
         check_same_kind("scores", predicted, "labels", truth)
         if num_classes is not None:
@@ -52,7 +58,7 @@ def classification_metrics(
             _check_range("labels", truth, num_classes)
         return _summary(truth, {"": (predicted == truth).astype(np.float64)})
 
-    matrix = check_matrix("scores", scores, np.float64).astype(np.float64)
+    matrix = check_matrix("scores", scores).astype(np.float64)
     if num_classes not in (None, matrix.shape[1]):
         raise ValueError(f"scores has {matrix.shape[1]} classes and num_classes is {num_classes}.")
     truth = check_labels("labels", labels, len(matrix))
@@ -79,9 +85,9 @@ def confusion_matrix(scores: ArrayLike, labels: ArrayLike) -> np.ndarray:
         (C, C) float64: entry i, j is the number of items of class i that are predicted as j.
 
     Raises:
-        ValueError, TypeError: as `classification_metrics`.
+        ValueError: as `classification_metrics`.
     """
-    matrix = check_matrix("scores", scores, np.float64).astype(np.float64)
+    matrix = check_matrix("scores", scores).astype(np.float64)
     truth = check_labels("labels", labels, len(matrix))
     _check_range("labels", truth, matrix.shape[1])
     best = (matrix == matrix.max(axis=1, keepdims=True)).astype(np.float64)
@@ -104,7 +110,7 @@ def _summary(truth: np.ndarray, right: dict[str, np.ndarray]) -> dict[str, float
 def _check_range(name: str, classes: np.ndarray, count: int) -> None:
     """Refuse classes that are no integers in [0, count)."""
     if classes.dtype.kind != "i":
-        raise TypeError(f"{name} must be integers in [0, {count}), not strings.")
+        raise ValueError(f"{name} must be integers in [0, {count}), not strings.")
     if classes.min() < 0 or classes.max() >= count:
         raise ValueError(
             f"{name} must lie in [0, {count}), not in [{classes.min()}, {classes.max()}]."

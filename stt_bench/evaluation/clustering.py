@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaln
 from scipy.stats import entropy
 
+from stt_bench.evaluation.callback import ProgressCallback, quietly, share
 from stt_bench.evaluation.checks import (
     ROWS_AT_ONCE,
     blocks,
@@ -13,9 +14,8 @@ from stt_bench.evaluation.checks import (
     check_labels,
     check_matrix,
 )
-from stt_bench.evaluation.exact import DISTANCES, CoarseFrame, Points
+from stt_bench.evaluation.exact import DISTANCES, CoarseFrame, points_of
 from stt_bench.evaluation.kmeans import STARTS, kmeans
-from stt_bench.evaluation.progress import Progress, quietly, share
 
 
 def clustering_metrics(
@@ -26,7 +26,7 @@ def clustering_metrics(
     seed: int = 0,
     distance: str = "euclidean",
     start: str = "random",
-    progress: Progress = quietly,
+    progress: ProgressCallback = quietly,
 ) -> dict[str, float]:
     """Cluster the embeddings by k-means, k = the number of labels, and compare with the labels.
 
@@ -40,9 +40,9 @@ def clustering_metrics(
       JMLR 2010).
 
     k-means is exact (`kmeans`): at most 50 of Lloyd's iterations, on a GPU
-    where torch sees one.  The same input, seed and machine give the same numbers.  With one label,
+    where torch sees one. The same input, seed and machine give the same numbers. With one label,
     or one point for each label, the perfect clustering is the only one: NMI, AMI and chance are
-    then 1.  Where clusters are many and small, k-means++ ends in better ones than random rows do,
+    then 1. Where clusters are many and small, k-means++ ends in better ones than random rows do,
     and a few points of NMI higher, at ten times the cost.
     A collapsed embedding falls into one cluster: NMI, AMI and chance are 0.
 
@@ -51,18 +51,17 @@ def clustering_metrics(
         labels: (N,) integers or strings.
         restarts: how many times k-means is run, each from its own seed.
         seed: from which the seeds of the restarts are derived, >= 0.
-        distance: ``euclidean``, or ``cosine``, for which the rows are normalised first.
-        start: the first centroids: ``random`` rows, or ``k-means++``, greedy as in scikit-learn.
+        distance: `euclidean`, or `cosine`, for which the rows are normalised first.
+        start: the first centroids: `random` rows, or `k-means++`, greedy as in scikit-learn.
         progress: is told, now and then, how many iterations are done, and how many there are.
 
     Returns:
-        ``nmi``, ``ami`` and ``nmi_chance``: means over the restarts, NMI in [0, 1] and AMI at
-        most 1; ``nmi_std``: sample standard deviation of NMI, 0 for one restart; ``clusters``: k.
+        `nmi`, `ami` and `nmi_chance`: means over the restarts, NMI in [0, 1] and AMI at
+        most 1; `nmi_std`: sample standard deviation of NMI, 0 for one restart; `clusters`: k.
 
     Raises:
         ValueError: for NaN or infinite rows, shapes or lengths that do not fit, fewer than two
-            rows, restarts < 1, seed < 0, an unknown distance or start.
-        TypeError: for arguments of a wrong type.
+            rows, restarts < 1, seed < 0, an unknown distance or start, arguments of a wrong type.
 
     Example:
         >>> points = [[0.0, 0.0], [0.1, 0.0], [9.0, 9.0], [9.1, 9.0]]
@@ -79,7 +78,7 @@ def clustering_metrics(
         raise ValueError("Clustering needs at least two rows of embeddings.")
     names, classes = np.unique(check_labels("labels", labels, len(matrix)), return_inverse=True)
 
-    points = Points(matrix, distance)
+    (points,) = points_of(distance, matrix)
     # Moving and scaling the points is nothing to k-means, and much to float32.
     frame = CoarseFrame(points, points, inner_product=False)
     framed = np.empty(matrix.shape, dtype=np.float32)
@@ -133,8 +132,8 @@ def expected_information(class_sizes: np.ndarray, cluster_sizes: np.ndarray) -> 
     """Return the expected mutual information, in nats, of random groupings of these sizes.
 
     The sum over classes a and clusters b of Σ_c Pr(c) · c/N · log(N·c / ab), where c items are
-    common to both with the hypergeometric probability Pr(c).  It depends on the sizes alone, so
-    each distinct pair of sizes is summed once.  ``sklearn.metrics.cluster`` has the same sum over
+    common to both with the hypergeometric probability Pr(c). It depends on the sizes alone, so
+    each distinct pair of sizes is summed once. `sklearn.metrics.cluster` has the same sum over
     all pairs of groups, too slow for 11,316 classes.
     """
     total = int(class_sizes.sum())

@@ -1,6 +1,6 @@
 """The coarse search: which rows of a gallery part are nearest, by float32 distances.
 
-Distances are those of a `CoarseFrame`: squared, or 1 − x·y with ``inner_product``.  All searchers
+Distances are those of a `CoarseFrame`: squared, or 1 − x·y with `inner_product`. All searchers
 keep within the frame's error bound, so all lead to the same ranks; they differ in speed alone.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stt_bench.evaluation.backends import full_precision, import_faiss
+from stt_bench.evaluation.backends import full_precision, load_faiss
 from stt_bench.evaluation.checks import blocks
 from stt_bench.evaluation.exact import exact_distances, row_norms
 
@@ -61,7 +61,7 @@ class Queries:
 class TorchSearch:
     """Coarse distances by matrix products, a tile of queries × gallery at a time.
 
-    ``copies`` is how many times a loaded part holds its float32 rows, ``precision`` that of the
+    `copies` is how many times a loaded part holds its float32 rows, `precision` that of the
     distances.
     """
 
@@ -69,13 +69,13 @@ class TorchSearch:
     precision: type[np.floating] = np.float32
 
     def __init__(self, inner_product: bool, tile_bytes: int, device: str = "cpu") -> None:
-        """Search on ``device`` with tables of at most ``tile_bytes``."""
+        """Search on `device` with tables of at most `tile_bytes`."""
         self.inner_product = inner_product
         self.tile_bytes = tile_bytes
         self.device = torch.device(device)
 
     def load(self, rows: np.ndarray, sizes: np.ndarray) -> Part:
-        """Prepare framed gallery rows that stand for ``sizes`` items each.
+        """Prepare framed gallery rows that stand for `sizes` items each.
 
         Rows infinitely far fill them up to whole groups.
         """
@@ -98,7 +98,7 @@ class TorchSearch:
         return Queries(rows, torch.from_numpy(lengths[:, None]).to(self.device, torch.float32))
 
     def nearest(self, queries: Queries, part: Part, count: int) -> Found:
-        """Yield blocks of queries with the distances and places of their ``count`` nearest rows.
+        """Yield blocks of queries with the distances and places of their `count` nearest rows.
 
         Distances and places are (Q, count), in no order.
         """
@@ -110,7 +110,7 @@ class TorchSearch:
     def nearer(
         self, queries: Queries, part: Part, low: np.ndarray, high: np.ndarray
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
-        """Count the items below ``low``, and list the pairs from ``low`` to ``high``.
+        """Count the items below `low`, and list the pairs from `low` to `high`.
 
         Yields:
             a block of queries, their counts, and of each listed pair the query's place in the
@@ -151,13 +151,13 @@ class FaissSearch(TorchSearch):
     copies = 2
 
     def __init__(self, inner_product: bool, tile_bytes: int, device: str, gpu: bool) -> None:
-        """Search on all GPUs that FAISS sees, or on the CPU; count on ``device``."""
+        """Search on all GPUs that FAISS sees, or on the CPU; count on `device`."""
         super().__init__(inner_product, tile_bytes, device)
         self.gpu = gpu
 
     def load(self, rows: np.ndarray, sizes: np.ndarray) -> Part:
         """Prepare the rows, and a FAISS index that holds them."""
-        faiss: Any = import_faiss()
+        faiss = load_faiss("The search")
         part = super().load(rows, sizes)
         kind = faiss.IndexFlatIP if self.inner_product else faiss.IndexFlatL2
         part.index = kind(rows.shape[1])
@@ -169,7 +169,7 @@ class FaissSearch(TorchSearch):
         return part
 
     def nearest(self, queries: Queries, part: Part, count: int) -> Found:
-        """Yield blocks of queries with the distances and places of their ``count`` nearest rows."""
+        """Yield blocks of queries with the distances and places of their `count` nearest rows."""
         if count > min(FAISS_MAX_NEIGHBOURS, SORTED_SHARE * len(part)):
             yield from super().nearest(queries, part, count)
             return
@@ -197,16 +197,16 @@ class DenseSearch:
         return Part(len(rows), rows)
 
     def nearest(self, queries: Queries, part: Part, count: int) -> Found:
-        """Yield blocks of queries with the distances of all rows of the part: ``count`` of them."""
+        """Yield blocks of queries with the distances of all rows of the part: `count` of them."""
         for block in blocks(len(queries), max(1, DENSE_PAIRS // count)):
             table = exact_distances(queries.rows[block], part.rows, self.distance)
             yield block, table, np.broadcast_to(np.arange(count), table.shape)
 
 
 def _smallest(table: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the ``count`` smallest values of every row, and their places.
+    """Return the `count` smallest values of every row, and their places.
 
-    They lie in the ``count`` groups with the smallest minima: each of these holds a value that is
+    They lie in the `count` groups with the smallest minima: each of these holds a value that is
     no larger than any value of the other groups.
     """
     width = table.shape[1]

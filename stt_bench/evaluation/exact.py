@@ -1,4 +1,4 @@
-"""The exact float64 distances that decide every rank, and a float32 frame that bounds them."""
+"""The exact float64 distances that decide every rank, and a frame that bounds them fast."""
 
 from collections.abc import Iterator
 from copy import copy
@@ -9,16 +9,19 @@ from stt_bench.evaluation.checks import blocks
 
 DISTANCES = ("euclidean", "cosine")
 
+# Numbers about 2 to the power of ± this are compared as they are.
+USUAL_EXPONENT = 60
+
 
 def exact_pairs(left: np.ndarray, right: np.ndarray, distance: str) -> np.ndarray:
-    """Return the (M,) float64 distances between row i of ``left`` and row i of ``right``.
+    """Return the (M,) float64 distances between row i of `left` and row i of `right`.
 
-    ``euclidean`` is squared, Σ(x−y)², which ranks alike and keeps integer grids exact;
-    ``cosine`` is 1 − x·y and takes rows from :class:`Points`, which normalises them.  Either
+    `euclidean` is squared, Σ(x−y)², which ranks alike and keeps integer grids exact;
+    `cosine` is 1 − x·y and takes rows from `Points`, which normalises them. Either
     argument may be one row, compared with every row of the other.
 
     The kernel sums one pair at a time in the order of its coordinates' storage, so a pair has
-    the same bits in whatever block it is computed.  A matrix product promises no such thing, and
+    the same bits in whatever block it is computed. A matrix product promises no such thing, and
     equal distances would then stop being equal.
     """
     if distance == "cosine":
@@ -28,27 +31,45 @@ def exact_pairs(left: np.ndarray, right: np.ndarray, distance: str) -> np.ndarra
 
 
 def exact_distances(left: np.ndarray, right: np.ndarray, distance: str) -> np.ndarray:
-    """Return the (Q, G) distances between all rows, pair by pair as in ``exact_pairs``."""
+    """Return the (Q, G) distances between all rows, pair by pair as in `exact_pairs`."""
     return np.stack([exact_pairs(row[None], right, distance) for row in left])
 
 
 class Points:
-    """The rows of a real matrix, rounded to float32 and read as float64 points.
+    """The rows of a real matrix, read as float64 points.
 
-    They are normalised for ``cosine``; a zero row stays zero, so its cosine similarity to
-    everything is 0.  Only the rows asked for are read and converted: the matrix may be a memory
+    They are normalised for `cosine`; a zero row stays zero, so its cosine similarity to
+    everything is 0. Only the rows asked for are read and converted: the matrix may be a memory
     map of any size.
+
+    `kind` is the narrowest of float32 and float64 that holds the matrix as it is, or wider.
     """
 
-    def __init__(self, matrix: np.ndarray, distance: str) -> None:
-        """Keep ``matrix`` (N, D) and, for ``cosine``, the norm of each row."""
+    def __init__(
+        self,
+        matrix: np.ndarray,
+        distance: str,
+        kind: type[np.floating] = np.float32,
+        exponent: int = 0,
+    ) -> None:
+        """Keep `matrix` (N, D) and, for `cosine`, the norm of each row.
+
+        Points are the rows times 2 to the power −`exponent`, which `cosine` needs not.
+        """
         self.matrix = matrix
         self.distance = distance
+        self.kind = np.result_type(kind, kind_of(matrix)).type
         self.kept: np.ndarray | None = None
+        self.exponents: np.ndarray | None = None
         self.norms: np.ndarray | None = None
         if distance == "cosine":
+            if self.kind is np.float64:  # whose squares may be beyond float64
+                widest = np.concatenate([np.abs(self._read(r)).max(axis=1) for r in self.blocks()])
+                self.exponents = np.frexp(widest)[1]
             norms = np.concatenate([row_norms(self._read(rows)) for rows in self.blocks()])
             self.norms = np.where(norms > 0, norms, 1.0)
+        elif exponent:
+            self.exponents = np.full(len(matrix), exponent)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -64,30 +85,29 @@ class Points:
         return blocks(len(self), max(1, 2**18 // self.dimension))
 
     def rows(self, index: slice | np.ndarray) -> np.ndarray:
-        """Return the float64 rows at ``index``."""
+        """Return the float64 rows at `index`."""
         return self.narrowest(index).astype(np.float64, copy=False)
 
     def narrowest(self, index: slice | np.ndarray) -> np.ndarray:
-        """Return the rows at ``index``, in float32 where that loses nothing."""
+        """Return the rows at `index`, in `kind` where that loses nothing."""
         if self.kept is not None:
             index = self.kept[index]
         rows = self._read(index)
         return rows if self.norms is None else rows / self.norms[index][:, None]
 
     def _read(self, index: slice | np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(self.matrix[index], dtype=np.float32)
+        rows = np.ascontiguousarray(self.matrix[index], dtype=self.kind)
+        return rows if self.exponents is None else np.ldexp(rows, -self.exponents[index][:, None])
 
     def distinct(self) -> tuple["Points", np.ndarray]:
         """Return the points without repeated rows, and the place in them of every row, (N,).
 
         Repeats are found by a 64-bit hash of the coordinates and confirmed by comparing them.
         """
-        weights = np.random.default_rng(0).integers(1, 2**63, self.dimension, dtype=np.uint64)
+        words = self.dimension * np.dtype(self.kind).itemsize // 4
+        weights = 2 * np.random.default_rng(0).integers(1, 2**63, words, dtype=np.uint64) + 1
         hashes = np.concatenate(
-            [
-                self._read(rows).view(np.uint32).astype(np.uint64) @ (2 * weights + 1)
-                for rows in self.blocks()
-            ]
+            [self._read(r).view(np.uint32).astype(np.uint64) @ weights for r in self.blocks()]
         )
         _, first, places = np.unique(hashes, return_index=True, return_inverse=True)
         repeated = np.flatnonzero(first[places] != np.arange(len(self)))
@@ -105,18 +125,49 @@ class Points:
         return fewer, rank[places]
 
 
-class CoarseFrame:
-    """Where float32 compares points fast, with a proven bound on how far it can be off.
+def points_of(distance: str, *matrices: np.ndarray) -> list[Points]:
+    """Return the points of matrices that are to be compared, of one kind and one scale."""
+    kind = np.result_type(*map(kind_of, matrices)).type
+    exponent = 0
+    if kind is np.float64 and distance == "euclidean":
+        # Far from 1 their squares would be beyond float64, or float32 in a frame.
+        widest = max(_widest(matrix) for matrix in matrices)
+        exponent = int(np.frexp(widest)[1])
+        exponent = exponent if abs(exponent) > USUAL_EXPONENT else 0
+    return [Points(matrix, distance, kind, exponent) for matrix in matrices]
 
-    The points are moved by the gallery's mean and scaled by a power of two, which float32 holds
-    too, to coordinates in about [−1, 1]: that keeps float32 from overflowing and the bound small,
-    and changes no rank.  With ``inner_product`` they are unit rows, compared by 1 − x·y, and left
-    alone.  Distances in the frame are exact distances times ``unit``.
+
+def kind_of(matrix: np.ndarray) -> type[np.floating]:
+    """Return float32 if it holds whatever the matrix holds, else float64."""
+    return np.float32 if np.can_cast(matrix.dtype, np.float32) else np.float64
+
+
+def _widest(matrix: np.ndarray) -> float:
+    parts = blocks(len(matrix), max(1, 2**20 // matrix.shape[1]))
+    return max(float(np.abs(matrix[rows].astype(np.float64)).max()) for rows in parts)
+
+
+class CoarseFrame:
+    """Where points are compared fast, in float32 or float64, with a proven bound on the error.
+
+    The points are moved by the gallery's mean and scaled by a power of two to coordinates in
+    about [−1, 1]: that keeps float32 from overflowing and the bound small, and changes no rank.
+    With `inner_product` they are unit rows, compared by 1 − x·y, and left alone. Distances in the
+    frame are exact distances times `unit`.
     """
 
-    def __init__(self, queries: Points, gallery: Points, inner_product: bool) -> None:
+    def __init__(
+        self,
+        queries: Points,
+        gallery: Points,
+        inner_product: bool,
+        precision: type[np.floating] = np.float32,
+    ) -> None:
         """Fit the frame to the queries and the gallery."""
         self.inner_product = inner_product
+        self.precision = precision
+        # Float32 points are moved in float32, by a float32 vector: they are rounded once.
+        self.moved_in = np.result_type(queries.kind, gallery.kind).type
         self.shift = np.zeros(gallery.dimension)
         self.scale = self.reach = 1.0
         if not self.inner_product:
@@ -124,8 +175,7 @@ class CoarseFrame:
             first = gallery.rows(slice(1))[0]
             for rows in gallery.blocks():
                 self.shift += (gallery.rows(rows) - first).sum(axis=0) / len(gallery)
-            # As a float32, so that rows − shift is rounded once.
-            self.shift = (self.shift + first).astype(np.float32).astype(np.float64)
+            self.shift = (self.shift + first).astype(self.moved_in).astype(np.float64)
             gallery_widest, gallery_reach = self._extent(gallery)
             widest, _ = self._extent(queries) if queries is not gallery else (0.0, 0.0)
             exponent = int(np.frexp(max(widest, gallery_widest))[1])
@@ -143,11 +193,13 @@ class CoarseFrame:
         return widest, reach
 
     def rows(self, points: Points, index: slice | np.ndarray) -> np.ndarray:
-        """Return the float32 rows at ``index``, in the frame."""
+        """Return the rows at `index`, in the frame and its precision."""
         places = np.arange(len(points))[index]
-        framed = np.empty((len(places), points.dimension), dtype=np.float32)
+        framed = np.empty((len(places), points.dimension), dtype=self.precision)
+        kind = np.result_type(self.moved_in, self.precision)
         for part in blocks(len(places), max(1, 2**20 // points.dimension)):
             rows = points.narrowest(places[part])
+            rows = rows.astype(np.result_type(rows, kind), copy=False)
             shift = self.shift.astype(rows.dtype)
             if self.scale < 1:  # in this order nothing overflows
                 framed[part] = rows * self.scale - shift * self.scale
@@ -156,14 +208,15 @@ class CoarseFrame:
         return framed
 
     def errors(self, rows: np.ndarray) -> np.ndarray:
-        """Bound |float32 − exact| in the frame, between each of ``rows`` and any gallery row.
+        """Bound |coarse − exact| in the frame, between each of `rows` and any gallery row.
 
         ‖x‖² + ‖y‖² − 2x·y is off by `rounding_share` of (‖x‖ + ‖y‖)²; the differences summed
-        directly, by less.  The last term covers underflow.
+        directly, by less. The last term covers underflow.
         """
         norms = row_norms(rows)
         size = np.ones_like(norms) if self.inner_product else (norms + self.reach) ** 2
-        return rounding_share(rows.shape[1]) * size + (rows.shape[1] + 16) * 2.0**-120
+        share = rounding_share(rows.shape[1], self.precision)
+        return share * size + (rows.shape[1] + 16) * 2.0**-120
 
 
 class ExactFrame:
@@ -172,7 +225,7 @@ class ExactFrame:
     unit = 1.0
 
     def rows(self, points: Points, index: slice | np.ndarray) -> np.ndarray:
-        """Return the float64 rows at ``index``."""
+        """Return the float64 rows at `index`."""
         return points.rows(index)
 
     def errors(self, rows: np.ndarray) -> np.ndarray:
@@ -180,15 +233,17 @@ class ExactFrame:
         return np.zeros(len(rows))
 
 
-def rounding_share(dimension: int) -> float:
-    """Return what a float32 dot product of x and y may be off by, as a share of ‖x‖·‖y‖.
+def rounding_share(dimension: int, precision: type[np.floating] = np.float32) -> float:
+    """Return what a dot product of x and y may be off by, as a share of ‖x‖·‖y‖.
 
-    That is γ(D) with γ(n) = n·u / (1 − n·u) and u = 2⁻²⁴ (Higham, *Accuracy and Stability of
-    Numerical Algorithms*, section 3.1), in whatever order it is summed.  The additions that make
-    a distance of it, the rounding of the coordinates to float32 and the exact distance itself add
-    under 8u: γ(D + 16) covers them.
+    That is γ(D) with γ(n) = n·u / (1 − n·u) and u = 2⁻²⁴ in float32, 2⁻⁵³ in float64 (Higham,
+    *Accuracy and Stability of Numerical Algorithms*, section 3.1), in whatever order it is
+    summed. The additions that make a distance of it, the rounding of the coordinates and the
+    exact distance itself add under 8u: γ(D + 16) covers them. (In float64 the exact distance is
+    itself a sum of D terms, off by another γ(D): the share is doubled.)
     """
-    terms = (dimension + 16) * 2.0**-24
+    unit = float(np.finfo(precision).eps) / 2
+    terms = (dimension + 16) * unit * (2 if precision is np.float64 else 1)
     return terms / (1.0 - terms)
 
 

@@ -8,9 +8,9 @@ from stt_bench.evaluation.exact import Points
 class Gallery:
     """Which items a point stands for, and which of them are positives of a query.
 
-    ``points`` are the U distinct rows, and ``sizes`` (U,) the items that each stands for.  For
-    each query, (Q,): ``own`` is the point that holds the query itself, or -1; ``own_positive``
-    tells whether it would be a positive of itself; ``relevant`` is R, the number of its
+    `points` are the U distinct rows, and `sizes` (U,) the items that each stands for. For
+    each query, (Q,): `own` is the point that holds the query itself, or -1; `own_positive`
+    tells whether it would be a positive of itself; `relevant` is R, the number of its
     positives, itself left out.
     """
 

@@ -5,10 +5,10 @@ import torch
 from numpy.typing import ArrayLike
 
 from stt_bench.evaluation.backends import full_precision
+from stt_bench.evaluation.callback import ProgressCallback, quietly
 from stt_bench.evaluation.checks import check_choice, check_count, check_matrix
 from stt_bench.evaluation.exact import rounding_share
 from stt_bench.evaluation.kmeans_start import TILE, random_rows, spread_rows
-from stt_bench.evaluation.progress import Progress, quietly
 
 ITERATIONS = 50
 STARTS = ("random", "k-means++")
@@ -28,21 +28,21 @@ def kmeans(
     iterations: int = ITERATIONS,
     init: str | ArrayLike = "random",
     device: str | torch.device | None = None,
-    progress: Progress = quietly,
+    progress: ProgressCallback = quietly,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cluster the points by Lloyd's iterations and return each point's cluster and the centroids.
 
     An iteration moves every centroid to the mean of its points and every point to its nearest
     centroid; where two are equally near, always to the same one (to the lowest-numbered of the
-    first centroids).  It ends early once no point moves.
+    first centroids). It ends early once no point moves.
     An empty cluster takes the point farthest from its own centroid, as in scikit-learn, unless
     every point lies on its centroid.
 
     Distances come from float32 matrix products; a point moves only if the other centroid is
-    nearer by the differences themselves.  So the result is that of the plain iterations, but
+    nearer by the differences themselves. So the result is that of the plain iterations, but
     where two squared distances differ by less than float32 can tell, about 1e-6 of
-    (‖x‖ + ‖c‖)².  The same input, seed, machine and number of threads give the same bytes.  See
-    :class:`Lloyd` for the bounds that save most of the work; memory grows with the input alone,
+    (‖x‖ + ‖c‖)². The same input, seed, machine and number of threads give the same bytes. See
+    `Lloyd` for the bounds that save most of the work; memory grows with the input alone,
     not with N × K.
 
     Args:
@@ -50,7 +50,7 @@ def kmeans(
         clusters: K >= 1; fewer are made where the points have fewer distinct rows.
         seed: by which rows are chosen as the first centroids, no two of them equal; >= 0.
         iterations: at most this many, >= 1.
-        init: how they are chosen: ``random``, or ``k-means++``, greedy as in scikit-learn; or the
+        init: how they are chosen: `random`, or `k-means++`, greedy as in scikit-learn; or the
             first centroids themselves, (K, D).
         device: of torch; a CUDA device by default where there is one.
         progress: is told how many iterations are done, and how many there are at most.
@@ -59,9 +59,8 @@ def kmeans(
         The cluster of every point, (N,) int64, and the centroids, (K, D) float32.
 
     Raises:
-        ValueError: for NaN, infinite or too large numbers, shapes that do not fit, or a count too
-            small.
-        TypeError: for arguments of a wrong type.
+        ValueError: for NaN, infinite or too large numbers, shapes that do not fit, a count too
+            small, or arguments of a wrong type.
 
     Example:
         >>> own, centroids = kmeans([[0.0], [1.0], [9.0]], 2, init=[[0.0], [9.0]])
@@ -92,31 +91,31 @@ def kmeans(
 
 
 def _float32_rows(name: str, values: ArrayLike) -> np.ndarray:
-    rows = np.ascontiguousarray(check_matrix(name, values), dtype=np.float32)
-    largest = max(float(rows.max()), -float(rows.min()))
-    if rows.shape[1] * largest**2 > LARGEST:
+    matrix = check_matrix(name, values)
+    largest = max(float(matrix.max()), -float(matrix.min()))
+    if largest > (LARGEST / matrix.shape[1]) ** 0.5:
         raise ValueError(
             f"{name} holds numbers as large as {largest:.3g}, whose squares are beyond float32: "
             "scale all by one factor, which changes no cluster."
         )
-    return rows
+    return np.ascontiguousarray(matrix, dtype=np.float32)
 
 
 class Lloyd:
     """The state of k-means, and its two steps.
 
-    Every point keeps the distance ``near`` to its own centroid and a lower bound ``rest`` on the
-    distance to all others.  When the centroids move, the triangle inequality bounds what may
+    Every point keeps the distance `near` to its own centroid and a lower bound `rest` on the
+    distance to all others. When the centroids move, the triangle inequality bounds what may
     happen (Hamerly, 'Making k-means even faster', SDM 2010): a centroid that moved by less than
-    rest − near is still farther than the own one.  So points are sorted by rest − near and
+    rest − near is still farther than the own one. So points are sorted by rest − near and
     centroids by their movement, and each tile of points is compared with those centroids alone
     that moved far enough for its first point: all of them for a few points, few or none for most
     (Ding et al., 'Yinyang k-means', ICML 2015, bound groups of centroids to the same end).
 
     Bounds allow for rounding: a float32 product of (N, D) rows gives squared distances that are
-    off by at most γ·(‖x‖ + ‖c‖)², γ being :func:`stt_bench.evaluation.exact.rounding_share`.
+    off by at most γ·(‖x‖ + ‖c‖)², γ being `stt_bench.evaluation.exact.rounding_share`.
 
-    ``compared`` counts the pairs of a point and a centroid that were compared.
+    `compared` counts the pairs of a point and a centroid that were compared.
     """
 
     def __init__(self, points: np.ndarray, init: np.ndarray, device: torch.device) -> None:
@@ -133,7 +132,7 @@ class Lloyd:
         self.table = torch.empty(max(TILE, len(init)), device=device)
         self.compared = 0
 
-    def run(self, iterations: int, progress: Progress = quietly) -> None:
+    def run(self, iterations: int, progress: ProgressCallback = quietly) -> None:
         """Assign the points, then update and assign until nothing changes."""
         self._measure(torch.arange(len(self.own), device=self.own.device))
         before = torch.full_like(self.own, -1)
@@ -147,7 +146,7 @@ class Lloyd:
         progress(iterations, iterations)
 
     def update(self, before: torch.Tensor) -> torch.Tensor:
-        """Move each centroid whose points are not those of ``before``; return what they are now.
+        """Move each centroid whose points are not those of `before`; return what they are now.
 
         The means are summed in float64 and in order, on the CPU: CUDA would sum in any order.
         """
@@ -202,7 +201,7 @@ class Lloyd:
         order: torch.Tensor,
         places: torch.Tensor,
     ) -> None:
-        """Compare points with the first centroids in ``order``; ``rest`` is that of the others."""
+        """Compare points with the first centroids in `order`; `rest` is that of the others."""
         points, norms = self.points[rows], self.norms[rows]
         own, near = self.own[rows], self.near[rows]
         gamma = rounding_share(self.dimension)

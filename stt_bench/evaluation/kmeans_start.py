@@ -30,7 +30,7 @@ def spread_rows(points: np.ndarray, count: int, seed: int, device: torch.device)
     Vassilvitskii, 'k-means++: The Advantages of Careful Seeding', SODA 2007, which suggests the
     greedy choice; scikit-learn makes it, with as many draws).
 
-    Many rows are drawn at once, so that one matrix product serves many choices.  D² may have
+    Many rows are drawn at once, so that one matrix product serves many choices. D² may have
     shrunk by the time a drawn row has its turn: it then stands with the probability
     new D² ÷ old D², which makes it a draw by the new D².
     """
@@ -78,7 +78,7 @@ def _gainers(
     drawn: np.ndarray,
     buffer: torch.Tensor,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return, for each drawn row, the rows nearer to it than their ``nearest``, and how near.
+    """Return, for each drawn row, the rows nearer to it than their `nearest`, and how near.
 
     They are few: about N for all draws together, as no more are drawn than were chosen before.
     """

@@ -18,8 +18,8 @@ UNITS = {"query": "queries", "class": "classes"}
 class QueryScores:
     """Retrieval metrics, query by query.
 
-    ``names`` are the M metrics; ``values`` (Q, M) is NaN in the rows of queries without a
-    positive; ``labels`` (Q,) are the queries' labels.
+    `names` are the M metrics; `values` (Q, M) is NaN in the rows of queries without a
+    positive; `labels` (Q,) are the queries' labels.
     """
 
     names: tuple[str, ...]
@@ -68,7 +68,7 @@ class QueryScores:
         Args:
             resamples: how many means are drawn.
             level: the share of them inside the interval, in (0, 1).
-            unit: what is drawn: ``class``, whose queries stand or fall together, or ``query``.
+            unit: what is drawn: `class`, whose queries stand or fall together, or `query`.
             seed: of the draws.
 
         Raises:

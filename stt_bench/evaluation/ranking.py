@@ -1,8 +1,8 @@
 """Metrics of ranked lists in which equally distant items stand in random order.
 
-A ranked list is given as its *tie groups that hold a positive*, nearest first.  One group is
+A ranked list is given as its *tie groups that hold a positive*, nearest first. One group is
 (before, size, positives): n items are strictly nearer, t items share this distance, p of these
-are positives.  All other items earn nothing, so nothing else is needed.  Every metric is the
+are positives. All other items earn nothing, so nothing else is needed. Every metric is the
 closed-form expectation over the orders of the ties; without ties it is the usual number.
 """
 
@@ -17,7 +17,7 @@ from scipy.special import digamma
 class TieGroups(NamedTuple):
     """The tie groups of many queries, each an array (T,), ordered by query and by distance.
 
-    ``query`` counts the queries from 0, of which every one has a group.
+    `query` counts the queries from 0, of which every one has a group.
     """
 
     query: np.ndarray
@@ -35,7 +35,7 @@ def find_tie_groups(
         distances: (Q, L) the distances of the points, ascending in every row.
         sizes: (Q, L) how many items a point stands for; 0 leaves it out.
         positives: (Q, L) how many of these are positives; at least one in every row.
-        relevant: (Q,) R, the number of positives of each query.  Beyond position R only the
+        relevant: (Q,) R, the number of positives of each query. Beyond position R only the
             first group counts, so the others are dropped.
     """
     new = np.ones(distances.shape, dtype=bool)
@@ -78,7 +78,7 @@ def ranked_list_metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[in
 
 
 def _hit(n: int, t: int, p: int, k: int) -> float:
-    """Return the probability that a positive is among the first ``k``.
+    """Return the probability that a positive is among the first `k`.
 
     All r = k − n places that the group gets are negatives with probability
     C(t−p, r) / C(t, r) = C(t−r, p) / C(t, p); big integers make it exact.
@@ -107,9 +107,9 @@ def _summed_precision(
     """Return Σ E[relevance × precision] over the first m of a group's t places.
 
     With n items and c positives before the group, place j adds (α(c+1) + β(j−1)) / (n+j), where
-    α = p/t and β = p(p−1) / t(t−1).  As (j−1) / (n+j) = 1 − (n+1) / (n+j), the sum is
-    βm + (α(c+1) − β(n+1))·H with H = Σ 1/(n+j).  Written so, a list of positives alone
-    (c = n, p = t) yields exactly m.  A group of one has β = 0/0; 1 gives its (c+1) / (n+1).
+    α = p/t and β = p(p−1) / t(t−1). As (j−1) / (n+j) = 1 − (n+1) / (n+j), the sum is
+    βm + (α(c+1) − β(n+1))·H with H = Σ 1/(n+j). Written so, a list of positives alone
+    (c = n, p = t) yields exactly m. A group of one has β = 0/0; 1 gives its (c+1) / (n+1).
     """
     alpha = p / t
     beta = np.where(t > 1, p * (p - 1) / np.maximum(t * (t - 1), 1), 1.0)
@@ -118,6 +118,6 @@ def _summed_precision(
 
 
 def _per_distinct(function: Callable[..., float], *columns: np.ndarray) -> np.ndarray:
-    """Return ``function`` of every row of ``columns``, called once for each distinct row."""
+    """Return `function` of every row of `columns`, called once for each distinct row."""
     rows, inverse = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
     return np.array([function(*row) for row in rows.tolist()])[inverse.ravel()]

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from stt_bench.evaluation.backends import resolve_backend
+from stt_bench.evaluation.callback import ProgressCallback, quietly
 from stt_bench.evaluation.checks import (
     check_choice,
     check_count,
@@ -14,14 +15,14 @@ from stt_bench.evaluation.checks import (
     check_matrix,
     check_same_kind,
 )
-from stt_bench.evaluation.exact import DISTANCES, Points
+from stt_bench.evaluation.exact import DISTANCES, Points, points_of
 from stt_bench.evaluation.gallery import Gallery
-from stt_bench.evaluation.progress import Progress, quietly
 from stt_bench.evaluation.query_scores import QueryScores
 from stt_bench.evaluation.ranking import ranked_list_metrics
 from stt_bench.evaluation.search import NeighborSearch
 
 MEMORY_MIB = 256
+MOST_MIB = 2**30  # more is no more
 MIB = 2**20
 
 
@@ -37,13 +38,13 @@ def retrieval_metrics(
     distance: str = "euclidean",
     backend: str = "auto",
     memory_mib: int = MEMORY_MIB,
-    progress: Progress = quietly,
+    progress: ProgressCallback = quietly,
 ) -> dict[str, float]:
     """Rank a gallery by its distance to every query, and score the ranked lists.
 
-    Without ``gallery``, every item queries all the others.  With it, every row of
-    ``embeddings`` queries the whole gallery, except that a query never retrieves the gallery
-    item of its own id where ``query_ids`` and ``gallery_ids`` are given: that is how sets are
+    Without `gallery`, every item queries all the others. With it, every row of
+    `embeddings` queries the whole gallery, except that a query never retrieves the gallery
+    item of its own id where `query_ids` and `gallery_ids` are given: that is how sets are
     scored whose items are query, gallery or both.
 
     For a query with R positives (gallery items of its label, itself excluded):
@@ -54,35 +55,36 @@ def retrieval_metrics(
       Learning Reality Check', ECCV 2020);
     * MRR = 1 / (rank of the nearest positive), over the whole gallery.
 
-    Each is averaged over the queries that have a positive; the others are only counted.  Items
+    Each is averaged over the queries that have a positive; the others are only counted. Items
     at equal distance count as their expectation over a random order, so a collapsed embedding
-    scores chance and the order of the data never matters.  Ranks follow from float64 distances
-    of the float32 coordinates; they do not depend on ``backend``, ``memory_mib`` or threads.
+    scores chance and the order of the data never matters. Ranks follow from float64 distances
+    of the coordinates as they are given; they do not depend on `backend`, `memory_mib` or
+    threads. Where all items are of one class, every metric is 1 by construction.
 
     Args:
-        embeddings: (N, D) finite real numbers; float64 is rounded to float32.  A memory map is
-            read in blocks.
+        embeddings: (N, D) finite real numbers; float64 and integers up to 2**53 are read as they
+            are. A memory map is read in blocks.
         labels: (N,) integers or strings.
         gallery: (G, D), if it is another set than the queries.
-        gallery_labels: (G,), of the kind of ``labels``.
+        gallery_labels: (G,), of the kind of `labels`.
         query_ids: (N,) distinct integers or strings.
-        gallery_ids: (G,) distinct, of the kind of ``query_ids``.
+        gallery_ids: (G,) distinct, of the kind of `query_ids`.
         ks: the cut-offs of Recall@K; K beyond the gallery means the whole gallery.
-        distance: ``euclidean``, or ``cosine`` (1 − cosine similarity, which is 0 for a zero row).
-        backend: ``auto``, ``torch-cpu``, ``torch-cuda``, ``faiss-cpu``, ``faiss-gpu`` or ``dense``
+        distance: `euclidean`, or `cosine` (1 − cosine similarity, which is 0 for a zero row).
+        backend: `auto`, `torch-cpu`, `torch-cuda`, `faiss-cpu`, `faiss-gpu` or `dense`
             (`stt_bench.evaluation.backends.resolve_backend`).
         memory_mib: memory for the working tables and a float32 copy of the gallery; a gallery
             that does not fit in half of it is read again for every block of queries.
         progress: is told, now and then, how many queries are done, and how many there are.
 
     Returns:
-        ``recall@K`` for every K, ``r_precision``, ``map@r``, ``mrr`` (all in [0, 1]), ``queries``
-        (those averaged over) and ``queries_without_positive``.
+        `recall@K` for every K, `r_precision`, `map@r`, `mrr` (all in [0, 1]), `queries`
+        (those averaged over) and `queries_without_positive`.
 
     Raises:
         ValueError: for NaN or infinite rows, shapes or lengths that do not fit, empty input,
-            repeated ids, an unknown distance or backend, K < 1, or no query with a positive.
-        TypeError: for arguments of a wrong type.
+            repeated ids, an unknown distance or backend, K < 1, no query
+            with a positive, or arguments of a wrong type.
 
     Example:
         >>> scores = retrieval_metrics([[0.0], [1.0], [5.0], [6.0]], ["a", "a", "b", "b"], ks=[1])
@@ -116,7 +118,7 @@ def retrieval_scores(
     distance: str = "euclidean",
     backend: str = "auto",
     memory_mib: int = MEMORY_MIB,
-    progress: Progress = quietly,
+    progress: ProgressCallback = quietly,
 ) -> QueryScores:
     """Return what `retrieval_metrics` averages: the metrics of every query.
 
@@ -131,7 +133,7 @@ def retrieval_scores(
     """
     resolved = resolve_backend(backend)
     cutoffs = check_ks(ks)
-    memory = check_count("memory_mib", memory_mib) * MIB
+    memory = min(check_count("memory_mib", memory_mib), MOST_MIB) * MIB
     queries, held, query_labels = search_space(
         embeddings, labels, gallery, gallery_labels, query_ids, gallery_ids, distance
     )
@@ -161,8 +163,8 @@ def search_space(
     check_choice("distance", distance, DISTANCES)
     query_matrix = check_matrix("embeddings", embeddings)
     query_labels = check_labels("labels", labels, len(query_matrix))
-    queries = Points(query_matrix, distance)
     if gallery is None:
+        (queries,) = points_of(distance, query_matrix)
         for name, value in [
             ("gallery_labels", gallery_labels),
             ("query_ids", query_ids),
@@ -184,8 +186,9 @@ def search_space(
         targets = check_labels("gallery_labels", gallery_labels, len(gallery_matrix))
         check_same_kind("labels", query_labels, "gallery_labels", targets)
         _, codes = np.unique(np.concatenate([query_labels, targets]), return_inverse=True)
+        queries, held_points = points_of(distance, query_matrix, gallery_matrix)
         held = Gallery(
-            Points(gallery_matrix, distance),
+            held_points,
             codes[len(query_labels) :],
             codes[: len(query_labels)],
             _own_rows(query_ids, gallery_ids, len(query_matrix), len(gallery_matrix)),

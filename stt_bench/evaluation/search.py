@@ -1,14 +1,14 @@
 """Exact neighbour search: the tie groups of every query, in bounded memory.
 
-All ranks follow from ``exact_pairs``, so every searcher gives the same groups:
+All ranks follow from `exact_pairs`, so every searcher gives the same groups:
 
-* The coarse search **lists** the nearest points of a query.  Where neighbouring distances of the
+* The coarse search **lists** the nearest points of a query. Where neighbouring distances of the
   list differ by more than twice the error bound, their order is certain; the others form runs,
-  and exact distances order the runs that hold a positive.  The last run may go on beyond the
+  and exact distances order the runs that hold a positive. The last run may go on beyond the
   list, so it is left out.
 * A list that ends before position R is made **longer**, up to the whole gallery.
 * Where it is long enough for R-Precision and MAP@R but holds no positive, only the rank of the
-  nearest positive is missing.  Its exact distance is found among the positives; nearer points are
+  nearest positive is missing. Its exact distance is found among the positives; nearer points are
   then **counted**, and those too close to call are compared exactly.
 
 Equal rows of the gallery are one point that stands for several items.
@@ -42,7 +42,7 @@ class NeighborSearch:
     """A search for the tie groups of some queries, one after another."""
 
     def __init__(self, queries: Points, gallery: Gallery, backend: str, memory: int) -> None:
-        """Take a resolved backend; ``memory`` bounds the bytes of the working tables."""
+        """Take a resolved backend; `memory` bounds the bytes of the working tables."""
         self.queries = queries
         self.gallery = gallery
         self.distance = queries.distance
@@ -63,9 +63,9 @@ class NeighborSearch:
     def tie_groups(
         self, wanted: np.ndarray, progress: Callable[[int], None] = lambda done: None
     ) -> Iterator[tuple[np.ndarray, TieGroups]]:
-        """Yield blocks of the ``wanted`` queries with their groups; each must have a positive.
+        """Yield blocks of the `wanted` queries with their groups; each must have a positive.
 
-        ``progress`` is told how many queries are done.
+        `progress` is told how many queries are done.
         """
         left = np.zeros(len(self.queries), dtype=bool)
         left[wanted] = True
@@ -134,7 +134,7 @@ class NeighborSearch:
         self._kept_parts = parts
 
     def _lists(self, queries: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the ``width`` nearest points by coarse distance, and the bound on its error.
+        """Return the `width` nearest points by coarse distance, and the bound on its error.
 
         Shapes (Q, width), distances ascending; (Q, width); (Q,).
         """

@@ -1,7 +1,7 @@
 """Retrieval metrics by plain loops, from the definitions alone.
 
-``by_enumeration`` averages the textbook metrics over every order of the tied items.
-``by_loops`` does the same place by place, in rational numbers, for lists too long to permute.
+`by_enumeration` averages the textbook metrics over every order of the tied items.
+`by_loops` does the same place by place, in rational numbers, for lists too long to permute.
 """
 
 import itertools
@@ -13,8 +13,8 @@ import numpy as np
 
 def distance_table(queries, gallery, distance):
     """(Q, G) nested lists of Python floats, summed from left to right."""
-    queries = [[float(v) for v in row] for row in np.asarray(queries, np.float32)]
-    gallery = [[float(v) for v in row] for row in np.asarray(gallery, np.float32)]
+    queries = [[float(v) for v in row] for row in np.asarray(queries, np.float64)]
+    gallery = [[float(v) for v in row] for row in np.asarray(gallery, np.float64)]
     if distance == "euclidean":
         return [
             [sum((a - b) ** 2 for a, b in zip(q, g, strict=True)) for g in gallery] for q in queries
@@ -68,7 +68,7 @@ def by_loops(distances, relevance, ks):
     for size, positives in tie_runs(distances, relevance):
         for drawn in range(size):
             place += 1
-            # x of the ``drawn`` items before this one in the group are positives.
+            # x of the `drawn` items before this one in the group are positives.
             for x in range(min(positives, drawn) + 1):
                 if drawn - x > size - positives or x == positives:
                     continue
@@ -91,7 +91,7 @@ def retrieval_reference(
     embeddings, labels, gallery=None, gallery_labels=None, own=None, ks=(1, 2, 4, 8, 16),
     distance="euclidean",
 ):  # fmt: skip
-    """The dictionary of ``retrieval_metrics``; ``own`` maps a query to its gallery row."""
+    """The dictionary of `retrieval_metrics`; `own` maps a query to its gallery row."""
     if gallery is None:
         gallery, gallery_labels, own = embeddings, labels, {i: i for i in range(len(labels))}
     own = own or {}

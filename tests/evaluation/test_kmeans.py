@@ -155,7 +155,7 @@ def test_the_first_centroids_are_as_good_as_scikit_learns():
 def test_a_row_drawn_early_stands_by_its_new_distance(monkeypatch):
     """Three far groups of two: with one row of each chosen, the fourth is any of the others.
 
-    Two rows are drawn at once for the third and fourth place.  The old distances would make the
+    Two rows are drawn at once for the third and fourth place. The old distances would make the
     fourth the neighbour of the third half of the time.
     """
     monkeypatch.setattr(np, "log", lambda _: -1)  # one trial: plain k-means++

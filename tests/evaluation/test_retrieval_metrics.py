@@ -9,8 +9,7 @@ from evaluation_reference import retrieval_reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stt_bench.evaluation import coarse, retrieval, retrieval_metrics
-from stt_bench.evaluation import search as neighbors
+from stt_bench.evaluation import coarse, retrieval, retrieval_metrics, search
 
 BACKENDS = ["faiss-cpu", "torch-cpu", "dense"]
 
@@ -53,7 +52,7 @@ def problems(draw):
 def search_like_a_large_one(memory=2**20, spare=1):
     """Short lists, groups and parts although the gallery is small."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbors, "SPARE", spare)
+        patch.setattr(search, "SPARE", spare)
         patch.setattr(coarse, "SORTED_SHARE", 1.0)
         patch.setattr(coarse, "GROUPS_WORTH", 0)
         patch.setattr(coarse, "GROUP", 2)
@@ -78,7 +77,7 @@ def test_one_set_equals_the_loops(problem, memory, spare):
 @settings(max_examples=60, deadline=None)
 @given(problems(), st.integers(0, 3), st.integers(1, 3))
 def test_query_and_gallery_equal_the_loops(problem, first, last):
-    """Rows from ``first`` on are queries, rows up to ``-last`` are gallery: most are both."""
+    """Rows from `first` on are queries, rows up to `-last` are gallery: most are both."""
     points, labels, distance = problem
     names = np.array([f"item {row}" for row in range(len(points))])
     last = len(points) - last

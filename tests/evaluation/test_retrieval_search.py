@@ -8,8 +8,7 @@ import torch
 from clustered_points import clustered
 from evaluation_reference import retrieval_reference
 
-from stt_bench.evaluation import chosen_backend, coarse, retrieval, retrieval_metrics
-from stt_bench.evaluation import search as neighbors
+from stt_bench.evaluation import chosen_backend, coarse, retrieval, retrieval_metrics, search
 from stt_bench.evaluation.backends import faiss_gpus, full_precision, torch_device
 from stt_bench.evaluation.coarse import TorchSearch
 from stt_bench.evaluation.exact import CoarseFrame, Points, exact_distances
@@ -49,7 +48,7 @@ CASES = {
 @pytest.fixture
 def short_lists(monkeypatch):
     """Lists of a few points although the gallery is small, from a search that groups them."""
-    monkeypatch.setattr(neighbors, "SPARE", 2)
+    monkeypatch.setattr(search, "SPARE", 2)
     monkeypatch.setattr(coarse, "SORTED_SHARE", 1.0)
     monkeypatch.setattr(coarse, "GROUPS_WORTH", 0)
     monkeypatch.setattr(coarse, "GROUP", 2)

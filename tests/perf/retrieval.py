@@ -150,7 +150,7 @@ class Bench:
         np.save(self.folder / "y.npy", y)
 
     def run(self, job: str, **arguments: Any) -> dict[str, Any]:
-        """Run a job in a process of its own; ``said`` tells why there is no result."""
+        """Run a job in a process of its own; `said` tells why there is no result."""
         given = [job, str(self.folder), json.dumps(arguments), str(self.threads)]
         command = [sys.executable, __file__, "--worker", *given]
         try:

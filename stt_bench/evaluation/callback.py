@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Is called now and then with how much is done, and how much there is to do."""
 
 
@@ -10,6 +10,6 @@ def quietly(done: int, total: int) -> None:
     """Show no progress."""
 
 
-def share(progress: Progress, number: int, count: int) -> Progress:
-    """Return what shows the ``number``-th of ``count`` equal jobs, from 0, as part of them all."""
+def share(progress: ProgressCallback, number: int, count: int) -> ProgressCallback:
+    """Return what shows the `number`-th of `count` equal jobs, from 0, as part of them all."""
     return lambda done, total: progress(number * total + done, count * total)
