@@ -14,7 +14,8 @@ from stt_bench.benchmark.datasets import ItemTable, load_items
 from stt_bench.benchmark.embedding.embed import embed_split
 from stt_bench.benchmark.models import weights_id
 from stt_bench.benchmark.scoring.evaluate import score
-from stt_bench.benchmark.store.records import Listing, Record, read_record, record_path
+from stt_bench.benchmark.store.display import display_of
+from stt_bench.benchmark.store.records import Record, read_record, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.progress import Reporter
@@ -70,7 +71,7 @@ def run_table(
         for run in experiments:
             record_path(results, run.table, run.row, run.seed).unlink(missing_ok=True)
             run.discard()
-    _refresh_listings(table, runs, results)
+    _refresh_displays(table, results)
     for number, run in enumerate(experiments, start=1):
         start = time.perf_counter()
         try:
@@ -104,8 +105,7 @@ def _run(run: Run, items: ItemTable, reporter: Reporter) -> Record:
 def is_done(run: Run, results: Path, data: _Data) -> bool:
     """Tell whether a record of this experiment exists, made with these settings, data and weights.
 
-    Where the data or the weights file are not on this machine, the record is taken as it is. What
-    only the leaderboard shows (labels, titles, order) is brought up to date in the record.
+    Where the data or the weights file are not on this machine, the record is taken as it is.
     """
     path = record_path(results, run.table, run.row, run.seed)
     if not path.exists():
@@ -114,27 +114,25 @@ def is_done(run: Run, results: Path, data: _Data) -> bool:
     if record.config_digest != run.experiment.digest():
         return False
     try:
-        if record.data_hash != data.of(run.experiment).data_hash:
-            return False
-        if record.protocol["weights"] != weights_id(run.experiment.model):
-            return False
+        return record.data_hash == data.of(run.experiment).data_hash and record.protocol[
+            "weights"
+        ] == weights_id(run.experiment.model)
     except BenchError:
-        pass
-    listing = Listing.model_validate(run.listing)
-    if record.listing != listing:
-        record.model_copy(update={"listing": listing}).save(path)
-    return True
+        return True
 
 
-def _refresh_listings(table: Table, runs: Path, results: Path) -> None:
-    """Bring titles, labels and order up to date in all records of the table's rows."""
+def _refresh_displays(table: Table, results: Path) -> None:
+    """Bring titles, labels and order up to date in all records of the table's rows.
+
+    The command stays the one that made the numbers.
+    """
     for row in table.rows:
+        display = display_of(table, row)
         for path in sorted((results / "records" / table.name / row).glob("seed-*.json")):
             record = read_record(path)
-            listing = Listing.model_validate(run_of(table, row, record.seed, runs).listing)
-            listing = listing.model_copy(update={"command": record.listing.command})
-            if record.listing != listing:
-                record.model_copy(update={"listing": listing}).save(path)
+            fresh = display.model_copy(update={"command": record.display.command})
+            if record.display != fresh:
+                record.model_copy(update={"display": fresh}).save(path)
 
 
 def _told(error: Exception, run: Run) -> str:

@@ -516,8 +516,8 @@ def test_labels_are_printed_as_they_are(
     finished: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     records = read_records(finished / "results")["tiny"]
-    odd = records[0].listing.model_copy(update={"label": "a [b] $x [/c]", "title": "[red]"})
-    board = build_leaderboard("tiny", [r.model_copy(update={"listing": odd}) for r in records], [])
+    odd = records[0].display.model_copy(update={"label": "a [b] $x [/c]", "title": "[red]"})
+    board = build_leaderboard("tiny", [r.model_copy(update={"display": odd}) for r in records], [])
     print_leaderboard(board)
     assert "a [b] $x [/c]" in capsys.readouterr().out
     draw_leaderboard(board, tmp_path / "x.png")

@@ -142,21 +142,21 @@ def build_leaderboard(table: str, records: list[Record], published: list[Publish
     for record in records:
         by_row.setdefault(record.row, []).append(record)
     rows = [build_row(table, name, group) for name, group in by_row.items()]
-    order = {record.row: record.listing.order for record in records}
+    order = {record.row: record.display.order for record in records}
     rows.sort(key=lambda row: (not row.is_baseline, order[row.name], row.name))
     main = _commonest([row.fingerprint for row in _voters(rows)])
     # Records of rows that the table no longer has keep the title of their time.
-    titles = [(r.listing.title, r.listing.description) for r in records]
-    listing = records[titles.index(_commonest(titles))].listing
+    titles = [(r.display.title, r.display.description) for r in records]
+    display = records[titles.index(_commonest(titles))].display
     return Leaderboard(
         table=table,
-        title=listing.title,
-        description=listing.description,
+        title=display.title,
+        description=display.description,
         rows=rows,
         main_protocol=main,
         published=published,
         records=records,
-        figure=listing.figure,
+        figure=display.figure,
     )
 
 

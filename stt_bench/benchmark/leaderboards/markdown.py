@@ -123,7 +123,7 @@ def _provenance(board: Leaderboard) -> list[str]:
         for field, value in protocol.items()
         if field not in ("data", "rule")
     )
-    commands = dict.fromkeys(r.listing.command for r in records if r.listing.command)
+    commands = dict.fromkeys(r.display.command for r in records if r.display.command)
     facts = [
         f"Protocol {board.main_protocol}: {shown}.",
         f"Test items with a positive: {', '.join(f'{count:,}' for count in counts)}; "

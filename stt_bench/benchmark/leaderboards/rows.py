@@ -64,7 +64,7 @@ def build_row(table: str, name: str, records: Sequence[Record]) -> Row:
     common = set.intersection(*(set(record.metrics) for record in records))
     return Row(
         name=name,
-        label=first.listing.label,
+        label=first.display.label,
         experiment=first.experiment,
         scores={
             metric: Score.of([record.metrics[metric] for record in records])

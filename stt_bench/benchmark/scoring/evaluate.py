@@ -12,7 +12,7 @@ from stt_bench.benchmark.config.sections import EvaluationConfig
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.facts import TrainingFacts
 from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
-from stt_bench.benchmark.store.records import ClassScores, Listing, Record, Training, record_path
+from stt_bench.benchmark.store.records import ClassScores, Record, Training, record_path
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import write_text
@@ -89,7 +89,7 @@ def score(
         table=run.table,
         row=run.row,
         seed=run.seed,
-        listing=Listing.model_validate(run.listing),
+        display=run.display,
         metrics=metrics,
         experiment=experiment.model_copy(
             update={"data": experiment.data.model_copy(update={"root": None})}

@@ -50,6 +50,7 @@ class TrainingFacts(Origin):
     images_per_second: float | None
     peak_memory_mib: float
     collapsed_at: int | None
+    inactive: bool = False  # every logged step had 0 terms
     device: str
     threads: int
     checkpoint_sha256: str

@@ -9,22 +9,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import FigureConfig
+from stt_bench.benchmark.store.display import Display
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import read_model, write_json
+from stt_bench.benchmark.system.files import read_mapping, read_model, write_json
 
-RECORD_SCHEMA: Literal[1] = 1
-
-
-class Listing(BaseModel):
-    """How the leaderboard shows a row; nothing here changes a result."""
-
-    label: str
-    title: str
-    description: str
-    order: int
-    command: str = ""
-    figure: FigureConfig | None = None
+RECORD_SCHEMA: Literal[2] = 2
 
 
 class Training(BaseModel):
@@ -81,11 +70,11 @@ class Record(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[1] = RECORD_SCHEMA
+    schema_version: Literal[2] = RECORD_SCHEMA
     table: str
     row: str
     seed: int
-    listing: Listing
+    display: Display
     metrics: dict[str, float]
     experiment: Experiment
     config_digest: str
@@ -111,7 +100,13 @@ def record_path(results: Path, table: str, row: str, seed: int) -> Path:
 
 def read_record(path: Path) -> Record:
     """Read and check one record."""
-    record = read_model(path, Record, "a result record", "evaluate again")
+    content = read_mapping(path)
+    if content.get("schema_version") == 1:
+        raise BenchError(
+            f"{path}: is a record of schema 1, this version reads {RECORD_SCHEMA}: run "
+            "`python results/migrate_to_schema_2.py RESULTS` of the source tree, or evaluate again"
+        )
+    record = read_model(path, Record, "a result record", "evaluate again", content=content)
     placed = (path.parent.parent.name, path.parent.name, path.stem)
     if placed != (record.table, record.row, f"seed-{record.seed}"):
         raise BenchError(
@@ -128,5 +123,5 @@ def read_records(results: Path) -> dict[str, list[Record]]:
         record = read_record(path)
         tables.setdefault(record.table, []).append(record)
     for records in tables.values():
-        records.sort(key=lambda r: (r.listing.order, r.row, r.seed))
+        records.sort(key=lambda r: (r.display.order, r.row, r.seed))
     return tables

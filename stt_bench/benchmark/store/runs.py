@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.tables import Table
+from stt_bench.benchmark.store.display import Display, display_of
 from stt_bench.benchmark.store.facts import Origin, TrainingFacts
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import read_json, read_model, write_json
+from stt_bench.benchmark.system.files import read_mapping, read_model, write_json
 
-RUN_SCHEMA = 1
+RUN_SCHEMA: Literal[2] = 2
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Run:
     seed: int
     experiment: Experiment
     folder: Path
-    listing: dict[str, Any]  # title, description and place in the table: for the leaderboard only
+    display: Display
 
     @property
     def name(self) -> str:
@@ -107,12 +108,12 @@ class Run:
             "row": self.row,
             "seed": self.seed,
             "training_digest": self.experiment.training_digest(),
-            "listing": self.listing,
+            "display": self.display.model_dump(mode="json"),
             "experiment": self.experiment.model_dump(mode="json"),
         }
         if file.exists() and (self.training.exists() or self.checkpoint.exists()):
-            before = read_json(file)
-            if before.get("training_digest") != content["training_digest"]:
+            before = _as_it_was(file)
+            if before and before.get("training_digest") != content["training_digest"]:
                 ours = self.experiment.model_dump(mode="json", exclude={"label", "evaluation"})
                 changed = _first_difference(before.get("experiment"), ours) or "evaluation.distance"
                 raise BenchError(
@@ -124,16 +125,8 @@ class Run:
 
 def run_of(table: Table, row: str, seed: int, runs: Path) -> Run:
     """Return the run of one row and seed of a table, below the folder ``runs``."""
-    listing = {
-        "label": table.rows[row].label or row,
-        "title": table.title,
-        "description": table.description,
-        "command": table.command,
-        "order": list(table.rows).index(row),
-        "figure": table.figure and table.figure.model_dump(),
-    }
     folder = runs / table.name / row / f"seed-{seed}"
-    return Run(table.name, row, seed, table.rows[row], folder, listing)
+    return Run(table.name, row, seed, table.rows[row], folder, display_of(table, row))
 
 
 def open_run(folder: Path) -> Run:
@@ -145,20 +138,37 @@ def open_run(folder: Path) -> Run:
     file = folder / "run.json"
     if not file.exists():
         raise BenchError(f"{folder} is not a run: there is no run.json in it")
-    content = read_model(file, _RunFile, "a run of this version", "train again")
+    raw = read_mapping(file)
+    if raw.get("schema") == 1:
+        raise BenchError(
+            f"{file}: was written by an earlier version; `stt-bench run` or `stt-bench train` of "
+            "its row brings it up to date, without training again"
+        )
+    content = read_model(file, _RunFile, "a run of this version", "train again", content=raw)
     return Run(
-        content.table, content.row, content.seed, content.experiment, folder, content.listing
+        content.table, content.row, content.seed, content.experiment, folder, content.display
     )
 
 
 class _RunFile(BaseModel):
     model_config = ConfigDict(strict=True)
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Literal[2] = Field(alias="schema")
     table: str
     row: str
     seed: int
     experiment: Experiment
-    listing: dict[str, Any]
+    display: Display
+
+
+def _as_it_was(file: Path) -> dict[str, Any]:
+    """Return the content of a ``run.json``; nothing if it is broken.
+
+    What it says of the settings stands in ``training.json`` and in the checkpoint too.
+    """
+    try:
+        return read_mapping(file)
+    except BenchError:
+        return {}
 
 
 def _first_difference(before: Any, now: Any, path: str = "") -> str:

@@ -45,25 +45,47 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; a missing or broken one is a `BenchError`."""
+    """Read a JSON file; a missing or broken one, or one with NaN or infinity, is a `BenchError`."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
         raise BenchError(f"{path}: there is no such file") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise BenchError(f"{path}: cannot be read as JSON ({error})") from None
 
 
-def read_model(path: Path, model: type[Model], what: str, mend: str) -> Model:
-    """Read a JSON file as a pydantic model; a `BenchError` names the field that does not fit."""
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds a mapping."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise BenchError(f"{path}: holds a {type(content).__name__} where a mapping is expected")
+    return content
+
+
+def read_model(
+    path: Path, model: type[Model], what: str, mend: str, *, content: Any = None
+) -> Model:
+    """Read a JSON file as a pydantic model; a `BenchError` names the field that does not fit.
+
+    Args:
+        path: the file.
+        model: what it holds.
+        what: names it in a message.
+        mend: says in a message how to fix it.
+        content: the file's content where it is read already.
+    """
     try:
-        return model.model_validate(read_json(path))
+        return model.model_validate(read_mapping(path) if content is None else content)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(key) for key in first["loc"])
-        raise BenchError(
-            f"{path}: is not {what}: {field}: {first['msg'].lower()}; {mend}"
-        ) from None
+        said = first["msg"].removeprefix("Value error, ")
+        said = f"{field}: {said[:1].lower()}{said[1:]}" if field else said
+        raise BenchError(f"{path}: is not {what}: {said}; {mend}") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")
 
 
 def sha256_of(path: Path) -> str:

@@ -15,7 +15,7 @@ from stt_bench.benchmark.training.optimization import build_optimizer
 from stt_bench.benchmark.training.validation import Selection
 
 _PARTS = ("network", "objective", "optimizer", "scaler")
-_COUNTERS = ("step", "seconds", "collapsed_at")
+_COUNTERS = ("step", "seconds", "collapsed_at", "terms")
 
 
 def new_model(experiment: Experiment, num_classes: int) -> tuple[EmbeddingNetwork, Objective]:
@@ -44,11 +44,17 @@ class Learner:
         self.step = 0  # how many are done
         self.seconds = 0.0
         self.collapsed_at: int | None = None
+        self.terms: dict[int, float] = {}  # of each phase, the most terms that a step had
 
     @property
     def trained(self) -> list[torch.nn.Parameter]:
         """Return the parameters that the optimiser changes."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    @property
+    def inactive(self) -> bool:
+        """Tell whether a loss that counts its terms never had one, so that it trained nothing."""
+        return 0 in self.terms.values()
 
     def state(self) -> dict[str, Any]:
         """Return what a later process needs to continue."""
@@ -63,5 +69,5 @@ class Learner:
         for name in _PARTS:
             getattr(self, name).load_state_dict(state[name])
         for name in _COUNTERS:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, getattr(self, name)))
         self.selection.best = state.get("best")

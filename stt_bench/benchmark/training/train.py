@@ -71,6 +71,11 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> Tr
         if learner.step < settings.steps:
             _fit(run, items, learner, origin, stop, reporter)
         facts = _write(run, items, learner, origin)
+    if facts.inactive:
+        reporter.warn(
+            f"{run.name}: every logged step had 0 terms: the loss never trained the network; give "
+            "its batches positives and negatives, such as with sampler: {name: pxk, p: 4, k: 4}"
+        )
     if stop.is_set():
         raise TrainingStopped(f"{run.name} was stopped after its last step")
     return facts
@@ -162,6 +167,9 @@ def _measure(
     entry |= batch_health(embeddings, labels)
     entry["gradient_norm"] = gradient_norm(learner.trained)
     entry["learning_rate"] = learner.optimizer.param_groups[-1]["lr"]
+    if "terms" in entry:
+        phase = objective.phase(step)
+        learner.terms[phase] = max(learner.terms.get(phase, 0.0), entry["terms"])
     if learner.collapsed_at is None and entry.get("spread", 1.0) < COLLAPSED_SPREAD:
         learner.collapsed_at = step + 1
         reporter.warn(
@@ -186,6 +194,7 @@ def _write(run: Run, items: ItemTable, learner: Learner, origin: Origin) -> Trai
         images_per_second=round(images / learner.seconds, 1) if learner.seconds else None,
         peak_memory_mib=round(peak_memory_mib(learner.device), 1),
         collapsed_at=learner.collapsed_at,
+        inactive=learner.inactive,
         device=device_name(learner.device),
         threads=torch.get_num_threads(),
         checkpoint_sha256=write_weights(run.weights, weights),

@@ -196,7 +196,7 @@ def test_an_unknown_image_and_a_broken_one_are_told(photos: Run, tmp_path: Path)
 
 def test_changed_weights_are_told(photos: Run, tmp_path: Path) -> None:
     shutil.copytree(photos.folder, tmp_path / "run")
-    changed = Run(photos.table, photos.row, 0, photos.experiment, tmp_path / "run", photos.listing)
+    changed = Run(photos.table, photos.row, 0, photos.experiment, tmp_path / "run", photos.display)
     changed.weights.write_bytes(b"damaged")
     with pytest.raises(BenchError, match="not what training wrote"):
         compare(changed, "c/0.png", "d/1.png")

@@ -21,8 +21,9 @@ from stt_bench.benchmark.leaderboards.front_page import front_page
 from stt_bench.benchmark.leaderboards.markdown import markdown, markdown_of_published
 from stt_bench.benchmark.leaderboards.published import Published
 from stt_bench.benchmark.leaderboards.scores import Score
+from stt_bench.benchmark.store.display import Display
 from stt_bench.benchmark.store.protocol import fingerprint
-from stt_bench.benchmark.store.records import Listing, Record, Training
+from stt_bench.benchmark.store.records import Record, Training
 
 TRAINING = Training(
     seconds=1.0,
@@ -43,7 +44,7 @@ def record(row: str, seed: int, metrics: dict[str, float], **settings: Any) -> R
         table="t",
         row=row,
         seed=seed,
-        listing=Listing(label=row, title="T", description="", order=len(row)),
+        display=Display(label=row, title="T", description="", order=len(row)),
         metrics={"queries": 10.0, **metrics},
         experiment=experiment,
         config_digest=experiment.digest(),
@@ -167,7 +168,7 @@ def test_a_figure_whose_rows_have_no_records_yet_is_left_out() -> None:
 
 def test_a_page_takes_title_and_data_from_its_trained_rows() -> None:
     old = record("zzz", 0, {"map@r": 0.5}, loss="lifted")
-    old = old.model_copy(update={"listing": old.listing.model_copy(update={"title": "Old"})})
+    old = old.model_copy(update={"display": old.display.model_copy(update={"title": "Old"})})
     untrained = record("a", 0, {"map@r": 0.9}, loss="softmax", train={"steps": 0})
     other = {**untrained.protocol, "data": "0" * 64}
     untrained = untrained.model_copy(
@@ -236,7 +237,7 @@ HOSTILE = "a|b\n![x](http://e) <script>x</script> $y$ `z` [k](javascript:1)"
 
 def test_nothing_of_a_record_becomes_markup() -> None:
     made = record("a", 0, {"map@r": 0.5}, loss="softmax")
-    display = made.listing.model_copy(
+    display = made.display.model_copy(
         update={
             "label": HOSTILE,
             "title": HOSTILE,
@@ -249,13 +250,13 @@ def test_nothing_of_a_record_becomes_markup() -> None:
     other = record("bb", 0, {"map@r": 0.4}, loss="priming")
     protocol = {**other.protocol, HOSTILE: HOSTILE}
     records = [
-        made.model_copy(update={"listing": display, "training": training}),
+        made.model_copy(update={"display": display, "training": training}),
         other.model_copy(
             update={
                 "protocol": protocol,
                 "protocol_fingerprint": fingerprint(protocol),
                 "versions": {"torch": HOSTILE},
-                "listing": display,
+                "display": display,
             }
         ),
     ]

@@ -18,6 +18,7 @@ import torch
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import DataConfig, LossConfig, OptimizerConfig, TrainConfig
+from stt_bench.benchmark.config.tables import read_table
 from stt_bench.benchmark.embedding.embed import embed
 from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.suite import load_table
@@ -256,3 +257,37 @@ def test_training_on_a_gpu(tiny: Path, tmp_path: Path, precision: str) -> None:
     settings = ["train.device=cuda", f"train.precision={precision}"]
     first = trained(make_run(tiny, "two_head", tmp_path / "a", *settings))
     assert trained(make_run(tiny, "two_head", tmp_path / "b", *settings)) == first
+
+
+@pytest.mark.parametrize("row", ["hard", "two_head"])
+@pytest.mark.parametrize(
+    "sampler", [["sampler.p=4", "sampler.k=1"], ["sampler.p=1", "sampler.k=4"]]
+)
+def test_a_loss_that_never_trained_is_told_and_noted(
+    tiny: Path, tmp_path: Path, row: str, sampler: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = read_table(str(tiny), sampler)  # `load_table` would refuse it
+    run = run_of(table, row, 0, tmp_path)
+    assert train(run, QUIET).inactive
+    assert read_json(run.training)["inactive"] is True
+    assert "the loss never trained the network; give" in capsys.readouterr().err
+    if row == "hard":
+        untrained = run_of(
+            read_table(str(tiny), [*sampler, "train.steps=0"]), row, 0, tmp_path / "0"
+        )
+        train(untrained, QUIET)
+        kept, start = (safetensors.torch.load_file(r.weights) for r in (run, untrained))
+        for name in (name for name in start if name.endswith("weight")):
+            assert torch.equal(kept[name], start[name]), name
+
+
+def test_a_loss_that_trained_is_not_called_inactive(
+    tiny: Path, tmp_path: Path, killed_at: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for row in ("softmax", "hard", "center"):
+        assert not train(make_run(tiny, row, tmp_path), QUIET).inactive
+    run = run_of(read_table(str(tiny), ["sampler.k=1"]), "hard", 0, tmp_path / "killed")
+    with killed_at(11):
+        train(run, QUIET)
+    assert train(run, QUIET).inactive  # what was logged before the stop counts too
+    assert capsys.readouterr().err.count("never trained") == 1

@@ -1,0 +1,33 @@
+"""How a leaderboard shows a row; nothing here changes a result."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from stt_bench.benchmark.config.sections import FigureConfig
+from stt_bench.benchmark.config.tables import Table
+
+
+class Display(BaseModel):
+    """Label and place of a row, and the title, description and figure of its table."""
+
+    model_config = ConfigDict(frozen=True)
+
+    label: str
+    title: str
+    description: str
+    order: int
+    command: str = ""
+    figure: FigureConfig | None = None
+
+
+def display_of(table: Table, row: str) -> Display:
+    """Return how a leaderboard shows a row of a table."""
+    return Display(
+        label=table.rows[row].label or row,
+        title=table.title,
+        description=table.description,
+        order=list(table.rows).index(row),
+        command=table.command,
+        figure=table.figure,
+    )
