@@ -36,7 +36,7 @@ from pytorch_metric_learning import miners as peer_miners
 from pytorch_metric_learning import reducers as peer_reducers
 
 from stt_bench.benchmark.system.machine import device_name, peak_memory_mib, restart_peak_memory
-from stt_bench.benchmark.timing.measure import take_turns
+from stt_bench.benchmark.timing.stopwatch import take_turns
 from stt_bench.losses import build_loss, loss_names
 
 DIM = 512

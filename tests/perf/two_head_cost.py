@@ -18,7 +18,8 @@ import torch
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.suite import load_table
-from stt_bench.benchmark.timing.measure import Stopwatch, paired_ratio, take_turns
+from stt_bench.benchmark.timing.results import paired_ratio
+from stt_bench.benchmark.timing.stopwatch import Stopwatch, take_turns
 
 TABLE = Path(__file__).parents[2] / "configs" / "cub50_retrieval.yaml"
 CLASSES = 25

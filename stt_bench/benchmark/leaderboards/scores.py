@@ -30,11 +30,9 @@ class Score:
         """Return Student's 95 % interval of the mean over the seeds; None with a single seed."""
         if self.std is None:
             return None
-        if self.std == 0:  # of which scipy makes NaN
-            return self.mean, self.mean
+        low, high = stats.t.interval(CONFIDENCE, self.count - 1)
         scale = self.std / self.count**0.5
-        low, high = stats.t.interval(CONFIDENCE, self.count - 1, loc=self.mean, scale=scale)
-        return float(low), float(high)
+        return float(self.mean + low * scale), float(self.mean + high * scale)
 
     @property
     def verdict(self) -> str:

@@ -66,6 +66,7 @@ def device_name(device: torch.device) -> str:
 def restart_peak_memory(device: torch.device) -> None:
     """Start measuring peak memory afresh."""
     if device.type == "cuda":
+        torch.cuda.init()  # without which a GPU of another number is refused
         torch.cuda.reset_peak_memory_stats(device)
         return
     try:

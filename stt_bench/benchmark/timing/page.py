@@ -9,16 +9,9 @@ import numpy as np
 from stt_bench.benchmark.system.files import write_json
 from stt_bench.benchmark.system.outputs import check_output, write_page
 from stt_bench.benchmark.system.png import save_figure
-from stt_bench.benchmark.timing.measure import (
-    CLASSES,
-    EMBEDDING_DIM,
-    SOFTMAX,
-    K,
-    Ratio,
-    Timing,
-    Variant,
-    paired_ratio,
-)
+from stt_bench.benchmark.system.text import code_block, escape_markdown, table_line
+from stt_bench.benchmark.timing.results import Ratio, Timing, Variant, paired_ratio
+from stt_bench.benchmark.timing.stopwatch import CLASSES, EMBEDDING_DIM, SOFTMAX, K
 
 PUBLISHED = """\
 | Backbone | Softmax | + Center | + Semi-hard | + Hard |
@@ -60,7 +53,7 @@ def markdown(timing: Timing) -> str:
     for part in timing.backbones:
         softmax = part.variants[0]
         for variant in part.variants:
-            cells = [part.backbone, variant_name(variant)]
+            cells = [escape_markdown(part.backbone), escape_markdown(variant_name(variant))]
             for times, baseline in (
                 (variant.train_seconds, softmax.train_seconds),
                 (variant.inference_seconds, softmax.inference_seconds),
@@ -70,7 +63,7 @@ def markdown(timing: Timing) -> str:
                 cells += [f"{np.median(times):.4f}", ratio]
             peak = variant.peak_memory_mib
             cells.append("not measured" if peak is None else f"{peak:,.0f}")
-            lines.append(f"| {' | '.join(cells)} |")
+            lines.append(table_line(cells))
     lines += [
         "",
         f"- Batch of {timing.batch} random images of {timing.size} px ({timing.batch // K} classes "
@@ -82,13 +75,11 @@ def markdown(timing: Timing) -> str:
         "logarithms.",
         "- Peak memory: of two training steps in a process of their own; on a CPU the growth of "
         "its resident memory, on a GPU what PyTorch allocated.",
-        f"- Ran on: {timing.device}, {timing.threads} thread(s), PyTorch "
-        f"{timing.versions.get('torch', '?')}. All single measurements and versions are in "
-        "[timing/timing.json](timing/timing.json).",
+        f"- Ran on: {escape_markdown(timing.device)}, {timing.threads} thread(s), PyTorch "
+        f"{escape_markdown(timing.versions.get('torch', '?'))}. All single measurements and "
+        "versions are in [timing/timing.json](timing/timing.json).",
         "",
-        "```",
-        timing.command,
-        "```",
+        *code_block([timing.command]),
         "",
         "![Seconds of a training step](timing.png)",
         "",

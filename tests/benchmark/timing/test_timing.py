@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,17 +18,10 @@ from stt_bench.benchmark.leaderboards.report import report
 from stt_bench.benchmark.suite import load_table, run_table
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
-from stt_bench.benchmark.timing.measure import (
-    BackboneTiming,
-    Stopwatch,
-    Timing,
-    Variant,
-    experiment_of,
-    measure,
-    paired_ratio,
-    take_turns,
-)
+from stt_bench.benchmark.timing.measure import measure
 from stt_bench.benchmark.timing.page import markdown
+from stt_bench.benchmark.timing.results import BackboneTiming, Timing, Variant, paired_ratio
+from stt_bench.benchmark.timing.stopwatch import Stopwatch, experiment_of, take_turns
 
 QUIET = Reporter(quiet=True)
 SMALL = ["--backbones", "small_cnn", "--losses", "hard_triplet", "--quiet"]
@@ -52,6 +46,8 @@ def test_drift_of_the_machine_cancels() -> None:
     drift = np.array([1.0, 5.0, 2.0, 9.0])
     ratio = paired_ratio(list(1.1 * drift), list(drift))
     assert (ratio.mean, ratio.low, ratio.high) == pytest.approx((1.1, 1.1, 1.1))
+    same = paired_ratio([2.0, 2.0], [1.0, 1.0])
+    assert (same.mean, same.low, same.high) == pytest.approx((2, 2, 2))
 
 
 def test_every_round_has_every_action_once_in_changing_order() -> None:
@@ -161,6 +157,12 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_from_the_command_to_the_page_and_the_index(
     monkeypatch: pytest.MonkeyPatch, tiny: Path, tmp_path: Path
 ) -> None:
+    """The memory is found in a folder full of modules of somebody's own, too."""
+    for name in ("losses", "benchmark", "stt_bench", "random", "json"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from here')\n")
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation/__init__.py").write_text("raise SystemExit('imported from here')\n")
+    monkeypatch.chdir(tmp_path)
     results = tmp_path / "results"
     sizes = ["--batch", "64", "--size", "96", "--steps", "2", "--to", str(results)]
     assert call(monkeypatch, *SMALL, *sizes) == 0
@@ -213,6 +215,29 @@ def test_each_time_is_that_of_its_variant_and_kind(monkeypatch: pytest.MonkeyPat
     assert softmax.peak_memory_mib is None
 
 
+def test_a_memory_that_was_not_measured_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter([(1, "", "Traceback\nRuntimeError: no such GPU\n"), (-9, "", ""), (0, "", "")])
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, *next(answers))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    timing = measure(
+        ["small_cnn"], ["lifted", "npairs"], QUIET,
+        batch=8, size=16, steps=2, device="cpu", memory=True,
+    )  # fmt: skip
+    assert [v.peak_memory_mib for v in timing.backbones[0].variants] == [None] * 3
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3
+    assert said[0].endswith("small_cnn with softmax: the process that measures memory failed: "
+                            "RuntimeError: no such GPU")  # fmt: skip
+    assert said[1].endswith("with lifted: the process that measures memory failed: "
+                            "it ended with code -9")  # fmt: skip
+    assert "ended with code 0" in said[2]
+
+
 def test_ctrl_c_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -240,4 +265,6 @@ def test_wrong_names_and_sizes_are_told(
     backbone: str, loss: str, batch: int, device: str, said: str
 ) -> None:
     with pytest.raises(BenchError, match=said):
-        measure([backbone], [loss], QUIET, batch=batch, size=16, steps=2, device=device)
+        measure(
+            [backbone], [loss], QUIET, batch=batch, size=16, steps=2, device=device, memory=False
+        )
