@@ -94,6 +94,7 @@ class RankingLoss(nn.Module):
     - `batch_layout`: "any"; "pairs" (rows 2i and 2i+1 are an anchor and its positive); or
       "blocks" (the rows of a class follow each other, four of each class);
     - `needs_positives`, `needs_negatives`: whether a batch that lacks them contributes nothing;
+    - `least_rows`: what fewer rows than these contribute is nothing, too;
     - `diagnostics`: detached 0-d tensors about the last call, left on the device of the batch:
       `terms` (number of valid terms), `active` (share of the terms above 0; only for losses with
       a hinge, since a smooth term is never 0), `anchors_without_positive`,
@@ -109,6 +110,7 @@ class RankingLoss(nn.Module):
     batch_layout: BatchLayout = "any"
     needs_positives: bool = True
     needs_negatives: bool = True
+    least_rows: int = 1
 
     def __init__(self) -> None:
         """Start without diagnostics."""

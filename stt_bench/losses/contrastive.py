@@ -105,6 +105,7 @@ class ContrastiveLoss(RankingLoss):
         self.normalize = flag("normalize", normalize)
         self.pairs: PairRule = choice("pairs", pairs, ("all", "fast"))
         self.batch_layout = "blocks" if pairs == "fast" else "any"
+        self.least_rows = 8 if pairs == "fast" else 2
 
     def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
         """Return (loss, diagnostics)."""

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets.image_set import ImageSet, image_set
 from stt_bench.benchmark.datasets.items import ItemTable
-from stt_bench.benchmark.datasets.sampler import Stream, build_sampler, generator
+from stt_bench.benchmark.datasets.sampler import Needs, Stream, build_sampler, generator
 from stt_bench.benchmark.datasets.threads import Progress
 from stt_bench.benchmark.system.errors import BenchError
 
@@ -29,14 +29,16 @@ class Batch(NamedTuple):
 class TrainingBatches(Dataset[Batch]):
     """The batch of every step; a pure function of the seed and the step."""
 
-    def __init__(self, items: ItemTable, experiment: Experiment, seed: int) -> None:
+    def __init__(
+        self, items: ItemTable, experiment: Experiment, seed: int, needs: Needs | None = None
+    ) -> None:
         """Set up the sampler and the images; `images.load()` brings them into memory."""
         frame = items.split("train")
         self.classes = items.classes
         index = {label: number for number, label in enumerate(self.classes)}
         labels = np.array([index[label] for label in frame["label"]], dtype=np.int64)
         self.labels = torch.from_numpy(labels)
-        self.sampler = build_sampler(experiment.sampler, labels, seed)
+        self.sampler = build_sampler(experiment.sampler, labels, seed, needs)
         self.images = image_set(items, "train", experiment.input, training=True)
         self.seed, self.workers = seed, experiment.train.workers
 
@@ -66,9 +68,14 @@ def training_batches(
     start_step: int,
     stop_step: int,
     progress: Progress | None = None,
+    needs: Needs | None = None,
 ) -> Iterator[Batch]:
-    """Load the training images and return the batches of the steps from start up to stop."""
-    batches = TrainingBatches(items, experiment, seed)
+    """Load the training images and return the batches of the steps from start up to stop.
+
+    Raises:
+        BenchError: no batch can hold what the losses need; see `build_sampler`.
+    """
+    batches = TrainingBatches(items, experiment, seed, needs)
     if start_step < stop_step:
         batches.images.load(progress)
     return batches.iterate(start_step, stop_step)

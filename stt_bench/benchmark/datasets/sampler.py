@@ -5,6 +5,7 @@ Every random draw has its own generator, `default_rng([seed, stream, position])`
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from typing import Protocol
@@ -45,38 +46,56 @@ class Sampler(Protocol):
 
 
 class PxKSampler:
-    """P distinct classes, K images of each, ordered class by class.
+    """P distinct classes, K images of each, ordered class by class; no image stands in it twice.
 
     One pass goes once through the shuffled classes; the last `classes % p` of a pass are left
-    out, others in each pass. A class with fewer than K images is padded by repetition, each image
-    ⌊K/n⌋ or ⌈K/n⌉ times.
+    out, others in each pass. A class with fewer than K images gives all it has, and the classes
+    that follow in the pass fill the batch, then further images of its larger classes. With
+    `together`, a class gives a multiple of that many images, and one with fewer is never drawn.
     """
 
-    def __init__(self, labels: np.ndarray, p: int, k: int, seed: int) -> None:
+    def __init__(self, labels: np.ndarray, p: int, k: int, seed: int, together: int = 1) -> None:
         """Sort the rows by their class."""
         by_class = np.argsort(labels, kind="stable")
         _, starts = np.unique(labels[by_class], return_index=True)
-        self.rows = np.split(by_class, starts[1:])
+        rows = np.split(by_class, starts[1:])
+        self.rows = [row for row in rows if len(row) >= together]
+        least = f" with {together} or more images" if together > 1 else ""
         if p > len(self.rows):
             raise BenchError(
-                f"sampler.p is {p}, but only {len(self.rows)} classes are trained on: "
+                f"sampler.p is {p}, but only {len(self.rows)} classes{least} are trained on: "
                 f"lower sampler.p to {len(self.rows)} or less"
             )
-        self.p, self.k, self.seed = p, k, seed
+        images = sum(len(row) // together * together for row in self.rows)
+        if p * k > images:
+            raise BenchError(
+                f"sampler.p × sampler.k is {p * k}, but only {images} images are trained on: "
+                "lower one of them"
+            )
+        self.p, self.k, self.seed, self.together = p, k, seed, together
 
     def batch(self, step: int) -> np.ndarray:
         """Return the p × k row indices of the batch of a step."""
         turn, position = divmod(step, len(self.rows) // self.p)
         order = _order(len(self.rows), self.seed, Stream.CLASSES, turn)
-        classes = order[position * self.p : (position + 1) * self.p]
+        order = np.roll(order, -position * self.p)
         rng = generator(self.seed, Stream.IMAGES, step)
-        return np.concatenate([self._draw(self.rows[c], rng) for c in classes])
+        drawn: list[np.ndarray] = []
+        left = self.p * self.k
+        for rows in (self.rows[c] for c in order):
+            drawn.append(self._draw(rows, min(self.k, left), rng))
+            left -= len(drawn[-1])
+            if left == 0:
+                return np.concatenate(drawn)
+        for place, c in enumerate(order):
+            more = self._draw(np.setdiff1d(self.rows[c], drawn[place]), left, rng)
+            drawn[place] = np.concatenate([drawn[place], more])
+            left -= len(more)
+        return np.concatenate(drawn)
 
-    def _draw(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if len(rows) >= self.k:
-            return rng.choice(rows, self.k, replace=False)
-        rounds = -(-self.k // len(rows))
-        return np.concatenate([rng.permutation(rows) for _ in range(rounds)])[: self.k]
+    def _draw(self, rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+        size = min(most, len(rows) // self.together * self.together)
+        return rng.choice(rows, size, replace=False)
 
 
 class UniformSampler:
@@ -142,10 +161,73 @@ def through_buffer(rows: np.ndarray, buffer: int, rng: np.random.Generator) -> n
     return np.array([*given, *rng.permutation(held)], dtype=rows.dtype)
 
 
-def build_sampler(config: SamplerConfig, labels: np.ndarray, seed: int) -> Sampler:
-    """Return the sampler of a config for the class indices of the training rows."""
+@dataclass(frozen=True)
+class Needs:
+    """What a batch must hold so that a loss can learn from it.
+
+    `positives`: two images of a class; `negatives`: images of two classes; `images`: so many at
+    least; `together`: images of a class follow each other in groups of so many.
+    """
+
+    positives: bool = False
+    negatives: bool = False
+    images: int = 1
+    together: int = 1
+
+
+def check_sampler(config: SamplerConfig, needs: Needs, loss: str) -> None:
+    """Raise BenchError if no batch of a sampler can hold what a loss needs, whatever the data."""
+    size, pxk = config.images_per_batch, config.name == "pxk"
+    if needs.together > 1:
+        fits = config.k == 4 if needs.together == 4 else config.k % needs.together == 0
+        if not (pxk and fits):
+            k = "k: 4" if needs.together == 4 else "an even k"
+            raise BenchError(
+                f"{loss} reads its pairs from the order of the batch and "
+                f"needs 'sampler: {{name: pxk}}' with {k}"
+            )
+    if needs.positives and (config.k == 1 if pxk else size == 1):
+        raise BenchError(
+            f"{loss} needs positives, and no batch of this sampler holds two images of a class: "
+            f"set {'sampler.k' if pxk else 'sampler.batch_size'} to 2 or more"
+        )
+    if needs.negatives and (config.p == 1 if pxk else size == 1):
+        raise BenchError(
+            f"{loss} needs negatives, and no batch of this sampler holds images of two classes: "
+            f"set {'sampler.p' if pxk else 'sampler.batch_size'} to 2 or more"
+        )
+    if size < needs.images:
+        raise BenchError(
+            f"{loss} needs batches of {needs.images} or more images, and this sampler's have "
+            f"{size}: raise {'sampler.p' if pxk else 'sampler.batch_size'}"
+        )
+
+
+def build_sampler(
+    config: SamplerConfig, labels: np.ndarray, seed: int, needs: Needs | None = None
+) -> Sampler:
+    """Return the sampler of a config for the class indices of the training rows.
+
+    Raises:
+        BenchError: the sampler does not fit the data, or no batch of these data can hold what is
+            needed.
+    """
+    needs = needs or Needs()
+    sizes = np.unique(labels, return_counts=True)[1]
+    if needs.positives and sizes.max() < 2:
+        raise BenchError(
+            "the loss needs positives, but no class has two images to train on: use softmax"
+        )
+    if needs.negatives and len(sizes) < 2:
+        raise BenchError("the loss needs negatives, but all training images are of one class")
     if config.name == "pxk":
-        return PxKSampler(labels, config.p, config.k, seed)
-    if config.name == "grouped":
-        return GroupedSampler(labels, config.images_per_batch, config.buffer, seed)
-    return UniformSampler(len(labels), config.images_per_batch, seed)
+        return PxKSampler(labels, config.p, config.k, seed, needs.together)
+    if config.name == "uniform":
+        return UniformSampler(len(labels), config.images_per_batch, seed)
+    size, unmixed = config.images_per_batch, config.buffer == 1
+    if needs.negatives and unmixed and not np.any(np.cumsum(sizes) % size):
+        raise BenchError(
+            f"the loss needs negatives, but with sampler.buffer: 1 every batch of {size} holds a "
+            "single class: raise sampler.buffer"
+        )
+    return GroupedSampler(labels, size, config.buffer, seed)

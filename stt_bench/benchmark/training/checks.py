@@ -5,8 +5,10 @@ from __future__ import annotations
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.tables import Where
 from stt_bench.benchmark.datasets import check_dataset
+from stt_bench.benchmark.datasets.sampler import check_sampler
 from stt_bench.benchmark.models import check_backbone, library_tag
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.training.objective import needs_of
 from stt_bench.losses import build_loss
 
 
@@ -42,7 +44,6 @@ def _check_names(experiment: Experiment, where: Where) -> None:
 
 def _check_losses(experiment: Experiment, where: Where) -> None:
     """Build each loss once, so that a wrong name or parameter is found before anything trains."""
-    sampler = experiment.sampler
     places = [("phases", str(number), "loss") for number in range(len(experiment.phases))]
     for field, loss in zip([*places, ("loss",)], experiment.losses, strict=True):
         place = where(*field, "name")
@@ -50,11 +51,7 @@ def _check_losses(experiment: Experiment, where: Where) -> None:
             built = build_loss(loss.name, num_classes=2, embedding_dim=2, **loss.params)
         except (ValueError, TypeError) as error:
             raise BenchError(f"{place}: {error}") from None
-        layout = getattr(built, "batch_layout", "any")
-        needed = {"pairs": sampler.k % 2 == 0, "blocks": sampler.k == 4}
-        if layout in needed and not (sampler.name == "pxk" and needed[layout]):
-            k = "an even k" if layout == "pairs" else "k: 4"
-            raise BenchError(
-                f"{place}: {loss.name} reads its pairs from the order of the batch and "
-                f"needs 'sampler: {{name: pxk}}' with {k}"
-            )
+        try:
+            check_sampler(experiment.sampler, needs_of(built), loss.name)
+        except BenchError as error:
+            raise BenchError(f"{place}: {error}") from None

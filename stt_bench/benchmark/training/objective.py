@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import LossConfig
-from stt_bench.losses import build_loss
+from stt_bench.benchmark.datasets.sampler import Needs
+from stt_bench.losses import RankingLoss, SoftmaxLoss, build_loss
+
+_TOGETHER = {"any": 1, "pairs": 2, "blocks": 4}
 
 
 class Objective(nn.Module):
@@ -30,64 +33,75 @@ class Objective(nn.Module):
         """Build the loss modules for ``num_classes`` training classes."""
         super().__init__()
 
-        def build(loss: LossConfig) -> nn.Module:
+        def build(loss: LossConfig) -> RankingLoss:
             return build_loss(
                 loss.name, num_classes=num_classes, embedding_dim=embedding_dim, **loss.params
             )
 
-        self.softmax_head = experiment.softmax_head
+        last = build(experiment.loss)
+        self.two_heads = experiment.softmax_head
         self.weight = experiment.loss_weight
-        self.ranking: nn.Module | None = None
-        self.softmax: nn.Module | None = None
-        if experiment.loss.name == "softmax":
-            self.softmax = build(experiment.loss)
+        self.ranking: RankingLoss | None = None
+        self.softmax: SoftmaxLoss | None = None  # the classifier that is kept
+        if isinstance(last, SoftmaxLoss) and last.name == "softmax":
+            self.softmax = last
         else:
-            self.ranking = build(experiment.loss)
-            if self.softmax_head:
-                self.softmax = build_loss(
-                    "softmax", num_classes=num_classes, embedding_dim=feature_dim
-                )
+            self.ranking = last
+            if self.two_heads:
+                self.softmax = SoftmaxLoss(num_classes=num_classes, embedding_dim=feature_dim)
         self.earlier = nn.ModuleList(build(phase.loss) for phase in experiment.phases)
         self._ends = list(accumulate(phase.steps for phase in experiment.phases))
-        self._names = [
-            "softmax_loss" if phase.loss.name == "softmax" else "ranking_loss"
-            for phase in experiment.phases
-        ]
-
-    def phase(self, step: int | None) -> int:
-        """Return the phase (from 0) that a step (from 0) belongs to; None: the last."""
-        return len(self._ends) if step is None else sum(step >= end for end in self._ends)
 
     def forward(
         self, features: Tensor, embeddings: Tensor, labels: Tensor, step: int | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the total and its parts, for (B, F) features and (B, D) embeddings."""
-        name, loss = self._loss(step)
-        value = loss(embeddings, labels)
-        parts, total = {name: value}, value
-        if self.softmax_head:
-            assert self.softmax is not None
-            parts = {"softmax_loss": self.softmax(features, labels), **parts}
-            total = parts["softmax_loss"] + self.weight * value
-        return total, {name: part.detach() for name, part in parts.items()}
+        loss = self.loss(step)
+        total = loss(embeddings, labels)
+        if not self.two_heads:
+            name = "softmax_loss" if loss.name == "softmax" else "ranking_loss"
+            return total, {name: total.detach()}
+        assert self.softmax is not None
+        softmax = self.softmax(features, labels)
+        parts = {"softmax_loss": softmax.detach(), "ranking_loss": total.detach()}
+        return softmax + self.weight * total, parts
+
+    def phase(self, step: int | None) -> int:
+        """Return the phase (from 0) that a step (from 0) belongs to; None: the last."""
+        return len(self._ends) if step is None else sum(step >= end for end in self._ends)
+
+    def loss(self, step: int | None = None) -> RankingLoss:
+        """Return the step's loss on the embedding."""
+        losses = [*self.earlier, self.ranking or self.softmax]
+        return losses[self.phase(step)]
+
+    def diagnostics(self, step: int | None = None) -> dict[str, Tensor]:
+        """Return the diagnostics that the step's loss on the embedding kept of its last batch."""
+        return dict(self.loss(step).diagnostics)
 
     def logits(self, features: Tensor, embeddings: Tensor) -> Tensor | None:
         """Return (B, C) class scores, or None where no classifier was trained to the end."""
         if self.softmax is None:
             return None
-        scores: Tensor = self.softmax.logits(features if self.softmax_head else embeddings)  # type: ignore[operator]
-        return scores
+        return self.softmax.logits(features if self.two_heads else embeddings)
 
-    def diagnostics(self, step: int | None = None) -> dict[str, Tensor]:
-        """Return the diagnostics that the step's loss on the embedding kept of its last batch."""
-        return dict(getattr(self._loss(step)[1], "diagnostics", {}))
+    @property
+    def needs(self) -> Needs:
+        """Return what the batches must hold for every loss on the embedding, in every phase."""
+        needs = [needs_of(self.loss(step)) for step in (*(end - 1 for end in self._ends), None)]
+        return Needs(
+            positives=any(one.positives for one in needs),
+            negatives=any(one.negatives for one in needs),
+            images=max(one.images for one in needs),
+            together=max(one.together for one in needs),
+        )
 
-    def _loss(self, step: int | None) -> tuple[str, nn.Module]:
-        """Return the step's loss on the embedding and what its value is called."""
-        phase = self.phase(step)
-        if phase < len(self.earlier):
-            return self._names[phase], self.earlier[phase]
-        if self.ranking is not None:
-            return "ranking_loss", self.ranking
-        assert self.softmax is not None
-        return "softmax_loss", self.softmax
+
+def needs_of(loss: RankingLoss) -> Needs:
+    """Return what a batch must hold so that a loss can learn from it."""
+    return Needs(
+        positives=loss.needs_positives,
+        negatives=loss.needs_negatives,
+        images=loss.least_rows,
+        together=_TOGETHER[loss.batch_layout],
+    )

@@ -96,7 +96,13 @@ def _fit(
     dtype = _AUTOCAST.get(settings.precision)
     with reporter.bar(f"{run.name}: read images", 1) as bar:
         batches = training_batches(
-            items, experiment, run.seed, learner.step, settings.steps, progress=bar.of
+            items,
+            experiment,
+            run.seed,
+            learner.step,
+            settings.steps,
+            progress=bar.of,
+            needs=objective.needs,
         )
     network.train()
     objective.train()
