@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.tables import Table, read_table
+from stt_bench.benchmark.config.table import Table
+from stt_bench.benchmark.config.tables import read_table
 from stt_bench.benchmark.datasets import ItemTable, load_items
 from stt_bench.benchmark.embedding.embed import embed_split
 from stt_bench.benchmark.models import weights_id

@@ -165,7 +165,7 @@ def list_names(
     - `stt-bench list losses`
     - `stt-bench list backbones efficientnet`
     """
-    from stt_bench.benchmark.cli.screen import names
+    from stt_bench.benchmark.cli.choices import names
 
     for name, about in names(what.value):
         if pattern is None or pattern in name:

@@ -1,8 +1,8 @@
-"""What the command line shows on the screen: names to choose from, and leaderboards."""
+"""What the command line shows on the screen: leaderboards, and which datasets are here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,33 +14,6 @@ from stt_bench.benchmark.datasets.survey import Entry
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.wording import metric_name, percent
 from stt_bench.benchmark.system.text import one_line
-
-
-def names(what: str) -> Iterator[tuple[str, str]]:
-    """Yield (name, one line about it) of all losses, datasets, backbones or tables."""
-    if what == "losses":
-        from stt_bench.losses import loss_names, loss_parameters
-
-        for name in loss_names():
-            params = [f"{key}={value!r}" for key, value in loss_parameters(name).items()]
-            yield name, ", ".join(params)
-    elif what == "datasets":
-        from stt_bench.benchmark.datasets import dataset_names, dataset_summary
-
-        for name in dataset_names():
-            yield name, dataset_summary(name)
-    elif what == "backbones":
-        from stt_bench.benchmark.models import backbone_names
-
-        for name in backbone_names():
-            yield name, ""
-    else:
-        from stt_bench.benchmark.config.tables import table_names
-        from stt_bench.benchmark.suite import load_table
-
-        for name in table_names():
-            table = load_table(name)
-            yield name, f"{table.title} ({len(table.rows)} rows, {len(table.seeds)} seeds)"
 
 
 def print_leaderboard(board: Leaderboard) -> None:

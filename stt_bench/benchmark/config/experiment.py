@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from stt_bench.benchmark.config.bounds import Factor
 from stt_bench.benchmark.config.sections import (
     DataConfig,
     EvaluationConfig,
@@ -34,8 +35,8 @@ class Experiment(Section):
     softmax_head: bool = Field(
         False, description="Add a classifier on the pooled features: two-head training."
     )
-    loss_weight: float = Field(
-        1.0, ge=0, description="With softmax_head: total = cross-entropy + loss_weight × loss."
+    loss_weight: Factor = Field(
+        1.0, description="With softmax_head: total = cross-entropy + loss_weight × loss."
     )
     phases: list[PhaseConfig] = Field(
         default_factory=list,

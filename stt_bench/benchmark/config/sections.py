@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from stt_bench.benchmark.config.bounds import (
+    CutOff,
+    Factor,
+    Images,
+    Interval,
+    LearningRate,
+    Level,
+    Pixels,
+    Steps,
+)
 
 Task = Literal["retrieval", "classification"]
 Backend = Literal["auto", "torch-cpu", "torch-cuda", "faiss-cpu", "faiss-gpu", "dense"]
@@ -40,18 +51,21 @@ class DataConfig(Section):
         "(classification) that is held out of training.",
     )
     long_tail: float | None = Field(
-        None, gt=1, description="Training images of the first class / of the last; even if absent."
+        None,
+        gt=1,
+        le=1e9,
+        description="Training images of the first class / of the last; even if absent.",
     )
 
 
 class InputConfig(Section):
     """From an image file to the network's input."""
 
-    size: PositiveInt = Field(224, description="Side of the network's square input, pixels.")
-    resize: PositiveInt | None = Field(
+    size: Pixels = Field(224, description="Side of the network's square input, pixels.")
+    resize: Pixels | None = Field(
         None, description="Side after resizing, before the crop, pixels; `size` when not given."
     )
-    resize_max: PositiveInt | None = Field(
+    resize_max: Pixels | None = Field(
         None,
         description="With `crop: random`: each training image's side after resizing is drawn from "
         "`resize` to `resize_max`.",
@@ -64,8 +78,8 @@ class InputConfig(Section):
     )
     flip: bool = Field(False, description="Mirror half of the training images left to right.")
     channels: Literal[1, 3] = 3
-    mean: list[float] | None = Field(None, description="Per channel, of pixels in [0, 1].")
-    std: list[float] | None = Field(None, description="Per channel; the backbone's own if absent.")
+    mean: list[Level] | None = Field(None, description="Per channel, of pixels in [0, 1].")
+    std: list[Level] | None = Field(None, description="Per channel; the backbone's own if absent.")
 
     @model_validator(mode="after")
     def _check(self) -> InputConfig:
@@ -107,8 +121,8 @@ class ModelConfig(Section):
         "pooled",
         description="What the head stands on; `flattened`: the last feature map before pooling.",
     )
-    embedding_dim: PositiveInt | None = Field(
-        64, description="Size of the embedding; ignored with `head: none`."
+    embedding_dim: int | None = Field(
+        64, ge=1, le=65_536, description="Size of the embedding; ignored with `head: none`."
     )
     normalize: bool = Field(False, description="L2-normalise the embedding.")
     freeze: list[str] = Field(
@@ -143,9 +157,9 @@ class LossConfig(Section):
 class PhaseConfig(Section):
     """A loss that trains before the row's own."""
 
-    steps: PositiveInt = Field(description="Steps that this loss trains for.")
+    steps: Interval = Field(description="Steps that this loss trains for.")
     loss: LossConfig
-    lr: float | None = Field(None, gt=0, description="In place of optimizer.lr.")
+    lr: LearningRate | None = Field(None, description="In place of optimizer.lr.")
 
     @model_validator(mode="before")
     @classmethod
@@ -157,13 +171,16 @@ class SamplerConfig(Section):
     """How a batch is drawn."""
 
     name: Literal["pxk", "uniform", "grouped"] = "pxk"
-    p: PositiveInt = Field(8, description="Classes in a batch.")
-    k: PositiveInt = Field(4, description="Images of each class in a batch.")
-    batch_size: PositiveInt | None = Field(
+    p: Images = Field(8, description="Classes in a batch.")
+    k: Images = Field(4, description="Images of each class in a batch.")
+    batch_size: Images | None = Field(
         None, description="Of the uniform and grouped samplers; p × k when not given."
     )
-    buffer: PositiveInt = Field(
-        100, description="Of the grouped sampler: images that are mixed, of a list by class."
+    buffer: int = Field(
+        100,
+        ge=1,
+        le=1_000_000_000,
+        description="Of the grouped sampler: images that are mixed, of a list by class.",
     )
 
     @model_validator(mode="after")
@@ -191,48 +208,53 @@ class OptimizerConfig(Section):
     """Optimiser and learning-rate schedule."""
 
     name: Literal["sgd", "adam", "adamw"] = "adam"
-    lr: float = Field(1e-3, gt=0)
+    lr: LearningRate = 1e-3
     momentum: float = Field(0.9, ge=0, lt=1, description="Of sgd.")
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: Factor = 0.0
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="`linear` and `cosine` fall to 0 at the last step."
     )
-    warmup_steps: NonNegativeInt = 0
-    backbone_lr_factor: float = Field(
-        1.0, ge=0, description="The backbone learns at lr × this; heads and losses at lr."
+    warmup_steps: Steps = 0
+    backbone_lr_factor: Factor = Field(
+        1.0, description="The backbone learns at lr × this; heads and losses at lr."
     )
 
 
 class TrainConfig(Section):
     """Length and bookkeeping of training."""
 
-    steps: NonNegativeInt = Field(1000, description="0: the untrained network is evaluated.")
+    steps: Steps = Field(1000, description="0: the untrained network is evaluated.")
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    log_every: PositiveInt = 20
-    checkpoint_every: PositiveInt = 200
-    validate_every: PositiveInt | None = Field(
+    log_every: Interval = 20
+    checkpoint_every: Interval = 200
+    validate_every: Interval | None = Field(
         None,
         description="Steps between measurements on data.validation; the best weights are kept. "
         "Not given: those of the last step.",
     )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
-    threads: PositiveInt | None = Field(
-        None, description="CPU threads; fixes the bytes of a result whatever the machine's cores."
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="CPU threads; fixes the bytes of a result whatever the machine's cores.",
     )
-    workers: NonNegativeInt = Field(0, description="Processes that load images.")
+    workers: int = Field(0, ge=0, le=1024, description="Processes that load images.")
 
 
 class EvaluationConfig(Section):
     """What is measured on the test embeddings."""
 
-    ks: list[PositiveInt] = Field(default=[1, 2, 4, 8], min_length=1)
+    ks: list[CutOff] = Field(
+        default=[1, 2, 4, 8], min_length=1, max_length=1000, description="K of Recall@K."
+    )
     distance: Literal["euclidean", "cosine"] = "euclidean"
     clustering: bool = Field(True, description="k-means, NMI and AMI.")
-    restarts: PositiveInt = Field(3, description="k-means runs with different starts.")
+    restarts: int = Field(3, ge=1, le=10_000, description="k-means runs with different starts.")
     clustering_start: Literal["random", "k-means++"] = Field(
         "random", description="The first centroids: random items, or greedy k-means++ (slower)."
     )
-    batch_size: PositiveInt = Field(256, description="Images embedded at once.")
+    batch_size: Images = Field(256, description="Images embedded at once.")
     crops: Literal["center", "five", "whole"] = Field(
         "center",
         description="`five`: also the corners of the resized image; `whole`: its central square "
@@ -249,8 +271,11 @@ class EvaluationConfig(Section):
     backend: Backend = Field(
         "auto", description="What searches the neighbours; the numbers do not depend on it."
     )
-    memory_mib: PositiveInt = Field(
-        256, description="Memory of the neighbour search; the numbers do not depend on it."
+    memory_mib: int = Field(
+        256,
+        ge=1,
+        le=1 << 24,
+        description="Memory of the neighbour search; the numbers do not depend on it.",
     )
 
     @model_validator(mode="after")

@@ -7,83 +7,27 @@ into the shared ones, ``--set field=value`` comes last; a loss replaces the shar
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from stt_bench.benchmark.config.bounds import LARGEST_SEED
 from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.mistakes import first_mistake
 from stt_bench.benchmark.config.sections import FigureConfig
-from stt_bench.benchmark.config.yaml_lines import (
-    KeyPath,
-    Places,
-    merge,
-    parse_value,
-    read_with_base,
-)
+from stt_bench.benchmark.config.table import Table
+from stt_bench.benchmark.config.table_files import Places, find_table, merge, read_with_base
+from stt_bench.benchmark.config.yaml_lines import KeyPath, parse_value
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.text import is_name, is_table_name
 from stt_bench.names import did_you_mean
 
-CONFIG_FOLDER = Path("configs")
-_TABLE_FIELDS = ("title", "description", "seeds", "rows", "figure")
+TABLE_FIELDS = ("title", "description", "seeds", "rows", "figure")
 Where = Callable[..., str]
 Check = Callable[[Experiment, Where], None]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A leaderboard to be filled: its rows in order, and the seeds each is run with."""
-
-    name: str
-    path: Path
-    title: str
-    description: str
-    seeds: tuple[int, ...]
-    rows: dict[str, Experiment]
-    figure: FigureConfig | None = None
-    overrides: tuple[str, ...] = ()
-
-    @property
-    def command(self) -> str:
-        """Return the command line that runs this table with its overrides."""
-        changes = [part for text in self.overrides for part in ("--set", text)]
-        return shlex.join(["stt-bench", "run", str(self.path), *changes])
-
-    def select(self, rows: Iterable[str] | None) -> dict[str, Experiment]:
-        """Return the named rows, all when none are named."""
-        if not rows:
-            return self.rows
-        for row in rows:
-            if row not in self.rows:
-                raise BenchError(
-                    f"{self.path}: there is no row '{row}'; {did_you_mean(row, self.rows)}"
-                )
-        return {row: self.rows[row] for row in rows}
-
-
-def find_table(name: str) -> Path:
-    """Return the file of a table given as a path or by its name in ``configs/``."""
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        return path
-    named = CONFIG_FOLDER / f"{name}.yaml"
-    if not named.exists():
-        if not (names := table_names()):
-            raise BenchError(
-                f"there is no table '{name}': {CONFIG_FOLDER.absolute()} holds none; go to the "
-                f"folder that has `{CONFIG_FOLDER}`, or give the path of a YAML file"
-            )
-        raise BenchError(f"there is no table '{name}'; {did_you_mean(name, names)}")
-    return named
-
-
-def table_names() -> list[str]:
-    """Return the names of the tables in ``configs/``."""
-    return sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml"))
 
 
 def read_table(
@@ -96,7 +40,7 @@ def read_table(
     """Read and check a table.
 
     Args:
-        name: path of a YAML file, or the name of one in ``configs/``.
+        name: path of a YAML file, or the name of one in ``configs/`` or of a shipped table.
         overrides: ``field=value`` with a dotted field.
         only: the rows that the overrides change; all if none are named.
         check: is called with each row's experiment and a function that tells where one of its
@@ -115,12 +59,14 @@ def read_table(
     content = {key: value for key, value in content.items() if value is not None}
     shared_fields = set(Experiment.model_fields) - {"label"}
     for key in content:
-        if key not in (*_TABLE_FIELDS, *shared_fields):
-            nearest = did_you_mean(str(key), [*_TABLE_FIELDS, "base", *shared_fields])
-            raise BenchError(f"{places[(str(key),)]}: unknown field '{key}'; {nearest}")
+        if key not in (*TABLE_FIELDS, *shared_fields):
+            nearest = did_you_mean(key, [*TABLE_FIELDS, "base", *shared_fields])
+            raise BenchError(f"{places[key,]}: unknown field '{key}'; {nearest}")
+    title, description = (_text(content, key, places) for key in ("title", "description"))
     rows = content.get("rows")
     if not isinstance(rows, dict) or not rows:
-        raise BenchError(f"{path}: a table needs 'rows:' with at least one row in it")
+        place = places.get(("rows",), str(path))
+        raise BenchError(f"{place}: a table needs 'rows:' with at least one row in it")
     rows = {name: own for name, own in rows.items() if own is not None}
     for row in rows:
         if not is_name(row):
@@ -134,8 +80,8 @@ def read_table(
     table = Table(
         name=path.stem,
         path=path,
-        title=str(content.get("title") or path.stem),
-        description=str(content.get("description") or "").strip(),
+        title=title or path.stem,
+        description=description,
         overrides=overrides,
         seeds=_seeds(path, content.get("seeds", [0]), places),
         rows={
@@ -160,11 +106,20 @@ def read_table(
     return table
 
 
+def _text(content: dict[str, Any], key: str, places: Places) -> str:
+    value = content.get(key, "")
+    if isinstance(value, dict | list):
+        raise BenchError(f"{places[key,]}: {key} must be text; put it in quotes")
+    return str(value).strip()
+
+
 def _seeds(path: Path, value: Any, places: Places) -> tuple[int, ...]:
     seeds = value if isinstance(value, list) else [value]
-    if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+    if not seeds or not all(type(seed) is int and 0 <= seed <= LARGEST_SEED for seed in seeds):
         place = places.get(("seeds",), f"{path}")
-        raise BenchError(f"{place}: seeds must be integers from 0, such as [0, 1, 2]")
+        raise BenchError(
+            f"{place}: seeds must be integers from 0 to {LARGEST_SEED}, such as [0, 1, 2]"
+        )
     return tuple(dict.fromkeys(seeds))
 
 
@@ -183,9 +138,7 @@ def _figure(table: Table, value: Any, places: Places) -> FigureConfig:
     try:
         figure = FigureConfig.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        keys = tuple(str(key) for key in first["loc"])
-        raise BenchError(f"{place}: {_explain(first, keys, FigureConfig)}") from None
+        raise BenchError(f"{place}: {first_mistake(error, FigureConfig)[1]}") from None
     for experiment in table.select(figure.rows).values():
         for field in filter(None, (figure.x, figure.lines, figure.panels)):
             try:
@@ -223,15 +176,14 @@ def _experiment(
     try:
         return Experiment.model_validate(settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        keys = tuple(str(key) for key in first["loc"])
+        keys, sentence = first_mistake(error, Experiment)
         if any(keys and change[: len(keys)] == keys[: len(change)] for change, _ in changes):
             where = f"--set {'.'.join(keys)}"
         elif changes and _is_valid(merge(shared, own)):
             where = f"--set {', '.join('.'.join(change) for change, _ in changes)}: row '{row}'"
         else:
             where = f"{_place(places, row, keys)}: row '{row}'"
-        raise BenchError(f"{where}: {_explain(first, keys)}") from None
+        raise BenchError(f"{where}: {sentence}") from None
 
 
 def _is_valid(settings: dict[str, Any]) -> bool:
@@ -249,31 +201,3 @@ def _place(places: Places, row: str, keys: KeyPath) -> str:
             if candidate in places:
                 return places[candidate]
     return places[("rows", row)]
-
-
-def _explain(error: Any, keys: KeyPath, model: type[BaseModel] = Experiment) -> str:
-    field = ".".join(keys) or "row"
-    if error["type"] == "extra_forbidden":
-        valid = _fields_at(keys[:-1], model)
-        return f"unknown field '{field}'; {did_you_mean(keys[-1], valid)}"
-    if error["type"] == "missing":
-        return f"field '{field}' is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "literal_error" and isinstance(error["input"], str):
-        valid = [
-            part.strip(" '") for part in error["ctx"]["expected"].replace(" or ", ",").split(",")
-        ]
-        return f"{field} is '{error['input']}'; {did_you_mean(error['input'], valid)}"
-    given = error["input"]
-    shown = "" if isinstance(given, dict) else f" (it is {given!r})"
-    return f"{field}: {message[:1].lower()}{message[1:]}{shown}"
-
-
-def _fields_at(keys: KeyPath, model: type[BaseModel]) -> list[str]:
-    for key in keys:
-        if key.isdecimal():  # a place in a list
-            continue
-        annotation = model.model_fields[key].annotation
-        candidates = [annotation, *get_args(annotation)]
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return list(model.model_fields)

@@ -1,127 +1,173 @@
-"""YAML that remembers its lines, so that an error can point at the line it is on."""
+"""YAML 1.2 that remembers its lines, so that an error can point at the line it is on.
+
+ruamel.yaml makes the tree of nodes; the values are text, numbers, true, false, null, lists and
+mappings. Tags are refused; a date is text.
+"""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.names import did_you_mean
+from stt_bench.benchmark.system.text import one_line
 
 KeyPath = tuple[str, ...]
-Places = dict[KeyPath, str]
+Lines = dict[KeyPath, int]
+
+LONGEST_FILE = 1 << 20  # bytes
+MOST_VALUES = 100_000  # with every alias in full
+DEEPEST = 50  # levels
+
+_TAG = "tag:yaml.org,2002:"
+_TEXT = ("str", "timestamp")
+_SCALARS = ("int", "float", "bool", "null")
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 1e-3 as a number, as YAML 1.2 does, and refuses a key given twice."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$"),
-    list("-+0123456789."),
-)
-# The integer resolver must come first again: the pattern above also matches plain integers.
-for _first in "-+0123456789":
-    _Loader.yaml_implicit_resolvers[_first].sort(key=lambda r: r[0].endswith(":float"))
+class _MistakeError(Exception):
+    def __init__(self, node: Node, sentence: str) -> None:
+        self.line = node.start_mark.line + 1
+        self.sentence = sentence
 
 
 def parse_value(text: str) -> Any:
-    """Return the value that ``text`` would have in a YAML file; ValueError if it is not YAML."""
+    """Return the value that ``text`` would have in a YAML file; ValueError if it has none."""
+    shown = one_line(text, 40)
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
-        raise ValueError(f"'{text}' is not a YAML value") from None
+        return _content(text)[0]
+    except _MistakeError as mistake:
+        raise ValueError(f"'{shown}': {mistake.sentence}") from None
+    except (YAMLError, RecursionError):
+        raise ValueError(f"'{shown}' is not a YAML value") from None
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
     """Return the mapping in a YAML file and the line (from 1) of each of its keys, by key path.
 
     Raises:
-        BenchError: the file is missing, is not YAML, holds no mapping, or has a key twice.
+        BenchError: the file is missing, is not YAML in UTF-8, holds no mapping, has a key twice,
+            or is larger, deeper or (by its aliases) longer than a table can be.
     """
     try:
+        if path.stat().st_size > LONGEST_FILE:
+            raise BenchError(f"{path}: is larger than a table can be ({LONGEST_FILE >> 20} MiB)")
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise BenchError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchError(f"{path}: cannot be read ({error})") from None
+    except UnicodeDecodeError:
+        raise BenchError(f"{path}: is not text in UTF-8; save it in that encoding") from None
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be read ({error.strerror or error})") from None
     try:
-        root = yaml.compose(text, Loader=_Loader)
-        lines: dict[KeyPath, int] = {}
-        _collect_lines(path, root, (), lines)
-        content = yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
+        content, lines = _content(text)
+    except _MistakeError as mistake:
+        raise BenchError(f"{path}, line {mistake.line}: {mistake.sentence}") from None
+    except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BenchError(f"{path}, line {line}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
+    except (YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split("\n")[:1])
         raise BenchError(f"{path}: not valid YAML: {reason}") from None
     if not isinstance(content, dict):
         raise BenchError(f"{path}, line 1: a mapping such as 'data: ...' is expected here")
     return content, lines
 
 
-def read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], Places]:
-    """Return the mapping in a YAML file, merged into that of the file it names as ``base``.
+def _content(text: str) -> tuple[Any, Lines]:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.composer.warn_double_anchors = False
+    lines: Lines = {}
+    root = yaml.compose(text)
+    if root is None:
+        return None, lines
+    _measure(root, {})
+    return _value(root, (), lines, yaml), lines
 
-    The base lies beside the file and is named without its suffix. Sections are merged, a loss is
-    replaced whole, and what is null is left out. The places say for each key path where it stands:
-    ``FILE, line N``.
 
-    Raises:
-        BenchError: as `read_yaml`, or the bases name each other in a circle.
+def _measure(node: Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
+    """Return how many values and levels a node has; each node is looked at once.
+
+    Aliases are edges to a node that is there already: few nodes can stand for billions of values.
     """
-    if path in above:
-        raise BenchError(f"{path}: is its own base, by way of {above[-1]}")
-    content, lines = read_yaml(path)
-    places = {keys: f"{path}, line {line}" for keys, line in lines.items()}
-    name = content.pop("base", None)
-    if name is None:
-        return content, places
-    base = path.parent / f"{name}.yaml"
-    if not isinstance(name, str) or not base.exists():
-        tables = [file.stem for file in path.parent.glob("*.yaml")]
-        raise BenchError(
-            f"{places['base',]}: there is no table '{name}' beside it; "
-            f"{did_you_mean(str(name), tables)}"
+    if id(node) in known:
+        measured = known[id(node)]
+        if measured is None:
+            raise _MistakeError(node, f"'&{node.anchor}' contains itself")
+        return measured
+    known[id(node)] = None
+    size, depth = 1, 0
+    for child in _children(node):
+        values, levels = _measure(child, known)
+        size, depth = size + values, max(depth, levels)
+    if size > MOST_VALUES:
+        raise _MistakeError(
+            node, f"holds more than {MOST_VALUES:,} values, with its aliases in full"
         )
-    shared, shared_places = read_with_base(base, (*above, path))
-    return merge(shared, content), {**shared_places, **places}
+    if depth >= DEEPEST:
+        raise _MistakeError(node, f"is nested more than {DEEPEST} levels deep")
+    known[id(node)] = size, depth + 1
+    return size, depth + 1
 
 
-def merge(base: Any, over: Any) -> Any:
-    """Return ``base`` with the fields of ``over``: mappings are merged, but for a loss."""
-    if not (isinstance(base, dict) and isinstance(over, dict)):
-        return over
-    merged = dict(base)
-    for key, value in over.items():
-        replace = key == "loss" or key not in base
-        merged[key] = value if replace else merge(base[key], value)
-    return merged
+def _children(node: Node) -> list[Node]:
+    if isinstance(node, MappingNode):
+        return [value for _, value in node.value]
+    return list(node.value) if isinstance(node, SequenceNode) else []
 
 
-def _collect_lines(
-    path: Path, node: yaml.Node | None, prefix: KeyPath, lines: dict[KeyPath, int]
-) -> None:
-    if isinstance(node, yaml.SequenceNode):
-        for number, item in enumerate(node.value):
-            lines[*prefix, str(number)] = item.start_mark.line + 1
-            _collect_lines(path, item, (*prefix, str(number)), lines)
-    if not isinstance(node, yaml.MappingNode):
-        return
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        if key.tag != "tag:yaml.org,2002:str":
-            raise BenchError(f"{path}, line {line}: put the name '{key.value}' in quotes")
-        here = (*prefix, str(key.value))
-        if here in lines:
-            raise BenchError(
-                f"{path}, line {line}: '{'.'.join(here)}' stands here again; "
-                f"it was already given on line {lines[here]}"
-            )
-        lines[here] = line
-        _collect_lines(path, value, here, lines)
+def _value(node: Node, place: KeyPath, lines: Lines, yaml: YAML) -> Any:
+    """Return a node's value; note the lines of all keys and list entries in it."""
+    kind = str(node.tag).removeprefix(_TAG)
+    if isinstance(node, SequenceNode) and kind == "seq":
+        values = []
+        for number, entry in enumerate(node.value):
+            here = (*place, str(number))
+            lines[here] = entry.start_mark.line + 1
+            values.append(_value(entry, here, lines, yaml))
+        return values
+    if isinstance(node, MappingNode) and kind == "map":
+        mapping = {}
+        for key, value in node.value:
+            name = _key(key)
+            here = (*place, name)
+            if name in mapping:
+                raise _MistakeError(
+                    key,
+                    f"'{'.'.join(here)}' stands here again; "
+                    f"it was already given on line {lines[here]}",
+                )
+            lines[here] = key.start_mark.line + 1
+            mapping[name] = _value(value, here, lines, yaml)
+        return mapping
+    if isinstance(node, ScalarNode) and kind in _TEXT:
+        return _text(node)
+    if isinstance(node, ScalarNode) and kind in _SCALARS:
+        try:
+            return yaml.constructor.construct_object(node)
+        except (ValueError, KeyError):
+            shown = node.value if len(node.value) <= 40 else f"{len(node.value):,} characters"
+            raise _MistakeError(node, f"is no {kind} that can be used ({shown})") from None
+    raise _MistakeError(node, f"the tag '{node.tag}' has no meaning here; remove it")
+
+
+def _key(key: Node) -> str:
+    kind = str(key.tag).removeprefix(_TAG)
+    if not isinstance(key, ScalarNode):
+        raise _MistakeError(key, "a list or mapping cannot be a name")
+    if kind == "merge":
+        raise _MistakeError(key, "'<<' is not known here; `base: TABLE` takes over another table")
+    if kind != "str":
+        raise _MistakeError(key, f"put the name '{key.value}' in quotes")
+    return _text(key)
+
+
+def _text(node: ScalarNode) -> str:
+    try:
+        node.value.encode()
+    except UnicodeEncodeError:
+        raise _MistakeError(node, "holds half a character (a lone surrogate)") from None
+    return str(node.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from stt_bench.benchmark.config.sections import FigureConfig
-from stt_bench.benchmark.config.tables import Table
+from stt_bench.benchmark.config.table import Table
 
 
 class Display(BaseModel):

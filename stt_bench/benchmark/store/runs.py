@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.tables import Table
+from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.store.display import Display, display_of
 from stt_bench.benchmark.store.facts import Origin, TrainingFacts
 from stt_bench.benchmark.system.errors import BenchError

@@ -1,0 +1,50 @@
+"""A mistake in a table's settings as one sentence: the field, what is wrong with it, what fits."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from stt_bench.benchmark.config.yaml_lines import KeyPath
+from stt_bench.benchmark.system.text import one_line
+from stt_bench.names import did_you_mean
+
+_SHOWN = 80  # characters of a value
+
+
+def first_mistake(error: ValidationError, model: type[BaseModel]) -> tuple[KeyPath, str]:
+    """Return the field of the first mistake, and the sentence about it."""
+    first: Any = error.errors(include_url=False)[0]
+    keys = tuple(str(key) for key in first["loc"])
+    return keys, _sentence(first, keys, model)
+
+
+def _sentence(error: Any, keys: KeyPath, model: type[BaseModel]) -> str:
+    field, given = ".".join(keys) or "row", error["input"]
+    shown = one_line(repr(given), _SHOWN)
+    if error["type"] == "extra_forbidden":
+        return f"unknown field '{field}'; {did_you_mean(keys[-1], _fields_at(keys[:-1], model))}"
+    if error["type"] == "missing":
+        return f"field '{field}' is missing"
+    if error["type"] == "literal_error" and isinstance(given, str):
+        valid = error["ctx"]["expected"].replace(" or ", ",").split(",")
+        hint = did_you_mean(given, [part.strip(" '") for part in valid])
+        return f"{field} is '{one_line(given, _SHOWN)}'; {hint}"
+    if error["type"] == "model_type":
+        return f"{field}: a mapping of its fields is expected here (it is {shown})"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "bool_type":
+        message = "write true or false"
+    end = "" if isinstance(given, dict) else f" (it is {shown})"
+    return f"{field}: {message[:1].lower()}{message[1:]}{end}"
+
+
+def _fields_at(keys: KeyPath, model: type[BaseModel]) -> list[str]:
+    for key in keys:
+        if key.isdecimal():  # a place in a list
+            continue
+        annotation = model.model_fields[key].annotation
+        candidates = [annotation, *get_args(annotation)]
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)

@@ -1,0 +1,50 @@
+"""A table: the rows of a leaderboard, each a complete experiment."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import FigureConfig
+from stt_bench.benchmark.config.table_files import is_shipped
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.names import did_you_mean
+
+
+@dataclass(frozen=True)
+class Table:
+    """A leaderboard to be filled: its rows in order, and the seeds each is run with."""
+
+    name: str
+    path: Path
+    title: str
+    description: str
+    seeds: tuple[int, ...]
+    rows: dict[str, Experiment]
+    figure: FigureConfig | None = None
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """Return the command line that runs this table with its overrides."""
+        changes = [part for text in self.overrides for part in ("--set", text)]
+        table = self.name if is_shipped(self.path) else str(self.path)
+        return shlex.join(["stt-bench", "run", table, *changes])
+
+    def select(self, rows: Iterable[str] | None) -> dict[str, Experiment]:
+        """Return the named rows, all when none are named.
+
+        Raises:
+            BenchError: there is no such row.
+        """
+        if not rows:
+            return self.rows
+        for row in rows:
+            if row not in self.rows:
+                raise BenchError(
+                    f"{self.path}: there is no row '{row}'; {did_you_mean(row, self.rows)}"
+                )
+        return {row: self.rows[row] for row in rows}

@@ -1,0 +1,101 @@
+"""Where tables lie: the user's in ``configs/``, the shipped ones in the package.
+
+With ``base: TABLE`` a file holds only what differs from another table.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import stt_bench
+from stt_bench.benchmark.config.yaml_lines import KeyPath, read_yaml
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.names import did_you_mean
+
+CONFIG_FOLDER = Path("configs")
+SHIPPED_FOLDER = Path(stt_bench.__file__).parent / "configs"
+SUFFIXES = (".yaml", ".yml")
+Places = dict[KeyPath, str]
+
+
+def find_table(name: str) -> Path:
+    """Return the file of a table given as a path, or by its name in ``configs/`` or as shipped.
+
+    Raises:
+        BenchError: there is no table of this name.
+    """
+    if Path(name).suffix in SUFFIXES:
+        return Path(name)
+    tables = table_files()
+    if name not in tables:
+        raise BenchError(f"there is no table '{name}'; {did_you_mean(name, tables)}")
+    return tables[name]
+
+
+def table_files() -> dict[str, Path]:
+    """Return the files of all tables by name, sorted; one in ``configs/`` hides a shipped one."""
+    return {
+        file.stem: file
+        for folder in (SHIPPED_FOLDER, CONFIG_FOLDER)
+        for file in sorted(folder.glob("*.yaml"))
+    }
+
+
+def table_names() -> list[str]:
+    """Return the names of the tables in ``configs/`` and of the shipped ones."""
+    return sorted(table_files())
+
+
+def is_shipped(path: Path) -> bool:
+    """Tell whether a file is one of the shipped tables."""
+    return path.resolve().parent == SHIPPED_FOLDER.resolve()
+
+
+def read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], Places]:
+    """Return the mapping in a YAML file, merged into that of the file it names as ``base``.
+
+    The base is named without its suffix. It lies beside the file, in ``configs/``, or is a shipped
+    table. Sections are merged, a loss is replaced whole, and what is null is left out. The places
+    say for each key path where it stands: ``FILE, line N``.
+
+    Raises:
+        BenchError: as `read_yaml`, or the bases name each other in a circle.
+    """
+    content, lines = read_yaml(path)
+    places = {keys: f"{path}, line {line}" for keys, line in lines.items()}
+    name = content.pop("base", None)
+    if name is None:
+        return content, places
+    base = _find_base(name, path, above, places["base",])
+    shared, shared_places = read_with_base(base, (*above, path))
+    return merge(shared, content), {**shared_places, **places}
+
+
+def _find_base(name: Any, path: Path, above: tuple[Path, ...], place: str) -> Path:
+    """Return the first file of this name that is not yet part of the table."""
+    places = (path.parent, CONFIG_FOLDER, SHIPPED_FOLDER)
+    found = [file for folder in places if os.path.isfile(file := folder / f"{name}.yaml")]
+    if not found:
+        names = [file.stem for folder in places for file in folder.glob("*.yaml")]
+        raise BenchError(
+            f"{place}: there is no table '{name}' beside it, in `{CONFIG_FOLDER}` or among the "
+            f"shipped ones; {did_you_mean(name, names)}"
+        )
+    used = [file.resolve() for file in (*above, path)]
+    free = [file for file in found if file.resolve() not in used]
+    if not free:
+        raise BenchError(f"{place}: no table can be its own base; '{name}' is in use here already")
+    return free[0]
+
+
+def merge(base: Any, over: Any) -> Any:
+    """Return ``base`` with the fields of ``over``: mappings are merged, but for a loss."""
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    merged = dict(base)
+    for key, value in over.items():
+        replace = key == "loss" or key not in base
+        merged[key] = value if replace else merge(base[key], value)
+    return merged
