@@ -130,7 +130,10 @@ def _refresh_displays(table: Table, results: Path) -> None:
     for row in table.rows:
         display = display_of(table, row)
         for path in sorted((results / "records" / table.name / row).glob("seed-*.json")):
-            record = read_record(path)
+            try:
+                record = read_record(path)
+            except BenchError:
+                continue  # told where it is needed
             fresh = display.model_copy(update={"command": record.display.command})
             if record.display != fresh:
                 record.model_copy(update={"display": fresh}).save(path)

@@ -13,7 +13,7 @@ from stt_bench.benchmark.leaderboards.figures import draw_curves, draw_leaderboa
 from stt_bench.benchmark.leaderboards.front_page import front_page
 from stt_bench.benchmark.leaderboards.markdown import markdown, markdown_of_published
 from stt_bench.benchmark.leaderboards.published import published_of
-from stt_bench.benchmark.store.records import read_records
+from stt_bench.benchmark.store.records import read_table_records, tables_with_records
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.outputs import check_output, write_page
 from stt_bench.names import did_you_mean
@@ -24,27 +24,29 @@ def report(
 ) -> list[Leaderboard]:
     """Generate the leaderboards of all tables (or those named) that have records.
 
+    The pages of a table with a broken record stay as they were; those of the others are written.
+
     Raises:
-        BenchError: there are no records, a named table has none, or a page or figure would
-            overwrite a file that is not ours (``force`` overwrites it).
+        BenchError: there are no records, a named table has none or a broken one, or a page
+            or figure would overwrite a file that is not ours (``force`` overwrites it).
     """
-    records = read_records(results)
-    if not records:
+    names = tables_with_records(results)
+    if not names:
         raise BenchError(f"{results / 'records'} holds no records; run `stt-bench run` first")
     for table in tables or ():
-        if table not in records:
-            raise BenchError(f"table '{table}' has no records; {did_you_mean(table, records)}")
+        if table not in names:
+            raise BenchError(f"table '{table}' has no records; {did_you_mean(table, names)}")
     published, is_own = published_of(results)
-    boards, wanted = [], tables or list(records)
-    for table, group in sorted(records.items()):
+    boards, broken, wanted = [], {}, tables or names
+    for table in names:  # a table that cannot be read must not stand in the way of the others
         try:
-            boards.append(build_leaderboard(table, group, published.get(table, [])))
-        except BenchError:
-            if table in wanted:  # a table that nobody asked for must not stand in the way
-                raise
+            records = read_table_records(results, table)
+            boards.append(build_leaderboard(table, records, published.get(table, [])))
+        except BenchError as error:
+            broken[table] = str(error)
     # The shipped numbers stand beside what was run; a page of its own each has in one's own file.
     others = sorted(published.items()) if is_own else []
-    not_run = {name: numbers for name, numbers in others if name not in records}
+    not_run = {name: numbers for name, numbers in others if name not in names}
     asked = [board for board in boards if board.table in wanted]
     check_pages(results, [*(board.table for board in asked), *not_run], force=force)
     for board in asked:
@@ -56,6 +58,9 @@ def report(
         write_page(results / f"{name}.md", markdown_of_published(name, numbers))
     timing = (results / "timing.md").exists()
     write_page(results / "README.md", front_page(boards, list(not_run), timing=timing))
+    if told := [broken[table] for table in wanted if table in broken]:
+        rest = "; the other leaderboards are written" if asked else ""
+        raise BenchError("; ".join(told) + rest)
     return asked
 
 

@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.store.display import Display
+from stt_bench.benchmark.store.names import RowName, Seed, TableName
+from stt_bench.benchmark.store.record_checks import faults
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import read_mapping, read_model, write_json
 
 RECORD_SCHEMA: Literal[2] = 2
+_AGAIN = "delete it and evaluate again"
 
 
 class Training(BaseModel):
@@ -21,10 +24,10 @@ class Training(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    seconds: float
-    images_per_second: float | None
-    peak_memory_mib: float
-    trained_parameters: int
+    seconds: FiniteFloat = Field(ge=0)
+    images_per_second: FiniteFloat | None
+    peak_memory_mib: FiniteFloat = Field(ge=0)
+    trained_parameters: int = Field(ge=0)
     collapsed_at: int | None
     selected_step: int | None = None
     inactive: bool = False  # the loss has terms, and no logged step had any
@@ -41,6 +44,21 @@ class ClassScores(BaseModel):
     items: list[int]
     recall: list[float | None]  # None: no test item is of this class
     confusion: list[str]  # of each true class: `predicted:count` where the count is not 0
+
+    @model_validator(mode="after")
+    def _check(self) -> ClassScores:
+        count = len(self.labels)
+        if not len(self.items) == len(self.recall) == len(self.confusion) == count:
+            raise ValueError("labels, items, recall and confusion are of different lengths")
+        if any(value is not None and not 0 <= value <= 1 for value in self.recall):
+            raise ValueError("a recall lies between 0 and 1")
+        try:
+            matrix = self.confusion_matrix()
+        except (ValueError, IndexError):
+            raise ValueError("confusion: a cell is predicted:count") from None
+        if not (np.isfinite(matrix) & (matrix >= 0)).all():
+            raise ValueError("confusion: a count is a number from 0")
+        return self
 
     @classmethod
     def of(cls, labels: list[str], confusion: np.ndarray) -> ClassScores:
@@ -71,11 +89,11 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     schema_version: Literal[2] = RECORD_SCHEMA
-    table: str
-    row: str
-    seed: int
+    table: TableName
+    row: RowName
+    seed: Seed
     display: Display
-    metrics: dict[str, float]
+    metrics: dict[str, FiniteFloat]
     experiment: Experiment
     config_digest: str
     protocol: dict[str, Any]
@@ -99,29 +117,45 @@ def record_path(results: Path, table: str, row: str, seed: int) -> Path:
 
 
 def read_record(path: Path) -> Record:
-    """Read and check one record."""
+    """Read one record; all in it that follows from the rest is computed again and compared.
+
+    Raises:
+        BenchError: one sentence that names the file and the field.
+    """
     content = read_mapping(path)
     if content.get("schema_version") == 1:
         raise BenchError(
             f"{path}: is a record of schema 1, this version reads {RECORD_SCHEMA}: run "
             "`python results/migrate_to_schema_2.py RESULTS` of the source tree, or evaluate again"
         )
-    record = read_model(path, Record, "a result record", "evaluate again", content=content)
+    record = read_model(path, Record, "a result record", _AGAIN, content=content)
     placed = (path.parent.parent.name, path.parent.name, path.stem)
     if placed != (record.table, record.row, f"seed-{record.seed}"):
         raise BenchError(
             f"{path}: holds the result of {record.table}/{record.row}/seed-{record.seed}; "
             "move it to that place or delete it"
         )
+    if wrong := next(faults(record), None):
+        raise BenchError(f"{path}: {wrong}: the record was changed after it was made; {_AGAIN}")
     return record
 
 
 def read_records(results: Path) -> dict[str, list[Record]]:
-    """Return all records below ``results/records``, by table, ordered by row and seed."""
-    tables: dict[str, list[Record]] = {}
-    for path in sorted((results / "records").glob("*/*/seed-*.json")):
-        record = read_record(path)
-        tables.setdefault(record.table, []).append(record)
-    for records in tables.values():
-        records.sort(key=lambda r: (r.display.order, r.row, r.seed))
-    return tables
+    """Return all records below ``results/records``, by table, ordered by row and seed.
+
+    Raises:
+        BenchError: a record is broken.
+    """
+    return {table: read_table_records(results, table) for table in tables_with_records(results)}
+
+
+def tables_with_records(results: Path) -> list[str]:
+    """Return the names of the tables that have records."""
+    paths = (results / "records").glob("*/*/seed-*.json")
+    return sorted({path.parent.parent.name for path in paths})
+
+
+def read_table_records(results: Path, table: str) -> list[Record]:
+    """Return the records of one table, ordered by row and seed."""
+    paths = sorted((results / "records" / table).glob("*/seed-*.json"))
+    return sorted(map(read_record, paths), key=lambda r: (r.display.order, r.row, r.seed))

@@ -13,6 +13,7 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.store.display import Display, display_of
 from stt_bench.benchmark.store.facts import Origin, TrainingFacts
+from stt_bench.benchmark.store.names import RowName, Seed, TableName
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import read_mapping, read_model, write_json
 
@@ -153,9 +154,9 @@ def open_run(folder: Path) -> Run:
 class _RunFile(BaseModel):
     model_config = ConfigDict(strict=True)
     schema_version: Literal[2] = Field(alias="schema")
-    table: str
-    row: str
-    seed: int
+    table: TableName
+    row: RowName
+    seed: Seed
     experiment: Experiment
     display: Display
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
+from command_line import Command
 
-from stt_bench.benchmark.store.records import read_record
+from stt_bench.benchmark.store.records import read_record, read_records
 from stt_bench.benchmark.system.errors import BenchError
 
 ROOT = Path(__file__).parents[3]
@@ -30,3 +32,129 @@ def test_a_record_of_schema_1_is_refused_and_migrated_with_the_same_metrics(tmp_
     assert path.read_text() == text
     assert not migration["migrate"](path)
     assert read_record(path).metrics == json.loads(old)["metrics"]
+
+
+def record_with(folder: Path, change: Any) -> Path:
+    """Write a committed record with a change into a folder of results."""
+    content = json.loads(COMMITTED.read_text())
+    change(content)
+    path = folder / "records/digits_retrieval/angular/seed-0.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("metrics.map@r", 7.5, r"metrics\.map@r is 7\.5"),
+        ("metrics.recall@1", -0.1, r"metrics\.recall@1 is -0\.1"),
+        ("metrics.nmi", 1e400, r"Infinity is no JSON number"),
+        ("metrics.ami", -1.5, r"metrics\.ami is -1\.5: it lies between -1 and 1"),
+        ("metrics.queries", -1, r"metrics\.queries is -1: a count"),
+        ("metrics.queries", 1.5, r"metrics\.queries is 1\.5: a count"),
+        ("metrics.queries", None, r"metrics\.queries"),
+        ("metrics.queries", ..., r"metrics: 'queries' is missing"),
+        ("metrics.recall@x", 0.5, r"metrics\.recall@x: the K"),
+        ("metrics.recall@0", 0.5, r"metrics\.recall@0: the K"),
+        ("metrics", [], r"metrics"),
+        ("experiment.loss.name", "lifted", "config_digest"),
+        ("experiment.optimizer.lr", 0.5, "config_digest"),
+        ("experiment.train.steps", 10**9, "config_digest"),
+        ("config_digest", "0" * 64, "config_digest"),
+        ("protocol.steps", 7, r"protocol\.steps is 7, the experiment says 100"),
+        ("protocol.data", "other", r"protocol\.data"),
+        ("protocol.extra", "x", r"protocol\.extra"),
+        ("protocol.weights", ..., r"protocol\.weights is missing"),
+        ("protocol.embedding_dim", 65, r"protocol\.embedding_dim"),
+        ("protocol_fingerprint", "0" * 16, "protocol_fingerprint"),
+        ("data_hash", "0" * 64, r"protocol\.data"),
+        ("training.seconds", -1.0, r"training\.seconds"),
+        ("table", "../../x", r"table: '\.\./\.\./x' is no name of a table"),
+        ("table", "README", r"table: 'README' is no name of a table"),
+        ("row", "../x", r"row: '\.\./x' is no name of a row"),
+        ("seed", -1, "seed"),
+        ("seed", True, "seed"),
+        ("seed", "0", "seed"),
+        ("display", None, "display"),
+        ("display.order", "first", r"display\.order"),
+        ("display.figure", {"x": "loss.nothing"}, r"display\.figure\.x"),
+        ("display.figure", {"x": "loss.name"}, r"display\.figure\.x.*not a number"),
+        ("per_class", {"labels": ["a"], "items": [], "recall": [], "confusion": []}, "per_class"),
+        (
+            "per_class",
+            {"labels": ["a"], "items": [1], "recall": [1.0], "confusion": ["9:1"]},
+            "per_class",
+        ),
+        ("schema_version", 3, "schema_version"),
+    ],
+)
+def test_a_record_that_was_changed_is_not_believed(
+    tmp_path: Path, field: str, value: Any, said: str
+) -> None:
+    def change(content: dict[str, Any]) -> None:
+        *parents, last = field.split(".") if "@" not in field else field.split(".", 1)
+        for key in parents:
+            content = content[key]
+        if value is ...:
+            del content[last]
+        else:
+            content[last] = value
+
+    path = record_with(tmp_path, change)
+    with pytest.raises(BenchError, match=rf"seed-0\.json.*{said}") as caught:
+        read_record(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_committed_records_are_believed() -> None:
+    records = read_records(ROOT / "results")
+    assert sum(map(len, records.values())) == len(list(ROOT.glob("results/records/*/*/*.json")))
+
+
+def test_a_changed_number_is_printed_nowhere(tmp_path: Path, stt_bench: Command) -> None:
+    record_with(tmp_path, lambda content: content["metrics"].update({"map@r": 7.5}))
+    code, out, said = stt_bench("report", "--results", tmp_path)
+    assert code == 2
+    assert "map@r is 7.5" in said
+    assert "750" not in out
+    assert not (tmp_path / "digits_retrieval.md").exists()
+
+
+def test_a_broken_record_of_another_table_stops_neither_run_nor_report(
+    tmp_path: Path, tiny: Path, stt_bench: Command
+) -> None:
+    broken = record_with(tmp_path, lambda content: content.clear())
+    page = tmp_path / "digits_retrieval.md"
+    page.write_text("as it was")
+    here = ("--results", tmp_path, "--runs", tmp_path / "runs")
+    code, _, said = stt_bench("run", tiny, "--rows", "hard", *here, "--quiet")
+    assert (code, said) == (0, "")
+    (tmp_path / "tiny.md").unlink()
+    code, _, said = stt_bench("report", "--results", tmp_path)
+    assert code == 2
+    assert str(broken) in said
+    assert "the other leaderboards are written" in said
+    assert (tmp_path / "tiny.md").exists()
+    assert page.read_text() == "as it was"
+    assert stt_bench("report", "tiny", "--results", tmp_path).returncode == 0
+    assert stt_bench("report", "digits_retrieval", "--results", tmp_path).returncode == 2
+
+
+def test_a_run_file_with_a_name_that_leaves_its_folder_is_refused(
+    tmp_path: Path, tiny: Path, stt_bench: Command
+) -> None:
+    runs, results = tmp_path / "runs", tmp_path / "deep/er/results"
+    train = ("train", tiny, "--row", "hard", "--set", "train.steps=0", "--runs", runs, "-q")
+    assert stt_bench(*train).returncode == 0
+    run = runs / "tiny/hard/seed-0"
+    assert stt_bench("embed", run, "-q").returncode == 0
+    content = json.loads((run / "run.json").read_text())
+    for name, value in (("table", "../../x"), ("row", "../x"), ("seed", "../../x"), ("seed", -1)):
+        (run / "run.json").write_text(json.dumps(content | {name: value}))
+        code, _, said = stt_bench("eval", run, "--results", results)
+        assert code == 2
+        assert "run.json" in said
+        assert name in said
+    assert not results.exists()
+    assert not (tmp_path / "deep").exists()

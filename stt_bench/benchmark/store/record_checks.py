@@ -1,0 +1,85 @@
+"""What a record claims, held against what follows from the rest of it: no number is believed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
+
+if TYPE_CHECKING:
+    from stt_bench.benchmark.store.records import Record
+
+_COUNTS = ("queries", "queries_without_positive", "clusters")
+_LOWEST = {"ami": -1.0}  # every other metric that is no count lies between 0 and 1
+_ROUNDING = 1e-9
+_RECALL = re.compile(r"recall@[1-9][0-9]*")
+
+
+def faults(record: Record) -> Iterator[str]:
+    """Yield what is wrong in a record: the field, and why it cannot be."""
+    yield from _metric_faults(record.metrics)
+    yield from _identity_faults(record)
+    yield from _display_faults(record)
+
+
+def _metric_faults(metrics: Mapping[str, float]) -> Iterator[str]:
+    if "queries" not in metrics:
+        yield "metrics: 'queries' is missing"
+    for name, value in metrics.items():
+        field = f"metrics.{name}"
+        if name.startswith("recall@") and not _RECALL.fullmatch(name):
+            yield f"{field}: the K of Recall@K is an integer from 1"
+        if not math.isfinite(value):
+            yield f"{field} is {value}, not a finite number"
+        elif name in _COUNTS:
+            if value < 0 or not value.is_integer():
+                yield f"{field} is {value:g}: a count is an integer from 0"
+        else:
+            lowest = _LOWEST.get(name, 0.0)
+            if not lowest - _ROUNDING <= value <= 1 + _ROUNDING:
+                yield f"{field} is {value:g}: it lies between {lowest:g} and 1"
+
+
+def _identity_faults(record: Record) -> Iterator[str]:
+    if record.config_digest != record.experiment.digest():
+        yield "config_digest is not that of the experiment beside it"
+    own = record.protocol
+    for key, kind in (("weights", str), ("embedding_dim", int)):
+        if not isinstance(own.get(key), kind):
+            yield f"protocol.{key} is missing or no {kind.__name__}"
+            return
+    expected = protocol_of(
+        record.experiment,
+        data_hash=record.data_hash,
+        initial_weights=own["weights"],
+        embedding_dim=own["embedding_dim"],
+    )
+    model = record.experiment.model
+    wanted = None if model.head == "none" else model.embedding_dim
+    if wanted is not None and own["embedding_dim"] != wanted:
+        yield f"protocol.embedding_dim is {own['embedding_dim']}, the experiment says {wanted}"
+    for key in [*expected, *(key for key in own if key not in expected)]:
+        if own.get(key) != expected.get(key):
+            yield f"protocol.{key} is {own.get(key)!r}, the experiment says {expected.get(key)!r}"
+    if record.protocol_fingerprint != fingerprint(own):
+        yield "protocol_fingerprint is not that of the protocol beside it"
+
+
+def _display_faults(record: Record) -> Iterator[str]:
+    figure = record.display.figure
+    if figure is None or (figure.rows is not None and record.row not in figure.rows):
+        return
+    for part in ("x", "lines", "panels"):
+        field = getattr(figure, part)
+        if field is None:
+            continue
+        value: Any = None
+        try:
+            value = record.experiment.value_of(field)
+        except (KeyError, TypeError):
+            yield f"display.figure.{part}: the experiment has no field '{field}'"
+        if part == "x" and (isinstance(value, bool) or not isinstance(value, int | float)):
+            yield f"display.figure.x: the field '{field}' is {value!r}, not a number"
