@@ -164,7 +164,7 @@ class ImageSet:
     def _prepare(self, path: str) -> torch.Tensor:
         image = self.items.read(path)
         try:
-            prepared = prepare(image, self._kept_as)
+            prepared = prepare(image, self._kept_as, self.items.bits)
         except Exception as error:  # PIL raises nearly anything on odd modes and broken tags
             raise BenchError(f"image {path} cannot be converted ({error})") from error
         return prepared if self._crops_later else center_crop(prepared, self.config.size)

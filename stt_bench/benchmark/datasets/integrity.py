@@ -94,7 +94,13 @@ def verify_dataset(
     hashes: dict[Task, str] = {}
     if not broken:
         for task, (frame, store) in tables.sources.items():
-            hashes[task] = hash_items(frame, store.identity(frame["path"].tolist()))
+            paths = frame["path"].tolist()
+            try:
+                store.bits(paths)
+            except BenchError as error:
+                broken.append(str(error))
+            else:
+                hashes[task] = hash_items(frame, store.identity(paths))
     return Verification(tables, len(stores), broken, hashes)
 
 

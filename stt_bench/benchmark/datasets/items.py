@@ -19,7 +19,7 @@ from stt_bench.benchmark.datasets.download import download_into
 from stt_bench.benchmark.datasets.held_out import hold_out
 from stt_bench.benchmark.datasets.long_tail import long_tail
 from stt_bench.benchmark.datasets.stores import Store
-from stt_bench.benchmark.datasets.verify import columns_of, verify
+from stt_bench.benchmark.datasets.verify import columns_of, unwritable, verify
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.locate import find_folder, search_places
 from stt_bench.benchmark.system.progress import Reporter
@@ -40,6 +40,7 @@ class ItemTable:
         data_hash: sha256 of the table and of the images' contents.
         arrays: All images as uint8 (N, H, W) or (N, H, W, C) in the table's order, where the
             dataset has them.
+        bits: How many bits the set's grey images of more than 8 use; None if there are none.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ItemTable:
     read: Callable[[str], Image.Image]
     data_hash: str
     arrays: np.ndarray | None = None
+    bits: int | None = None
     prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
     """The image sets made of these items so far: see `image_set`."""
 
@@ -86,7 +88,7 @@ def load_items(config: DataConfig, reporter: Reporter | None = None) -> ItemTabl
     with reporter.bar(f"{dataset.name}: compare files", len(paths)) as bar:
         # Contents of all images, also where only some stay: an array store knows no other.
         data_hash = hash_items(frame, store.identity(paths, bar.of))
-    return ItemTable(dataset.name, frame, store.read, data_hash, arrays)
+    return ItemTable(dataset.name, frame, store.read, data_hash, arrays, store.bits(paths))
 
 
 def read_source(config: DataConfig, root: Path | None) -> Source:
@@ -100,8 +102,12 @@ def read_source(config: DataConfig, root: Path | None) -> Source:
 
 def item_table(name: str, frame: pd.DataFrame, store: Store) -> ItemTable:
     """Hash a table and its images' contents; a missing image is an error."""
-    digest = hash_items(frame, store.identity(frame["path"].tolist()))
-    return ItemTable(name, frame, store.read, digest, store.arrays)
+    problem = unwritable(frame)
+    if problem:
+        raise BenchError(f"{name}: {problem}")
+    paths = frame["path"].tolist()
+    digest = hash_items(frame, store.identity(paths))
+    return ItemTable(name, frame, store.read, digest, store.arrays, store.bits(paths))
 
 
 def find_root(dataset: Dataset, given: str | None, *, download: bool = True) -> Path | None:

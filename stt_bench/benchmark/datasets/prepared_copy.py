@@ -14,6 +14,7 @@ from PIL import Image
 from stt_bench.benchmark.config.sections import InputConfig, Task
 from stt_bench.benchmark.datasets.catalog import find_dataset
 from stt_bench.benchmark.datasets.csv_lists import is_image
+from stt_bench.benchmark.datasets.depth import is_deep
 from stt_bench.benchmark.datasets.integrity import Tables, failures, read_tables
 from stt_bench.benchmark.datasets.items import find_root, hash_items
 from stt_bench.benchmark.datasets.stores import FileStore
@@ -25,7 +26,12 @@ from stt_bench.benchmark.system.files import read_json, write_atomically, write_
 MARKER = "prepared.json"
 SMALLEST = 16  # pixels
 _LARGEST_OTHER = 64 << 20  # bytes of a file that is no image and still copied
-_QUALITY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
+_LOSSY = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 95},
+    "AVIF": {"quality": 95},
+}
+_LOSSLESS = ("BMP", "GIF", "IM", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TGA", "TIFF")
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,10 @@ def prepare_copy(
     """Copy a dataset of image files with the shorter side of its images reduced to `size` pixels.
 
     Larger images are converted and resized as for an input of that size and saved upright in their
-    own format (JPEG and WebP with quality 95); others are copied byte for byte, as are all files
-    below `root` that are no images. Images that no task's table lists are left out (of a test clip,
-    the frames that are not sampled).
+    own format, if Pillow writes it (JPEG, WebP and AVIF with quality 95). Grey images of more than
+    8 bits become ones of 8, with the range of the whole set. All others are copied byte for byte,
+    as are all files below `root` that are no images. Images that no task's table lists are left out
+    (of a test clip, the frames that are not sampled).
 
     The copy is used through `data.root`. A table with `resize: SIZE` finds nothing left to resize
     and sees the pixels of the original, up to the loss of JPEG and WebP (on CUB-50 at 128 pixels
@@ -93,11 +100,15 @@ def prepare_copy(
     _check_target(folder, start)
     images = _image_files(tables, start)
     origin = {"dataset": name, "options": options, "shorter_side": size}
+    sources = list(tables.sources.values())
     _mark(folder, origin, _contents(tables, images))
     left_out = _copy_others(start, folder, images)
     missing = [path for path in images if not (folder / path).exists()]
+    bits = max(
+        (source.store.bits(source.frame["path"].tolist()) or 0 for source in sources), default=0
+    )
     broken = failures(
-        lambda path: _write_small(images[path], folder / path, size), missing, progress
+        lambda path: _write_small(images[path], folder / path, size, bits), missing, progress
     )
     if broken:
         raise BenchError(
@@ -210,20 +221,22 @@ def _copy(file: Path, target: Path) -> None:
     write_atomically(target, lambda stream: stream.write(content))
 
 
-def _write_small(file: str, target: Path, size: int) -> None:
+def _write_small(file: str, target: Path, size: int, bits: int) -> None:
     image = FileStore(Path()).read(file)
-    if min(image.size) <= size:
+    form = "JPEG" if image.format == "MPO" else str(image.format)
+    large = min(image.size) > size and form in (*_LOSSY, *_LOSSLESS)
+    if not (large or is_deep(image)):
         _copy(Path(file), target)
         return
     content = io.BytesIO()
     try:
-        form = "JPEG" if image.format == "MPO" else image.format
-        grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
-        small = to_channels(image, 1 if grey else 3)
-        small = small.resize(
-            resized_size(*small.size, InputConfig(size=size)), Image.Resampling.BILINEAR
-        )
-        small.save(content, form, **_QUALITY.get(form or "", {}))
+        grey = image.mode in ("1", "L", "LA") or is_deep(image)
+        small = to_channels(image, 1 if grey else 3, bits or None)
+        if large:
+            small = small.resize(
+                resized_size(*small.size, InputConfig(size=size)), Image.Resampling.BILINEAR
+            )
+        small.save(content, form, **_LOSSY.get(form, {}))
     except Exception as error:  # PIL raises nearly anything on odd modes and formats
         raise BenchError(f"{file} cannot be resized ({error}): replace or remove it") from error
     write_atomically(target, lambda stream: stream.write(content.getbuffer()))

@@ -9,18 +9,23 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
 
+from stt_bench.benchmark.datasets.depth import Depth, bits_of, check_size, depth_of
 from stt_bench.benchmark.datasets.threads import Progress
 from stt_bench.benchmark.system.contents import Stamp, learn, stamp_of
 from stt_bench.benchmark.system.errors import BenchError
+
+# Far larger images are refused by `check_size`, which names the file; the warning does not.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class Store(Protocol):
@@ -33,13 +38,37 @@ class Store(Protocol):
     def read(self, path: str) -> Image.Image:
         """Return the decoded image, its mode untouched."""
 
+    def bits(self, paths: Sequence[str]) -> int | None:
+        """Return how many bits the set's deep grey images use; None if there are none."""
+
     def identity(self, paths: Sequence[str], progress: Progress | None = None) -> Iterator[bytes]:
         """Yield what identifies the images' content; a missing image is an error."""
+
+
+_WHAT = "images-1"
+_Told = list[Any]  # sha256 and depth as JSON has them
+
+
+class _Content(NamedTuple):
+    """What is known of an image file's content."""
+
+    sha256: bytes
+    depth: Depth | None
+
+    @classmethod
+    def of(cls, told: _Told) -> _Content:
+        sha256, depth = told
+        return cls(bytes.fromhex(sha256), None if depth is None else Depth(*depth))
+
+
+def _tell(content: bytes) -> _Told:
+    return [hashlib.sha256(content).hexdigest(), depth_of(content)]
 
 
 def _decode(stream: str | IO[bytes], where: str) -> Image.Image:
     try:
         with Image.open(stream) as image:
+            check_size(image)
             image.load()
             return image
     except Exception as error:  # broken files raise nearly anything, from OSError to struct.error
@@ -49,8 +78,25 @@ def _decode(stream: str | IO[bytes], where: str) -> Image.Image:
         ) from error
 
 
+class _Encoded:
+    """A store of encoded images; a content that has not changed is not read again."""
+
+    def identity(self, paths: Sequence[str], progress: Progress | None = None) -> Iterator[bytes]:
+        """Yield the sha256 of each file's content, the same in a folder and in a zip."""
+        for content in self._contents(paths, progress):
+            yield content.sha256
+
+    def bits(self, paths: Sequence[str]) -> int | None:
+        """Return how many bits the set's deep grey images use; None if there are none."""
+        contents = self._contents(paths)
+        return bits_of((path, one.depth) for path, one in zip(paths, contents, strict=True))
+
+    def _contents(self, paths: Sequence[str], progress: Progress | None = None) -> list[_Content]:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class FileStore:
+class FileStore(_Encoded):
     """Image files; paths are relative to `root` or absolute."""
 
     root: Path
@@ -61,18 +107,16 @@ class FileStore:
         file = os.path.join(self.root, path)
         return _decode(file, file)
 
-    def identity(self, paths: Sequence[str], progress: Progress | None = None) -> Iterator[bytes]:
-        """Yield the sha256 of each file; a file that has not changed is not read again."""
-
+    def _contents(self, paths: Sequence[str], progress: Progress | None = None) -> list[_Content]:
         def stamp(path: str) -> Stamp:
             return stamp_of(os.path.join(self.root, path))
 
-        def tell(path: str) -> str:
+        def tell(path: str) -> _Told:
             with open(os.path.join(self.root, path), "rb") as file:
-                return hashlib.sha256(file.read()).hexdigest()
+                return _tell(file.read())
 
-        found = learn(self.root, paths, stamp=stamp, tell=tell, progress=progress)
-        failed = [(path, told) for path, told in zip(paths, found, strict=True) if _failed(told)]
+        found = learn(_WHAT, self.root, paths, stamp=stamp, tell=tell, progress=progress)
+        failed = [one for one in zip(paths, found, strict=True) if isinstance(one[1], Exception)]
         if failed:
             path, error = failed[0]
             absent = isinstance(error, ValueError | FileNotFoundError | NotADirectoryError)
@@ -81,19 +125,15 @@ class FileStore:
                 f"{len(failed)} of {len(paths)} image files {reason}, the first is "
                 f"{os.path.join(self.root, path)}: restore them or correct the list"
             )
-        yield from map(bytes.fromhex, found)
+        return [_Content.of(told) for told in found]
 
     def exists(self, path: str) -> bool:
         """Tell whether there is such a file."""
         return os.path.isfile(os.path.join(self.root, path))
 
 
-def _failed(told: Any) -> bool:
-    return isinstance(told, Exception)
-
-
 @dataclass
-class ZipStore:
+class ZipStore(_Encoded):
     """Members of a zip file, read without unpacking it."""
 
     file: Path
@@ -131,19 +171,21 @@ class ZipStore:
                 f"{self.file}/{path} cannot be read ({error}): get the zip again"
             ) from error
 
-    def identity(self, paths: Sequence[str], progress: Progress | None = None) -> Iterator[bytes]:
-        """Yield the sha256 of each member's content: the same as of the unpacked file."""
+    def _contents(self, paths: Sequence[str], progress: Progress | None = None) -> list[_Content]:
         members = set(self.names())
         for path in paths:
             if path not in members:
                 raise BenchError(f"{self.file} has no member {path}: get the zip again")
-
-        def tell(path: str) -> str:
-            return hashlib.sha256(self._content(path)).hexdigest()
-
         stamp = stamp_of(self.file)
-        found = learn(self.file, paths, stamp=lambda _: stamp, tell=tell, progress=progress)
-        yield from map(bytes.fromhex, found)
+        found = learn(
+            _WHAT,
+            self.file,
+            paths,
+            stamp=lambda _: stamp,
+            tell=lambda path: _tell(self._content(path)),
+            progress=progress,
+        )
+        return [_Content.of(told) for told in found]
 
 
 @dataclass(frozen=True)
@@ -161,6 +203,9 @@ class ArrayStore:
     def read(self, path: str) -> Image.Image:
         """Return the image."""
         return Image.fromarray(self.arrays[self._rows[path]])
+
+    def bits(self, paths: Sequence[str]) -> None:
+        """Return None: an array holds 8 bits a channel."""
 
     def identity(self, paths: Sequence[str], progress: Progress | None = None) -> Iterator[bytes]:
         """Yield the pixels."""

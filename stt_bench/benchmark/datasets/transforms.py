@@ -13,32 +13,48 @@ import torch
 from PIL import Image, ImageOps
 
 from stt_bench.benchmark.config.sections import InputConfig
+from stt_bench.benchmark.datasets.depth import bits_that_hold, check_range, is_deep
 from stt_bench.benchmark.system.errors import BenchError
 
 AREA = (0.08, 1.0)  # share of the image that a random_resized crop covers
 RATIO = (3 / 4, 4 / 3)  # and its width over height
 _ATTEMPTS = 10
 _ORIENTATION = 0x0112
+_LARGEST_RESIZED = 1 << 25  # pixels, 100 MB in colour
+_LONGEST = 8  # longer side over shorter that is taken at any size
 
 
-def to_channels(image: Image.Image, channels: int) -> Image.Image:
+def to_channels(image: Image.Image, channels: int, bits: int | None = None) -> Image.Image:
     """Return the image as grey (1) or RGB (3): 8 bits a channel, upright, without alpha.
 
-    16-bit grey keeps its upper 8 bits. Alpha is dropped, not blended, as in `convert`.
+    Grey values of more than 8 bits keep the upper 8 of those that the set of images uses, `bits`;
+    those of this image where it is not told. Alpha is dropped, not blended, as in `convert`.
+
+    Raises:
+        BenchError: the pixels have no known range, or lie beyond those bits.
     """
     if image.getexif().get(_ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
-    if image.mode == "I" or image.mode.startswith("I;"):
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    elif image.mode == "F":
+    if image.mode == "F":
         raise BenchError("32-bit float pixels have no known range: save it with 8 or 16 bits")
+    if is_deep(image):
+        image = _upper_bits(np.asarray(image), bits)
     elif image.mode in ("P", "PA"):
         image = image.convert("RGBA")
+    elif image.mode == "La":  # multiplied by alpha; Pillow converts it to LA alone
+        image = image.convert("LA")
     mode = "L" if channels == 1 else "RGB"
     try:
         return image if image.mode == mode else image.convert(mode)
     except ValueError:
         return image.convert("RGB").convert(mode)
+
+
+def _upper_bits(values: np.ndarray, bits: int | None) -> Image.Image:
+    low, high = int(values.min()), int(values.max())
+    bits = bits or bits_that_hold(high)
+    check_range(low, high, bits)
+    return Image.fromarray((values >> (bits - 8)).astype(np.uint8))
 
 
 def resized_size(width: int, height: int, config: InputConfig) -> tuple[int, int]:
@@ -51,10 +67,20 @@ def resized_size(width: int, height: int, config: InputConfig) -> tuple[int, int
     return int(side * width / height), side
 
 
-def prepare(image: Image.Image, config: InputConfig) -> torch.Tensor:
-    """Return the converted and resized image as uint8 (C, H, W)."""
-    image = to_channels(image, config.channels)
+def prepare(image: Image.Image, config: InputConfig, bits: int | None = None) -> torch.Tensor:
+    """Return the converted and resized image as uint8 (C, H, W); `bits` as in `to_channels`.
+
+    Raises:
+        BenchError: the image is so long and thin that it would take hundreds of times the memory
+            of the input.
+    """
+    image = to_channels(image, config.channels, bits)
     size = resized_size(*image.size, config)
+    if size[0] * size[1] > max(_LARGEST_RESIZED, _LONGEST * min(size) ** 2):
+        raise BenchError(
+            f"it is {image.width} × {image.height} pixels and would become {size[0]:,} × "
+            f"{size[1]:,}: crop or remove it, or set input.aspect to squash"
+        )
     if image.size != size:
         image = image.resize(size, Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(image)).reshape(size[1], size[0], config.channels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from stt_bench.benchmark.system.errors import BenchError
 COLUMNS = ("path", "label", "split", "role")
 GROUP = "group"  # optional: rows of one group are embedded one by one and averaged
 _VALUES = {"split": ("train", "test"), "role": ("query", "gallery", "both")}
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def verify(dataset: Dataset, task: Task, frame: pd.DataFrame, root: Path | None = None) -> None:
@@ -42,6 +44,9 @@ def _columns(frame: pd.DataFrame) -> str | None:
         odd = [value for value in frame[column] if not isinstance(value, str) or not value]
         if odd:
             return f"column '{column}' holds {odd[0]!r}: all values are non-empty strings"
+    problem = unwritable(frame)
+    if problem:
+        return problem
     for column, valid in _VALUES.items():
         wrong = set(frame[column]) - set(valid)
         if wrong:
@@ -51,6 +56,20 @@ def _columns(frame: pd.DataFrame) -> str | None:
             return f"there are no {split} items: both splits are needed"
     if (frame.loc[frame["split"] == "train", "role"] != "both").any():
         return "a train item has a role: query and gallery belong to the test split"
+    return None
+
+
+def unwritable(frame: pd.DataFrame) -> str | None:
+    """Say which names and labels could not be written as a line of text and read again.
+
+    These are names that are not UTF-8, which Python holds with surrogates, and control characters.
+    """
+    for column in columns_of(frame):
+        odd = [value for value in frame[column] if _UNWRITABLE.search(value)]
+        if odd:
+            decoded = not any("\ud800" <= letter <= "\udfff" for letter in odd[0])
+            what = "holds a control character" if decoded else "is not UTF-8"
+            return f"the {column} {odd[0]!a} {what} ({len(odd)} such): rename it"
     return None
 
 

@@ -169,9 +169,11 @@ def embed_queries(run: Run, images: Mapping[str, Image.Image]) -> np.ndarray:
     Raises:
         BenchError: the run is not trained to its end, or its weights changed since.
     """
-    model = load_network(run, run.facts())
+    facts = run.facts()
+    model = load_network(run, facts)
     listing = pd.DataFrame({"path": list(images), "label": "", "split": "test", "role": "query"})
-    items = ItemTable("images", listing, images.__getitem__, data_hash="")
+    read, bits = images.__getitem__, facts.pixel_bits
+    items = ItemTable("images", listing, read, data_hash="", bits=bits)
     return _forward(run.experiment, *model, items, "test", Reporter(quiet=True), run.name)[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from stt_bench.benchmark.datasets.image_set import ImageSet
@@ -29,6 +30,7 @@ def embed_images(
     for name in ("embeddings.npy", "items.csv", "logits.npy", "meta.json"):
         check_output(folder / name, inputs=[images], force=True)
     facts, items = checked_facts(run), loose_images(images)
+    items = replace(items, bits=facts.pixel_bits or items.bits)
     if not force and current_set(folder, run, facts, items) is not None:
         return folder
     if not force and folder.exists() and any(folder.iterdir()):

@@ -58,3 +58,4 @@ class TrainingFacts(Origin):
     trained_parameters: int
     classes: list[str]
     versions: dict[str, str]
+    pixel_bits: int | None = None  # of grey images of more than 8 bits: see `datasets.depth`

@@ -35,6 +35,7 @@ def stamp_of(file: str | Path) -> Stamp:
 
 
 def learn(
+    what: str,
     place: str | Path,
     names: Sequence[str],
     *,
@@ -45,6 +46,7 @@ def learn(
     """Return what `tell` says of each name, from the cache where its stamp is unchanged.
 
     Args:
+        what: name of what `tell` tells; another one where that changes.
         place: folder or archive that the names belong to; there is one cache file for each.
         names: what is asked for.
         stamp: the present stamp of a name.
@@ -54,7 +56,7 @@ def learn(
     Returns:
         For each name what is told, or the OSError or ValueError that stood in the way.
     """
-    cache = _file_of(place)
+    cache = _file_of(what, place)
     kept = _read(cache)
     learnt: dict[str, tuple[Stamp, Any]] = {}
     now = time.time_ns()
@@ -87,14 +89,14 @@ def learn(
     return found
 
 
-def _file_of(place: str | Path) -> Path | None:
-    """Return the cache file of a place, or None where the user has no folder for it."""
+def _file_of(what: str, place: str | Path) -> Path | None:
+    """Return the cache file of a place, or None where the user has no home."""
     try:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError:
         return None
     name = hashlib.sha256(os.fsencode(os.path.abspath(place))).hexdigest()[:16]
-    return Path(home) / "stt-bench" / "contents-1" / f"{name}.json"
+    return Path(home) / "stt-bench" / what / f"{name}.json"
 
 
 def _read(cache: Path | None) -> dict[str, Any]:

@@ -208,6 +208,7 @@ def _write(run: Run, items: ItemTable, learner: Learner, origin: Origin) -> Trai
         trained_parameters=sum(p.numel() for p in learner.trained),
         classes=items.classes,
         versions=versions(),
+        pixel_bits=items.bits,
     )
     write_json(run.training, facts.model_dump(mode="json"))
     run.checkpoint.unlink(missing_ok=True)

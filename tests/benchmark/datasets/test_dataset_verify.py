@@ -51,6 +51,29 @@ def test_columns_and_values():
     assert "train item has a role" in check(table(*RETRIEVAL, "e 1 train query"))
 
 
+@pytest.mark.parametrize("column", ["path", "label"])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("caf\udce9", r"'caf\udce9' is not UTF-8 (1 such): rename it"),
+        ("a\rb", r"'a\rb' holds a control character (1 such): rename it"),
+        ("a\nb", r"'a\nb' holds a control character"),
+        ("a\tb", r"'a\tb' holds a control character"),
+        ("a\0b", r"'a\x00b' holds a control character"),
+        ("a\x85b", r"'a\x85b' holds a control character"),
+        ("a\u2028b", r"'a\u2028b' holds a control character"),
+    ],
+)
+def test_names_that_no_list_can_hold(column, name, told):
+    frame = table(*RETRIEVAL)
+    frame.loc[0, column] = name
+    assert check(frame).startswith(f"the {column} {told}")
+
+
+def test_names_in_any_language_are_good():
+    accept(table("été/naïve_ß.png 鳥 train", "b 鳥 train", "c 🐦 test", "d 🐦 test"))
+
+
 def test_duplicates():
     assert check(table(*RETRIEVAL, "a 1 train")).startswith("a is twice in train (1 such)")
     assert check(table(*RETRIEVAL, "a 3 test")).startswith("a is in train and in test (1 such)")

@@ -148,7 +148,7 @@ def test_survey_of_what_is_there(mini_cub, nowhere, monkeypatch):
     assert entry("cub50").expected[0] == "retrieval: 6 + 6 images of 2 + 2 classes"
     (folder / "images").rename(folder / "elsewhere")
     assert entry("cub50").state == "incomplete"
-    assert "image files do not exist" in entry("cub50").about
+    assert "_3.jpg does not exist: get a complete copy" in entry("cub50").about
     (folder / "classes.txt").unlink()
     assert "classes.txt cannot be read" in entry("cub50").about
 

@@ -1,13 +1,16 @@
 import hashlib
 import multiprocessing
+import os
 import pickle
 import re
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from stt_bench.benchmark.datasets import depth
 from stt_bench.benchmark.datasets.stores import ArrayStore, FileStore, ZipStore
 from stt_bench.benchmark.system.errors import BenchError
 
@@ -116,3 +119,42 @@ def test_arrays():
     assert b"".join(reshaped.identity(["a", "b", "c"])) != whole
     with pytest.raises(BenchError, match="order of its table"):
         list(store.identity(["b", "a", "c"]))
+
+
+def test_replaced_pixels_are_other_data(tmp_path, save, load):
+    """A BMP of other pixels has the same size in bytes, and may have the same times."""
+    files = [save(tmp_path / "in" / name / f"{n}.bmp", seed=n) for name in "ab" for n in (0, 1)]
+    before = load("images", tmp_path / "in").data_hash
+    times = files[3].stat()
+    size = times.st_size
+    save(files[3], seed=7)
+    os.utime(files[3], ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert files[3].stat().st_size == size
+    assert load("images", tmp_path / "in").data_hash != before
+    save(files[3], seed=1)
+    assert load("images", tmp_path / "in").data_hash == before
+
+
+@pytest.mark.parametrize("suffix", ["png", "gif", "bmp", "tif", "webp", "ppm", "tga"])
+def test_images_of_too_many_pixels_are_named(tmp_path, suffix, monkeypatch):
+    file = tmp_path / f"x.{suffix}"
+    Image.new("L", (50, 41)).save(file)
+    monkeypatch.setattr(depth, "LARGEST_IMAGE", 2049)
+    with pytest.raises(
+        BenchError, match=rf"x.{suffix} cannot .* \(it is 50 × 41 pixels, more than"
+    ):
+        FileStore(tmp_path).read(file.name)
+    monkeypatch.setattr(depth, "LARGEST_IMAGE", 2050)
+    FileStore(tmp_path).read(file.name)
+
+
+@pytest.mark.filterwarnings("ignore:Image size")
+def test_a_small_file_of_very_many_pixels_is_not_decoded(tmp_path):
+    file = tmp_path / "x.png"
+    Image.new("1", (1, 1)).save(file)
+    content = bytearray(file.read_bytes())
+    content[16:24] = (12_000).to_bytes(4, "big") + (12_000).to_bytes(4, "big")
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    file.write_bytes(content)
+    with pytest.raises(BenchError, match="12,000 × 12,000 pixels, more than 134,217,728 in all"):
+        FileStore(tmp_path).read("x.png")

@@ -41,6 +41,23 @@ def test_resizing_is_torchvisions(size, side, channels):
     assert torch.equal(prepare(image, config), expected)
 
 
+@pytest.mark.parametrize("size", [(1, 8000), (8000, 1), (2, 100_000)])
+def test_long_thin_images_are_refused_before_they_take_the_memory(size):
+    image = Image.new("RGB", size)
+    with pytest.raises(BenchError, match=rf"it is {size[0]} × {size[1]} pixels and would become"):
+        prepare(image, InputConfig(size=224))
+    assert prepare(image, InputConfig(size=224, aspect="squash")).shape == (3, 224, 224)
+
+
+@pytest.mark.parametrize("size", [(32, 4000), (3000, 7), (1, 600), (1, 8)])
+def test_long_images_of_bearable_size_are_taken(size):
+    assert prepare(Image.new("L", size), InputConfig(size=32, channels=1)).min() == 0
+
+
+def test_large_inputs_are_taken():
+    assert prepare(Image.new("L", (2, 3)), InputConfig(size=6000, channels=1)).shape[1] == 9000
+
+
 def test_size_is_the_side_without_resize():
     assert prepare(photo(40, 30), InputConfig(size=15)).shape == (3, 15, 20)
 

@@ -78,11 +78,15 @@ def test_images_that_cannot_be_read_are_counted_and_nothing_is_written(
     stt_bench: Command, run: Path, photos: Path, tmp_path: Path
 ) -> None:
     (photos / "b/bad.jpg").write_bytes(b"gone")
-    Image.new("F", (9, 9)).save(photos / "deep/float.tif")
+    (photos / "deep/bad.tif").write_bytes(b"gone")
     code, _, said = stt_bench("embed", run, "--images", photos, "--to", tmp_path / "x", "-q")
     assert code == 2
     assert said.startswith(f"error: {photos}/b/bad.jpg cannot be read as an image")
     assert said.endswith("(1 more of 7 images)\n")
+    Image.new("F", (9, 9)).save(photos / "deep/float.tif")
+    code, _, said = stt_bench("embed", run, "--images", photos, "--to", tmp_path / "x", "-q")
+    assert code == 2
+    assert said.startswith("error: image deep/float.tif: 32-bit float pixels have no known range")
     assert not (tmp_path / "x").exists()
 
 

@@ -49,7 +49,11 @@ class Reader:
     def __call__(self, *names: str) -> list[str]:
         self.read.clear()
         return learn(
-            self.folder, names, stamp=lambda name: stamp_of(self.folder / name), tell=self.tell
+            "sums",
+            self.folder,
+            names,
+            stamp=lambda name: stamp_of(self.folder / name),
+            tell=self.tell,
         )
 
 
@@ -162,6 +166,7 @@ def test_progress_reaches_the_end(files, cache, monkeypatch):
     seen: list[tuple[int, int]] = []
     reader = Reader(files)
     learn(
+        "sums",
         files,
         ["a", "b", "c"],
         stamp=lambda name: stamp_of(files / name),
