@@ -5,14 +5,15 @@ Everything heavy is imported inside the commands, so that ``--help`` answers at 
 
 from __future__ import annotations
 
-import enum
-import importlib.util
+import os
 import sys
+import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+import stt_bench
 from stt_bench.benchmark.cli.data import data
 from stt_bench.benchmark.cli.inspection import TOOLS
 from stt_bench.benchmark.cli.options import (
@@ -25,6 +26,7 @@ from stt_bench.benchmark.cli.options import (
     SetOption,
     integers,
 )
+from stt_bench.benchmark.cli.plugins import import_plugin
 from stt_bench.benchmark.cli.stages import STAGES
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 
@@ -39,23 +41,23 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 an experiment failed, 2 wrong input, 130 stopped by the user.",
+    epilog="Exit codes: 0 done, 1 something failed, 2 wrong input, 130 stopped by the user.",
 )
 
 app.add_typer(data, name="data")
 
 
-class Listing(enum.StrEnum):
-    """What `stt-bench list` can list."""
-
-    LOSSES = "losses"
-    DATASETS = "datasets"
-    BACKBONES = "backbones"
-    TABLES = "tables"
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"stt-bench {stt_bench.__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
     plugin: Annotated[
         list[Path] | None,
         typer.Option(help="A Python file that registers losses or datasets of your own."),
@@ -70,13 +72,13 @@ def common(
     `results/digits_retrieval.md`.
     """
     for number, file in enumerate(plugin or ()):
-        _import_plugin(file, number)
+        import_plugin(file, number)
 
 
 @app.command()
 def run(
     configs: Annotated[
-        list[str], typer.Argument(help="Tables: YAML files, or names in `configs/`.")
+        list[str], typer.Argument(help="Tables: YAML files, or names of `stt-bench list tables`.")
     ],
     rows: Annotated[
         str | None, typer.Option(help="Only these rows, separated by commas.", metavar="ROW,ROW")
@@ -95,7 +97,7 @@ def run(
     Skips experiments that have a record, continues one that was stopped.
 
     - `stt-bench run digits_retrieval`
-    - `stt-bench run configs/cub50_retrieval.yaml --rows softmax,hard --seeds 0,1,2`
+    - `stt-bench run cub50_retrieval --rows softmax,hard_triplet --seeds 0,1,2`
     - `stt-bench run digits_retrieval --set optimizer.lr=0.0003 --results my-results --runs my-runs`
     """
     from stt_bench.benchmark.leaderboards.report import check_pages, report
@@ -124,7 +126,7 @@ def run(
         if outcome.skipped:
             reporter.say(
                 f"{len(outcome.skipped)} of {table.name} already had a record in {results}; "
-                "--force runs them again"
+                "--force re-runs finished work"
             )
     if finished:
         _show(report(results, finished), results, quiet)
@@ -155,7 +157,9 @@ def report(
 
 @app.command("list")
 def list_names(
-    what: Annotated[Listing, typer.Argument(help="What to list.")],
+    what: Annotated[
+        Literal["losses", "datasets", "backbones", "tables"], typer.Argument(help="What to list.")
+    ],
     pattern: Annotated[
         str | None, typer.Argument(help="Only names with this in them, such as `resnet`.")
     ] = None,
@@ -167,7 +171,7 @@ def list_names(
     """
     from stt_bench.benchmark.cli.choices import names
 
-    for name, about in names(what.value):
+    for name, about in names(what):
         if pattern is None or pattern in name:
             print(f"{name:<28} {about}".rstrip())
 
@@ -177,19 +181,40 @@ for name, command in {**STAGES, **TOOLS}.items():
 
 
 def main() -> None:
-    """Run the command line; a mistake in the input ends in one sentence, not in a traceback."""
+    """Run the command line; whatever goes wrong ends in one sentence, not in a traceback.
+
+    With ``STT_BENCH_DEBUG=1`` in the environment the traceback is printed too.
+    """
     try:
-        app()
-    except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output wanted no more of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
     except TrainingStopped as stop:
         print(f"{stop}; the same command, without --force, continues", file=sys.stderr)
         sys.exit(STOPPED)
+    except Exception as error:
+        if os.environ.get("STT_BENCH_DEBUG"):
+            traceback.print_exc()
+        code, sentence = _ending(error)
+        print(f"error: {sentence}", file=sys.stderr)
+        sys.exit(code)
+
+
+def _ending(error: Exception) -> tuple[int, str]:
+    """Return the exit code and the sentence of an error."""
+    if isinstance(error, BenchError):
+        return BAD_INPUT, str(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return BAD_INPUT, f"{where}{error.strerror or error}"
+    told = " ".join(f"{type(error).__name__}: {error}".split())
+    return FAILED, f"{told[:500]}; STT_BENCH_DEBUG=1 before the same command shows where"
 
 
 def _show(boards: list[Leaderboard], results: Path, quiet: bool) -> None:
@@ -214,18 +239,6 @@ def _seeds(text: str | None) -> list[int] | None:
     if not seeds or min(seeds) < 0:
         raise BenchError(f"--seeds '{text}': write integers from 0, such as 0,1,2")
     return seeds
-
-
-def _import_plugin(file: Path, number: int) -> None:
-    spec = importlib.util.spec_from_file_location(f"stt_bench_plugin_{number}", file)
-    if spec is None or spec.loader is None or not file.exists():
-        raise BenchError(f"--plugin {file}: is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file raises
-        raise BenchError(f"--plugin {file}: {type(error).__name__}: {error}") from None
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ ResultsOption = Annotated[
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")]
 SplitOption = Annotated[Literal["test", "validation", "train"], typer.Option(help="Which items.")]
 ConfigArgument = Annotated[
-    str, typer.Argument(help="A table: a YAML file, or the name of one in `configs/`.")
+    str, typer.Argument(help="A table: a YAML file, or a name of `stt-bench list tables`.")
 ]
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of the runs.")]
 SetOption = Annotated[
