@@ -109,7 +109,8 @@ def evaluate(
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="Their labels: a csv with `label` (and `id`, `role`), one column, or `class,path`."
+            help="Their labels: a csv with `label` (and `id`, `split`, `role`), or one column, "
+            "or `class,path`."
         ),
     ] = None,
     ks: Annotated[str, typer.Option(help="K of Recall@K, with --embeddings.")] = "1,2,4,8",
@@ -148,7 +149,7 @@ def evaluate(
     - `stt-bench eval --embeddings million.npy --labels Y.csv --approximate ivf --no-clustering`
     """
     from stt_bench.benchmark.config.sections import EvaluationConfig
-    from stt_bench.benchmark.embedding.external import read_foreign_set
+    from stt_bench.benchmark.embedding.external import read_external_set
     from stt_bench.benchmark.scoring import evaluate as evaluation
     from stt_bench.benchmark.store.runs import open_run
     from stt_bench.benchmark.system.outputs import check_output
@@ -185,7 +186,7 @@ def evaluate(
             raise BenchError(f"--ks '{ks}': write integers from 1, such as 1,10,100")
         config = EvaluationConfig(ks=wanted, distance=distance, clustering=clustering)
         metrics, scores = evaluation.measure(
-            read_foreign_set(embeddings, labels),
+            read_external_set(embeddings, labels, reporter),
             config.model_copy(update=chosen),
             reporter,
             where=str(embeddings),

@@ -42,10 +42,14 @@ def counts_of(frame: pd.DataFrame) -> Counts:
 
 
 class Source(NamedTuple):
-    """What a dataset function returns: the table `path, label, split, role` and the images."""
+    """What a dataset function returns: the table `path, label, split, role` and the images.
+
+    The notes are sentences on what of the data is not used, or used otherwise than one may think.
+    """
 
     frame: pd.DataFrame
     store: Store
+    notes: tuple[str, ...] = ()
 
 
 DatasetFunction = Callable[..., Source]

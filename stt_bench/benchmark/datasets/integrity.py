@@ -66,6 +66,7 @@ class Verification:
         for task, source in self.tables.sources.items():
             known = f", data {self.hashes[task][:16]}" if task in self.hashes else ""
             yield f"{task}: {counts_of(source.frame)}{known}"
+            yield from (f"note: {note}" for note in source.notes)
         for task, told in self.tables.refused.items():
             yield f"{task}: {told}"
         yield from self.broken[:SHOWN]
@@ -93,7 +94,7 @@ def verify_dataset(
     broken = failures(lambda path: stores[path].read(path), list(stores), progress)
     hashes: dict[Task, str] = {}
     if not broken:
-        for task, (frame, store) in tables.sources.items():
+        for task, (frame, store, _) in tables.sources.items():
             paths = frame["path"].tolist()
             try:
                 store.bits(paths)

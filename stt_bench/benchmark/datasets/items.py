@@ -41,6 +41,7 @@ class ItemTable:
         arrays: All images as uint8 (N, H, W) or (N, H, W, C) in the table's order, where the
             dataset has them.
         bits: How many bits the set's grey images of more than 8 use; None if there are none.
+        notes: Sentences on what of the data is not used.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ItemTable:
     data_hash: str
     arrays: np.ndarray | None = None
     bits: int | None = None
+    notes: tuple[str, ...] = ()
     prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
     """The image sets made of these items so far: see `image_set`."""
 
@@ -77,7 +79,7 @@ def check_dataset(config: DataConfig) -> Dataset:
 def load_items(config: DataConfig, reporter: Reporter | None = None) -> ItemTable:
     """Read, verify and hash the items that a config's `data` section describes."""
     dataset = check_dataset(config)
-    frame, store = read_source(config, find_root(dataset, config.root))
+    frame, store, notes = read_source(config, find_root(dataset, config.root))
     paths, arrays = frame["path"].tolist(), store.arrays
     if config.long_tail is not None:
         kept = long_tail(frame, config.long_tail)
@@ -85,29 +87,34 @@ def load_items(config: DataConfig, reporter: Reporter | None = None) -> ItemTabl
     if config.validation is not None:
         frame = hold_out(frame, config.task, config.validation)
     reporter = reporter or Reporter(quiet=True)
+    for note in notes:
+        reporter.say(f"note: {note}")
     with reporter.bar(f"{dataset.name}: compare files", len(paths)) as bar:
         # Contents of all images, also where only some stay: an array store knows no other.
         data_hash = hash_items(frame, store.identity(paths, bar.of))
-    return ItemTable(dataset.name, frame, store.read, data_hash, arrays, store.bits(paths))
+    bits = store.bits(paths)
+    return ItemTable(dataset.name, frame, store.read, data_hash, arrays, bits, notes)
 
 
 def read_source(config: DataConfig, root: Path | None) -> Source:
     """Return the verified table below `root`, and its images; of these none is looked at."""
     dataset = check_dataset(config)
-    frame, store = dataset.function(root, config.task, **config.options)
+    frame, store, notes = dataset.function(root, config.task, **config.options)
     frame = frame.reset_index(drop=True)
     verify(dataset, config.task, frame, root)
-    return Source(frame[columns_of(frame)], store)
+    return Source(frame[columns_of(frame)], store, notes)
 
 
-def item_table(name: str, frame: pd.DataFrame, store: Store) -> ItemTable:
+def item_table(
+    name: str, frame: pd.DataFrame, store: Store, notes: tuple[str, ...] = ()
+) -> ItemTable:
     """Hash a table and its images' contents; a missing image is an error."""
     problem = unwritable(frame)
     if problem:
         raise BenchError(f"{name}: {problem}")
     paths = frame["path"].tolist()
     digest = hash_items(frame, store.identity(paths))
-    return ItemTable(name, frame, store.read, digest, store.arrays, store.bits(paths))
+    return ItemTable(name, frame, store.read, digest, store.arrays, store.bits(paths), notes)
 
 
 def find_root(dataset: Dataset, given: str | None, *, download: bool = True) -> Path | None:

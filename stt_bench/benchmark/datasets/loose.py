@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
-from stt_bench.benchmark.datasets.csv_lists import EXTENSIONS, images_below, read_listing
+from stt_bench.benchmark.datasets.csv_lists import read_image_list
+from stt_bench.benchmark.datasets.folders import EXTENSIONS, images_below, skipped_note
 from stt_bench.benchmark.datasets.items import ItemTable, item_table
 from stt_bench.benchmark.datasets.stores import FileStore
 from stt_bench.benchmark.system.errors import BenchError
@@ -24,14 +26,19 @@ def loose_images(source: Path) -> ItemTable:
     if not source.exists():
         raise BenchError(f"{source} does not exist: name a folder of images, or a csv list of them")
     if source.is_dir():
-        paths = [Path(path).relative_to(source).as_posix() for path in images_below(source)]
+        skipped: Counter[str] = Counter()
+        found = images_below(source, skipped)
+        paths = [Path(path).relative_to(source).as_posix() for path in found]
+        notes = skipped_note(source, skipped)
         if not paths:
             raise BenchError(f"{source} holds no images ({', '.join(EXTENSIONS)})")
         frame, root = pd.DataFrame({"path": paths, "label": ""}), source
     else:
-        frame, root = read_listing(source), source.parent
+        (frame, notes), root = read_image_list(source), source.parent
+        if "split" in frame:
+            notes.append(f"{source}: the column split is not used: all images are embedded")
     repeated = frame.loc[frame.duplicated("path"), "path"]
     if len(repeated):
         raise BenchError(f"{source}: {repeated.iloc[0]} is listed twice: list every image once")
     frame = frame.assign(split="test", role=frame.get("role", "both"))
-    return item_table("loose", frame, FileStore(root))
+    return item_table("loose", frame, FileStore(root), tuple(notes))

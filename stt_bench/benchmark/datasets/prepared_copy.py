@@ -13,8 +13,8 @@ from PIL import Image
 
 from stt_bench.benchmark.config.sections import InputConfig, Task
 from stt_bench.benchmark.datasets.catalog import find_dataset
-from stt_bench.benchmark.datasets.csv_lists import is_image
 from stt_bench.benchmark.datasets.depth import is_deep
+from stt_bench.benchmark.datasets.folders import is_image
 from stt_bench.benchmark.datasets.integrity import Tables, failures, read_tables
 from stt_bench.benchmark.datasets.items import find_root, hash_items
 from stt_bench.benchmark.datasets.stores import FileStore
@@ -162,7 +162,7 @@ def _mark(folder: Path, origin: dict[str, Any], contents: dict[str, str]) -> Non
 def _contents(tables: Tables, images: Mapping[str, str]) -> dict[str, str]:
     """Return the sha256 of each image's original by its path in the copy."""
     known: dict[str, str] = {}
-    for frame, store in tables.sources.values():
+    for frame, store, _ in tables.sources.values():
         assert isinstance(store, FileStore)
         paths = frame["path"].tolist()
         for path, content in zip(paths, store.identity(paths), strict=True):
@@ -173,19 +173,19 @@ def _contents(tables: Tables, images: Mapping[str, str]) -> dict[str, str]:
 def _hashes(tables: Tables) -> dict[Task, str]:
     return {
         task: hash_items(frame, store.identity(frame["path"].tolist()))
-        for task, (frame, store) in tables.sources.items()
+        for task, (frame, store, _) in tables.sources.items()
     }
 
 
 def _listed(tables: Tables) -> dict[Task, Any]:
-    return {task: frame.to_dict("list") for task, (frame, _) in tables.sources.items()}
+    return {task: frame.to_dict("list") for task, (frame, _, _) in tables.sources.items()}
 
 
 def _image_files(tables: Tables, start: Path) -> dict[str, str]:
     """Return the file of each listed image by its path below `start`."""
     files: dict[str, str] = {}
     base = os.path.abspath(start)
-    for frame, store in tables.sources.values():
+    for frame, store, _ in tables.sources.values():
         assert isinstance(store, FileStore)
         for path in frame["path"]:
             file = os.path.abspath(os.path.join(store.root, path))

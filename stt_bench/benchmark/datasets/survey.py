@@ -58,7 +58,7 @@ def _state(dataset: Dataset) -> tuple[str, str]:
     told: dict[str, None] = {}
     for task in dataset.tasks:
         try:
-            frame, store = read_source(DataConfig(name=dataset.name, task=task), root)
+            frame, store, _ = read_source(DataConfig(name=dataset.name, task=task), root)
             first = str(frame["path"].iloc[0])
             if isinstance(store, FileStore) and not store.exists(first):
                 told[f"{store.root / first} does not exist: get a complete copy"] = None

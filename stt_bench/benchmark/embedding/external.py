@@ -1,82 +1,104 @@
-"""Anybody's embeddings and labels, read as an embedding set."""
+"""External embeddings: those of any model, with a csv of labels, read as an embedding set."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from stt_bench.benchmark.datasets.csv_lists import read_listing
+from stt_bench.benchmark.datasets.csv_lists import COLUMNS, read_item_list
+from stt_bench.benchmark.datasets.splits import train_and_test
 from stt_bench.benchmark.embedding.hdf5 import SUFFIXES, read_hdf5
-from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_array
+from stt_bench.benchmark.store.embedding_set import EmbeddingSet
+from stt_bench.benchmark.system.arrays import read_array
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.progress import Reporter
 
 
-def read_foreign_set(embeddings: Path, labels: Path) -> EmbeddingSet:
+def read_external_set(
+    embeddings: Path, labels: Path, reporter: Reporter | None = None
+) -> EmbeddingSet:
     """Read anybody's embeddings and a csv of labels in the same order.
 
     The embeddings are an (N, D) ``.npy`` file, or the dataset ``emb`` of an HDF5 file. The csv has
-    a header with ``label`` and, if wanted, ``id`` and ``role`` (query, gallery, both); or it has no
-    header and one column, or the two columns ``class,path``.
+    a header with ``label`` and, if wanted, ``id`` (or ``path``), ``split``, and ``role`` (or
+    ``is_query`` and ``is_gallery``); or it has no header and one column, or the two columns
+    ``class,path``. With a split the test items are measured; the embeddings may then be those of
+    all items or those of the test items alone. What is not used is told.
 
     Raises:
-        BenchError: a file is missing or malformed, an item has no label, or the two are of
-            different lengths or, where both name the items, of different items.
+        BenchError: a file is missing or malformed, an item has no label, the two are of different
+            lengths or, where both name the items, of different items, or the gallery has one class.
     """
     array, own_ids = (
         read_hdf5(embeddings) if embeddings.suffix in SUFFIXES else (read_array(embeddings), None)
     )
-    try:
-        with labels.open(encoding="utf-8-sig", newline="") as stream:
-            rows = [row for row in csv.reader(stream, skipinitialspace=True) if any(row)]
-    except FileNotFoundError:
-        raise BenchError(f"{labels}: there is no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BenchError(f"{labels}: cannot be read as csv ({error})") from None
-    if not rows:
-        raise BenchError(f"{labels}: is empty; one label a line is expected")
-    header = [cell.strip() for cell in rows[0]]
-    if "label" in header:
-        rows = rows[1:]
-    elif len(header) == 1:
-        header = ["label"]
-    elif len(header) == 2:
-        header, rows = ["id", "label"], read_listing(labels)[["path", "label"]].to_numpy().tolist()
-    else:
+    frame, notes = read_item_list(
+        labels,
+        known=("id", *COLUMNS),
+        required=("label",),
+        headerless={1: ("label",), 2: ("label", "path")},
+        formats="a csv of labels has a header with label (and id, path, split, role), or no header "
+        "and a label or class,path a line",
+    )
+    tested, told = _tested(labels, frame)
+    if len(array) not in (len(frame), len(tested)):
+        parts = f", {len(tested)} of them to be measured" if len(tested) < len(frame) else ""
         raise BenchError(
-            f"{labels}, line 1: a header with 'label' (and 'id', 'role'), a single column, "
-            f"or lines class,path are expected, found {','.join(header)}"
-        )
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(header):
-            raise BenchError(
-                f"{labels}: entry {number} has {len(row)} fields, the header has {len(header)}"
-            )
-    if len(rows) != len(array):
-        raise BenchError(
-            f"{embeddings} has {len(array)} rows but {labels} has {len(rows)} labels; "
+            f"{embeddings} has {len(array)} rows but {labels} has {len(frame)} labels{parts}; "
             "they must be the same items in the same order"
         )
-    columns = {name: np.array([row[i].strip() for row in rows]) for i, name in enumerate(header)}
-    unlabelled = np.flatnonzero(columns["label"] == "")
-    if len(unlabelled):
-        raise BenchError(
-            f"{labels}: entry {unlabelled[0] + 1} has no label ({len(unlabelled)} such): metrics "
-            "need the label of every item"
-        )
-    roles = columns.get("role", np.full(len(rows), "both"))
-    wrong = np.flatnonzero(~np.isin(roles, ("query", "gallery", "both")))
-    if len(wrong):
-        raise BenchError(
-            f"{labels}: entry {wrong[0] + 1} has role '{roles[wrong[0]]}'; "
-            "valid: query, gallery, both"
-        )
-    ids = columns.get("id", np.arange(len(rows)).astype(str))
-    if own_ids is not None and "id" in columns and (own_ids != ids).any():
+    if len(array) == len(frame) and len(tested) < len(frame):
+        places = tested.index.to_numpy()
+        array, own_ids = array[places], None if own_ids is None else own_ids[places]
+    ids = _column(tested, "id", "path")
+    if own_ids is not None and ids is not None and (own_ids != ids).any():
         first = int((own_ids != ids).argmax())
         raise BenchError(
             f"{embeddings} and {labels} are not the same items in the same order: entry "
             f"{first + 1} is {own_ids[first]} there and {ids[first]} here; sort the csv"
         )
-    return EmbeddingSet(array, columns["label"], ids, roles, None, {})
+    roles = _column(tested, "role")
+    roles = np.full(len(tested), "both") if roles is None else roles
+    _check_classes(labels, tested["label"][roles != "query"])
+    for note in [*notes, *(f"{labels}: {one}" for one in told)]:
+        (reporter or Reporter(quiet=True)).say(f"note: {note}")
+    return EmbeddingSet(
+        array,
+        tested["label"].to_numpy(dtype=str),
+        np.arange(len(tested)).astype(str) if ids is None else ids,
+        roles,
+        None,
+        {},
+    )
+
+
+def _tested(labels: Path, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return the items that are measured: those of the test split, if there are splits."""
+    kept, notes = train_and_test(frame)
+    if "split" not in kept:
+        return kept, notes
+    tested = kept[kept["split"] == "test"]
+    if tested.empty:
+        raise BenchError(
+            f"{labels}: its column split has no test items, and these are measured: name them test "
+            "or val, or leave the column out"
+        )
+    if len(tested) < len(kept):
+        others = len(kept) - len(tested)
+        notes.append(f"the {len(tested):,} test items are measured, not the {others:,} of train")
+    return tested, notes
+
+
+def _column(frame: pd.DataFrame, *names: str) -> np.ndarray | None:
+    """Return the first of the named columns that there is."""
+    return next((frame[name].to_numpy(dtype=str) for name in names if name in frame), None)
+
+
+def _check_classes(labels: Path, gallery: pd.Series) -> None:
+    if gallery.nunique() == 1:
+        raise BenchError(
+            f"{labels}: all items that can be found are of the class '{gallery.iloc[0]}', so that "
+            "every retrieval metric is 100 whatever the embeddings are: add items of other classes"
+        )

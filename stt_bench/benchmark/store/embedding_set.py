@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stt_bench.benchmark.system.arrays import read_array
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import (
     read_json,
@@ -93,26 +94,6 @@ def read_embedding_set(folder: Path) -> EmbeddingSet:
         logits=read_array(scores) if scores.exists() else None,
         meta=meta,
     )
-
-
-def read_array(path: Path) -> np.ndarray:
-    """Open a ``.npy`` file memory-mapped; anything else in it is a `BenchError`."""
-    try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise BenchError(f"{path}: there is no such file") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise BenchError(f"{path}: is not a NumPy array file ({error})") from None
-    return check_array(path, array)
-
-
-def check_array(path: Path, array: np.ndarray) -> np.ndarray:
-    """Return a file's array if it is (N, D) numbers."""
-    if array.ndim != 2 or array.dtype.kind not in "fiu":
-        raise BenchError(
-            f"{path}: holds {array.dtype} of shape {array.shape}; (N, D) numbers are expected"
-        )
-    return array
 
 
 def _hashes(folder: Path) -> dict[str, str]:

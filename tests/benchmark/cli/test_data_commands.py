@@ -40,7 +40,7 @@ def data(
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
-    for label in "ab":
+    for label in "abcd":
         (tmp_path / "photos" / label).mkdir(parents=True)
         for number in range(3):
             pixels = rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)
@@ -75,7 +75,7 @@ def test_verify_tells_by_its_exit_code(
 ) -> None:
     code, out, _ = data("verify", "images", "--root", "photos")
     assert code == 0
-    assert "retrieval: 3 train images of 1 classes and 3 test images of 1 classes, data " in out
+    assert "retrieval: 6 train images of 2 classes and 6 test images of 2 classes, data " in out
     (photos / "b" / "1.jpg").write_bytes(b"no image")
     code, out, err = data("verify", "images", "--root", "photos", "--quiet")
     assert code == 1
@@ -92,17 +92,17 @@ def test_prepare_prints_what_a_config_needs(
     code, _, err = data("prepare", "images", "--size", "20", "--root", "photos", *options)
     assert code == 2  # in train and in test
     (photos / "some.csv").write_text(
-        "path,label,split\na/0.jpg,a,train\nb/0.jpg,b,test\nb/1.jpg,b,test"
+        "path,label,split\na/0.jpg,a,train\nb/0.jpg,b,test\nb/1.jpg,b,test\nc/0.jpg,c,test"
     )
     code, out, err = data(
         "prepare", "images", "--size", "20", "--root", "photos", "--option", "items=some.csv"
     )
     assert code == 0, err
-    assert "3 images, 0 of them from before" in err
-    assert "left out: 3 images" in err
+    assert "4 images, 0 of them from before" in err
+    assert "left out: 8 images" in err
     (tmp_path / "table.yaml").write_text(out + "rows: {a: {loss: softmax}}\n")
     items = load_items(load_table(str(tmp_path / "table.yaml")).rows["a"].data)
-    assert len(items.frame) == 3
+    assert len(items.frame) == 4
     assert min(items.read(items.frame["path"][0]).size) == 20
     assert (tmp_path / "data" / "images-20" / "a" / "0.jpg").exists()
 

@@ -13,26 +13,30 @@ from stt_bench.benchmark.system.errors import BenchError
 
 @pytest.fixture
 def videos(tmp_path, save):
-    """Clips a to f, two of each of three labels, with 3, 4, ..., 8 frames; no split."""
+    """Clips a to h, two of each of four labels, with 3, 4, ..., 10 frames; no split."""
     root = tmp_path / "videos"
-    for number, clip in enumerate("abcdef"):
+    for number, clip in enumerate("abcdefgh"):
         for frame in range(3 + number):
             save(root / "in" / clip / f"{frame:02}.jpg", seed=10 * number + frame)
         (root / "in" / clip / "notes.txt").touch()
-    lines = [f"in/{clip},{label}" for clip, label in zip("abcdef", "xyxyzz", strict=True)]
+    lines = [
+        f"in/{clip},{label}"
+        for clip, label in zip("abcdefgh", [*"xyxyzz", "zz", "zz"], strict=True)
+    ]
     (root / "clips.csv").write_text("clip,label\n" + "\n".join(lines) + "\n")
     return root
 
 
 def test_train_has_all_frames_and_test_has_some(load, videos):
-    items = load("clips", videos, frames=2)  # classes x, y train and z is tested
+    items = load("clips", videos, frames=2)  # classes x, y train and z, zz are tested
     frame = items.frame
     assert frame.groupby("group", sort=False).size().to_dict() == {
-        "in/a": 3, "in/b": 4, "in/c": 5, "in/d": 6, "in/e": 2, "in/f": 2,
+        "in/a": 3, "in/b": 4, "in/c": 5, "in/d": 6, "in/e": 2, "in/f": 2, "in/g": 2, "in/h": 2,
     }  # fmt: skip
     # 7 frames in two parts: their middles are 1.75 and 5.25; 8 frames: 2 and 6
     assert items.split("test")["path"].tolist() == [
         "in/e/01.jpg", "in/e/05.jpg", "in/f/02.jpg", "in/f/06.jpg",
+        "in/g/02.jpg", "in/g/06.jpg", "in/h/02.jpg", "in/h/07.jpg",
     ]  # fmt: skip
     assert frame.loc[frame["group"] == "in/c", "label"].unique().tolist() == ["x"]
     assert items.read("in/e/05.jpg").size == (6, 4)
@@ -49,6 +53,7 @@ def test_evenly_spaced(frames, count, expected):
 def test_the_csv_may_give_the_split_and_roles(load, videos):
     (videos / "own.csv").write_text(
         "clip,label,split,role\nin/f,z,train,both\nin/a,x,test,query\nin/c/,x,test,gallery\n"
+        "in/b,y,test,gallery\n"
     )
     items = load("clips", videos, items="own.csv")
     assert items.classes == ["z"]
@@ -56,8 +61,9 @@ def test_the_csv_may_give_the_split_and_roles(load, videos):
     assert test.groupby("group")["role"].unique().map(list).to_dict() == {
         "in/a": ["query"],
         "in/c": ["gallery"],
+        "in/b": ["gallery"],
     }
-    assert len(test) == 3 + 5  # both have fewer than 8 frames
+    assert len(test) == 3 + 5 + 4  # all have fewer than 8 frames
     for same in ({"root": videos / "own.csv"}, {"items": str(videos / "own.csv")}):
         assert load("clips", **same).data_hash == items.data_hash
 
@@ -66,7 +72,7 @@ def test_clips_not_frames_are_split(load, videos):
     items = load("clips", videos, "classification")
     assert items.frame.groupby("group")["split"].nunique().max() == 1
     assert items.split("test").groupby("label")["group"].nunique().to_dict() == {
-        "x": 1, "y": 1, "z": 1,
+        "x": 1, "y": 1, "z": 1, "zz": 1,
     }  # fmt: skip
 
 

@@ -23,10 +23,10 @@ def test_classification_is_the_official_split(load, mini_cub):
 
 
 def test_only_the_classes_of_classes_txt(load, mini_cub, expect):
-    expect("cub50", "retrieval", 3, 3, 1, 1)
+    expect("cub50", "classification", 2, 4, 2, 2)
     classes = mini_cub / "CUB_200_2011" / "classes.txt"
     classes.write_text("2 002.Auklet\n4 004.Bunting\n")
-    items = load("cub50", mini_cub)
+    items = load("cub50", mini_cub, "classification")
     assert items.frame["label"].unique().tolist() == ["002.Auklet", "004.Bunting"]
 
 

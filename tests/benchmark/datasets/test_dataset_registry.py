@@ -44,11 +44,14 @@ def test_a_plugin_registers_its_own(load):
     def mine(root, task, *, n=2):
         """Mine."""
         rows = [(f"{s}/{i}", s, s, "both") for s in ("train", "test") for i in range(n)]
+        rows.append(("test/x", "x", "test", "both"))
         frame = pd.DataFrame(rows, columns=["path", "label", "split", "role"])
-        return Source(frame, ArrayStore(frame["path"].tolist(), np.zeros((2 * n, 2, 2), np.uint8)))
+        return Source(
+            frame, ArrayStore(frame["path"].tolist(), np.zeros((2 * n + 1, 2, 2), np.uint8))
+        )
 
     assert "mine" in dataset_names()
-    assert len(load("mine", n=3).frame) == 6
+    assert len(load("mine", n=3).frame) == 7
     with pytest.raises(BenchError, match=r"dataset 'mine' has no option 'm': valid: n$"):
         load("mine", m=3)
     register_dataset("mine")(mine)  # the same file loaded again

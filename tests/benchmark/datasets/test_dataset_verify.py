@@ -27,16 +27,16 @@ def check(frame: pd.DataFrame, task="retrieval", counts=None) -> str:
     return problem
 
 
-RETRIEVAL = ("a 1 train", "b 1 train", "c 2 test", "d 2 test")
+RETRIEVAL = ("a 1 train", "b 1 train", "c 2 test", "d 2 test", "o 9 test")
 SHARED = ("a 1 train", "b 2 train", "c 1 test", "d 2 test")
 
 
 def test_good_tables_pass():
-    accept(table(*RETRIEVAL), counts=Counts(2, 2, 1, 1))
+    accept(table(*RETRIEVAL), counts=Counts(2, 3, 1, 2))
     accept(table(*SHARED), "classification", Counts(2, 2, 2, 2))
     accept(table("a 1 train", "b 1 test"), "classification")
-    accept(table("a 1 train", "c 2 test query", "d 2 test gallery"))
-    accept(table("a 1 train", "c 2 test query", "d 2 test both"))
+    accept(table("a 1 train", "c 2 test query", "d 2 test gallery", "o 9 test gallery"))
+    accept(table("a 1 train", "c 2 test query", "d 2 test both", "o 9 test gallery"))
 
 
 def test_columns_and_values():
@@ -82,14 +82,14 @@ def test_duplicates():
 def test_counts_say_expected_and_found():
     assert check(table(*RETRIEVAL), counts=Counts(2, 3, 1, 1)) == (
         "expected 2 train images of 1 classes and 3 test images of 1 classes, "
-        "found 2 train images of 1 classes and 2 test images of 1 classes: get it"
+        "found 2 train images of 1 classes and 3 test images of 2 classes: get it"
     )
 
 
 def test_classes():
     assert check(table(*SHARED)).startswith("class '1' is in train and in test (2 such)")
     unseen = check(table(*RETRIEVAL), "classification")
-    assert unseen.startswith("test class '2' has no train item (1 such)")
+    assert unseen.startswith("test class '2' has no train item (2 such)")
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,30 @@ def test_some_query_needs_a_positive(test_rows):
     assert "no test query has another item of its class" in check(table("a 1 train", *test_rows))
 
 
+@pytest.mark.parametrize(
+    "test_rows",
+    [
+        ["c 2 test", "d 2 test"],
+        ["c 2 test query", "d 2 test gallery", "e 3 test query"],
+        ["c 2 test query", "d 2 test both", "e 3 test query"],
+    ],
+)
+def test_there_are_two_classes_to_find(test_rows):
+    problem = check(table("a 1 train", *test_rows))
+    assert problem.startswith("all test items that can be found are of the class '2'")
+    accept(table("a 1 train", *test_rows, "f 3 test gallery"))
+
+
 def grouped(*rows: str) -> pd.DataFrame:
     """Each row is `path group label split [role]`."""
     frame = table(*(" ".join([row.split()[0], *row.split()[2:]]) for row in rows))
     return frame.assign(group=[row.split()[1] for row in rows])
 
 
-CLIPS = ("a x 1 train", "b x 1 train", "c y 2 test", "d y 2 test", "e z 2 test", "f z 2 test")
+CLIPS = (
+    *("a x 1 train", "b x 1 train", "c y 2 test", "d y 2 test", "e z 2 test", "f z 2 test"),
+    "o w 9 test",
+)
 
 
 def test_rows_of_a_group_agree():

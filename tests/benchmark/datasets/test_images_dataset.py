@@ -63,10 +63,11 @@ def test_the_table_moves_with_its_folder(load, folder, tmp_path):
 
 def test_items(load, folder, tmp_path):
     text = "path,label,split,role\n001/0.png,a,train,both\n001/1.png,b,test,query\n"
+    text += "003/0.png,c,test,gallery\n"
     (folder / "items.csv").write_text(text + "001/2.png,b,test,gallery\n")
     items = load("images", items=str(folder / "items.csv"))
-    assert items.frame["path"].tolist() == ["0.png", "1.png", "2.png"]
-    assert items.frame["role"].tolist() == ["both", "query", "gallery"]
+    assert items.frame["path"].tolist() == ["001/0.png", "001/1.png", "003/0.png", "001/2.png"]
+    assert items.frame["role"].tolist() == ["both", "query", "gallery", "gallery"]
     assert load("images", folder / "items.csv").data_hash == items.data_hash
     assert load("images", folder, items="items.csv").data_hash == items.data_hash
     shutil.move(folder / "items.csv", tmp_path / "items.csv")
@@ -74,28 +75,33 @@ def test_items(load, folder, tmp_path):
     assert load("images", **options).data_hash == items.data_hash
     relative = load("images", tmp_path, items="items.csv", images_root="mine")
     assert relative.data_hash == items.data_hash
-    with pytest.raises(BenchError, match=r"3 of 3 image files do not exist, the first is .*0.png"):
+    with pytest.raises(BenchError, match=r"4 of 4 image files do not exist, the first is .*0.png"):
         load("images", items=str(tmp_path / "items.csv"))
 
 
 def test_lists_in_the_seed_formats(load, folder):
     (folder / "train.csv").write_text("001,001/0.png\n002,002/0.png\n")
-    (folder / "test.csv").write_text(",label,file_name\n0,003,003/0.png\n1,003,003/1.png\n")
+    (folder / "test.csv").write_text(
+        ",label,file_name\n0,003,003/0.png\n1,003,003/1.png\n2,004,004/0.png\n"
+    )
     items = load("images", train=str(folder / "train.csv"), test=str(folder / "test.csv"))
     assert items.frame[["label", "split"]].to_numpy().tolist() == [
         ["001", "train"],
         ["002", "train"],
         ["003", "test"],
         ["003", "test"],
+        ["004", "test"],
     ]
     assert items.frame["path"][0] == "001/0.png"
 
 
 def test_roles_in_one_of_two_lists(load, folder):
     (folder / "train.csv").write_text("001,001/0.png\n")
-    (folder / "test.csv").write_text("path,label,role\n003/0.png,3,query\n003/1.png,3,gallery\n")
+    (folder / "test.csv").write_text(
+        "path,label,role\n003/0.png,3,query\n003/1.png,3,gallery\n004/1.png,4,gallery\n"
+    )
     items = load("images", folder, train="train.csv", test="test.csv")
-    assert items.frame["role"].tolist() == ["both", "query", "gallery"]
+    assert items.frame["role"].tolist() == ["both", "query", "gallery", "gallery"]
 
 
 def test_train_and_test_folders(load, folder, tmp_path, save):
@@ -110,11 +116,11 @@ def test_train_and_test_folders(load, folder, tmp_path, save):
 
 
 def test_a_root_with_train_and_test_folders(load, tmp_path, save):
-    for name in ("train/a/1.png", "train/b/1.png", "test/c/1.png", "test/c/2.png"):
+    for name in ("train/a/1.png", "train/b/1.png", "test/c/1.png", "test/c/2.png", "test/d/1.png"):
         save(tmp_path / name)
     items = load("images", tmp_path)
     assert items.classes == ["a", "b"]
-    assert items.split("test")["path"].tolist() == ["test/c/1.png", "test/c/2.png"]
+    assert items.split("test")["path"].tolist() == ["test/c/1.png", "test/c/2.png", "test/d/1.png"]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +146,9 @@ def test_split_errors(load, folder, save, tmp_path):
         load("images", folder, items="plain.csv")
     with pytest.raises(BenchError, match=r"split.csv has a split column: give it as the option"):
         load("images", folder, train="plain.csv", test="split.csv")
-    with pytest.raises(BenchError, match="the only class is '001'"):
+    with pytest.raises(
+        BenchError, match="there are only '001': retrieval needs two classes to train on"
+    ):
         load("images", folder / "plain.csv")
     with pytest.raises(BenchError, match="class '001' has one item"):
         load("images", folder / "plain.csv", "classification")

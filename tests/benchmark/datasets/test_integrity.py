@@ -74,7 +74,7 @@ def test_wrong_counts_fail_and_own_data_may_do_for_one_task(mini_cub, tmp_path, 
     assert not found.passed
     assert "expected 6 train images" in "\n".join(found.lines())
     assert not found.tables.sources
-    for name in ("train/a/1", "test/b/1", "test/b/2"):
+    for name in ("train/a/1", "test/b/1", "test/b/2", "test/c/1"):
         save(tmp_path / "own" / f"{name}.png")
     found = verify_dataset("images", root=str(tmp_path / "own"))
     assert found.passed  # for retrieval

@@ -96,7 +96,7 @@ def test_files(tmp_path, save):
 
 
 def test_refusals(tmp_path, save):
-    for name in ("a/1", "b/1", "b/2"):
+    for name in ("train/a/1", "test/b/1", "test/b/2", "test/c/1"):
         save(tmp_path / f"{name}.png")
     with pytest.raises(BenchError, match="needs two training classes or more, and there is one"):
         load_items(DataConfig(name="images", root=str(tmp_path), long_tail=2.0))

@@ -101,7 +101,7 @@ def test_a_network_sees_the_pixels_of_the_original(tmp_path, load, channels):
         saved(root / "ab"[mode < "M"] / f"{mode.replace(';', '_')}.{suffix}", mode)
     saved(root / "a" / "wide.png", "RGB", (99, 30))
     prepare_copy("images", 24, root=str(root), to=tmp_path / "out")
-    original, copy = load("images", root), load("images", tmp_path / "out")
+    original, copy = (load("images", r, "classification") for r in (root, tmp_path / "out"))
     assert len(copy.frame) == 7
     config = InputConfig(size=24, channels=channels)
     for path in original.frame["path"]:
@@ -124,7 +124,7 @@ def test_rotated_photographs_and_lossy_formats(tmp_path, load):
         options = {"exif": exif} if name != "z.gif" else {}
         photo.save(root / label / name, **options)
     prepare_copy("images", 24, root=str(root), to=tmp_path / "out")
-    original, copy = load("images", root), load("images", tmp_path / "out")
+    original, copy = (load("images", r, "classification") for r in (root, tmp_path / "out"))
     config = InputConfig(size=24)
     for path in original.frame["path"]:
         expected, small = (prepare(items.read(path), config) for items in (original, copy))
@@ -187,9 +187,9 @@ def test_a_copy_that_lacks_its_lists_is_told(birds, tmp_path, monkeypatch):
 
 
 def test_clips_and_lists(tmp_path, save, load):
-    for clip, frame in itertools.product("abcd", range(5)):
+    for clip, frame in itertools.product("abcdefgh", range(5)):
         save(tmp_path / "in" / clip / f"{frame}.jpg", (30, 40), seed=frame)
-    lines = [f"{clip},{label}" for clip, label in zip("abcd", "xxyy", strict=True)]
+    lines = [f"{clip},{label}" for clip, label in zip("abcdefgh", "wwxxyyzz", strict=True)]
     (tmp_path / "in" / "my.csv").write_text("clip,label\n" + "\n".join(lines))
     options = {"items": "my.csv", "frames": 2}
     prepare_copy("clips", 20, root=str(tmp_path / "in"), to=tmp_path / "out", options=options)
@@ -228,7 +228,13 @@ def test_stupid_input_is_refused(nowhere, birds, mini_fashion, tmp_path, save):
 def test_lists_must_not_point_elsewhere(nowhere, tmp_path, save):
     listed = tmp_path / "in" / "list.csv"
     rows = ["path,label,split"]
-    for label, split in (("a", "train"), ("b", "train"), ("c", "test"), ("c", "test")):
+    for label, split in (
+        ("a", "train"),
+        ("b", "train"),
+        ("c", "test"),
+        ("c", "test"),
+        ("d", "test"),
+    ):
         file = save(tmp_path / "in" / label / f"{len(rows)}.png", (30, 30))
         rows.append(f"{file},{label},{split}")
     listed.write_text("\n".join(rows))

@@ -53,7 +53,7 @@ def test_any_folder_is_embedded_as_the_test_images_are(
         "eval", "--embeddings", tmp_path / "x/embeddings.npy", "--labels", tmp_path / "x/items.csv"
     )
     assert code == 2
-    assert "entry 1 has no label (5 such)" in said
+    assert "items.csv:2: the label is empty (5 such)" in said
 
 
 def test_a_list_brings_its_labels(

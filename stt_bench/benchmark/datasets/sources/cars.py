@@ -9,7 +9,7 @@ import pandas as pd
 
 from stt_bench.benchmark.config.sections import Task
 from stt_bench.benchmark.datasets.catalog import Counts, Source, register_dataset
-from stt_bench.benchmark.datasets.csv_lists import read_listing
+from stt_bench.benchmark.datasets.folders import read_folder
 from stt_bench.benchmark.datasets.sources.official import in_first_half, read_mat, subfolder
 from stt_bench.benchmark.datasets.stores import FileStore
 from stt_bench.benchmark.system.errors import BenchError
@@ -111,7 +111,7 @@ def _class_folders(folder: Path) -> pd.DataFrame:
     """Read train/CLASS/IMAGE and test/CLASS/IMAGE."""
     tables = []
     for split in ("train", "test"):
-        table = read_listing(folder / split)
+        table = read_folder(folder / split).frame
         path = f"{split}/" + table["path"]
         tables.append(table.assign(path=path, name=table["label"], is_train=split == "train"))
     index = pd.concat(tables, ignore_index=True)

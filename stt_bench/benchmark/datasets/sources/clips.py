@@ -10,12 +10,14 @@ import pandas as pd
 
 from stt_bench.benchmark.config.sections import Task
 from stt_bench.benchmark.datasets.catalog import Source, register_dataset
-from stt_bench.benchmark.datasets.csv_lists import is_image, read_listing
+from stt_bench.benchmark.datasets.csv_lists import read_image_list
+from stt_bench.benchmark.datasets.folders import is_image
 from stt_bench.benchmark.datasets.sources.images import made_split
+from stt_bench.benchmark.datasets.splits import train_and_test
 from stt_bench.benchmark.datasets.stores import FileStore
 from stt_bench.benchmark.system.errors import BenchError
 
-LISTING = "clips.csv"
+CSV_LIST = "clips.csv"
 
 
 @register_dataset("clips")
@@ -44,20 +46,21 @@ def clips(
             raise BenchError(
                 f"dataset 'clips': option {name} is {value!r}: give an integer from {least}"
             )
-    listing = _listing(root, items)
-    table = read_listing(listing)
+    csv_list = _csv_list(root, items)
+    table, notes = read_image_list(csv_list)
     if "split" not in table:
         table["split"] = made_split(table["label"], task, seed)
+    table, told = train_and_test(table)
     if "role" not in table:
         table["role"] = "both"
     rows = []
     for clip, label, split, role in table[["path", "label", "split", "role"]].itertuples(False):
-        names = _frames(listing, clip)
+        names = _frames(csv_list, clip)
         chosen = names if split == "train" else evenly_spaced(names, frames)
         folder = Path(clip).as_posix()
         rows += [(f"{folder}/{name}", label, split, role, folder) for name in chosen]
     frame = pd.DataFrame(rows, columns=["path", "label", "split", "role", "group"])
-    return Source(frame, FileStore(listing.parent))
+    return Source(frame, FileStore(csv_list.parent), (*notes, *told))
 
 
 def evenly_spaced(names: Sequence[str], count: int) -> list[str]:
@@ -67,30 +70,30 @@ def evenly_spaced(names: Sequence[str], count: int) -> list[str]:
     return [names[(2 * part + 1) * len(names) // (2 * count)] for part in range(count)]
 
 
-def _listing(root: Path | None, items: str | None) -> Path:
+def _csv_list(root: Path | None, items: str | None) -> Path:
     if root is None and items is None:
         raise BenchError(
-            f"dataset 'clips' has no clips: give data.root (a folder with {LISTING}, or a csv), or "
-            "the option items (a csv)"
+            f"dataset 'clips' has no clips: give data.root (a folder with {CSV_LIST}, or a csv), "
+            "or the option items (a csv)"
         )
     start = root or Path()
-    listing = start / Path(items or LISTING).expanduser() if items or start.is_dir() else start
-    if not listing.is_file():
+    csv_list = start / Path(items or CSV_LIST).expanduser() if items or start.is_dir() else start
+    if not csv_list.is_file():
         raise BenchError(
-            f"dataset 'clips': {listing} does not exist: it is a csv clip,label[,split][,role]"
+            f"dataset 'clips': {csv_list} does not exist: it is a csv clip,label[,split][,role]"
         )
-    return listing
+    return csv_list
 
 
-def _frames(listing: Path, clip: str) -> list[str]:
-    folder = listing.parent / clip
+def _frames(csv_list: Path, clip: str) -> list[str]:
+    folder = csv_list.parent / clip
     try:
         names = sorted(name for name in os.listdir(folder) if is_image(name))
     except OSError as error:
         raise BenchError(
-            f"{listing}: clip '{clip}' cannot be read ({error.strerror}): it is a folder of frames "
-            f"below {listing.parent}"
+            f"{csv_list}: clip '{clip}' cannot be read ({error.strerror}): it is a folder of "
+            f"frames below {csv_list.parent}"
         ) from None
     if not names:
-        raise BenchError(f"{listing}: clip '{clip}' has no frames: remove it or add images to it")
+        raise BenchError(f"{csv_list}: clip '{clip}' has no frames: remove it or add images to it")
     return names

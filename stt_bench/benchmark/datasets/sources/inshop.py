@@ -58,5 +58,5 @@ def inshop_merged(root: Path, task: Task) -> Source:
 
     This is not the literature's protocol: its numbers do not compare with those of `inshop`.
     """
-    frame, store = inshop(root, task)
+    frame, store, _ = inshop(root, task)
     return Source(frame.assign(role="both"), store)

@@ -1,0 +1,52 @@
+"""Arrays of embeddings in files, opened in place: they may be larger than the memory."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from stt_bench.benchmark.system.errors import BenchError
+
+_MAGIC = b"\x93NUMPY"
+_HOW = "save the numbers with numpy.save('X.npy', array), an array (N, D)"
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Open the (N, D) numbers of a ``.npy`` file memory-mapped, in the type they have there.
+
+    Raises:
+        BenchError: the file is missing or damaged, or holds anything else.
+    """
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(len(_MAGIC))
+        if start != _MAGIC:
+            kind = "a zip archive (as .npz and .pt are)" if zipfile.is_zipfile(path) else "no array"
+            raise BenchError(f"{path}: is {kind}, not a NumPy array file: {_HOW}")
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise BenchError(f"{path}: there is no such file") from None
+    except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
+        reason = str(error).partition("\n")[0]
+        if "pickle" in reason or "object" in reason.lower():  # NumPy advises to load it unsafely
+            reason = "it holds Python objects, not numbers"
+        raise BenchError(f"{path}: cannot be read as a NumPy array ({reason}): {_HOW}") from None
+    return checked_array(path, array)
+
+
+def checked_array(path: Path, array: np.ndarray) -> np.ndarray:
+    """Return a file's array if it is (N, D) real numbers, none of it empty."""
+    check_shape(path, array.shape, array.dtype)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def check_shape(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Raise where a shape and a type are not those of embeddings; no number is read."""
+    if len(shape) != 2 or dtype.kind not in "fiu":
+        raise BenchError(
+            f"{path}: holds {dtype} of shape {shape}; (N, D) numbers are expected: {_HOW}"
+        )
+    if 0 in shape:
+        raise BenchError(f"{path}: holds an empty array of shape {shape}: {_HOW}")

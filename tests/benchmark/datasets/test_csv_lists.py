@@ -1,0 +1,131 @@
+import pandas as pd
+import pytest
+
+from stt_bench.benchmark.datasets.csv_lists import read_image_list
+from stt_bench.benchmark.datasets.splits import train_and_test
+from stt_bench.benchmark.system.errors import BenchError
+
+
+@pytest.fixture
+def listing(tmp_path):
+    def write(content: str | bytes) -> list[tuple[str, ...]]:
+        file = tmp_path / "list.csv"
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        frame = read_image_list(file).frame
+        assert frame.columns[:2].tolist() in (["path", "label"], ["label", "path"])
+        return [tuple(row) for row in frame[sorted(frame.columns)].to_numpy().tolist()]
+
+    return write
+
+
+EXPECTED = [("001", "a/1.jpg"), ("002", "a/2.jpg")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "001,a/1.jpg\n002,a/2.jpg\n",
+        ",label,file_name\n0,001,a/1.jpg\n1,002,a/2.jpg\n",
+        "path,label\na/1.jpg,001\na/2.jpg,002",
+        "label, path\r\n001, a/1.jpg\r\n\r\n002 , a/2.jpg\r\n",
+        "\ufeff001,a/1.jpg\n  \n\n002,a/2.jpg\n",
+        '\ufeff,label,file_name\r\n0,001,"a/1.jpg"\r\n1,"002",a/2.jpg\r\n',
+    ],
+)
+def test_formats(listing, text):
+    assert listing(text) == EXPECTED
+
+
+def test_split_and_role(listing):
+    text = "path,label,split,role\na,1,train,both\nb,2,test,query\nc,2,test,gallery\n"
+    rows = [("1", "a", "both", "train"), ("2", "b", "query", "test"), ("2", "c", "gallery", "test")]
+    assert listing(text) == rows
+
+
+def test_quoted_commas(listing):
+    assert listing('"Hat, red","a, b.jpg"\n') == [("Hat, red", "a, b.jpg")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "list.csv is empty"),
+        ("\n \n", "list.csv is empty"),
+        ("path,label\n", "has a header but no lines below it"),
+        ("a,b,c\n", r"list.csv:1: 'a,b,c' is not the first line of such a list: a csv has"),
+        ("001,a\n\n002,b,c\n", r"list.csv:3: expected 2 cells, found 3: put a value"),
+        (",label,file_name\n0,1\n", r"list.csv:2: expected 3 cells, found 2"),
+        ("001,a\n,b\n", r"list.csv:2: the label is empty"),
+        ("001,a\n002, \n", r"list.csv:2: the path is empty"),
+        ("path,label,split\na,1,trian\n", r"list.csv:2: split 'trian' .* did you mean 'train'\?"),
+        ("path,label,role\na,1,x\n", r"list.csv:2: role 'x' is not valid: valid: both, gallery"),
+        ("path,label,rol\na,1,both\n", r"list.csv:1: column 'rol': did you mean 'role'\?"),
+        (
+            "path,file_name,label\na,a,1\n",
+            r"list.csv:1: column 'path' is there twice \(path, file_name\): remove one",
+        ),
+        ('1,a\n1,"b\n', r"list.csv:\d: not a csv line"),
+        (b"1,a\n2,\xff\n", r"list.csv:2: byte 0xff is not UTF-8"),
+    ],
+)
+def test_errors_name_file_and_line(listing, text, message):
+    with pytest.raises(BenchError, match=message):
+        listing(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("path,label,split\na,1,Train\nb,2,VAL\nc,3,testing\n", ["train", "validation", "test"]),
+        ("class,filename,role\n1,a,Query\n2,b,gallery\n", ["query", "gallery"]),
+    ],
+)
+def test_the_usual_words(tmp_path, text, rows):
+    (tmp_path / "x.csv").write_text(text)
+    frame, notes = read_image_list(tmp_path / "x.csv")
+    assert frame.iloc[:, 2].tolist() == rows
+    assert notes == []
+
+
+OML = """label,path,split,is_query,is_gallery,x_1,x_2
+3,a.jpg,train,,,1,2
+3,b.jpg,train,,,1,2
+1,c.jpg,validation,True,False,1,2
+1,d.jpg,validation,False,True,1,2
+2,e.jpg,validation,1,1,1,2
+2,f.jpg,validation,0,0,1,2
+"""
+
+
+def test_the_flags_of_oml_are_roles(tmp_path):
+    (tmp_path / "x.csv").write_text(OML)
+    frame, notes = read_image_list(tmp_path / "x.csv")
+    assert frame["role"].tolist() == ["both", "both", "query", "gallery", "both", "neither"]
+    assert notes == [f"{tmp_path / 'x.csv'}: the columns x_1, x_2 are not used"]
+    kept, told = train_and_test(frame)
+    assert kept["split"].tolist() == ["train", "train", "test", "test", "test"]
+    assert told == [
+        "1 items are neither query nor gallery, and left out",
+        "3 validation items are the test split: there are no other test items",
+    ]
+
+
+def test_validation_items_beside_test_items_are_left_out():
+    frame = pd.DataFrame({"split": ["train", "validation", "test"], "path": list("abc")})
+    kept, told = train_and_test(frame)
+    assert kept["path"].tolist() == ["a", "c"]
+    assert told == ["1 validation items are left out: there are test items beside them"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,label,is_query\na,1,1\n", "needs the columns is_query and is_gallery together"),
+        ("path,label,role,is_query,is_gallery\na,1,both,1,1\n", "without a role"),
+        ("path,label,is_query,is_gallery\na,1,1,1\nb,1,,1\n", r":3: is_query '' is not valid"),
+        ("path,label,is_query,is_gallery\na,1,1,maybe\n", r":2: is_gallery 'maybe' is not valid"),
+    ],
+)
+def test_flags_that_are_wrong(listing, text, message):
+    with pytest.raises(BenchError, match=message):
+        listing(text)

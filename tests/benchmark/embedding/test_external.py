@@ -1,0 +1,246 @@
+"""External embeddings and csvs of labels, as they come: measured as meant, or one sentence."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from command_line import Command
+
+from stt_bench.benchmark.embedding import hdf5
+from stt_bench.benchmark.embedding.external import read_external_set
+from stt_bench.benchmark.system.arrays import read_array
+from stt_bench.benchmark.system.errors import BenchError
+
+ROWS = 80
+
+
+@pytest.fixture
+def points(tmp_path: Path) -> np.ndarray:
+    """80 items of 8 classes, the second half to be tested."""
+    array = np.random.default_rng(0).normal(size=(ROWS, 4)) + np.arange(ROWS)[:, None] % 8
+    np.save(tmp_path / "x.npy", array)
+    return array
+
+
+def write(folder: Path, header: str, line: Callable[[int], str]) -> Path:
+    (folder / "y.csv").write_text("\n".join([header, *map(line, range(ROWS))]))
+    return folder / "y.csv"
+
+
+def recall_at_1(points: np.ndarray, queries: list[int], gallery: list[int]) -> float:
+    """Return the share of queries whose nearest other item of the gallery is of their class."""
+    hits = []
+    for query in queries:
+        others = [row for row in gallery if row != query]
+        nearest = min(others, key=lambda row: float(np.sum((points[row] - points[query]) ** 2)))
+        hits.append(nearest % 8 == query % 8)
+    return float(np.mean(hits))
+
+
+LISTS: dict[str, tuple[str, Callable[[int], str], range, range]] = {
+    "own": (
+        "path,label,split,role",
+        lambda i: f"{i}.jpg,{i % 8},{'train' if i < 40 else 'test'},both",
+        range(40, 80),
+        range(40, 80),
+    ),
+    "own, with roles": (
+        "path,label,split,role",
+        lambda i: (
+            f"{i}.jpg,{i % 8},{'train' if i < 40 else 'test'},"
+            + ("both" if i < 40 else "query" if i < 50 else "gallery")
+        ),
+        range(40, 50),
+        range(50, 80),
+    ),
+    "OML": (
+        "label,path,split,is_query,is_gallery,x_1",
+        lambda i: (
+            f"{i % 8},{i}.jpg," + ("train,,,0" if i < 40 else f"validation,{i < 50},{i >= 50},0")
+        ),
+        range(40, 50),
+        range(50, 80),
+    ),
+    "flags without a split": (
+        "label,is_query,is_gallery",
+        lambda i: f"{i % 8},{int(i < 20)},{int(i < 70)}",
+        range(20),
+        range(70),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("alone", [False, True])
+def test_split_and_roles_are_those_of_the_csv(
+    stt_bench: Command, points: np.ndarray, tmp_path: Path, name: str, alone: bool
+) -> None:
+    header, line, queries, gallery = LISTS[name]
+    labels = write(tmp_path, header, line)
+    if alone:  # the embeddings of what is measured, the csv of all
+        np.save(tmp_path / "x.npy", points[sorted({*queries, *gallery})])
+    code, out, said = stt_bench(
+        "eval", "--embeddings", tmp_path / "x.npy", "--labels", labels, "--no-clustering"
+    )
+    assert code == 0, said
+    measured = json.loads(out)
+    assert measured["queries"] == len(queries)
+    assert measured["recall@1"] == pytest.approx(recall_at_1(points, [*queries], [*gallery]))
+    if "split" in header:
+        assert "40 test items are measured, not the 40 of train" in " ".join(said.split())
+
+
+def test_unknown_columns_are_named(stt_bench: Command, points: np.ndarray, tmp_path: Path) -> None:
+    labels = write(tmp_path, "label,colour,x_1", lambda i: f"{i % 8},red,7")
+    code, _, said = stt_bench("eval", "--embeddings", tmp_path / "x.npy", "--labels", labels)
+    assert code == 0
+    assert "the columns colour, x_1 are not used" in " ".join(said.split())
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "message"),
+    [
+        ("label,split", lambda i: "a,train", "no test items"),
+        ("label", lambda i: "a", "all items that can be found are of the class 'a'"),
+        ("label,role", lambda i: f"{i % 8},query" if i else "3,gallery", "are of the class '3'"),
+        ("label,split", lambda i: f"{i % 8},tset", r"y.csv:2: split 'tset' .* mean 'test'"),
+        (
+            "label,spilt",
+            lambda i: f"{i % 8},test",
+            r"y.csv:1: column 'spilt': did you mean 'split'",
+        ),
+    ],
+)
+def test_lists_that_are_refused(
+    points: np.ndarray, tmp_path: Path, header: str, line: Callable[[int], str], message: str
+) -> None:
+    labels = write(tmp_path, header, line)
+    with pytest.raises(BenchError, match=message):
+        read_external_set(tmp_path / "x.npy", labels)
+
+
+def test_the_numbers_of_rows_are_told(points: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", points[:7])
+    labels = write(tmp_path, *LISTS["own"][:2])
+    with pytest.raises(BenchError, match=r"has 7 rows but .* has 80 labels, 40 of them to be meas"):
+        read_external_set(tmp_path / "x.npy", labels)
+
+
+def test_the_ids_of_an_h5_are_those_of_the_test_items(points: np.ndarray, tmp_path: Path) -> None:
+    labels = write(tmp_path, *LISTS["own"][:2])
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["emb"], file["ids"] = points, [f"{i}.jpg" for i in range(ROWS)]
+    found = read_external_set(tmp_path / "x.h5", labels)
+    assert found.ids.tolist() == [f"{i}.jpg" for i in range(40, 80)]
+    np.testing.assert_array_equal(found.embeddings, points[40:])
+
+
+@pytest.mark.parametrize("dtype", [">f8", "<f8", "f2", ">i4", "u1"])
+def test_numbers_keep_their_type(tmp_path: Path, dtype: str) -> None:
+    array = np.arange(6).reshape(3, 2).astype(dtype)
+    np.save(tmp_path / "x.npy", array)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["emb"] = array
+    for found in (read_array(tmp_path / "x.npy"), hdf5.read_hdf5(tmp_path / "x.h5")[0]):
+        np.testing.assert_array_equal(found, array)
+        assert found.dtype == np.dtype(dtype).newbyteorder("=")
+
+
+def save_npz(path: Path) -> None:
+    with path.open("wb") as stream:
+        np.savez(stream, a=np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            save_npz,
+            r"x.npy: is a zip archive \(as .npz and .pt are\), not a NumPy array file: save",
+        ),
+        (lambda path: path.write_bytes(pickle.dumps([1])), "is no array, not a NumPy array file"),
+        (lambda path: path.write_text("0.1,0.2\n"), "is no array, not a NumPy array file"),
+        (lambda path: path.write_bytes(b""), "is no array, not a NumPy array file"),
+        (lambda path: path.mkdir(), "cannot be read as a NumPy array"),
+        (lambda path: path.write_bytes(b"\x93NUMPY"), "cannot be read as a NumPy array"),
+        (lambda path: np.save(path, np.array([[None]])), "it holds Python objects, not numbers"),
+        (lambda path: np.save(path, np.zeros(3)), r"holds float64 of shape \(3,\); \(N, D\)"),
+        (lambda path: np.save(path, np.zeros((2, 2, 2))), r"holds float64 of shape \(2, 2, 2\)"),
+        (lambda path: np.save(path, np.zeros((2, 2), complex)), "holds complex128 of shape"),
+        (lambda path: np.save(path, np.zeros((2, 2), bool)), "holds bool of shape"),
+        (lambda path: np.save(path, np.array([["a"]])), "holds <U1 of shape"),
+        (lambda path: np.save(path, np.zeros((0, 4))), r"an empty array of shape \(0, 4\)"),
+        (lambda path: np.save(path, np.zeros((4, 0))), r"an empty array of shape \(4, 0\)"),
+    ],
+)
+def test_files_that_are_no_embeddings(
+    tmp_path: Path, make: Callable[[Path], object], message: str
+) -> None:
+    make(tmp_path / "x.npy")
+    with pytest.raises(BenchError, match=message) as told:
+        read_array(tmp_path / "x.npy")
+    assert "\n" not in str(told.value)
+    assert "allow_pickle" not in str(told.value)
+
+
+def test_a_cut_off_array(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((100, 100)))
+    (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-8])
+    with pytest.raises(BenchError, match="cannot be read as a NumPy array"):
+        read_array(tmp_path / "x.npy")
+
+
+def test_an_h5_in_one_piece_is_opened_in_place(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["emb"] = np.arange(6.0).reshape(3, 2)
+    found, _ = hdf5.read_hdf5(tmp_path / "x.h5")
+    assert isinstance(found, np.memmap)
+    assert found.tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
+@pytest.mark.parametrize("options", [{"chunks": (2, 3)}, {"compression": "gzip"}])
+@pytest.mark.parametrize("dtype", ["f4", ">f8"])
+def test_an_h5_in_chunks_is_unpacked_by_slices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], dtype: str
+) -> None:
+    array = np.random.default_rng(0).normal(size=(11, 5)).astype(dtype)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("emb", data=array, **options)
+    np.testing.assert_array_equal(hdf5.read_hdf5(tmp_path / "x.h5")[0], array)
+    monkeypatch.setattr(hdf5, "_SLICE", 100)
+    found, _ = hdf5.read_hdf5(tmp_path / "x.h5")
+    assert isinstance(found, np.memmap)
+    np.testing.assert_array_equal(found, array)
+
+
+@pytest.mark.parametrize("shape", [(10**13, 512), (10**13,), (2, 10**14)])
+def test_an_h5_larger_than_the_disk_is_refused_unread(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("emb", shape, "f4", chunks=tuple(min(n, 1000) for n in shape))
+    with pytest.raises(BenchError, match=r"GiB in chunks, is unpacked into|\(N, D\) numbers"):
+        hdf5.read_hdf5(tmp_path / "x.h5")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"y.csv is empty: a csv of labels has a header"),
+        (b"a\ncaf\xe9\n", r"y.csv:2: byte 0xe9 is not UTF-8: save the file as UTF-8, or convert"),
+        (None, "y.csv is a folder: name a csv file"),
+    ],
+)
+def test_labels_that_cannot_be_read(
+    points: np.ndarray, tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    labels = tmp_path / "y.csv"
+    labels.mkdir() if content is None else labels.write_bytes(content)
+    with pytest.raises(BenchError, match=message):
+        read_external_set(tmp_path / "x.npy", labels)
