@@ -46,14 +46,17 @@ def neighbors(
     """
     picture = _png(to) or run / "neighbors.png"
 
-    from stt_bench.benchmark.inspection.neighbors import recommend
+    from stt_bench.benchmark.inspection.neighbors import find_neighbors
     from stt_bench.benchmark.store.runs import open_run
     from stt_bench.benchmark.system.outputs import check_output
     from stt_bench.benchmark.system.progress import Reporter
+    from stt_bench.benchmark.system.text import one_line
 
     check_output(picture, inputs=images, force=force or to is None)
     reporter = Reporter(quiet=quiet)
-    found = recommend(open_run(run), images, reporter, k=k, split=split, to=picture)
+    found = find_neighbors(open_run(run), images, reporter, k=k, split=split, to=picture)
+    for column in ("query", "id", "label"):
+        found[column] = found[column].map(one_line)
     print(found.to_string(index=False, float_format="{:.4f}".format))
     print(picture)
 

@@ -10,17 +10,19 @@ import numpy as np
 from stt_bench.benchmark.datasets import Split, load_items
 from stt_bench.benchmark.datasets.image_set import image_set
 from stt_bench.benchmark.embedding.embed import embed
-from stt_bench.benchmark.inspection.pictures import rows_of, save_png, thumbnails
 from stt_bench.benchmark.inspection.projection import TITLES, Method, project
 from stt_bench.benchmark.inspection.projector import write_projector
+from stt_bench.benchmark.inspection.thumbnails import rows_of, thumbnails
 from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.outputs import check_output
-from stt_bench.benchmark.system.png import save_figure
+from stt_bench.benchmark.system.png import add_legend, drawn_figure, save_png
+from stt_bench.benchmark.system.png import title as title_of
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.evaluation.exact import Points
 
 _CANVAS = 2400  # pixels a side of the picture with thumbnails
+_WIDTH = 9.0  # inches of the map
 _LEGEND = 20  # classes that a legend names; more are numbered
 _NUMBERED = 100  # classes that are numbered; more are told by colour alone
 
@@ -29,13 +31,13 @@ def draw_map(
     run: Run,
     reporter: Reporter,
     *,
-    method: Method = "tsne",
-    split: Split = "test",
-    sample: int = 5000,
-    with_thumbnails: bool = False,
-    seed: int = 0,
-    to: Path | None = None,
-    force: bool = False,
+    method: Method,
+    split: Split,
+    sample: int,
+    with_thumbnails: bool,
+    seed: int,
+    to: Path | None,
+    force: bool,
 ) -> list[Path]:
     """Draw a map of a split's embeddings and write TensorBoard's projector files.
 
@@ -92,29 +94,26 @@ def draw_points(points: np.ndarray, labels: np.ndarray, title: str, path: Path) 
     Up to 20 classes have a legend; up to 100 bear their number (in the order of their names) where
     their median is.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     names, classes = np.unique(labels, return_inverse=True)
     colours = class_colours(len(names))
-    figure = Figure(figsize=(9.0, 7.0), layout="constrained")
-    FigureCanvasAgg(figure)
-    axis = figure.subplots()
-    area = max(4.0, min(40.0, 20_000 / len(points)))
-    axis.scatter(points[:, 0], points[:, 1], c=colours[classes], s=area, lw=0)
-    axis.set_title(title, fontsize=10, parse_math=False)
-    axis.set(xticks=[], yticks=[], aspect="equal", box_aspect=1)
-    axis.set_adjustable("datalim")
-    if len(names) <= _LEGEND:
-        for name, colour in zip(names, colours, strict=True):
-            axis.scatter([], [], color=colour, label=str(name).replace("$", r"\$"))
-        figure.legend(loc="outside right upper", fontsize=8, frameon=False)
-    elif len(names) <= _NUMBERED:
-        axis.set_xlabel("numbers: classes in the order of their names", fontsize=8)
-        for number in range(len(names)):
-            x, y = np.median(points[classes == number], axis=0)
-            axis.text(x, y, str(number + 1), fontsize=8, weight="bold", ha="center", va="center")
-    save_figure(figure, path)
+    with drawn_figure(path, _WIDTH, 7.0) as figure:
+        axis = figure.subplots()
+        area = max(4.0, min(40.0, 20_000 / len(points)))
+        axis.scatter(points[:, 0], points[:, 1], c=colours[classes], s=area, lw=0)
+        figure.suptitle(title_of(title, _WIDTH, 10), fontsize=10, parse_math=False)
+        axis.set(xticks=[], yticks=[], aspect="equal", box_aspect=1)
+        axis.set_adjustable("datalim")
+        if len(names) <= _LEGEND:
+            dots = [axis.scatter([], [], color=colour) for colour in colours]
+            entries = list(zip(dots, names, strict=True))
+            add_legend(figure, entries, loc="outside right center", fontsize=8, frameon=False)
+        elif len(names) <= _NUMBERED:
+            axis.set_xlabel("numbers: classes in the order of their names", fontsize=8)
+            for number in range(len(names)):
+                x, y = np.median(points[classes == number], axis=0)
+                axis.text(
+                    x, y, str(number + 1), fontsize=8, weight="bold", ha="center", va="center"
+                )
 
 
 def class_colours(number: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The recommender: the nearest items of query images, as a table and as a picture."""
+"""The nearest items of query images, as a table and as a picture."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from stt_bench.benchmark.datasets.groups import ids_of
 from stt_bench.benchmark.datasets.image_set import image_set
 from stt_bench.benchmark.datasets.transforms import center_crop, prepare
 from stt_bench.benchmark.embedding.embed import embed, embed_queries
-from stt_bench.benchmark.inspection.pictures import rows_of, shown
 from stt_bench.benchmark.inspection.queries import item_of, open_image
+from stt_bench.benchmark.inspection.thumbnails import rows_of, shown
 from stt_bench.benchmark.inspection.two_images import distances_between
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.runs import Run
-from stt_bench.benchmark.system.png import save_figure
+from stt_bench.benchmark.system.png import drawn_figure, label, title
 from stt_bench.benchmark.system.progress import Reporter
 
 _CELL = 1.2  # inches a picture
 _LONGEST_LABEL = 20
+_DRAWN = 50  # queries, and answers of each: a picture has at most 65,536 pixels a side
 _RIGHT, _WRONG, _QUERY = "#2e7d32", "#c0504d", "#1f4e79"
 
 
@@ -38,14 +39,14 @@ class Query:
     label: str | None
 
 
-def recommend(
+def find_neighbors(
     run: Run,
     names: Sequence[str],
     reporter: Reporter,
     *,
-    k: int = 10,
-    split: Split = "test",
-    to: Path | None = None,
+    k: int,
+    split: Split,
+    to: Path,
 ) -> pd.DataFrame:
     """Find the nearest items of a split for each query image, and draw them.
 
@@ -59,7 +60,7 @@ def recommend(
         reporter: Shows the progress.
         k: Answers a query.
         split: Where to search.
-        to: The picture; ``neighbors.png`` in the run's folder if None.
+        to: The picture, of the first 50 queries and 50 answers each.
 
     Returns:
         The columns query, rank (from 1), id, label and distance.
@@ -72,14 +73,15 @@ def recommend(
     embedded = read_embedding_set(embed(run, reporter, split=split, items=items))
     vectors = embed_queries(run, {query.name: query.image for query in queries})
     found = nearest(queries, vectors, embedded, run.experiment.evaluation.distance, k)
-    _draw(found, queries, items, split, run, to or run.folder / "neighbors.png")
+    drawn = found[found["rank"] <= _DRAWN]
+    _draw(drawn, queries[:_DRAWN], items, split, run, to)
     return found
 
 
 def nearest(
     queries: Sequence[Query], vectors: np.ndarray, embedded: EmbeddingSet, distance: str, k: int
 ) -> pd.DataFrame:
-    """Return the k nearest items of (Q, D) query embeddings; see `recommend`."""
+    """Return the k nearest items of (Q, D) query embeddings; see `find_neighbors`."""
     gallery = np.flatnonzero(np.isin(embedded.roles, ("gallery", "both")))
     table = distances_between(vectors, embedded.embeddings[gallery], distance)
     parts = []
@@ -120,40 +122,35 @@ def _draw(
     path: Path,
 ) -> None:
     """Draw a row of pictures a query, as the network sees them; the frame tells right or wrong."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     config = run.experiment.input
     images = image_set(items, split, config, training=False)
-    width = 1 + int(found["rank"].to_numpy().max(initial=0))
-    figure = Figure(
-        figsize=(_CELL * width, (_CELL + 0.35) * len(queries) + 0.3), layout="constrained"
-    )
-    FigureCanvasAgg(figure)
-    figure.suptitle(f"{run.name}: nearest of {split}", fontsize=9, parse_math=False)
-    grid = figure.subplots(len(queries), width, squeeze=False)
-    for axis in grid.flat:
-        axis.set_axis_off()
-    for query, axes in zip(queries, grid, strict=True):
-        own = center_crop(prepare(query.image, config), config.size)
-        _picture(axes[0], own.numpy(), query.label or Path(query.name).name, "query", _QUERY)
-        answers = found[found["query"] == query.name]
-        pixels = images.batch(rows_of(answers["id"], items.split(split))).numpy()
-        texts = [f"{distance:.3f}" for distance in answers["distance"]]
-        for axis, image, label, text in zip(
-            axes[1:], pixels, answers["label"], texts, strict=False
-        ):
-            same = _RIGHT if label == query.label else _WRONG
-            _picture(axis, image, label, text, "0.6" if query.label is None else same)
-    save_figure(figure, path)
+    columns = 1 + int(found["rank"].to_numpy().max(initial=0))
+    width = _CELL * columns
+    heading = title(f"{run.name}: nearest of {split}", width, 9)
+    height = (_CELL + 0.35) * len(queries) + 0.15 * (heading.count("\n") + 2)
+    with drawn_figure(path, width, height) as figure:
+        figure.suptitle(heading, fontsize=9, parse_math=False)
+        grid = figure.subplots(len(queries), columns, squeeze=False)
+        for axis in grid.flat:
+            axis.set_axis_off()
+        for query, axes in zip(queries, grid, strict=True):
+            own = center_crop(prepare(query.image, config), config.size)
+            _picture(axes[0], own.numpy(), query.label or Path(query.name).name, "query", _QUERY)
+            answers = found[found["query"] == query.name]
+            pixels = images.batch(rows_of(answers["id"], items.split(split))).numpy()
+            columns_of = (axes[1:], pixels, answers["label"], answers["distance"])
+            for axis, image, name, distance in zip(*columns_of, strict=False):
+                same = _RIGHT if name == query.label else _WRONG
+                _picture(
+                    axis, image, name, f"{distance:.3f}", "0.6" if query.label is None else same
+                )
 
 
-def _picture(axis, image: np.ndarray, label: str, text: str, colour: str) -> None:  # type: ignore[no-untyped-def]
+def _picture(axis, image: np.ndarray, name: str, text: str, colour: str) -> None:  # type: ignore[no-untyped-def]
     axis.set_axis_on()
     axis.imshow(shown(image), cmap="gray", vmin=0, vmax=255)
     axis.set_xticks([])
     axis.set_yticks([])
     for spine in axis.spines.values():
         spine.set(color=colour, linewidth=2)
-    short = label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"
-    axis.set_xlabel(f"{short}\n{text}", fontsize=6, parse_math=False)
+    axis.set_xlabel(f"{label(name, _LONGEST_LABEL)}\n{text}", fontsize=6, parse_math=False)

@@ -5,26 +5,14 @@ https://www.tensorflow.org/tensorboard/tensorboard_projector_plugin
 
 from __future__ import annotations
 
-import io
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from stt_bench.benchmark.inspection.pictures import save_png, sprite
-from stt_bench.benchmark.system.files import write_atomically, write_text
-
-_CONFIG = """\
-embeddings {{
-  tensor_name: "{name}"
-  tensor_path: "tensors.tsv"
-  metadata_path: "metadata.tsv"
-  sprite {{
-    image_path: "sprite.png"
-    single_image_dim: {side}
-    single_image_dim: {side}
-  }}
-}}
-"""
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.text import one_line
 
 
 def write_projector(
@@ -35,19 +23,34 @@ def write_projector(
     ids: np.ndarray,
     pictures: np.ndarray,
 ) -> None:
-    """Write (N, D) float32 embeddings, their labels, ids and (N, T, T, 3) pictures.
+    """Write (N, D) float32 embeddings, their labels, ids and uint8 (N, T, T, 3) pictures.
 
-    The numbers in ``tensors.tsv`` read back as the same float32.
+    The folder is for ``tensorboard --logdir`` and replaces the one of an earlier call. The numbers
+    in it read back as the same float32.
+
+    Raises:
+        BenchError: the folder cannot be written.
     """
-    numbers = io.BytesIO()
-    np.savetxt(numbers, embeddings, fmt="%.9g", delimiter="\t")
-    write_atomically(folder / "tensors.tsv", lambda stream: stream.write(numbers.getvalue()))
-    lines = ["label\tid", *(f"{_cell(a)}\t{_cell(b)}" for a, b in zip(labels, ids, strict=True))]
-    write_text(folder / "metadata.tsv", "\n".join(lines) + "\n")
-    save_png(sprite(pictures), folder / "sprite.png")
-    config = _CONFIG.format(name=name.replace('"', "'"), side=pictures.shape[1])
-    write_text(folder / "projector_config.pbtxt", config)
+    import torch
+    from torch.utils.tensorboard import SummaryWriter
 
-
-def _cell(text: str) -> str:
-    return " ".join(str(text).split("\t")).replace("\n", " ")
+    # It goes to 0–255 by cutting off what follows the point.
+    shown = (torch.from_numpy(pictures).permute(0, 3, 1, 2) + 0.5) / 255
+    metadata = [[one_line(label), one_line(item)] for label, item in zip(labels, ids, strict=True)]
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
+            new = Path(beside, folder.name)
+            with SummaryWriter(str(new)) as writer:
+                writer.add_embedding(
+                    np.asarray(embeddings),
+                    metadata,
+                    shown,
+                    tag=name.replace("/", " "),
+                    metadata_header=["label", "id"],
+                )
+            if folder.exists():
+                shutil.rmtree(folder)
+            new.rename(folder)
+    except OSError as error:
+        raise BenchError(f"{folder}: cannot be written ({error.strerror or error})") from None

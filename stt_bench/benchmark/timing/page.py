@@ -8,7 +8,7 @@ import numpy as np
 
 from stt_bench.benchmark.system.files import write_json
 from stt_bench.benchmark.system.outputs import check_output, write_page
-from stt_bench.benchmark.system.png import save_figure
+from stt_bench.benchmark.system.png import add_legend, drawn_figure, label
 from stt_bench.benchmark.system.text import code_block, escape_markdown, table_line
 from stt_bench.benchmark.timing.results import Ratio, Timing, Variant, paired_ratio
 from stt_bench.benchmark.timing.stopwatch import CLASSES, EMBEDDING_DIM, SOFTMAX, K
@@ -109,34 +109,33 @@ def draw_timing(timing: Timing, path: Path) -> None:
 
     Above a bar: how much more than Softmax.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     number = len(timing.backbones[0].variants)
     width = 0.8 / number
-    figure = Figure(
-        figsize=(2.0 + 0.75 * number * len(timing.backbones), 4.2), layout="constrained"
-    )
-    FigureCanvasAgg(figure)
-    axis = figure.subplots()
-    for group, part in enumerate(timing.backbones):
-        softmax = part.variants[0]
-        for index, variant in enumerate(part.variants):
-            bar = axis.bar(
-                group + (index - (number - 1) / 2) * width,
-                np.median(variant.train_seconds),
-                0.92 * width,
-                color=_COLOURS[index % len(_COLOURS)],
-                label=variant_name(variant) if group == 0 else None,
-            )
-            if variant is not softmax:
-                extra = paired_ratio(variant.train_seconds, softmax.train_seconds).mean - 1
-                axis.bar_label(bar, [f"{100 * extra:+.1f} %"], fontsize=7, padding=2)
-    axis.set_xticks(range(len(timing.backbones)), [part.backbone for part in timing.backbones])
-    axis.set_ylabel(f"training step of {timing.batch} images, s")
-    axis.grid(axis="y", color="0.9")
-    axis.set_axisbelow(True)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-    figure.legend(loc="outside upper center", ncols=min(number, 4), fontsize=8, frameon=False)
-    save_figure(figure, path)
+    with drawn_figure(path, 2.0 + 0.75 * number * len(timing.backbones), 4.2) as figure:
+        axis = figure.subplots()
+        entries = []
+        for group, part in enumerate(timing.backbones):
+            softmax = part.variants[0]
+            for index, variant in enumerate(part.variants):
+                bar = axis.bar(
+                    group + (index - (number - 1) / 2) * width,
+                    np.median(variant.train_seconds),
+                    0.92 * width,
+                    color=_COLOURS[index % len(_COLOURS)],
+                )
+                if group == 0:
+                    entries.append((bar, variant_name(variant)))
+                if variant is not softmax:
+                    extra = paired_ratio(variant.train_seconds, softmax.train_seconds).mean - 1
+                    axis.bar_label(bar, [f"{100 * extra:+.1f} %"], fontsize=7, padding=2)
+        names = [label(part.backbone) for part in timing.backbones]
+        axis.set_xticks(range(len(names)), names, parse_math=False)
+        axis.set_ylabel(f"training step of {timing.batch} images, s")
+        axis.grid(axis="y", color="0.9")
+        axis.set_axisbelow(True)
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+        columns = min(number, 4)
+        add_legend(
+            figure, entries, loc="outside upper center", ncols=columns, fontsize=8, frameon=False
+        )

@@ -17,8 +17,8 @@ from stt_bench.benchmark.datasets.groups import average_groups
 from stt_bench.benchmark.datasets.image_set import image_set
 from stt_bench.benchmark.datasets.transforms import center_crop, prepare
 from stt_bench.benchmark.embedding.embed import embed
-from stt_bench.benchmark.inspection.neighbors import recommend
-from stt_bench.benchmark.inspection.pictures import rows_of
+from stt_bench.benchmark.inspection.neighbors import find_neighbors
+from stt_bench.benchmark.inspection.thumbnails import rows_of
 from stt_bench.benchmark.scoring.evaluate import evaluate
 from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.runs import Run, run_of
@@ -171,7 +171,9 @@ def test_tools_show_the_first_frame_of_a_clip(videos: Path, tmp_path: Path) -> N
     clips = list(dict.fromkeys(test["group"]))
     firsts = [test.loc[test["group"] == clip, "path"].iloc[0] for clip in clips]
     assert test["path"].iloc[rows_of(clips, test)].tolist() == firsts
-    found = recommend(run, [firsts[0]], QUIET, k=99)
+    found = find_neighbors(
+        run, [firsts[0]], QUIET, k=99, split="test", to=tmp_path / "neighbors.png"
+    )
     assert set(found["id"]) == set(clips) - {clips[0]}  # a frame does not find its own clip
     with pytest.raises(BenchError, match=f"'{clips[0]}' is an item of several images"):
-        recommend(run, [clips[0]], QUIET)
+        find_neighbors(run, [clips[0]], QUIET, k=1, split="test", to=tmp_path / "neighbors.png")

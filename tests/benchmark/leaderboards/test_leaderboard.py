@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
+from matplotlib.figure import Figure
 from rich.console import Console
 from scipy import stats
 
@@ -16,7 +17,7 @@ from stt_bench.benchmark.cli.screen import screen_table
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import FigureConfig
 from stt_bench.benchmark.leaderboards.board import build_leaderboard
-from stt_bench.benchmark.leaderboards.figures import curves, draw_curves, drawn_rows
+from stt_bench.benchmark.leaderboards.figures import draw_curves, drawn_rows
 from stt_bench.benchmark.leaderboards.front_page import front_page
 from stt_bench.benchmark.leaderboards.markdown import markdown, markdown_of_published
 from stt_bench.benchmark.leaderboards.published import Published
@@ -119,7 +120,9 @@ def test_softmax_of_the_same_learning_rate_is_the_rival() -> None:
     assert gains["priming0.2"] == Score(pytest.approx(0.1), None)
 
 
-def test_curves_are_the_rows_means_over_the_field(tmp_path: Path) -> None:
+def test_curves_are_the_rows_means_over_the_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     records = [
         record(f"{loss}{lr}", seed, {"map@r": lr + seed / 10}, loss=loss, optimizer={"lr": lr})
         for loss in ("softmax", "priming")
@@ -128,15 +131,18 @@ def test_curves_are_the_rows_means_over_the_field(tmp_path: Path) -> None:
     ]
     board = build_leaderboard("t", records, [])
     config = FigureConfig(x="optimizer.lr", panels="sampler.name")
-    figure = curves(board, config)
-    axis = figure.axes[0]
+    draw_curves(board, config, tmp_path / "a.png")
+    draw_curves(board, config, tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    made: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: made.append(figure))
+    draw_curves(board, config, tmp_path / "c.png")
+    axis = made[0].axes[0]
     assert axis.get_title() == "sampler 8×4"
     assert axis.get_xscale() == "log"
     drawn = [tuple(map(tuple, container[0].get_data())) for container in axis.containers]
     assert drawn == [((0.1, 0.3), pytest.approx((15.0, 35.0)))] * 2
-    draw_curves(board, config, tmp_path / "a.png")
-    draw_curves(board, config, tmp_path / "b.png")
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert [text.get_text() for text in made[0].legends[0].get_texts()] == ["softmax", "priming"]
 
 
 def test_a_row_whose_phases_end_in_softmax_is_no_baseline() -> None:

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import Done
-from matplotlib.figure import Figure
 from PIL import Image
 
-from stt_bench.benchmark.inspection.pictures import save_png
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.outputs import check_output, write_page
-from stt_bench.benchmark.system.png import save_figure
+from stt_bench.benchmark.system.png import drawn_figure, save_png
 
 
 @pytest.fixture
@@ -70,7 +68,8 @@ def test_a_file_that_is_not_ours_is_overwritten_by_force_alone(
 def test_what_we_write_we_know_again(tmp_path: Path) -> None:
     page, figure, picture = (tmp_path / name for name in ("a.md", "a.png", "b.png"))
     write_page(page, "# Title\n" + "x" * 200_000)
-    save_figure(Figure(), figure)
+    with drawn_figure(figure, 2, 2):
+        pass
     save_png(np.zeros((4, 4, 3), np.uint8), picture)
     for file in (page, figure, picture):
         check_output(file)

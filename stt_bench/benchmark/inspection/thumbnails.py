@@ -1,24 +1,19 @@
-"""Small pictures of items: thumbnails, and the sprite that holds many of them."""
+"""Thumbnails: small pictures of items."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from stt_bench.benchmark.datasets.groups import ids_of
 from stt_bench.benchmark.datasets.image_set import ImageSet
-from stt_bench.benchmark.system.files import write_atomically
-from stt_bench.benchmark.system.outputs import PNG_SOFTWARE
 
 _AT_ONCE = 256
-LARGEST_SPRITE = 8192  # pixels a side that browsers and TensorBoard take
+LARGEST_SPRITE = 4096  # pixels a side: browsers take 8192, for which TensorBoard uses 5 GB
 LARGEST_THUMBNAIL = 64
 
 
@@ -52,24 +47,6 @@ def thumbnails(images: ImageSet, rows: np.ndarray) -> np.ndarray:
 def thumbnail_side(number: int) -> int:
     """Return 64 pixels, or less where that many thumbnails would not fit into one sprite."""
     return max(1, min(LARGEST_THUMBNAIL, LARGEST_SPRITE // _grid(number)))
-
-
-def sprite(pictures: np.ndarray) -> np.ndarray:
-    """Return (N, T, T, 3) pictures in one square image, row by row; the rest is white."""
-    number, side = pictures.shape[:2]
-    grid = _grid(number)
-    cells = np.full((grid * grid, side, side, 3), 255, dtype=np.uint8)
-    cells[:number] = pictures
-    return cells.reshape(grid, grid, side, side, 3).swapaxes(1, 2).reshape(grid * side, -1, 3)
-
-
-def save_png(pixels: np.ndarray, path: Path) -> None:
-    """Write uint8 (H, W, 3) pixels as PNG."""
-    stream = io.BytesIO()
-    text = PngInfo()
-    text.add_text("Software", PNG_SOFTWARE)
-    Image.fromarray(pixels).save(stream, format="PNG", pnginfo=text)
-    write_atomically(path, lambda out: out.write(stream.getvalue()))
 
 
 def _grid(number: int) -> int:
