@@ -20,7 +20,8 @@ data = typer.Typer(
 
 NameArgument = Annotated[str, typer.Argument(help="A dataset: see `stt-bench data list`.")]
 RootOption = Annotated[
-    str | None, typer.Option(help="Folder of the data; searched for when not given.")
+    str | None,
+    typer.Option(help="Folder of the data, or a csv list; searched for when not given."),
 ]
 OptionOption = Annotated[
     list[str] | None,
@@ -93,6 +94,7 @@ def prepare(
 
     - `stt-bench data prepare cub50 --size 128`
     - `stt-bench data prepare images --root photos --size 256 --to photos-256`
+    - `stt-bench data prepare images --root photos/list.csv --size 256`
     """
     from stt_bench.benchmark.datasets.prepared_copy import prepare_copy
     from stt_bench.benchmark.system.progress import Reporter
@@ -113,7 +115,7 @@ def prepare(
     for task, data_hash in made.hashes.items():
         reporter.say(f"{task}: data {data_hash[:16]}")
     more = f", options: {json.dumps(options, ensure_ascii=False)}" if options else ""
-    print(f"data: {{name: {name}, root: {made.folder}{more}}}")
+    print(f"data: {{name: {name}, root: {made.root}{more}}}")
 
 
 def _options(texts: list[str] | None) -> dict[str, Any]:

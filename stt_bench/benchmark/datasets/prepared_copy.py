@@ -38,7 +38,7 @@ _LOSSLESS = ("BMP", "GIF", "IM", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TGA", 
 class PreparedCopy:
     """What `prepare_copy` made."""
 
-    folder: Path
+    root: Path  # what `data.root` has to say: the folder of the copy, or the csv list in it
     images: int
     were_there: int
     left_out: int  # images that no table lists, and very large other files
@@ -76,7 +76,8 @@ def prepare_copy(
     Args:
         name: the dataset; one in an array or a zip file needs no copy.
         size: shorter side in pixels, 16 or more.
-        root: folder of the data; searched for when not given.
+        root: folder of the data, or a csv list; searched for when not given. Of a csv list only
+            what it lists is copied.
         to: folder of the copy, ``data/NAME-SIZE`` when not given.
         options: the dataset's own options.
         progress: called with the images done and all that are to be done.
@@ -94,15 +95,20 @@ def prepare_copy(
         raise BenchError(tables.problem)
     if not all(isinstance(source.store, FileStore) for source in tables.sources.values()):
         raise BenchError(f"dataset '{name}' is not made of image files: it needs no preparation")
-    if start is None or not start.is_dir():
-        raise BenchError(f"dataset '{name}': name the folder to copy with --root")
+    if start is None:
+        raise BenchError(f"dataset '{name}': name the folder or the csv list to copy with --root")
+    base, csv_list = (start, None) if start.is_dir() else (start.parent, start)
     folder = to if to is not None else Path("data") / f"{name}-{size}"
-    _check_target(folder, start)
-    images = _image_files(tables, start)
+    _check_target(folder, base, csv_list)
+    images = _image_files(tables, base)
     origin = {"dataset": name, "options": options, "shorter_side": size}
     sources = list(tables.sources.values())
     _mark(folder, origin, _contents(tables, images))
-    left_out = _copy_others(start, folder, images)
+    left_out = 0
+    if csv_list is None:
+        left_out = _copy_others(base, folder, images)
+    else:
+        _copy(csv_list, folder / csv_list.name)
     missing = [path for path in images if not (folder / path).exists()]
     bits = max(
         (source.store.bits(source.frame["path"].tolist()) or 0 for source in sources), default=0
@@ -115,19 +121,24 @@ def prepare_copy(
             f"{len(broken)} of {len(images)} images could not be prepared, the first: {broken[0]}; "
             f"`stt-bench data verify {name}` names them all, the others are in {folder}"
         )
-    copied = read_tables(dataset, folder, options)
+    copy = folder if csv_list is None else folder / csv_list.name
+    copied = read_tables(dataset, copy, options)
     if _listed(copied) != _listed(tables):
         mend = copied.problem or "remove the copy and make it again"
         raise BenchError(f"the copy in {folder} lists other images than {start}: {mend}")
     _image_files(copied, folder)
-    return PreparedCopy(folder, len(images), len(images) - len(missing), left_out, _hashes(copied))
+    return PreparedCopy(copy, len(images), len(images) - len(missing), left_out, _hashes(copied))
 
 
-def _check_target(folder: Path, start: Path) -> None:
-    inner, outer = folder.resolve(), start.resolve()
-    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+def _check_target(folder: Path, base: Path, csv_list: Path | None) -> None:
+    """Refuse to write over the originals; only of a whole folder may no part hold the copy."""
+    inner, outer = folder.resolve(), base.resolve()
+    apart = inner != outer
+    if csv_list is None:
+        apart = not (inner.is_relative_to(outer) or outer.is_relative_to(inner))
+    if not apart:
         raise BenchError(
-            f"the copy cannot be made in {folder}, the data are in {start}: name a folder outside "
+            f"the copy cannot be made in {folder}, the data are in {base}: name a folder outside "
             "of it with --to"
         )
 

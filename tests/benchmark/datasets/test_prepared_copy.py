@@ -200,6 +200,28 @@ def test_clips_and_lists(tmp_path, save, load):
     assert marker["options"] == options
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_csv_list_as_the_root(tmp_path, monkeypatch, save, load, inside):
+    """Of the folder, which may be anybody's home, only what is listed is copied."""
+    monkeypatch.chdir(tmp_path)
+    lines = ["path,label"]
+    for label, number in itertools.product("abcd", range(2)):
+        save(tmp_path / "in" / label / f"{number}.jpg", (30, 40))
+        lines.append(f"{label}/{number}.jpg,{label}")
+    save(tmp_path / "in" / "other" / "unlisted.jpg")
+    (tmp_path / "in" / "diary.txt").touch()
+    (tmp_path / "in" / "list.csv").write_text("\n".join(lines))
+    to = tmp_path / ("in/small" if inside else "small")
+    made = prepare_copy("images", 20, root="in/list.csv", to=to)
+    assert (made.root, made.images, made.left_out) == (to / "list.csv", 8, 0)
+    original, copy = load("images", tmp_path / "in" / "list.csv"), load("images", made.root)
+    assert copy.frame.equals(original.frame)
+    assert copy.read("a/0.jpg").size == (20, 26)
+    assert {file.name for file in to.iterdir()} == {*"abcd", "list.csv", "prepared.json"}
+    assert prepare_copy("images", 20, root="in/list.csv", to=to).were_there == 8
+    refused("cannot be made in", "images", 20, root="in/list.csv", to=tmp_path / "in")
+
+
 def refused(match, *arguments, **options):
     with pytest.raises(BenchError, match=match):
         prepare_copy(*arguments, **options)
@@ -238,7 +260,7 @@ def test_lists_must_not_point_elsewhere(nowhere, tmp_path, save):
         file = save(tmp_path / "in" / label / f"{len(rows)}.png", (30, 30))
         rows.append(f"{file},{label},{split}")
     listed.write_text("\n".join(rows))
-    refused("name the folder to copy with --root", "images", 20, root=str(listed))
+    refused("lists with relative paths", "images", 20, root=str(listed), to=tmp_path / "x")
     here = {"root": str(tmp_path / "in"), "options": {"items": "list.csv"}}
     refused("lists with relative paths", "images", 20, **here)
     rows.append(f"{save(tmp_path / 'elsewhere.png')},c,test")
