@@ -5,6 +5,7 @@ Everything heavy is imported inside the commands, so that ``--help`` answers at 
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import traceback
@@ -174,6 +175,20 @@ def list_names(
     for name, about in names(what):
         if pattern is None or pattern in name:
             print(f"{name:<28} {about}".rstrip())
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a table's file, for an editor that completes and checks it.
+
+    Editors with the YAML language server use it in a file whose first line is
+    `# yaml-language-server: $schema=table.schema.json`.
+
+    - `stt-bench schema`
+    """
+    from stt_bench.benchmark.schema import table_schema
+
+    print(json.dumps(table_schema(), indent=1, ensure_ascii=False))
 
 
 for name, command in {**STAGES, **TOOLS}.items():
