@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from stt_bench.benchmark.embedding.embed import embed_split
 from stt_bench.benchmark.models import weights_id
 from stt_bench.benchmark.scoring.evaluate import score
 from stt_bench.benchmark.store.display import display_of
+from stt_bench.benchmark.store.locks import RunInUseError, held
 from stt_bench.benchmark.store.records import Record, read_record, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.files import write_text
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.checks import check_experiment
 from stt_bench.benchmark.training.train import train
@@ -69,30 +72,68 @@ def run_table(
         for seed in (table.seeds if seeds is None else seeds)
     ]
     if force:  # all at once: the same command without --force then continues, if this is stopped
+        _discard(experiments, results)
+    _refresh_displays(table, results)
+    later: list[Run] = []
+    for number, run in enumerate(experiments, start=1):
+        try:
+            _do(run, results, data, reporter, outcome, f"[{number}/{len(experiments)}]")
+        except RunInUseError:
+            reporter.say(f"{run.name} is run by another stt-bench: goes on with the next one")
+            later.append(run)
+    for run in later:
+        reporter.say(f"{run.name}: waits for the other stt-bench")
+        _do(run, results, data, reporter, outcome, "[again]", wait=True)
+    return outcome
+
+
+def _do(
+    run: Run,
+    results: Path,
+    data: _Data,
+    reporter: Reporter,
+    outcome: Outcome,
+    place: str,
+    *,
+    wait: bool = False,
+) -> None:
+    """Run one experiment if it has no record yet, and note in the outcome what became of it.
+
+    Raises:
+        RunInUseError: another process runs it, and ``wait`` is false.
+        TrainingStopped: the user stopped the training.
+    """
+    start = time.perf_counter()
+    try:
+        if is_done(run, results, data):
+            outcome.skipped.append(run.name)
+            return
+        with held(run, wait=wait):
+            if is_done(run, results, data):  # since, by another process
+                outcome.skipped.append(run.name)
+                return
+            record = _run(run, data.of(run.experiment), reporter)
+            record.save(record_path(results, run.table, run.row, run.seed))
+    except (RunInUseError, TrainingStopped):
+        raise
+    except Exception as error:  # whatever befalls one experiment, the others go on
+        told = _told(error, run)
+        again = told in outcome.failed.values()
+        outcome.failed[run.name] = told
+        reporter.warn(f"{run.name} failed: {'for the same reason' if again else told}")
+        return
+    outcome.done.append(run.name)
+    reporter.say(f"{place} {_summary(record)}  {time.perf_counter() - start:.1f} s")
+
+
+def _discard(experiments: Sequence[Run], results: Path) -> None:
+    """Remove runs and their records; none of them while another process works on one."""
+    with ExitStack() as locks:
+        for run in experiments:
+            locks.enter_context(held(run))
         for run in experiments:
             record_path(results, run.table, run.row, run.seed).unlink(missing_ok=True)
             run.discard()
-    _refresh_displays(table, results)
-    for number, run in enumerate(experiments, start=1):
-        start = time.perf_counter()
-        try:
-            if is_done(run, results, data):
-                outcome.skipped.append(run.name)
-                continue
-            record = _run(run, data.of(run.experiment), reporter)
-            record.save(record_path(results, run.table, run.row, run.seed))
-        except TrainingStopped:
-            raise
-        except Exception as error:  # whatever befalls one experiment, the others go on
-            told = _told(error, run)
-            again = told in outcome.failed.values()
-            outcome.failed[run.name] = told
-            reporter.warn(f"{run.name} failed: {'for the same reason' if again else told}")
-            continue
-        outcome.done.append(run.name)
-        seconds = time.perf_counter() - start
-        reporter.say(f"[{number}/{len(experiments)}] {_summary(record)}  {seconds:.1f} s")
-    return outcome
 
 
 def _run(run: Run, items: ItemTable, reporter: Reporter) -> Record:
@@ -143,11 +184,16 @@ def _told(error: Exception, run: Run) -> str:
     """Return the sentence for a failed experiment; keep the traceback of an unforeseen one."""
     if isinstance(error, BenchError):
         return str(error)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    file = run.folder / "error.txt"
-    file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
     first = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {first[0]} (all of it in {file})"
+    told, file = f"{type(error).__name__}: {first[0]}", run.folder / "error.txt"
+    try:
+        write_text(file, "".join(traceback.format_exception(error)))
+    except BenchError:
+        return told
+    return f"{told} (all of it in {file})"
 
 
 def _summary(record: Record) -> str:

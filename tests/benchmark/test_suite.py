@@ -364,10 +364,11 @@ def test_report_without_records_and_with_broken_ones(finished: Path, tmp_path: P
     broken.write_text(json.dumps({**content, "seed": 7}))
     with pytest.raises(BenchError, match="seed-7"):
         report(tmp_path / "r")
-    for changed in ({"config_digest": "0"}, {"protocol_fingerprint": "0"}):
-        broken.write_text(json.dumps({**content, **changed}))
-        with pytest.raises(BenchError, match="different settings or data"):
-            report(tmp_path / "r")
+    other = load_table(str(finished / "tiny.yaml"), ["optimizer.lr=0.5"]).rows["hard"]
+    changed = {"experiment": other.model_dump(mode="json"), "config_digest": other.digest()}
+    broken.write_text(json.dumps({**content, **changed}))
+    with pytest.raises(BenchError, match="different settings or data"):
+        report(tmp_path / "r")
 
 
 def test_embed_needs_a_finished_training(tiny: Path, tmp_path: Path) -> None:

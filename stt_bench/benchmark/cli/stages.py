@@ -38,6 +38,7 @@ def train(
     - `stt-bench train digits_retrieval --row hard_triplet --seed 0`
     - `stt-bench train my.yaml --row softmax --set train.steps=500 --set train.device=cuda`
     """
+    from stt_bench.benchmark.store.locks import held
     from stt_bench.benchmark.store.runs import run_of
     from stt_bench.benchmark.suite import load_table
     from stt_bench.benchmark.system.progress import Reporter
@@ -46,9 +47,10 @@ def train(
     table = load_table(config, overrides or (), only=[row])
     table.select([row])
     one = run_of(table, row, seed, runs)
-    if force:
-        one.discard()
-    training.train(one, Reporter(quiet=quiet))
+    with held(one):
+        if force:
+            one.discard()
+        training.train(one, Reporter(quiet=quiet))
     print(one.folder)
 
 

@@ -23,6 +23,7 @@ from stt_bench.benchmark.store.embedding_set import (
     write_embedding_set,
 )
 from stt_bench.benchmark.store.facts import TrainingFacts
+from stt_bench.benchmark.store.locks import held
 from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.store.weights import check_weights, read_weights
@@ -49,13 +50,17 @@ def embed(
     ``force`` makes it again.
 
     Raises:
-        BenchError: the run is not trained to its end, or its data or weights changed since.
+        BenchError: the run is not trained to its end, or its data or weights changed since, or
+            another process works on it.
     """
     facts = checked_facts(run)
     items = items or load_items(run.experiment.data, reporter)
     facts.check(run.origin(items.data_hash, facts.initial_weights), run.folder)
-    embed_split(run, facts, items, reporter, split=split, force=force)
-    return run.embeddings(split)
+    folder = run.embeddings(split)
+    if force or current_set(folder, run, facts, items) is None:
+        with held(run):
+            embed_split(run, facts, items, reporter, split=split, force=force)
+    return folder
 
 
 def checked_facts(run: Run) -> TrainingFacts:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -58,10 +59,10 @@ def write_embedding_set(
         meta: what the embeddings were made of; the hashes of the files are added.
     """
     (folder / "meta.json").unlink(missing_ok=True)
-    write_atomically(folder / "embeddings.npy", lambda stream: np.save(stream, embeddings))
+    write_atomically(folder / "embeddings.npy", lambda stream: _save(stream, embeddings))
     (folder / "logits.npy").unlink(missing_ok=True)
     if logits is not None:
-        write_atomically(folder / "logits.npy", lambda stream: np.save(stream, logits))
+        write_atomically(folder / "logits.npy", lambda stream: _save(stream, logits))
     table = items[list(_ITEM_COLUMNS)].rename(columns=_ITEM_COLUMNS)
     write_text(folder / "items.csv", table.to_csv(index=False, lineterminator="\n"))
     write_json(folder / "meta.json", {"schema": EMBEDDING_SCHEMA, **meta, **_hashes(folder)})
@@ -94,6 +95,11 @@ def read_embedding_set(folder: Path) -> EmbeddingSet:
         logits=read_array(scores) if scores.exists() else None,
         meta=meta,
     )
+
+
+def _save(stream: IO[bytes], array: np.ndarray) -> None:
+    # Into a real file NumPy writes by itself, and does not say why it cannot.
+    np.save(SimpleNamespace(write=stream.write), array)
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from stt_bench.benchmark.system.files import sha256_of, write_atomically
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write all that a later process needs to continue."""
-    write_atomically(path, lambda stream: torch.save(dict(state), stream))
+    content = io.BytesIO()  # torch tells a full disk as a fault of its own
+    torch.save(dict(state), content)
+    write_atomically(path, lambda stream: stream.write(content.getbuffer()))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

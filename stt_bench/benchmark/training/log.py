@@ -3,43 +3,82 @@
 from __future__ import annotations
 
 import json
+import threading
+from pathlib import Path
+from typing import Any
 
 from stt_bench.benchmark.store.runs import Run
-from stt_bench.benchmark.system.files import write_atomically
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.files import told_in_a_sentence, write_atomically
+from stt_bench.benchmark.system.progress import Reporter
 
 
 class TrainingLog:
     """``metrics.jsonl`` and TensorBoard events, cut back to the step training continues from."""
 
-    def __init__(self, run: Run, step: int) -> None:
+    def __init__(self, run: Run, step: int, reporter: Reporter) -> None:
         """Open the log of a run that continues after ``step`` steps."""
         from torch.utils.tensorboard import SummaryWriter
 
-        kept = []
-        if run.metrics.exists():
-            for line in run.metrics.read_text(encoding="utf-8").splitlines():
-                try:
-                    if json.loads(line)["step"] <= step:
-                        kept.append(line + "\n")
-                except (ValueError, KeyError):
-                    break  # a line cut short by a kill; all after it is written again
-        write_atomically(run.metrics, lambda stream: stream.write("".join(kept).encode()))
-        self._file = run.metrics.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run.folder / "tensorboard"), purge_step=step + 1)
+        kept = "".join(_entries(run.metrics, step, reporter))
+        write_atomically(run.metrics, lambda stream: stream.write(kept.encode()))
+        self._path, self._events = run.metrics, run.folder / "tensorboard"
+        self._hook = threading.excepthook
+        threading.excepthook = self._told_elsewhere
+        with told_in_a_sentence(self._path):
+            self._file = run.metrics.open("a", encoding="utf-8")
+        with told_in_a_sentence(self._events):
+            self._board = SummaryWriter(str(self._events), purge_step=step + 1)
 
     def write(self, entry: dict[str, float]) -> None:
-        """Add the measurements of ``entry["step"]``."""
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
-        for name, value in entry.items():
-            if name != "step":
-                self._board.add_scalar(f"train/{name}", value, int(entry["step"]))
+        """Add the measurements of ``entry["step"]``.
+
+        Raises:
+            BenchError: the disk is full.
+        """
+        with told_in_a_sentence(self._path):
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
+        with told_in_a_sentence(self._events):
+            for name, value in entry.items():
+                if name != "step":
+                    self._board.add_scalar(f"train/{name}", value, int(entry["step"]))
 
     def __enter__(self) -> TrainingLog:
         """Return the log."""
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         """Close both files."""
-        self._file.close()
-        self._board.close()
+        try:
+            for path, file in ((self._path, self._file), (self._events, self._board)):
+                with told_in_a_sentence(path):
+                    file.close()
+        except BenchError:
+            if kind is None:  # else the first reason is told
+                raise
+        finally:
+            threading.excepthook = self._hook
+
+    def _told_elsewhere(self, error: Any) -> None:
+        """Keep TensorBoard's thread from printing what `write` and `close` raise."""
+        if not isinstance(error.exc_value, OSError):
+            self._hook(error)
+
+
+def _entries(path: Path, step: int, reporter: Reporter) -> list[str]:
+    """Return the lines of a log up to a step; a broken one is left out, which is told.
+
+    The last line may be cut short by a kill; training writes it again.
+    """
+    kept = []
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+            if entry["step"] <= step:
+                kept.append(line.decode())
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+            if line.endswith(b"\n"):
+                reporter.warn(f"{path}, line {number}: is no entry of a training; it is left out")
+    return kept

@@ -107,7 +107,7 @@ def _fit(
     network.train()
     objective.train()
     with (
-        TrainingLog(run, learner.step) as log,
+        TrainingLog(run, learner.step, reporter) as log,
         reporter.bar(run.name, settings.steps, learner.step) as bar,
     ):
         since, first = time.perf_counter(), learner.step
