@@ -235,11 +235,12 @@ def _ending(error: Exception) -> tuple[int, str]:
 def _show(boards: list[Leaderboard], results: Path, quiet: bool) -> None:
     from stt_bench.benchmark.cli.screen import print_leaderboard
     from stt_bench.benchmark.leaderboards.answer import answer
+    from stt_bench.benchmark.system.text import one_line
 
     for board in boards:
         if not quiet:
             print_leaderboard(board)
-            print(*answer(board), sep="\n")
+            print(*map(one_line, answer(board)), sep="\n")
         print(results / f"{board.table}.md")
 
 

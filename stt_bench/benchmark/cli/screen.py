@@ -12,7 +12,7 @@ from rich.text import Text
 
 from stt_bench.benchmark.datasets.survey import Entry
 from stt_bench.benchmark.leaderboards.board import Leaderboard
-from stt_bench.benchmark.leaderboards.wording import metric_name, percent
+from stt_bench.benchmark.leaderboards.wording import MARKS, metric_name, percent
 from stt_bench.benchmark.system.text import one_line
 
 
@@ -25,7 +25,15 @@ def screen_table(board: Leaderboard) -> ScreenTable:
     """Return a leaderboard's main columns as a table for the terminal."""
     last = "accuracy" if "accuracy" in board.metrics else "nmi"
     metrics = [metric for metric in board.metrics if metric in ("recall@1", "map@r", last)]
-    screen = ScreenTable(title=Text(one_line(board.title)), title_justify="left", box=SIMPLE_HEAD)
+    marks = {mark for row in board.rows for mark in board.marks(row)}
+    told = "; ".join(f"{mark} {meaning}" for mark, meaning in MARKS.items() if mark in marks)
+    screen = ScreenTable(
+        title=Text(one_line(board.title)),
+        title_justify="left",
+        caption=Text(f"{told}.") if told else None,
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+    )
     screen.add_column("Row", no_wrap=True)
     for metric in metrics:
         screen.add_column(metric_name(metric), justify="right", no_wrap=True)

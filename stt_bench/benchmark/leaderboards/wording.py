@@ -18,6 +18,11 @@ METRIC_NAMES = {
     "accuracy": "Accuracy",
     "macro_accuracy": "Macro accuracy",
 }
+MARKS = {
+    "†": "of another protocol, not ranked",
+    "‡": "collapsed to one point at some time",
+    "§": "its loss had nothing to learn from, not ranked",
+}
 _PROTOCOL_NAMES = {
     "embedding_dim": "embedding size",
     "steps": "training steps",

@@ -118,6 +118,14 @@ def test_neighbors_are_the_nearest_of_the_stored_embeddings(digits: Run, tmp_pat
         assert picture.width > picture.height  # 7 columns, 3 rows
 
 
+def test_the_picture_of_many_answers_is_bounded_and_the_table_is_not(digits: Run) -> None:
+    embedded = stored(digits)
+    found = recommend(digits, [embedded.ids[0]], k=70, to=digits.folder / "many.png")
+    assert len(found) == 70
+    with Image.open(digits.folder / "many.png") as picture:
+        assert picture.width == round(51 * 1.2 * 120)
+
+
 def test_a_training_item_is_searched_among_the_test_items(digits: Run) -> None:
     own = load_items(digits.experiment.data).split("train")["path"][0]
     found = recommend(digits, [own], k=2)

@@ -17,7 +17,7 @@ from stt_bench.benchmark.cli.screen import screen_table
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import FigureConfig
 from stt_bench.benchmark.leaderboards.board import build_leaderboard
-from stt_bench.benchmark.leaderboards.figures import draw_curves, drawn_rows
+from stt_bench.benchmark.leaderboards.figures import draw_curves, draw_leaderboard, drawn_rows
 from stt_bench.benchmark.leaderboards.front_page import front_page
 from stt_bench.benchmark.leaderboards.markdown import markdown, markdown_of_published
 from stt_bench.benchmark.leaderboards.published import Published
@@ -233,6 +233,12 @@ def test_a_row_whose_loss_never_had_a_term_is_marked_and_not_ranked() -> None:
     page = markdown(board)
     assert "- § ccc: in 1 of 2 runs no batch held a pair or triplet" in page
     assert "**90.0" not in page
+    console = Console(width=100)
+    with console.capture() as printed:
+        console.print(screen_table(board))
+    assert "ccc §" in printed.get()
+    assert "§ its loss had nothing to learn from" in " ".join(printed.get().split())
+    assert "†" not in printed.get()
     active = build_leaderboard("t", [inactive(0, False), *records[:4]], [])
     assert "§" not in markdown(active)
     assert active.best("map@r") == {"ccc"}
@@ -284,3 +290,38 @@ def test_nothing_of_a_record_becomes_markup() -> None:
         assert plain in text
         code = [child.content for child in inside if child.type == "code_inline"]
         assert set(code) <= {"stt-bench report"}
+
+
+def test_the_screen_shows_text_and_obeys_none_of_it() -> None:
+    odd = record("a", 0, {"map@r": 0.5})
+    display = odd.display.model_copy(
+        update={"label": "[red]a[/x]\x1b[2J\\", "title": "[b]\x1b]0;t\x07"}
+    )
+    board = build_leaderboard("t", [odd.model_copy(update={"display": display})], [])
+    console = Console(width=100)
+    with console.capture() as printed:
+        console.print(screen_table(board))
+    assert "[red]a[/x][2J\\" in printed.get()
+    assert "[b]]0;t" in printed.get()
+    assert "\x1b" not in printed.get()
+
+
+def test_labels_of_any_length_stand_whole_beside_their_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = ["_a", "$b$", "Ein sehr langes Etikett " * 9, "W" * 99]
+    records = []
+    for number, text in enumerate(labels):
+        made = record("a" * (number + 1), 0, {"map@r": 0.5, "recall@1": 0.6})
+        display = made.display.model_copy(update={"label": text})
+        records.append(made.model_copy(update={"display": display}))
+    made_figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: made_figures.append(figure))
+    draw_leaderboard(build_leaderboard("t", records, []), tmp_path / "t.png")
+    (figure,) = made_figures
+    figure.draw_without_rendering()
+    drawn = figure.axes[0].get_yticklabels()
+    assert [text.get_text()[:59] for text in drawn] == [label[:59] for label in labels[::-1]]
+    assert not any(text.get_parse_math() for text in drawn)
+    assert min(text.get_window_extent().x0 for text in drawn) >= -1
+    assert min(axis.get_window_extent().width for axis in figure.axes) > 100

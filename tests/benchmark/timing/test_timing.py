@@ -19,7 +19,7 @@ from stt_bench.benchmark.suite import load_table, run_table
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.timing.measure import measure
-from stt_bench.benchmark.timing.page import markdown
+from stt_bench.benchmark.timing.page import draw_timing, markdown
 from stt_bench.benchmark.timing.results import BackboneTiming, Timing, Variant, paired_ratio
 from stt_bench.benchmark.timing.stopwatch import Stopwatch, experiment_of, take_turns
 
@@ -145,6 +145,35 @@ def test_the_page_shows_medians_and_ratios() -> None:
     assert "a machine, 2 thread(s), PyTorch 2" in page
     assert "*0.187 (+12.9 %)*" in page.partition("## Published numbers")[2]
     assert "0.187" not in page.partition("## Published numbers")[0]
+
+
+def test_names_of_others_stay_text_on_the_page_and_in_the_figure(tmp_path: Path) -> None:
+    hostile = "a|b<i>`$x$`"
+    variant = Variant(
+        loss="softmax", train_seconds=[1, 2], inference_seconds=[1, 2], peak_memory_mib=None
+    )
+    timing = Timing(
+        command="stt-bench timing ```",
+        device=hostile,
+        threads=1,
+        batch=8,
+        size=16,
+        steps=2,
+        seed=0,
+        versions={"torch": hostile},
+        backbones=[
+            BackboneTiming(
+                backbone=hostile,
+                variants=[variant, variant.model_copy(update={"loss": f"_{hostile}"})],
+            )
+        ],
+    )
+    page = markdown(timing)
+    assert "<i>" not in page
+    assert page.count("a\\|b&lt;i&gt;\\`&#36;x&#36;\\`") == 5
+    assert "````\nstt-bench timing ```\n````" in page
+    draw_timing(timing, tmp_path / "timing.png")
+    assert (tmp_path / "timing.png").stat().st_size > 1000
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
