@@ -62,10 +62,16 @@ class Dataset:
     name: str
     function: DatasetFunction
     folder: str | None = None
+    also: tuple[str, ...] = ()
     counts: dict[Task, Counts] = field(default_factory=dict)
     tasks: tuple[Task, ...] = ("retrieval", "classification")
     get: str = ""
     download: Callable[[Path], None] | None = None
+
+    @property
+    def folders(self) -> list[str]:
+        """Return the names of the folders that are searched for, in this order."""
+        return [] if self.folder is None else [self.folder, *self.also]
 
     @property
     def options(self) -> list[str]:
@@ -88,6 +94,7 @@ def register_dataset(
     name: str,
     *,
     folder: str | None = None,
+    also: tuple[str, ...] = (),
     counts: Mapping[Task, Counts] | None = None,
     tasks: tuple[Task, ...] = ("retrieval", "classification"),
     get: str = "",
@@ -99,6 +106,7 @@ def register_dataset(
         name: What a config's `data.name` says.
         folder: Folder that is searched for when no root is given; without it the function's
             `root` may be None.
+        also: Other names of that folder: what torchvision or the official archive calls it.
         counts: Images and classes of each task's splits; verified after reading.
         tasks: Tasks that the dataset has a split for.
         get: How a user gets the data; part of the message when they are not found.
@@ -115,7 +123,7 @@ def register_dataset(
                 f"give the one in {function.__module__} another name"
             )
         _DATASETS[name] = Dataset(
-            name, function, folder, dict(counts or {}), tuple(tasks), get, download
+            name, function, folder, also, dict(counts or {}), tuple(tasks), get, download
         )
         return function
 

@@ -13,9 +13,9 @@ import pandas as pd
 
 from stt_bench.benchmark.datasets.csv_lists import ItemList
 from stt_bench.benchmark.datasets.splits import ROLES, SPLITS
+from stt_bench.benchmark.datasets.suffixes import is_image, suffixes_in_words
 from stt_bench.benchmark.system.errors import BenchError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 Level = Literal["top", "leaf"]
 
 _WORDS = {**SPLITS, **ROLES}
@@ -29,11 +29,6 @@ _WHOLE = (
     {"train", "validation", "query", "gallery"},
     {"query", "gallery"},  # in the folder of a test split
 )
-
-
-def is_image(name: str) -> bool:
-    """Tell by its name whether a file is an image."""
-    return name.lower().endswith(EXTENSIONS) and not _hidden(name)
 
 
 def images_below(folder: Path, skipped: Counter[str] | None = None) -> Iterator[str]:
@@ -166,7 +161,7 @@ def _read_classes(folder: Path, classes: Level | None, skipped: Counter[str]) ->
     if empty:
         raise BenchError(
             f"{folder} has {len(empty)} class folders without images, the first is {empty[0]}: "
-            f"remove them or add images ({', '.join(EXTENSIONS)})"
+            f"remove them or add images ({suffixes_in_words()})"
         )
     nested = [entry for entry in entries if not _images_in(entry)]
     if nested and classes is None:

@@ -129,12 +129,12 @@ def find_root(dataset: Dataset, given: str | None, *, download: bool = True) -> 
         return root
     if dataset.folder is None:
         return None
-    found = find_folder("data", dataset.folder)
+    found = find_folder("data", *dataset.folders)
     if found is not None:
         return found
     if dataset.download is not None and download:
         return download_into(Path("data") / dataset.folder, dataset)
-    looked = ", ".join(str(place) for place in search_places("data", dataset.folder))
+    looked = ", ".join(str(place) for place in search_places("data", *dataset.folders))
     raise BenchError(
         f"dataset '{dataset.name}' not found (looked for {looked}): "
         f"{dataset.get or 'put it there'}, or set data.root or STT_BENCH_DATA"

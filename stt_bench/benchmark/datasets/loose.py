@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from stt_bench.benchmark.datasets.csv_lists import read_image_list
-from stt_bench.benchmark.datasets.folders import EXTENSIONS, images_below, skipped_note
+from stt_bench.benchmark.datasets.folders import images_below, skipped_note
 from stt_bench.benchmark.datasets.items import ItemTable, item_table
 from stt_bench.benchmark.datasets.stores import FileStore
+from stt_bench.benchmark.datasets.suffixes import suffixes_in_words
 from stt_bench.benchmark.system.errors import BenchError
 
 
@@ -31,7 +32,7 @@ def loose_images(source: Path) -> ItemTable:
         paths = [Path(path).relative_to(source).as_posix() for path in found]
         notes = skipped_note(source, skipped)
         if not paths:
-            raise BenchError(f"{source} holds no images ({', '.join(EXTENSIONS)})")
+            raise BenchError(f"{source} holds no images ({suffixes_in_words()})")
         frame, root = pd.DataFrame({"path": paths, "label": ""}), source
     else:
         (frame, notes), root = read_image_list(source), source.parent

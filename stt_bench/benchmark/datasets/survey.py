@@ -50,9 +50,9 @@ def _expected(dataset: Dataset, task: Task) -> str:
 def _state(dataset: Dataset) -> tuple[str, str]:
     root = None
     if dataset.folder is not None:
-        root = find_folder("data", dataset.folder)
+        root = find_folder("data", *dataset.folders)
         if root is None:
-            looked = ", ".join(str(place) for place in search_places("data", dataset.folder))
+            looked = ", ".join(str(place) for place in search_places("data", *dataset.folders))
             fetched = "downloaded at first use, or " if dataset.download is not None else ""
             return "not here", f"looked for {looked}; {fetched}{dataset.get or 'put it there'}"
     told: dict[str, None] = {}

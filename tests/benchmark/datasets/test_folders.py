@@ -154,7 +154,7 @@ def test_classes_may_be_at_either_level(tmp_path: Path) -> None:
 
 
 def test_what_is_skipped_is_counted_and_told(tmp_path: Path) -> None:
-    root = lay(tmp_path / "x", "a/{1.jpg,2.svg,3.SVG,notes,.hidden} b/{1.jpg,deep/2.png}")
+    root = lay(tmp_path / "x", "a/{1.jpg,2.svg,3.SVG,notes,.hidden} b/{1.PPM,2.pgm,deep/2.png}")
     (root / "a" / "link").symlink_to(root / "b", target_is_directory=True)
     _, notes = read_folder(root)
     assert notes == [

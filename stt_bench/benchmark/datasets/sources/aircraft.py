@@ -23,6 +23,7 @@ def download_aircraft(root: Path) -> None:
 @register_dataset(
     "aircraft",
     folder="aircraft",
+    also=("fgvc-aircraft-2013b",),
     counts={
         "retrieval": Counts(train=5_000, test=5_000, train_classes=50, test_classes=50),
         "classification": Counts(train=6_667, test=3_333, train_classes=100, test_classes=100),

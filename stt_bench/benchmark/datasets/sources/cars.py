@@ -18,6 +18,7 @@ from stt_bench.benchmark.system.errors import BenchError
 @register_dataset(
     "cars196",
     folder="cars196",
+    also=("stanford_cars",),
     counts={
         "retrieval": Counts(train=8_054, test=8_131, train_classes=98, test_classes=98),
         "classification": Counts(train=8_144, test=8_041, train_classes=196, test_classes=196),

@@ -11,10 +11,10 @@ import pandas as pd
 from stt_bench.benchmark.config.sections import Task
 from stt_bench.benchmark.datasets.catalog import Source, register_dataset
 from stt_bench.benchmark.datasets.csv_lists import read_image_list
-from stt_bench.benchmark.datasets.folders import is_image
 from stt_bench.benchmark.datasets.sources.images import made_split
 from stt_bench.benchmark.datasets.splits import train_and_test
 from stt_bench.benchmark.datasets.stores import FileStore
+from stt_bench.benchmark.datasets.suffixes import is_image
 from stt_bench.benchmark.system.errors import BenchError
 
 CSV_LIST = "clips.csv"

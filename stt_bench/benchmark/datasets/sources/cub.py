@@ -46,6 +46,7 @@ def download_cub200(root: Path) -> None:
 @register_dataset(
     "cub200",
     folder="cub200",
+    also=("CUB_200_2011",),
     counts={
         "retrieval": Counts(train=5_864, test=5_924, train_classes=100, test_classes=100),
         "classification": Counts(train=5_994, test=5_794, train_classes=200, test_classes=200),

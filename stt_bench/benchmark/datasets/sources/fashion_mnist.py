@@ -9,6 +9,7 @@ import pandas as pd
 
 from stt_bench.benchmark.config.sections import Task
 from stt_bench.benchmark.datasets.catalog import Counts, Source, register_dataset
+from stt_bench.benchmark.datasets.sources.official import subfolder
 from stt_bench.benchmark.datasets.stores import ArrayStore
 from stt_bench.benchmark.system.errors import BenchError
 
@@ -25,6 +26,7 @@ def download_fashion_mnist(root: Path) -> None:
 @register_dataset(
     "fashion_mnist",
     folder="fashion-mnist",
+    also=("FashionMNIST",),
     counts={
         "retrieval": Counts(train=30_000, test=5_000, train_classes=5, test_classes=5),
         "classification": Counts(train=60_000, test=10_000, train_classes=10, test_classes=10),
@@ -40,19 +42,21 @@ def fashion_mnist(root: Path, task: Task) -> Source:
     of the first five classes and tests on the test images of the last five.
     """
     from torchvision.datasets import FashionMNIST
+    from torchvision.datasets.mnist import read_image_file, read_label_file
 
+    raw = subfolder(root, _RAW.as_posix(), "raw")
     tables, images = [], []
-    for split in ("train", "test"):
+    for split, part in (("train", "train"), ("test", "t10k")):
         try:
-            official = FashionMNIST(str(root), train=split == "train", download=False)
-            pixels, classes = official.data.numpy(), official.targets.numpy()
+            pixels = read_image_file(str(raw / f"{part}-images-idx3-ubyte")).numpy()
+            classes = read_label_file(str(raw / f"{part}-labels-idx1-ubyte")).numpy()
             labels = np.array(FashionMNIST.classes)[classes]
             if len(pixels) != len(classes):
                 raise ValueError(f"{len(pixels)} images, {len(classes)} labels")
         except Exception as error:  # torchvision asserts, indexes and reshapes unchecked bytes
             reason = str(error).partition("\n")[0].rstrip(".")
             raise BenchError(
-                f"no Fashion-MNIST {split} images can be read from {root / _RAW} ({reason}): "
+                f"no Fashion-MNIST {split} images can be read from {raw} ({reason}): "
                 "it holds the four official ubyte files; remove the folder to have it "
                 "downloaded again"
             ) from error

@@ -25,6 +25,7 @@ def download_flowers102(root: Path) -> None:
 @register_dataset(
     "flowers102",
     folder="flowers102",
+    also=("flowers-102",),
     counts={"classification": Counts(train=2_040, test=6_149, train_classes=102, test_classes=102)},
     tasks=("classification",),
     get="put imagelabels.mat, setid.mat and, unpacked, 102flowers.tgz from "

@@ -26,6 +26,7 @@ def download_omniglot(root: Path) -> None:
 @register_dataset(
     "omniglot",
     folder="omniglot",
+    also=("omniglot-py",),
     counts={"retrieval": Counts(train=19_280, test=13_180, train_classes=964, test_classes=659)},
     tasks=("retrieval",),
     get="unpack images_background.zip and images_evaluation.zip from "

@@ -25,6 +25,7 @@ def download_sop(root: Path) -> None:
 @register_dataset(
     "sop",
     folder="sop",
+    also=("Stanford_Online_Products",),
     counts={
         "retrieval": Counts(train=59_551, test=60_502, train_classes=11_318, test_classes=11_316)
     },
