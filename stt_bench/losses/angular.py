@@ -1,13 +1,14 @@
 """Angular loss: bounds the angle at the negative instead of a difference of distances."""
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from stt_bench.losses.base import BatchLayout, LossResult, RankingLoss, loss_function
 from stt_bench.losses.pairs import pair_cross_entropy, split_pairs
-from stt_bench.losses.parameters import flag, number
+from stt_bench.losses.parameters import AtLeast0, Limits
 from stt_bench.losses.registry import register_loss
 from stt_bench.unit_length import unit_length
 
@@ -17,8 +18,8 @@ def angular_loss(
     embeddings: Tensor,
     labels: Tensor,
     *,
-    angle: float = 45.0,
-    l2_weight: float = 0.002,
+    angle: Annotated[float, Limits(low=0.0, high=90.0, strict=True)] = 45.0,
+    l2_weight: AtLeast0 = 0.002,
     normalize: bool = True,
 ) -> LossResult:
     """Return (loss, diagnostics) of the angular loss.
@@ -39,10 +40,10 @@ def angular_loss(
         normalize: scale the embeddings to length 1 first.
 
     Raises:
-        ValueError: for a malformed batch.
+        ValueError: for a malformed batch or an impossible parameter.
 
     Source: Wang, Zhou, Wen, Liu and Lin, "Deep Metric Learning with Angular Loss", ICCV 2017;
-    tf_retrieval_baseline (A.5).
+    tf_retrieval_baseline.
 
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
@@ -63,26 +64,7 @@ def angular_loss(
 
 
 @register_loss("angular")
-class AngularLoss(RankingLoss):
+class AngularLoss(RankingLoss, function=angular_loss):
     """Angular loss as a module; see `angular_loss`."""
 
     batch_layout: BatchLayout = "pairs"
-
-    def __init__(
-        self, *, angle: float = 45.0, l2_weight: float = 0.002, normalize: bool = True
-    ) -> None:
-        """Check and keep the parameters; ValueError for an impossible one."""
-        super().__init__()
-        self.angle = number("angle", angle, low=0.0, high=90.0, strict=True)
-        self.l2_weight = number("l2_weight", l2_weight, low=0.0)
-        self.normalize = flag("normalize", normalize)
-
-    def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
-        """Return (loss, diagnostics)."""
-        return angular_loss(
-            embeddings,
-            labels,
-            angle=self.angle,
-            l2_weight=self.l2_weight,
-            normalize=self.normalize,
-        )

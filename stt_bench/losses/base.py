@@ -1,12 +1,15 @@
 """What every loss shares: the batch contract, and the class that the trainer talks to."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, Concatenate, Literal, ParamSpec
+from types import MappingProxyType
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from stt_bench.losses.parameters import checked, parameters_of, takes_any, with_parameters
 
 Diagnostics = dict[str, Tensor]
 LossResult = tuple[Tensor, Diagnostics]
@@ -15,11 +18,48 @@ BatchLayout = Literal["any", "pairs", "blocks"]
 P = ParamSpec("P")
 
 
+class LossFunction(Protocol[P]):
+    """A loss as a function that checks its batch and its parameters; `formula` does not."""
+
+    formula: Callable[..., LossResult]
+
+    def __call__(
+        self, embeddings: Tensor, labels: Tensor, *args: P.args, **kwargs: P.kwargs
+    ) -> LossResult:
+        """Return (loss, diagnostics)."""
+
+
+def loss_function(
+    function: Callable[Concatenate[Tensor, Tensor, P], LossResult],
+) -> LossFunction[P]:
+    """Give `function(embeddings, labels, ...)` the batch contract of the package.
+
+    The function sees (B,) int64 labels and at least one row of embeddings, of at least float32,
+    and runs with autocast switched off: half precision holds neither a squared distance of large
+    embeddings nor the difference of two close ones. float64 stays float64. Diagnostics come back
+    detached. An empty batch gives 0 without asking the function. Keyword-only parameters are
+    checked against their annotations; see `stt_bench.losses.parameters`.
+    """
+    parameters = parameters_of(function)
+
+    @wraps(function)
+    def loss(embeddings: Tensor, labels: Tensor, *args: P.args, **kwargs: P.kwargs) -> LossResult:
+        known = {name: value for name, value in kwargs.items() if name in parameters}
+        kwargs.update(checked(parameters, known))
+        return _on_batch(function, embeddings, labels, *args, **kwargs)
+
+    loss.formula = function  # type: ignore[attr-defined]
+    return loss  # type: ignore[return-value]
+
+
 def check_batch(embeddings: Tensor, labels: Tensor) -> Tensor:
     """Return the labels as a (B,) int64 tensor, or raise ValueError if the batch is malformed."""
-    if embeddings.ndim != 2 or embeddings.numel() == 0 or not embeddings.is_floating_point():
+    for name, given in (("embeddings", embeddings), ("labels", labels)):
+        if not isinstance(given, Tensor):
+            raise ValueError(f"{name} must be a tensor, got {type(given).__name__}")
+    if embeddings.ndim != 2 or embeddings.shape[1] == 0 or not embeddings.is_floating_point():
         raise ValueError(
-            f"embeddings must be a non-empty (B, D) float tensor, "
+            f"embeddings must be a (B, D) float tensor, "
             f"got shape {tuple(embeddings.shape)} of {embeddings.dtype}"
         )
     size = embeddings.shape[0]
@@ -28,47 +68,14 @@ def check_batch(embeddings: Tensor, labels: Tensor) -> Tensor:
             f"labels must have shape ({size},) or ({size}, 1) to match the embeddings, "
             f"got {tuple(labels.shape)}"
         )
-    if labels.is_floating_point() or labels.is_complex():
-        raise ValueError(f"labels must be integers, got {labels.dtype}")
     if labels.device != embeddings.device:
         raise ValueError(
             f"labels are on {labels.device} but embeddings are on {embeddings.device}: "
             f"move them to one device"
         )
+    if labels.is_complex() or (labels.is_floating_point() and (labels != labels.round()).any()):
+        raise ValueError(f"labels must be whole numbers, got {labels.dtype}")
     return labels.reshape(size).long()
-
-
-def loss_function(
-    function: Callable[Concatenate[Tensor, Tensor, P], LossResult],
-) -> Callable[Concatenate[Tensor, Tensor, P], LossResult]:
-    """Give `function(embeddings, labels, ...)` the batch contract of the package.
-
-    The wrapped function sees checked (B,) int64 labels and embeddings of at least float32, and
-    runs with autocast switched off: half precision holds neither a squared distance of large
-    embeddings nor the difference of two close ones. float64 stays float64. Diagnostics come back
-    detached.
-    """
-
-    @wraps(function)
-    def checked(
-        embeddings: Tensor, labels: Tensor, *args: P.args, **kwargs: P.kwargs
-    ) -> LossResult:
-        return _checked_call(function, embeddings, labels, *args, **kwargs)
-
-    return checked
-
-
-def _checked_call(
-    function: Callable[..., LossResult],
-    embeddings: Tensor,
-    labels: Tensor,
-    *args: Any,
-    **kwargs: Any,
-) -> LossResult:
-    labels = check_batch(embeddings, labels)
-    with torch.autocast(embeddings.device.type, enabled=False):
-        loss, diagnostics = function(at_least_float32(embeddings), labels, *args, **kwargs)
-    return loss, {key: value.detach() for key, value in diagnostics.items()}
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -76,25 +83,46 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype.itemsize < 4 else x
 
 
+def _on_batch(
+    function: Callable[..., LossResult],
+    embeddings: Tensor,
+    labels: Tensor,
+    *args: Any,
+    **kwargs: Any,
+) -> LossResult:
+    """Return what a function makes of a batch that it may trust; see `loss_function`."""
+    labels = check_batch(embeddings, labels)
+    embeddings = at_least_float32(embeddings)
+    if len(embeddings) == 0:
+        return embeddings.sum(), {"terms": labels.new_zeros(())}
+    with torch.autocast(embeddings.device.type, enabled=False):
+        loss, diagnostics = function(embeddings, labels, *args, **kwargs)
+    return loss, {key: value.detach() for key, value in diagnostics.items()}
+
+
 class RankingLoss(nn.Module):
     """A loss on a batch of embeddings: `loss(embeddings, labels) -> 0-d tensor`.
 
-    `embeddings` is (B, D) float, `labels` (B,) or (B, 1) integer. Half-precision embeddings are
-    widened, so the value is float32 or float64, also under autocast.
+    `embeddings` is (B, D) float, `labels` (B,) or (B, 1), whole numbers. Half-precision embeddings
+    are widened, so the value is float32 or float64, also under autocast.
 
     An anchor (or pair) without a positive or without a negative contributes nothing, and is not
     counted in the mean: this differs on purpose from the source systems, where such an anchor
     counts as a term with distance 0 to its missing positive, or dilutes the mean with a 0. If no
-    term is left, the loss is exactly 0 and still differentiable, with gradient 0.
+    term is left, as in an empty batch, the loss is exactly 0 and still differentiable, with
+    gradient 0.
 
-    A subclass implements `compute` and keeps each constructor argument in an attribute of the
-    same name. The trainer reads:
+    A subclass names its function, `class ZeroLoss(RankingLoss, function=zero_loss)`, whose
+    keyword-only parameters become those of the constructor: checked, kept in attributes of the
+    same names, and explained in the docstring of the class by the words of the function's. A loss
+    with more parameters, or with weights of its own, lists those in an `__init__` that passes all
+    of them on to `super().__init__`, and overrides `compute`. The trainer reads:
 
     - `name`: the name in the registry, set by `register_loss`;
-    - `batch_layout`: "any"; "pairs" (rows 2i and 2i+1 are an anchor and its positive); or
+    - `batch_layout`: "any"; "pairs" (rows 2i and 2i + 1 are an anchor and its positive); or
       "blocks" (the rows of a class follow each other, four of each class);
     - `needs_positives`, `needs_negatives`: whether a batch that lacks them contributes nothing;
-    - `least_rows`: what fewer rows than these contribute is nothing, too;
+    - `least_rows`: a batch of fewer contributes nothing, too;
     - `diagnostics`: detached 0-d tensors about the last call, left on the device of the batch:
       `terms` (number of valid terms), `active` (share of the terms above 0; only for losses with
       a hinge, since a smooth term is never 0), `anchors_without_positive`,
@@ -102,7 +130,8 @@ class RankingLoss(nn.Module):
       `pairs_skipped`.
 
     Raises:
-        ValueError: when called with a batch of the wrong shape, dtype or device.
+        ValueError: when built with an impossible parameter, or called with a batch of the wrong
+            shape, dtype or device.
 
     """
 
@@ -112,19 +141,50 @@ class RankingLoss(nn.Module):
     needs_negatives: bool = True
     least_rows: int = 1
 
-    def __init__(self) -> None:
-        """Start without diagnostics."""
+    function: LossFunction[...] | None = None
+    _options: Mapping[str, inspect.Parameter] = MappingProxyType({})
+
+    def __init_subclass__(cls, function: LossFunction[...] | None = None) -> None:
+        """Take the parameters of the function, and those of an `__init__` of the class's own."""
+        super().__init_subclass__()
+        own = "__init__" in vars(cls)
+        if function is not None:
+            cls.function = staticmethod(function)  # type: ignore[assignment]
+        if cls.function is None or not (own or function):
+            return
+        formula = cls.function.formula
+        named = parameters_of(cls.__init__) if own else {}
+        cls._options = {**named, **parameters_of(formula)}
+        shown = cls._options if takes_any(cls.__init__) else named
+        cls.__signature__ = inspect.Signature(list(shown.values()))  # type: ignore[attr-defined]
+        cls.__doc__ = with_parameters(cls.__doc__ or "", formula.__doc__ or "", shown)
+
+    def __init__(self, **parameters: Any) -> None:
+        """Check and keep the parameters; ValueError for an impossible one."""
         super().__init__()
         self.diagnostics: Diagnostics = {}
+        for name in parameters:
+            if name not in self._options:
+                raise TypeError(f"{type(self).__name__} has no parameter {name!r}")
+        optional = {
+            name: entry.default
+            for name, entry in self._options.items()
+            if entry.default is not entry.empty
+        }
+        for name, value in checked(self._options, optional | parameters).items():
+            setattr(self, name, value)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of the batch and keep its diagnostics."""
-        loss, self.diagnostics = _checked_call(self.compute, embeddings, labels)
+        loss, self.diagnostics = _on_batch(self.compute, embeddings, labels)
         return loss
 
     def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
         """Return (loss, diagnostics) of a checked batch; see `loss_function`."""
-        raise NotImplementedError
+        if self.function is None:
+            raise NotImplementedError(f"{type(self).__name__} has neither a function nor `compute`")
+        options = {name: getattr(self, name) for name in self._options}
+        return self.function.formula(embeddings, labels, **options)
 
     def extra_repr(self) -> str:
         """Show the parameters when the module is printed."""

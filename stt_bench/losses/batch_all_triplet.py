@@ -5,13 +5,13 @@ from torch import Tensor
 
 from stt_bench.losses.base import LossResult, RankingLoss, loss_function
 from stt_bench.losses.distances import (
-    DISTANCES,
+    Distance,
     pairwise_distances,
     rank_with_bounds,
     tie_width,
     unsorted,
 )
-from stt_bench.losses.parameters import choice, flag, number
+from stt_bench.losses.parameters import AtLeast0
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.terms import anchor_counts, same_class
 from stt_bench.unit_length import unit_length
@@ -22,8 +22,8 @@ def batch_all_triplet_loss(
     embeddings: Tensor,
     labels: Tensor,
     *,
-    margin: float = 0.5,
-    distance: str = "euclidean",
+    margin: AtLeast0 = 0.5,
+    distance: Distance = "euclidean",
     normalize: bool = False,
 ) -> LossResult:
     """Return (loss, diagnostics) of the batch-all triplet loss.
@@ -39,14 +39,15 @@ def batch_all_triplet_loss(
         embeddings: (B, D).
         labels: (B,) or (B, 1).
         margin: a number in the unit of `distance`.
-        distance: one of `stt_bench.losses.distances.DISTANCES`.
+        distance: "euclidean", "squared_euclidean", "cosine" or "cityblock".
         normalize: scale the embeddings to length 1 first.
 
     Raises:
-        ValueError: for a malformed batch or an unknown distance.
+        ValueError: for a malformed batch or an impossible parameter.
 
     Source: Hermans, Beyer and Leibe, "In Defense of the Triplet Loss for Person
-    Re-Identification", 2017, averaged over active triplets only; the Fashion-MNIST post (A.9).
+    Re-Identification", 2017, averaged over active triplets only; the post "Softmax vs
+    Triplet loss: Fashion-MNIST".
 
     Example:
         >>> x = torch.tensor([[0.0], [1.0], [3.0]])
@@ -80,24 +81,5 @@ def batch_all_triplet_loss(
 
 
 @register_loss("batch_all_triplet")
-class BatchAllTripletLoss(RankingLoss):
+class BatchAllTripletLoss(RankingLoss, function=batch_all_triplet_loss):
     """Batch-all triplet loss as a module; see `batch_all_triplet_loss`."""
-
-    def __init__(
-        self, *, margin: float = 0.5, distance: str = "euclidean", normalize: bool = False
-    ) -> None:
-        """Check and keep the parameters; ValueError for an impossible one."""
-        super().__init__()
-        self.margin = number("margin", margin, low=0.0)
-        self.distance: str = choice("distance", distance, DISTANCES)
-        self.normalize = flag("normalize", normalize)
-
-    def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
-        """Return (loss, diagnostics)."""
-        return batch_all_triplet_loss(
-            embeddings,
-            labels,
-            margin=self.margin,
-            distance=self.distance,
-            normalize=self.normalize,
-        )

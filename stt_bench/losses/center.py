@@ -1,12 +1,12 @@
 """Center loss: pulls every embedding to a moving centre of its class."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from stt_bench.losses.base import LossResult, RankingLoss, loss_function
-from stt_bench.losses.parameters import choice, count, flag, number
+from stt_bench.losses.parameters import Count, Share
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.terms import check_class_range
 from stt_bench.unit_length import unit_length
@@ -35,7 +35,7 @@ def center_loss(
             looking costs nothing) a label that is no row of `centers`.
 
     Source: Wen, Zhang, Li and Qiao, "A Discriminative Feature Learning Approach for Deep Face
-    Recognition", ECCV 2016; softmax_triplet_loss (A.7).
+    Recognition", ECCV 2016; softmax_triplet_loss.
 
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -79,7 +79,7 @@ def _offsets(embeddings: Tensor, labels: Tensor, centers: Tensor, normalize: boo
 
 
 @register_loss("center")
-class CenterLoss(RankingLoss):
+class CenterLoss(RankingLoss, function=center_loss):
     """Center loss as a module that owns the centres; see `center_loss` and `move_centers`.
 
     `centers` is a buffer (num_classes, embedding_dim): saved with the model, not seen by the
@@ -90,7 +90,6 @@ class CenterLoss(RankingLoss):
         num_classes: number of classes.
         embedding_dim: size of an embedding.
         alpha: step of the centres, from 0 to 1.
-        normalize: scale the embeddings to length 1 first.
         init: where the centres start: "zeros", or "normal" as in the source system (standard
             normal: length √D, far outside the unit sphere).
 
@@ -99,29 +98,32 @@ class CenterLoss(RankingLoss):
     needs_positives = False
     needs_negatives = False
     centers: Tensor
+    alpha: float
+    normalize: bool
 
     def __init__(
         self,
         *,
-        num_classes: int,
-        embedding_dim: int,
-        alpha: float = 0.5,
-        normalize: bool = True,
+        num_classes: Count,
+        embedding_dim: Count,
+        alpha: Share = 0.5,
         init: Init = "zeros",
+        **parameters: Any,
     ) -> None:
         """Check and keep the parameters; ValueError for an impossible one."""
-        super().__init__()
-        self.num_classes = count("num_classes", num_classes)
-        self.embedding_dim = count("embedding_dim", embedding_dim)
-        self.alpha = number("alpha", alpha, low=0.0, high=1.0)
-        self.normalize = flag("normalize", normalize)
-        self.init: Init = choice("init", init, ("zeros", "normal"))
+        super().__init__(
+            num_classes=num_classes,
+            embedding_dim=embedding_dim,
+            alpha=alpha,
+            init=init,
+            **parameters,
+        )
         start = torch.randn if init == "normal" else torch.zeros
         self.register_buffer("centers", start(num_classes, embedding_dim))
 
     def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
         """Return (loss, diagnostics), and move the centres in training mode."""
-        result = center_loss(embeddings, labels, self.centers, normalize=self.normalize)
+        result = center_loss.formula(embeddings, labels, self.centers, normalize=self.normalize)
         if self.training:
             move_centers(
                 embeddings, labels, self.centers, alpha=self.alpha, normalize=self.normalize

@@ -1,13 +1,13 @@
 """Contrastive loss: positive pairs to distance 0, negative pairs beyond a margin."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from stt_bench.losses.base import LossResult, RankingLoss, loss_function
 from stt_bench.losses.distances import pairwise_distances
-from stt_bench.losses.parameters import choice, flag, number
+from stt_bench.losses.parameters import AtLeast0
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.terms import above_zero, anchor_counts, same_class
 from stt_bench.unit_length import unit_length
@@ -22,7 +22,7 @@ def contrastive_loss(
     embeddings: Tensor,
     labels: Tensor,
     *,
-    margin: float = 1.0,
+    margin: AtLeast0 = 1.0,
     normalize: bool = True,
     pairs: PairRule = "all",
 ) -> LossResult:
@@ -45,10 +45,10 @@ def contrastive_loss(
             are left out, and counted in `pairs_skipped` as half as many pairs.
 
     Raises:
-        ValueError: for a malformed batch.
+        ValueError: for a malformed batch or an impossible parameter.
 
     Source: Hadsell, Chopra and LeCun, "Dimensionality Reduction by Learning an Invariant
-    Mapping", CVPR 2006; without the paper's ½, and "fast", from tf_retrieval_baseline (A.6).
+    Mapping", CVPR 2006; without the paper's ½, and "fast", from tf_retrieval_baseline.
 
     Example:
         >>> x = torch.tensor([[0.0], [0.5], [0.75]])
@@ -90,25 +90,14 @@ def _fast_pairs(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @register_loss("contrastive")
-class ContrastiveLoss(RankingLoss):
+class ContrastiveLoss(RankingLoss, function=contrastive_loss):
     """Contrastive loss as a module; see `contrastive_loss`. Its batch layout depends on `pairs`."""
 
     needs_positives = False
     needs_negatives = False
 
-    def __init__(
-        self, *, margin: float = 1.0, normalize: bool = True, pairs: PairRule = "all"
-    ) -> None:
+    def __init__(self, **parameters: Any) -> None:
         """Check and keep the parameters; ValueError for an impossible one."""
-        super().__init__()
-        self.margin = number("margin", margin, low=0.0)
-        self.normalize = flag("normalize", normalize)
-        self.pairs: PairRule = choice("pairs", pairs, ("all", "fast"))
-        self.batch_layout = "blocks" if pairs == "fast" else "any"
-        self.least_rows = 8 if pairs == "fast" else 2
-
-    def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
-        """Return (loss, diagnostics)."""
-        return contrastive_loss(
-            embeddings, labels, margin=self.margin, normalize=self.normalize, pairs=self.pairs
-        )
+        super().__init__(**parameters)
+        self.batch_layout = "blocks" if self.pairs == "fast" else "any"
+        self.least_rows = 8 if self.pairs == "fast" else 2

@@ -17,7 +17,7 @@ STRIP = 128  # rows of a product that a CPU takes at a time
 TIE = 1e-12  # what two equal distances may differ by, in float64
 
 
-def pairwise_distances(x: Tensor, distance: str = "euclidean") -> Tensor:
+def pairwise_distances(x: Tensor, distance: Distance = "euclidean") -> Tensor:
     """Return the (B, B) distances between all rows of `x` (B, D), differentiable.
 
     `euclidean` ‖u − v‖, `squared_euclidean` ‖u − v‖², `cosine` 1 − cos(u, v), `cityblock`
@@ -37,7 +37,7 @@ def pairwise_distances(x: Tensor, distance: str = "euclidean") -> Tensor:
     return _EuclideanDistances.apply(x, _is_squared(distance))
 
 
-def distance_keys(x: Tensor, distance: str = "euclidean") -> Tensor:
+def distance_keys(x: Tensor, distance: Distance = "euclidean") -> Tensor:
     """Return (B, B) numbers, in float64 if there is one, that order pairs of rows by distance.
 
     They are squared distances of the rows of `x` (B, D), or for cityblock distances, without a
@@ -52,7 +52,7 @@ def distance_keys(x: Tensor, distance: str = "euclidean") -> Tensor:
     return _of_all_pairs(rows, lambda squares, _left, _right: squares)
 
 
-def selected_distances(x: Tensor, chosen: Tensor, distance: str = "euclidean") -> Tensor:
+def selected_distances(x: Tensor, chosen: Tensor, distance: Distance = "euclidean") -> Tensor:
     """Return the (K, B) distances between row i of `x` (B, D) and row chosen[k, i], differentiable.
 
     Taken from the coordinate differences, so that they cost O(K·B·D) both ways.

@@ -1,16 +1,16 @@
 """Batch-hard triplet loss: every anchor against its farthest positive and its nearest negative."""
 
 import math
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from stt_bench.losses.base import LossResult, RankingLoss, loss_function
-from stt_bench.losses.distances import DISTANCES, distance_keys, selected_distances
-from stt_bench.losses.parameters import choice, flag, margin_or
+from stt_bench.losses.distances import Distance, distance_keys, selected_distances
+from stt_bench.losses.parameters import Limits
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.terms import (
-    Margin,
     anchor_counts,
     has_both,
     hinge,
@@ -21,14 +21,16 @@ from stt_bench.losses.terms import (
 )
 from stt_bench.unit_length import unit_length
 
+HardMargin = Annotated[float | Literal["soft", "none"], Limits(low=0.0)]
+
 
 @loss_function
 def hard_triplet_loss(
     embeddings: Tensor,
     labels: Tensor,
     *,
-    margin: Margin = 1.0,
-    distance: str = "euclidean",
+    margin: HardMargin = 1.0,
+    distance: Distance = "euclidean",
     normalize: bool = False,
 ) -> LossResult:
     """Return (loss, diagnostics) of the batch-hard triplet loss.
@@ -42,14 +44,14 @@ def hard_triplet_loss(
         embeddings: (B, D).
         labels: (B,) or (B, 1).
         margin: a number, "soft" or "none".
-        distance: one of `stt_bench.losses.distances.DISTANCES`.
+        distance: "euclidean", "squared_euclidean", "cosine" or "cityblock".
         normalize: scale the embeddings to length 1 first.
 
     Raises:
-        ValueError: for a malformed batch or an unknown distance.
+        ValueError: for a malformed batch or an impossible parameter.
 
     Source: Hermans, Beyer and Leibe, "In Defense of the Triplet Loss for Person
-    Re-Identification", 2017. tf_retrieval_baseline (A.1) uses the defaults, or margin "soft";
+    Re-Identification", 2017. tf_retrieval_baseline uses the defaults, or margin "soft";
     softmax_triplet_loss margin 0.2 on squared_euclidean, normalised; the Fashion-MNIST post
     margin 0.5; triplet-tools margin 1 on normalised embeddings.
 
@@ -68,7 +70,9 @@ def hard_triplet_loss(
     return masked_mean(terms, valid), term_counts(terms, valid, margin) | anchor_counts(sizes)
 
 
-def hardest(embeddings: Tensor, labels: Tensor, distance: str) -> tuple[Tensor, Tensor, Tensor]:
+def hardest(
+    embeddings: Tensor, labels: Tensor, distance: Distance
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return each anchor's distances (B,) to its farthest positive and its nearest negative.
 
     The third tensor holds the sizes of the anchors' classes. The anchor itself stands in for a
@@ -93,24 +97,5 @@ def hardest(embeddings: Tensor, labels: Tensor, distance: str) -> tuple[Tensor, 
 
 
 @register_loss("hard_triplet")
-class HardTripletLoss(RankingLoss):
+class HardTripletLoss(RankingLoss, function=hard_triplet_loss):
     """Batch-hard triplet loss as a module; see `hard_triplet_loss`."""
-
-    def __init__(
-        self, *, margin: Margin = 1.0, distance: str = "euclidean", normalize: bool = False
-    ) -> None:
-        """Check and keep the parameters; ValueError for an impossible one."""
-        super().__init__()
-        self.margin: Margin = margin_or(margin, "soft", "none")
-        self.distance: str = choice("distance", distance, DISTANCES)
-        self.normalize = flag("normalize", normalize)
-
-    def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
-        """Return (loss, diagnostics)."""
-        return hard_triplet_loss(
-            embeddings,
-            labels,
-            margin=self.margin,
-            distance=self.distance,
-            normalize=self.normalize,
-        )

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from stt_bench.losses.base import LossResult, RankingLoss, loss_function
 from stt_bench.losses.distances import pairwise_distances
-from stt_bench.losses.parameters import flag, number
+from stt_bench.losses.parameters import AtLeast0
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.terms import (
     anchor_counts,
@@ -21,7 +21,7 @@ from stt_bench.unit_length import unit_length
 
 @loss_function
 def lifted_loss(
-    embeddings: Tensor, labels: Tensor, *, margin: float = 1.0, normalize: bool = False
+    embeddings: Tensor, labels: Tensor, *, margin: AtLeast0 = 1.0, normalize: bool = False
 ) -> LossResult:
     """Return (loss, diagnostics) of the lifted structured loss.
 
@@ -38,11 +38,10 @@ def lifted_loss(
         normalize: scale the embeddings to length 1 first.
 
     Raises:
-        ValueError: for a malformed batch.
+        ValueError: for a malformed batch or an impossible parameter.
 
     Source: Song, Xiang, Jegelka and Savarese, "Deep Metric Learning via Lifted Structured Feature
-    Embedding", CVPR 2016, with the smooth maximum of its published code; tf_retrieval_baseline
-    (A.3).
+    Embedding", CVPR 2016, with the smooth maximum of its published code; tf_retrieval_baseline.
 
     Example:
         >>> x = torch.tensor([[0.0], [1.0], [5.0]])
@@ -65,15 +64,5 @@ def lifted_loss(
 
 
 @register_loss("lifted")
-class LiftedLoss(RankingLoss):
+class LiftedLoss(RankingLoss, function=lifted_loss):
     """Lifted structured loss as a module; see `lifted_loss`."""
-
-    def __init__(self, *, margin: float = 1.0, normalize: bool = False) -> None:
-        """Check and keep the parameters; ValueError for an impossible one."""
-        super().__init__()
-        self.margin = number("margin", margin, low=0.0)
-        self.normalize = flag("normalize", normalize)
-
-    def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
-        """Return (loss, diagnostics)."""
-        return lifted_loss(embeddings, labels, margin=self.margin, normalize=self.normalize)

@@ -4,12 +4,12 @@ from torch import Tensor
 
 from stt_bench.losses.base import BatchLayout, LossResult, RankingLoss, loss_function
 from stt_bench.losses.pairs import pair_cross_entropy, split_pairs
-from stt_bench.losses.parameters import number
+from stt_bench.losses.parameters import AtLeast0
 from stt_bench.losses.registry import register_loss
 
 
 @loss_function
-def npairs_loss(embeddings: Tensor, labels: Tensor, *, l2_weight: float = 0.002) -> LossResult:
+def npairs_loss(embeddings: Tensor, labels: Tensor, *, l2_weight: AtLeast0 = 0.002) -> LossResult:
     """Return (loss, diagnostics) of the N-pairs loss.
 
         mean over pairs i of − Σ_j t_ij · log softmax_j(a_i · p_j)
@@ -26,10 +26,10 @@ def npairs_loss(embeddings: Tensor, labels: Tensor, *, l2_weight: float = 0.002)
         l2_weight: weight of the penalty on the embeddings' length.
 
     Raises:
-        ValueError: for a malformed batch.
+        ValueError: for a malformed batch or an impossible parameter.
 
     Source: Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", NeurIPS
-    2016; tf_retrieval_baseline (A.4), in one direction as there.
+    2016; tf_retrieval_baseline, in one direction as there.
 
     Example:
         >>> import torch
@@ -43,16 +43,7 @@ def npairs_loss(embeddings: Tensor, labels: Tensor, *, l2_weight: float = 0.002)
 
 
 @register_loss("npairs")
-class NPairsLoss(RankingLoss):
+class NPairsLoss(RankingLoss, function=npairs_loss):
     """N-pairs loss as a module; see `npairs_loss`."""
 
     batch_layout: BatchLayout = "pairs"
-
-    def __init__(self, *, l2_weight: float = 0.002) -> None:
-        """Check and keep the parameters; ValueError for an impossible one."""
-        super().__init__()
-        self.l2_weight = number("l2_weight", l2_weight, low=0.0)
-
-    def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
-        """Return (loss, diagnostics)."""
-        return npairs_loss(embeddings, labels, l2_weight=self.l2_weight)

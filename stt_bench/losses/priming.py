@@ -3,9 +3,8 @@
 from torch import Tensor
 
 from stt_bench.losses.base import LossResult, RankingLoss, loss_function
-from stt_bench.losses.distances import DISTANCES
+from stt_bench.losses.distances import Distance
 from stt_bench.losses.hard_triplet import hardest
-from stt_bench.losses.parameters import choice, flag
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.terms import anchor_counts, has_both, masked_mean
 from stt_bench.unit_length import unit_length
@@ -13,7 +12,7 @@ from stt_bench.unit_length import unit_length
 
 @loss_function
 def priming_loss(
-    embeddings: Tensor, labels: Tensor, *, distance: str = "euclidean", normalize: bool = True
+    embeddings: Tensor, labels: Tensor, *, distance: Distance = "euclidean", normalize: bool = True
 ) -> LossResult:
     """Return (loss, diagnostics) of the priming loss.
 
@@ -25,13 +24,13 @@ def priming_loss(
     Args:
         embeddings: (B, D).
         labels: (B,) or (B, 1).
-        distance: one of `stt_bench.losses.distances.DISTANCES`.
+        distance: "euclidean", "squared_euclidean", "cosine" or "cityblock".
         normalize: scale the embeddings to length 1 first.
 
     Raises:
-        ValueError: for a malformed batch or an unknown distance.
+        ValueError: for a malformed batch or an impossible parameter.
 
-    Source: triplet-tools (A.10), whose `euclidean_norm` is the default here.
+    Source: triplet-tools, whose `euclidean_norm` is the default here.
 
     Example:
         >>> import torch
@@ -50,15 +49,5 @@ def priming_loss(
 
 
 @register_loss("priming")
-class PrimingLoss(RankingLoss):
+class PrimingLoss(RankingLoss, function=priming_loss):
     """Priming loss as a module; see `priming_loss`."""
-
-    def __init__(self, *, distance: str = "euclidean", normalize: bool = True) -> None:
-        """Check and keep the parameters; ValueError for an impossible one."""
-        super().__init__()
-        self.distance: str = choice("distance", distance, DISTANCES)
-        self.normalize = flag("normalize", normalize)
-
-    def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
-        """Return (loss, diagnostics)."""
-        return priming_loss(embeddings, labels, distance=self.distance, normalize=self.normalize)

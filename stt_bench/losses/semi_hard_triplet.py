@@ -1,23 +1,22 @@
 """Semi-hard triplet loss: negatives just beyond the positive, not nearer than it."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from stt_bench.losses.base import LossResult, RankingLoss, loss_function
 from stt_bench.losses.distances import (
-    DISTANCES,
+    Distance,
     pairwise_distances,
     rank_with_bounds,
     tie_width,
     unsorted,
 )
-from stt_bench.losses.parameters import choice, flag, margin_or, number
+from stt_bench.losses.parameters import Limits
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.terms import (
-    Margin,
     anchor_counts,
     has_negative,
     hinge,
@@ -28,6 +27,7 @@ from stt_bench.losses.terms import (
 )
 from stt_bench.unit_length import unit_length
 
+SemiHardMargin = Annotated[float | Literal["soft"], Limits(low=0.0)]
 Per = Literal["pair", "anchor"]
 
 
@@ -36,8 +36,8 @@ def semi_hard_triplet_loss(
     embeddings: Tensor,
     labels: Tensor,
     *,
-    margin: Margin = 0.2,
-    distance: str = "squared_euclidean",
+    margin: SemiHardMargin = 0.2,
+    distance: Distance = "squared_euclidean",
     normalize: bool = True,
     per: Per = "pair",
     semi_margin: float = 0.0,
@@ -58,17 +58,17 @@ def semi_hard_triplet_loss(
         embeddings: (B, D).
         labels: (B,) or (B, 1).
         margin: a number in the unit of `distance`, or "soft".
-        distance: one of `stt_bench.losses.distances.DISTANCES`.
+        distance: "euclidean", "squared_euclidean", "cosine" or "cityblock".
         normalize: scale the embeddings to length 1 first.
         per: "pair" or "anchor".
         semi_margin: how much farther than the positive n* must be; negative values also admit
             somewhat nearer negatives.
 
     Raises:
-        ValueError: for a malformed batch or an unknown distance.
+        ValueError: for a malformed batch or an impossible parameter.
 
     Source: Schroff, Kalenichenko and Philbin, "FaceNet", CVPR 2015. The defaults are those of
-    tf_retrieval_baseline and softmax_triplet_loss (A.2); triplet-tools is per "anchor" with
+    tf_retrieval_baseline and softmax_triplet_loss; triplet-tools is per "anchor" with
     margin 1 and distance "euclidean".
 
     Example:
@@ -106,34 +106,5 @@ def semi_hard_triplet_loss(
 
 
 @register_loss("semi_hard_triplet")
-class SemiHardTripletLoss(RankingLoss):
+class SemiHardTripletLoss(RankingLoss, function=semi_hard_triplet_loss):
     """Semi-hard triplet loss as a module; see `semi_hard_triplet_loss`."""
-
-    def __init__(
-        self,
-        *,
-        margin: Margin = 0.2,
-        distance: str = "squared_euclidean",
-        normalize: bool = True,
-        per: Per = "pair",
-        semi_margin: float = 0.0,
-    ) -> None:
-        """Check and keep the parameters; ValueError for an impossible one."""
-        super().__init__()
-        self.margin: Margin = margin_or(margin, "soft")
-        self.distance: str = choice("distance", distance, DISTANCES)
-        self.normalize = flag("normalize", normalize)
-        self.per: Per = choice("per", per, ("pair", "anchor"))
-        self.semi_margin = number("semi_margin", semi_margin)
-
-    def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
-        """Return (loss, diagnostics)."""
-        return semi_hard_triplet_loss(
-            embeddings,
-            labels,
-            margin=self.margin,
-            distance=self.distance,
-            normalize=self.normalize,
-            per=self.per,
-            semi_margin=self.semi_margin,
-        )

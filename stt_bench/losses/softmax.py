@@ -1,11 +1,13 @@
 """Softmax loss: cross-entropy of a linear classifier on top of the embedding."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
 from stt_bench.losses.base import LossResult, RankingLoss, at_least_float32, loss_function
-from stt_bench.losses.parameters import count, flag, number
+from stt_bench.losses.parameters import Count, Share
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.terms import check_class_range
 
@@ -17,7 +19,7 @@ def softmax_loss(
     weight: Tensor,
     bias: Tensor | None = None,
     *,
-    label_smoothing: float = 0.0,
+    label_smoothing: Share = 0.0,
 ) -> LossResult:
     """Return (loss, diagnostics) of the softmax loss.
 
@@ -34,7 +36,8 @@ def softmax_loss(
         ValueError: for a malformed batch, a D that differs from the weight's, or (on CPU, where
             looking costs nothing) a label that is no row of `weight`.
 
-    Source: the baseline of softmax_triplet_loss and of the Fashion-MNIST post (A.0).
+    Source: the baseline of softmax_triplet_loss and of the post "Softmax vs Triplet loss:
+    Fashion-MNIST".
 
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -57,7 +60,7 @@ def _logits(embeddings: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 @register_loss("softmax")
-class SoftmaxLoss(RankingLoss):
+class SoftmaxLoss(RankingLoss, function=softmax_loss):
     """Softmax loss as a module that owns the classifier; see `softmax_loss`.
 
     `linear` is an `nn.Linear`, whose parameters the optimiser must be given.
@@ -65,7 +68,6 @@ class SoftmaxLoss(RankingLoss):
     Args:
         num_classes: number of classes.
         embedding_dim: size of an embedding.
-        label_smoothing: from 0 to 1.
         bias: whether the classifier has a bias.
 
     """
@@ -74,19 +76,12 @@ class SoftmaxLoss(RankingLoss):
     needs_negatives = False
 
     def __init__(
-        self,
-        *,
-        num_classes: int,
-        embedding_dim: int,
-        label_smoothing: float = 0.0,
-        bias: bool = True,
+        self, *, num_classes: Count, embedding_dim: Count, bias: bool = True, **parameters: Any
     ) -> None:
         """Check and keep the parameters; ValueError for an impossible one."""
-        super().__init__()
-        self.num_classes = count("num_classes", num_classes)
-        self.embedding_dim = count("embedding_dim", embedding_dim)
-        self.label_smoothing = number("label_smoothing", label_smoothing, low=0.0, high=1.0)
-        self.bias = flag("bias", bias)
+        super().__init__(
+            num_classes=num_classes, embedding_dim=embedding_dim, bias=bias, **parameters
+        )
         self.linear = nn.Linear(embedding_dim, num_classes, bias=bias)
 
     def logits(self, embeddings: Tensor) -> Tensor:
@@ -96,7 +91,7 @@ class SoftmaxLoss(RankingLoss):
 
     def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
         """Return (loss, diagnostics)."""
-        return softmax_loss(
+        return softmax_loss.formula(
             embeddings,
             labels,
             self.linear.weight,

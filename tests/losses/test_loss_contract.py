@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from loss_cases import CASES, DIM, IDS, NUM_CLASSES, batch, make, value_and_grad
@@ -47,7 +48,7 @@ def test_label_shapes_and_dtypes_do_not_matter(name, params):
     x, y = batch(BLOCKS)
     value = loss(x, y)
     assert loss(x, y[:, None]) == value
-    for dtype in (torch.int32, torch.int16, torch.uint8):
+    for dtype in (torch.int32, torch.int16, torch.uint8, torch.float32):
         assert loss(x, y.to(dtype)) == value
 
 
@@ -62,12 +63,16 @@ def test_float64_stays_float64(name, params):
     [
         (torch.randn(4), torch.zeros(4, dtype=torch.long), "embeddings"),
         (torch.randn(2, 2, 2), torch.zeros(2, dtype=torch.long), "embeddings"),
-        (torch.randn(0, 2), torch.zeros(0, dtype=torch.long), "embeddings"),
+        (torch.randn(4, 0), torch.zeros(4, dtype=torch.long), "embeddings"),
+        (np.ones((4, DIM)), torch.zeros(4, dtype=torch.long), "embeddings"),
+        (torch.randn(4, DIM), [0, 0, 1, 1], "labels"),
+        (torch.randn(4, DIM), np.zeros(4, dtype=int), "labels"),
         (torch.ones(4, DIM, dtype=torch.long), torch.zeros(4, dtype=torch.long), "embeddings"),
         (torch.randn(4, DIM), torch.zeros(3, dtype=torch.long), "labels"),
         (torch.randn(4, DIM), torch.zeros(4, 2, dtype=torch.long), "labels"),
         (torch.randn(4, DIM), torch.zeros(1, 4, dtype=torch.long), "labels"),
-        (torch.randn(4, DIM), torch.zeros(4), "labels"),
+        (torch.randn(4, DIM), torch.full((4,), 0.5), "labels"),
+        (torch.randn(4, DIM), torch.full((4,), math.nan), "labels"),
         (torch.randn(4, DIM), torch.zeros(4, dtype=torch.long, device="meta"), "labels"),
     ],
 )
@@ -75,6 +80,18 @@ def test_float64_stays_float64(name, params):
 def test_malformed_batch(name, x, y, message):
     with pytest.raises(ValueError, match=f"^{message} "):
         make(name, {}, dtype=torch.float32)(x, y)
+
+
+@every_case
+def test_an_empty_batch_gives_0_with_a_gradient(name, params):
+    loss = make(name, params).train()
+    x = torch.empty(0, DIM, dtype=torch.float64, requires_grad=True)
+    value = loss(x, torch.empty(0, dtype=torch.long))
+    value.backward()
+    assert value == 0
+    assert value.dtype == torch.float64
+    assert x.grad.shape == (0, DIM)
+    assert loss.diagnostics["terms"] == 0
 
 
 @every_case
