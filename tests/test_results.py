@@ -34,7 +34,7 @@ def test_pages_are_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("table", TABLES)
 def test_records_are_of_the_tables_rows_and_settings(table: str) -> None:
-    rows = load_table(str(RESULTS.parent / "configs" / f"{table}.yaml")).rows
+    rows = load_table(str(RESULTS.parent / "stt_bench" / "configs" / f"{table}.yaml")).rows
     records = read_records(RESULTS)[table]
     assert {record.row for record in records} <= set(rows)
     for record in records:

@@ -23,7 +23,7 @@ from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.train import train
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "stt_bench" / "configs").glob("*.yaml"))
 QUIET = Reporter(quiet=True)
 SMALL = 64
 

@@ -21,7 +21,7 @@ from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.timing.results import paired_ratio
 from stt_bench.benchmark.timing.stopwatch import Stopwatch, take_turns
 
-TABLE = Path(__file__).parents[2] / "configs" / "cub50_retrieval.yaml"
+TABLE = Path(__file__).parents[2] / "stt_bench" / "configs" / "cub50_retrieval.yaml"
 CLASSES = 25
 
 

@@ -12,7 +12,7 @@ from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.losses import loss_parameters
 
-CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[3] / "stt_bench" / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

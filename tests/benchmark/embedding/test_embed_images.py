@@ -130,10 +130,10 @@ def test_the_mirror_image_of_a_symmetric_image_is_no_other_view(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--images", "configs"], "--images and --to together"),
+        (["--images", "tests/losses"], "--images and --to together"),
         (["--to", "x"], "--images and --to together"),
-        (["--images", "configs", "--to", "x", "--split", "train"], "without --split"),
-        (["--images", "configs", "--to", "x"], "configs holds no images"),
+        (["--images", "tests/losses", "--to", "x", "--split", "train"], "without --split"),
+        (["--images", "tests/losses", "--to", "x"], "tests/losses holds no images"),
         (
             ["--images", "nowhere", "--to", "x"],
             "nowhere does not exist: name a folder of images, or a csv",
