@@ -12,7 +12,8 @@ from pathlib import Path
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.config.tables import read_table
-from stt_bench.benchmark.datasets import ItemTable, load_items
+from stt_bench.benchmark.datasets import ItemTable, check_dataset, load_items
+from stt_bench.benchmark.datasets.items import find_root
 from stt_bench.benchmark.embedding.embed import embed_split
 from stt_bench.benchmark.models import weights_id
 from stt_bench.benchmark.scoring.evaluate import score
@@ -65,7 +66,7 @@ def run_table(
         TrainingStopped: the user stopped a training; the same call continues it.
     """
     outcome = Outcome()
-    data = _Data(reporter)
+    data = Data(reporter)
     experiments = [
         run_of(table, row, seed, runs)
         for row in table.select(rows)
@@ -90,7 +91,7 @@ def run_table(
 def _do(
     run: Run,
     results: Path,
-    data: _Data,
+    data: Data,
     reporter: Reporter,
     outcome: Outcome,
     place: str,
@@ -144,7 +145,7 @@ def _run(run: Run, items: ItemTable, reporter: Reporter) -> Record:
     return record
 
 
-def is_done(run: Run, results: Path, data: _Data) -> bool:
+def is_done(run: Run, results: Path, data: Data) -> bool:
     """Tell whether a record of this experiment exists, made with these settings, data and weights.
 
     Where the data or the weights file are not on this machine, the record is taken as it is.
@@ -206,16 +207,20 @@ def _summary(record: Record) -> str:
     return f"{record.table}/{record.row}/seed-{record.seed}  " + "  ".join(numbers)
 
 
-class _Data:
+class Data:
     """The item table of the last experiment, so that neighbours in a table share it."""
 
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
+    def __init__(self, reporter: Reporter, *, download: bool = True) -> None:
+        """Start with none; `download` lets a dataset be fetched that is not here."""
+        self._reporter, self._download = reporter, download
         self._key: str | None = None
         self._items: ItemTable | None = None
 
     def of(self, experiment: Experiment) -> ItemTable:
+        """Return the items of an experiment; a `BenchError` where they cannot be had."""
         key = experiment.data.model_dump_json()
         if self._items is None or key != self._key:
+            if not self._download:
+                find_root(check_dataset(experiment.data), experiment.data.root, download=False)
             self._key, self._items = key, load_items(experiment.data, self._reporter)
         return self._items

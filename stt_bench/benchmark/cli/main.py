@@ -91,6 +91,10 @@ def run(
     runs: RunsOption = Path("runs"),
     results: ResultsOption = Path("results"),
     force: ForceOption = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only say what would run, from which data, for how long."),
+    ] = False,
     quiet: QuietOption = False,
 ) -> None:
     """Train, embed and evaluate all rows of a table; then write its leaderboard.
@@ -98,6 +102,7 @@ def run(
     Skips experiments that have a record, continues one that was stopped.
 
     - `stt-bench run digits_retrieval`
+    - `stt-bench run digits_retrieval --dry-run`
     - `stt-bench run cub50_retrieval --rows softmax,hard_triplet --seeds 0,1,2`
     - `stt-bench run digits_retrieval --set optimizer.lr=0.0003 --results my-results --runs my-runs`
     """
@@ -110,6 +115,22 @@ def run(
     for table in tables:
         table.select(_split(rows))
     check_pages(results, [table.name for table in tables])
+    if dry_run:
+        from stt_bench.benchmark.dry_run import plan
+
+        chosen, numbers = _split(rows), _seeds(seeds)
+        for table in tables:
+            planned = plan(
+                table,
+                rows=chosen,
+                seeds=numbers,
+                runs=runs,
+                results=results,
+                force=force,
+                reporter=reporter,
+            )
+            print("\n".join(planned.lines()))
+        return
     failed, finished = 0, []
     for table in tables:
         outcome = run_table(

@@ -1,0 +1,159 @@
+"""What a table would run: which rows and seeds, from which data, and for about how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.table import Table
+from stt_bench.benchmark.datasets.catalog import find_dataset
+from stt_bench.benchmark.datasets.items import find_root
+from stt_bench.benchmark.store.records import Record, read_record
+from stt_bench.benchmark.store.runs import Run, open_run, run_of
+from stt_bench.benchmark.suite import Data, is_done
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.progress import Reporter
+
+State = Literal["finished", "trained", "stopped", "refused", "new"]
+_WORDS: dict[State, str] = {
+    "finished": "has a record",
+    "trained": "is trained: will be embedded and evaluated",
+    "stopped": "continues from its checkpoint",
+    "refused": "would be refused: its folder holds a run with other settings",
+    "new": "starts",
+}
+_TRAINS = ("stopped", "new")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One row and seed of a table: how far it is, and how long its training would take."""
+
+    run: Run
+    state: State
+    seconds: float | None  # by the last records of its row; None: there are none
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be run of a table, and where its data are: a sentence for each dataset."""
+
+    table: str
+    data: list[str]
+    runs: list[Planned]
+
+    def lines(self) -> Iterator[str]:
+        """Yield the plan as it is printed."""
+        yield f"{self.table}: {len(self.runs)} run(s)"
+        yield from (f"  data {told}" for told in self.data)
+        for (row, state, seconds), group in groupby(self.runs, key=_kind):
+            seeds = ", ".join(str(one.run.seed) for one in group)
+            length = f"; {_duration(seconds)} of training each" if state in _TRAINS else ""
+            yield f"  {row}, seed {seeds}: {_WORDS[state]}{length}"
+        training = [one for one in self.runs if one.state in _TRAINS]
+        known = [one.seconds for one in training if one.seconds is not None]
+        total = f", about {_duration(sum(known))} in all" if known else ""
+        unknown = len(training) - len(known)
+        more = f"; the time of {unknown} is not known: their rows have no record" if unknown else ""
+        yield f"  {len(training)} to train{total}{more}"
+
+
+def _kind(one: Planned) -> tuple[str, State, float | None]:
+    return one.run.row, one.state, one.seconds
+
+
+def plan(
+    table: Table,
+    *,
+    rows: Sequence[str] | None,
+    seeds: Sequence[int] | None,
+    runs: Path,
+    results: Path,
+    force: bool,
+    reporter: Reporter,
+) -> Plan:
+    """Return what `run_table` would do; nothing is written, trained or downloaded.
+
+    The times are those of the records in `results`, a step's time × the steps of now, on the
+    machine that made them.
+
+    Raises:
+        BenchError: there is no such row.
+    """
+    data = Data(reporter, download=False)
+    places: dict[str, None] = {}
+    planned = []
+    for row, experiment in table.select(rows).items():
+        places[_place(experiment, data)] = None
+        seconds = _seconds(experiment, _records(results, table.name, row))
+        for seed in table.seeds if seeds is None else seeds:
+            run = run_of(table, row, seed, runs)
+            state = "new" if force else _state(run, results, data)
+            planned.append(Planned(run, state, seconds))
+    return Plan(table.name, list(places), planned)
+
+
+def _state(run: Run, results: Path, data: Data) -> State:
+    if is_done(run, results, data):
+        return "finished"
+    if not (run.is_trained or run.checkpoint.exists()):
+        return "new"
+    try:
+        before = open_run(run.folder).experiment.training_digest()
+    except BenchError:
+        return "refused"
+    if before != run.experiment.training_digest():
+        return "refused"
+    return "trained" if run.is_trained else "stopped"
+
+
+def _place(experiment: Experiment, data: Data) -> str:
+    """Return where a dataset was found, or how to get it."""
+    dataset = find_dataset(experiment.data.name)
+    start = f"{dataset.name} ({experiment.data.task})"
+    try:
+        root = find_root(dataset, experiment.data.root, download=False)
+        images = len(data.of(experiment).frame)
+    except BenchError as error:
+        automatic = dataset.download is not None and experiment.data.root is None
+        return f"{start}: {'is downloaded at first use; ' if automatic else ''}{error}"
+    return f"{start}: {images:,} images, {'with the packages' if root is None else root}"
+
+
+def _records(results: Path, table: str, row: str) -> list[Record]:
+    """Return the readable records of a row."""
+    found = []
+    for path in sorted((results / "records" / table / row).glob("seed-*.json")):
+        try:
+            found.append(read_record(path))
+        except BenchError:
+            continue
+    return found
+
+
+def _seconds(experiment: Experiment, records: list[Record]) -> float | None:
+    """Return the mean time of a step × the steps of now."""
+    steps = experiment.train.steps
+    each = [
+        record.training.seconds / record.experiment.train.steps
+        for record in records
+        if record.experiment.train.steps
+    ]
+    if steps == 0:
+        return 0.0
+    return steps * sum(each) / len(each) if each else None
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "an unknown time"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
