@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,3 +39,14 @@ def stt_bench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
         return Done(int(end.value.code or 0), out, err)
 
     return call
+
+
+@contextmanager
+def disk_with(size: int) -> Iterator[None]:
+    """Let the operating system refuse to write a file longer than some bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

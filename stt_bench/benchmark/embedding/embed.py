@@ -30,6 +30,7 @@ from stt_bench.benchmark.store.weights import check_weights, read_weights
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.machine import make_deterministic, resolve_device, versions
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training.checks import check_opened
 from stt_bench.benchmark.training.learner import new_model
 from stt_bench.benchmark.training.objective import Objective
 
@@ -66,6 +67,7 @@ def embed(
 def checked_facts(run: Run) -> TrainingFacts:
     """Return the facts of a finished training whose weights lie there as it wrote them."""
     facts = run.facts()
+    check_opened(run.experiment, run.folder)
     check_weights(run.weights, facts.checkpoint_sha256)
     return facts
 
@@ -174,7 +176,7 @@ def embed_queries(run: Run, images: Mapping[str, Image.Image]) -> np.ndarray:
     Raises:
         BenchError: the run is not trained to its end, or its weights changed since.
     """
-    facts = run.facts()
+    facts = checked_facts(run)
     model = load_network(run, facts)
     listing = pd.DataFrame({"path": list(images), "label": "", "split": "test", "role": "query"})
     read, bits = images.__getitem__, facts.pixel_bits

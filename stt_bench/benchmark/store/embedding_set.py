@@ -10,15 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, Field
 
 from stt_bench.benchmark.system.arrays import read_array
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import (
-    read_json,
+    read_model,
     sha256_of,
     write_atomically,
     write_json,
@@ -74,27 +75,59 @@ def read_embedding_set(folder: Path) -> EmbeddingSet:
     Raises:
         BenchError: a part is missing, has another length, or is not the array meta.json names.
     """
-    meta = read_json(folder / "meta.json")
-    array = folder / "embeddings.npy"
-    embeddings = read_array(array)
-    described = {key: meta[key] for key in _HASHED if key in meta} if isinstance(meta, dict) else {}
+    file = folder / "meta.json"
+    meta = read_model(file, _Meta, "the description of an embedding set", "embed again")
+    described = {key: value for key in _HASHED if (value := getattr(meta, key)) is not None}
     if _hashes(folder) != described:
         raise BenchError(f"{folder}: the files are not those that meta.json describes; embed again")
-    items = pd.read_csv(folder / "items.csv", dtype=str, keep_default_na=False)
+    embeddings, scores = read_array(folder / "embeddings.npy"), folder / "logits.npy"
+    items = _read_items(folder / "items.csv")
+    logits = read_array(scores) if scores.exists() else None
     if len(items) != len(embeddings):
         raise BenchError(
             f"{folder}: embeddings.npy has {len(embeddings)} rows but items.csv has {len(items)}; "
             "embed again"
         )
-    scores = folder / "logits.npy"
+    if logits is not None:
+        fits = logits.shape == (len(items), len(meta.classes))
+        if not (fits and items["label"].isin(meta.classes).all()):
+            raise BenchError(
+                f"{scores}: is not the scores of the items in meta.json's classes; embed again"
+            )
     return EmbeddingSet(
         embeddings=embeddings,
         labels=items["label"].to_numpy(dtype=str),
         ids=items["id"].to_numpy(dtype=str),
         roles=items["role"].to_numpy(dtype=str),
-        logits=read_array(scores) if scores.exists() else None,
-        meta=meta,
+        logits=logits,
+        meta=meta.model_dump(by_alias=True, exclude_none=True),
     )
+
+
+class _Meta(BaseModel):
+    schema_version: Literal[1] = Field(alias="schema")
+    split: str
+    protocol_fingerprint: str
+    training_digest: str
+    checkpoint_sha256: str
+    data_hash: str
+    classes: list[str]
+    embeddings_sha256: str
+    items_sha256: str
+    logits_sha256: str | None = None
+    versions: dict[str, str]
+
+
+def _read_items(path: Path) -> pd.DataFrame:
+    try:
+        items = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:  # what pandas raises for a csv is a ValueError
+        raise BenchError(f"{path}: cannot be read as csv ({error}); embed again") from None
+    if missing := [name for name in _ITEM_COLUMNS.values() if name not in items]:
+        raise BenchError(f"{path}: the column '{missing[0]}' is missing; embed again")
+    if not items["role"].isin(["query", "gallery", "both"]).all():
+        raise BenchError(f"{path}: a role is not query, gallery or both; embed again")
+    return items
 
 
 def _save(stream: IO[bytes], array: np.ndarray) -> None:

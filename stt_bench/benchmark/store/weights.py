@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
+from pydantic import Field, FiniteFloat
 from torch import Tensor, nn
 
+from stt_bench.benchmark.store.facts import Origin
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import sha256_of, write_atomically
+
+
+class Checkpoint(Origin):
+    """All that a later process needs to continue a training."""
+
+    step: int = Field(ge=0)
+    seconds: FiniteFloat = Field(ge=0)
+    collapsed_at: int | None
+    terms: dict[int, float] = Field(default_factory=dict)
+    network: dict[str, Any]
+    objective: dict[str, Any]
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any]
+    best: dict[str, Any] | None = None
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -22,17 +40,24 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     write_atomically(path, lambda stream: stream.write(content.getbuffer()))
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint.
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint whose bytes are those that were written.
 
     Raises:
-        BenchError: it is damaged.
+        BenchError: it is damaged, if by a single bit, or no checkpoint of a training.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # torch raises many kinds for a damaged file
-        raise BenchError(f"{path} is damaged; add --force to train again from the start") from None
-    return state
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip() is not None  # torch itself compares no checksums
+        state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+        return Checkpoint.model_validate(state)
+    except Exception:  # torch and zipfile raise many kinds for a damaged file
+        raise BenchError(damaged_checkpoint(path)) from None
+
+
+def damaged_checkpoint(path: Path) -> str:
+    """Say that a checkpoint is damaged, and how to fix it."""
+    return f"{path} is damaged; add --force to train again from the start"
 
 
 def write_weights(path: Path, modules: Mapping[str, nn.Module]) -> str:
@@ -54,7 +79,7 @@ def check_weights(path: Path, sha256: str) -> None:
         BenchError: they are not.
     """
     if sha256_of(path) != sha256:
-        raise BenchError(f"{path} is not what training wrote; add --force to train again")
+        raise BenchError(_not_ours(path))
 
 
 def read_weights(path: Path, sha256: str, modules: Mapping[str, nn.Module]) -> None:
@@ -63,10 +88,21 @@ def read_weights(path: Path, sha256: str, modules: Mapping[str, nn.Module]) -> N
     Raises:
         BenchError: the file is not what training wrote.
     """
-    check_weights(path, sha256)
-    tensors: dict[str, Tensor] = safetensors.torch.load(path.read_bytes())
-    for part, module in modules.items():
-        prefix = f"{part}."
-        module.load_state_dict(
-            {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-        )
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise BenchError(_not_ours(path))
+    tensors: dict[str, Tensor] = safetensors.torch.load(content)
+    try:
+        for part, module in modules.items():
+            prefix = f"{part}."
+            module.load_state_dict(
+                {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+            )
+    except RuntimeError:
+        raise BenchError(
+            f"{path} does not fit the network of its run.json; add --force to train again"
+        ) from None
+
+
+def _not_ours(path: Path) -> str:
+    return f"{path} is not what training wrote; add --force to train again"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.tables import Where
 from stt_bench.benchmark.datasets import check_dataset
@@ -24,6 +26,24 @@ def check_experiment(experiment: Experiment, where: Where) -> None:
     """
     _check_names(experiment, where)
     _check_losses(experiment, where)
+
+
+def check_opened(experiment: Experiment, folder: Path) -> None:
+    """Check that what the experiment of a run names exists here too.
+
+    Raises:
+        BenchError: it does not, as for a loss of a plugin that was not named.
+    """
+    try:
+        check_dataset(experiment.data)
+        check_backbone(experiment.model.backbone)
+        for loss in experiment.losses:
+            build_loss(loss.name, num_classes=2, embedding_dim=2, **loss.params)
+    except (BenchError, ValueError, TypeError) as error:
+        raise BenchError(
+            f"{folder / 'run.json'}: {error}; if a plugin has it, name its file before the "
+            "command: stt-bench --plugin FILE"
+        ) from None
 
 
 def _check_names(experiment: Experiment, where: Where) -> None:

@@ -10,6 +10,7 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets import ItemTable
 from stt_bench.benchmark.models import EmbeddingNetwork, build_network
 from stt_bench.benchmark.models.views import check_views
+from stt_bench.benchmark.store.weights import Checkpoint
 from stt_bench.benchmark.training.objective import Objective
 from stt_bench.benchmark.training.optimization import build_optimizer
 from stt_bench.benchmark.training.validation import Selection
@@ -64,10 +65,16 @@ class Learner:
             "best": self.selection.best,
         }
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load(self, state: Checkpoint) -> None:
         """Continue from a state."""
         for name in _PARTS:
-            getattr(self, name).load_state_dict(state[name])
+            getattr(self, name).load_state_dict(getattr(state, name))
         for name in _COUNTERS:
-            setattr(self, name, state.get(name, getattr(self, name)))
-        self.selection.best = state.get("best")
+            setattr(self, name, getattr(state, name))
+        self.selection.best = state.best
+
+    def is_finite(self) -> bool:
+        """Tell whether all weights are numbers, not NaN or infinity."""
+        modules = (self.network, self.objective)
+        tensors = [tensor for module in modules for tensor in module.state_dict().values()]
+        return all(bool(tensor.isfinite().all()) for tensor in tensors)

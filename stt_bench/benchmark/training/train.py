@@ -19,7 +19,12 @@ from stt_bench.benchmark.datasets.batches import training_batches
 from stt_bench.benchmark.models import weights_id
 from stt_bench.benchmark.store.facts import Origin, TrainingFacts
 from stt_bench.benchmark.store.runs import Run
-from stt_bench.benchmark.store.weights import read_checkpoint, write_checkpoint, write_weights
+from stt_bench.benchmark.store.weights import (
+    damaged_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+    write_weights,
+)
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.files import write_json
 from stt_bench.benchmark.system.machine import (
@@ -64,8 +69,11 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> Tr
     learner = Learner(run.experiment, items, device)
     if run.checkpoint.exists():
         state = read_checkpoint(run.checkpoint)
-        Origin.model_validate(state).check(origin, run.folder)
-        learner.load(state)
+        state.check(origin, run.folder)
+        try:
+            learner.load(state)
+        except (RuntimeError, ValueError, KeyError, TypeError):
+            raise BenchError(damaged_checkpoint(run.checkpoint)) from None
         reporter.say(f"{run.name}: continues at step {learner.step} of {settings.steps}")
     with stop_requested() as stop:
         if learner.step < settings.steps:
@@ -142,6 +150,7 @@ def _fit(
                 now = time.perf_counter()
                 learner.seconds += now - since
                 since, first = now, done
+                _check_finite(run, learner)  # a checkpoint of NaN would take a good one's place
                 write_checkpoint(run.checkpoint, {**origin.model_dump(), **learner.state()})
             if stop.is_set():
                 raise TrainingStopped(f"{run.name} stopped at step {done}")
@@ -186,10 +195,19 @@ def _measure(
     return entry
 
 
+def _check_finite(run: Run, learner: Learner) -> None:
+    if not learner.is_finite():
+        raise BenchError(
+            f"{run.name}: a weight is no longer finite at step {learner.step}; lower optimizer.lr "
+            "or use train.precision: float32"
+        )
+
+
 def _write(run: Run, items: ItemTable, learner: Learner, origin: Origin) -> TrainingFacts:
     """Write the trained weights and the facts of the training, then drop the checkpoint."""
     experiment, selection = run.experiment, learner.selection
     selection.restore(learner.network, learner.objective)
+    _check_finite(run, learner)
     weights = {"network": learner.network, "objective": learner.objective}
     images = experiment.train.steps * experiment.sampler.images_per_batch
     facts = TrainingFacts(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import disk_with
 
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import read_json, write_atomically, write_json, write_text
@@ -20,7 +18,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from stt_bench.benchmark.system.files import write_json
-for number in range(200):
+for number in range(100):
     write_json(Path(sys.argv[1]), {"writer": sys.argv[2], "numbers": [number] * 2000})
 """
 KILLED = """
@@ -33,17 +31,6 @@ write_atomically(Path(sys.argv[1]), lambda stream: (stream.write(b"half"), os._e
 
 def python(code: str, *arguments: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)])
-
-
-@contextmanager
-def disk_with(size: int) -> Iterator[None]:
-    """Let the operating system refuse to write a file longer than some bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_two_writers_of_one_file_never_break_it_for_a_reader(tmp_path: Path) -> None:

@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from command_line import Command, disk_with
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import DataConfig, LossConfig, OptimizerConfig, TrainConfig
 from stt_bench.benchmark.config.tables import read_table
 from stt_bench.benchmark.embedding.embed import embed
 from stt_bench.benchmark.store.runs import Run, open_run, run_of
+from stt_bench.benchmark.store.weights import read_checkpoint
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.files import read_json
@@ -291,3 +293,53 @@ def test_a_loss_that_trained_is_not_called_inactive(
         train(run, QUIET)
     assert train(run, QUIET).inactive  # what was logged before the stop counts too
     assert capsys.readouterr().err.count("never trained") == 1
+
+
+def test_the_last_finite_checkpoint_is_kept(tiny: Path, tmp_path: Path, at_step: Any) -> None:
+    def poison(objective: Objective) -> None:
+        assert objective.softmax is not None
+        with torch.no_grad():
+            objective.softmax.linear.bias.fill_(math.nan)
+
+    settings = ["train.log_every=100", "train.checkpoint_every=2"]
+    run = make_run(tiny, "softmax", tmp_path, *settings)
+    with at_step(6, poison), pytest.raises(BenchError, match="no longer finite at step 8"):
+        train(run, QUIET)
+    kept = read_checkpoint(run.checkpoint)
+    assert kept.step == 6
+    assert all(bool(t.isfinite().all()) for t in kept.network.values())
+    whole = make_run(tiny, "softmax", tmp_path / "whole", *settings)
+    assert trained(run) == trained(whole)
+
+
+def test_weights_that_are_not_finite_at_the_end_are_not_written(
+    tiny: Path, tmp_path: Path, at_step: Any
+) -> None:
+    def poison(objective: Objective) -> None:
+        assert objective.softmax is not None
+        with torch.no_grad():
+            objective.softmax.linear.bias.fill_(math.nan)
+
+    run = make_run(tiny, "two_head", tmp_path, "train.steps=3", "train.log_every=100")
+    with at_step(1, poison), pytest.raises(BenchError, match=r"finite|loss is nan"):
+        train(run, QUIET)
+    assert not run.weights.exists()
+    assert not run.training.exists()
+
+
+@pytest.mark.parametrize("size", [300, 3000, 30_000])
+def test_a_full_disk_is_one_sentence_and_the_same_command_continues(
+    tiny: Path, tmp_path: Path, size: int, stt_bench: Command
+) -> None:
+    more = ("--set", "train.log_every=1", "--set", "train.checkpoint_every=1", "-q")
+    command = ("train", tiny, "--row", "hard", "--runs", tmp_path, *more)
+    with disk_with(size):
+        code, _, said = stt_bench(*command)
+    assert (code, said.count("\n")) == (2, 1), said
+    assert "cannot be written" in said
+    assert not list(tmp_path.rglob("*.part"))
+    assert stt_bench(*command)[0] == 0
+    settings = ["train.log_every=1", "train.checkpoint_every=1"]
+    run, whole = (make_run(tiny, "hard", tmp_path / place, *settings) for place in ("", "whole"))
+    assert trained(whole) == run.weights.read_bytes()
+    assert run.metrics.read_bytes() == whole.metrics.read_bytes()
