@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
-import socket
 import tarfile
 import tempfile
 import zipfile
@@ -15,7 +14,6 @@ from pathlib import Path
 from stt_bench.benchmark.datasets.catalog import Dataset
 from stt_bench.benchmark.system.errors import BenchError
 
-TIMEOUT_SECONDS = 30.0
 _FAILURES = (
     *(OSError, RuntimeError, http.client.HTTPException),  # no network, or another checksum
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError),  # no archive, or half of one
@@ -25,8 +23,6 @@ _FAILURES = (
 def download_into(target: Path, dataset: Dataset) -> Path:
     """Run the dataset's download beside `target` and rename the finished folder to it."""
     assert dataset.download is not None
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torchvision's own requests would wait for ever
     workshop = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +39,6 @@ def download_into(target: Path, dataset: Dataset) -> Path:
             f"{dataset.get}, or set data.root or STT_BENCH_DATA"
         ) from error
     finally:
-        socket.setdefaulttimeout(before)
         if workshop is not None:
             shutil.rmtree(workshop, ignore_errors=True)
     return target

@@ -1,6 +1,3 @@
-from pathlib import Path
-from urllib.error import URLError
-
 import numpy as np
 import pytest
 import torchvision
@@ -62,45 +59,6 @@ def test_broken_copies(load, mini_fashion, damage):
         labels.write_bytes(content[:7] + b"\x27" + content[8:-1])
     with pytest.raises(BenchError, match=r"no Fashion-MNIST train images can be read from .*raw"):
         load("fashion_mnist", mini_fashion)
-
-
-def fake_download(monkeypatch, action) -> list[Path]:
-    """Let torchvision's download do something else; return the folders it was called for."""
-    roots = []
-
-    def download(dataset) -> None:
-        roots.append(Path(dataset.root))
-        action(Path(dataset.root))
-
-    monkeypatch.setattr(torchvision.datasets.MNIST, "download", download)
-    return roots
-
-
-def test_it_is_downloaded_once(load, nowhere, monkeypatch, expect):
-    expect("fashion_mnist", "retrieval", 20, 10, 5, 5)
-    roots = fake_download(monkeypatch, write_fashion)
-    first = load("fashion_mnist")
-    assert len(roots) == 1
-    assert [path.name for path in (nowhere / "data").iterdir()] == ["fashion-mnist"]
-    assert load("fashion_mnist").data_hash == first.data_hash
-    assert len(roots) == 1
-
-
-def test_no_network_is_one_sentence_and_leaves_nothing(load, nowhere, monkeypatch):
-    def half(root: Path) -> None:
-        (root / "FashionMNIST" / "raw").mkdir(parents=True)
-        (root / "FashionMNIST" / "raw" / "train-images-idx3-ubyte.gz").write_bytes(b"half")
-        raise URLError("Name or service\nnot known")
-
-    fake_download(monkeypatch, half)
-    with pytest.raises(BenchError) as told:
-        load("fashion_mnist")
-    text = str(told.value)
-    assert text.startswith("dataset 'fashion_mnist' was not found and could not be downloaded (")
-    assert "not known" in text
-    assert "data/fashion-mnist" in text
-    assert "\n" not in text
-    assert list((nowhere / "data").iterdir()) == []
 
 
 @pytest.mark.data

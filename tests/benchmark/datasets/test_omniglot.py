@@ -1,9 +1,5 @@
-from pathlib import Path
-from urllib.error import HTTPError
-
 import numpy as np
 import pytest
-import torchvision
 from dataset_miniatures import write_omniglot, zip_folder
 
 from stt_bench.benchmark.system.errors import BenchError
@@ -62,30 +58,6 @@ def test_not_there(load, tmp_path):
 def test_no_classification(load, mini_omniglot):
     with pytest.raises(BenchError, match="no classification split: use task: retrieval"):
         load("omniglot", mini_omniglot, "classification")
-
-
-def test_it_is_downloaded(load, nowhere, monkeypatch, expect):
-    expect("omniglot", "retrieval", 6, 4, 3, 2)
-
-    class Fake:
-        def __init__(self, root: str, background: bool, download: bool) -> None:
-            assert download
-            part = "images_background" if background else "images_evaluation"
-            write_omniglot(Path(root) / "omniglot-py", [part])
-
-    monkeypatch.setattr(torchvision.datasets, "Omniglot", Fake)
-    assert len(load("omniglot").frame) == 10
-    assert (nowhere / "data/omniglot/omniglot-py/images_evaluation").is_dir()
-
-
-def test_no_network(load, nowhere, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise HTTPError("https://x", 503, "Service Unavailable", {}, None)
-
-    monkeypatch.setattr(torchvision.datasets.omniglot, "download_and_extract_archive", refuse)
-    with pytest.raises(BenchError, match=r"could not be downloaded \(HTTP Error 503: Service"):
-        load("omniglot")
-    assert list((nowhere / "data").iterdir()) == []
 
 
 @pytest.mark.data

@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 
 from stt_bench.benchmark.config.sections import Task
+from stt_bench.benchmark.datasets.archives import Archive, Download
 from stt_bench.benchmark.datasets.catalog import Counts, Source, register_dataset
 from stt_bench.benchmark.datasets.sources.official import in_first_half, read_rows, subfolder
 from stt_bench.benchmark.datasets.stores import FileStore
 
-
-def download_aircraft(root: Path) -> None:
-    """Fetch the official archive with torchvision."""
-    from torchvision.datasets import FGVCAircraft
-
-    FGVCAircraft(str(root), download=True)
+_DOWNLOAD = Download(
+    Archive(
+        "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz",
+        "md5:d4acdd33327262359767eeaa97a4f732",
+    ),
+)
 
 
 @register_dataset(
@@ -30,7 +31,7 @@ def download_aircraft(root: Path) -> None:
     },
     get="unpack fgvc-aircraft-2013b.tar.gz from "
     "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft into data/aircraft",
-    download=download_aircraft,
+    download=_DOWNLOAD,
 )
 def aircraft(root: Path, task: Task) -> Source:
     """10,000 photographs of 100 aircraft variants (FGVC-Aircraft 2013b), for research use.

@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 
 from stt_bench.benchmark.config.sections import Task
+from stt_bench.benchmark.datasets.archives import Archive, Download
 from stt_bench.benchmark.datasets.catalog import Counts, Source, register_dataset
 from stt_bench.benchmark.datasets.sources.official import in_first_half, read_lines, subfolder
 from stt_bench.benchmark.datasets.stores import FileStore
 from stt_bench.benchmark.system.errors import BenchError
 
 _PAGE = "https://www.vision.caltech.edu/datasets/cub_200_2011"
-_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
-_MD5 = "97eceeb196236b17998738112f37df78"
 
 
 @register_dataset(
@@ -36,11 +35,12 @@ def cub50(root: Path, task: Task) -> Source:
     return cub_items(root, task)
 
 
-def download_cub200(root: Path) -> None:
-    """Fetch the official archive."""
-    from torchvision.datasets import utils
-
-    utils.download_and_extract_archive(_URL, str(root), md5=_MD5, remove_finished=True)
+_DOWNLOAD = Download(
+    Archive(
+        "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+        "md5:97eceeb196236b17998738112f37df78",
+    ),
+)
 
 
 @register_dataset(
@@ -52,7 +52,7 @@ def download_cub200(root: Path) -> None:
         "classification": Counts(train=5_994, test=5_794, train_classes=200, test_classes=200),
     },
     get=f"unpack CUB_200_2011.tgz from {_PAGE} into data/cub200",
-    download=download_cub200,
+    download=_DOWNLOAD,
 )
 def cub200(root: Path, task: Task) -> Source:
     """11,788 photographs of 200 bird species (CUB-200-2011), for research use.

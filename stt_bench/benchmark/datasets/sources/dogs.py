@@ -7,19 +7,24 @@ from pathlib import Path
 import pandas as pd
 
 from stt_bench.benchmark.config.sections import Task
+from stt_bench.benchmark.datasets.archives import Archive, Download
 from stt_bench.benchmark.datasets.catalog import Counts, Source, register_dataset
 from stt_bench.benchmark.datasets.sources.official import read_mat, subfolder
 from stt_bench.benchmark.datasets.stores import FileStore
 
-_PAGE = "http://vision.stanford.edu/aditya86/ImageNetDogs"
+_PAGE = "https://vision.stanford.edu/aditya86/ImageNetDogs"
 
 
-def download_dogs(root: Path) -> None:
-    """Fetch images and lists."""
-    from torchvision.datasets import utils
-
-    for name in ("images.tar", "lists.tar"):
-        utils.download_and_extract_archive(f"{_PAGE}/{name}", str(root), remove_finished=True)
+_DOWNLOAD = Download(
+    Archive(
+        f"{_PAGE}/images.tar",
+        "sha256:a443fc2f9a851aa1a7b8e4fa4af94b8459fce2c9f5a2f4dd4669cf9673a4ec58",
+    ),
+    Archive(
+        f"{_PAGE}/lists.tar",
+        "sha256:34b47cacd9a98b5d150e084f24d29391c084c55272295ec65c85651bc35f4d6c",
+    ),
+)
 
 
 @register_dataset(
@@ -30,7 +35,7 @@ def download_dogs(root: Path) -> None:
     },
     tasks=("classification",),
     get=f"unpack images.tar and lists.tar from {_PAGE} into data/dogs",
-    download=download_dogs,
+    download=_DOWNLOAD,
 )
 def dogs(root: Path, task: Task) -> Source:
     """20,580 photographs of 120 dog breeds (Stanford Dogs), from ImageNet.

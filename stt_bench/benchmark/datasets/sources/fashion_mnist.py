@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from stt_bench.benchmark.config.sections import Task
+from stt_bench.benchmark.datasets.archives import Archive, Download
 from stt_bench.benchmark.datasets.catalog import Counts, Source, register_dataset
 from stt_bench.benchmark.datasets.sources.official import subfolder
 from stt_bench.benchmark.datasets.stores import ArrayStore
@@ -16,11 +17,16 @@ from stt_bench.benchmark.system.errors import BenchError
 _RAW = Path("FashionMNIST", "raw")
 
 
-def download_fashion_mnist(root: Path) -> None:
-    """Fetch both splits with torchvision."""
-    from torchvision.datasets import FashionMNIST
-
-    FashionMNIST(str(root), download=True)
+_ADDRESS = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
+_MD5 = {
+    "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+    "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+    "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+}
+_DOWNLOAD = Download(
+    *(Archive(f"{_ADDRESS}{name}", f"md5:{md5}", _RAW.as_posix()) for name, md5 in _MD5.items())
+)
 
 
 @register_dataset(
@@ -33,7 +39,7 @@ def download_fashion_mnist(root: Path) -> None:
     },
     get="unpack its four files from https://github.com/zalandoresearch/fashion-mnist "
     f"into data/fashion-mnist/{_RAW.as_posix()}",
-    download=download_fashion_mnist,
+    download=_DOWNLOAD,
 )
 def fashion_mnist(root: Path, task: Task) -> Source:
     """70,000 clothing images of 28×28 grey pixels in ten classes.

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from stt_bench.benchmark.config.sections import Task
+from stt_bench.benchmark.datasets.archives import Archive, Download
 from stt_bench.benchmark.datasets.catalog import Counts, Source, register_dataset
 from stt_bench.benchmark.datasets.sources.official import read_mat, subfolder
 from stt_bench.benchmark.datasets.stores import FileStore
@@ -15,11 +16,12 @@ from stt_bench.benchmark.system.errors import BenchError
 _SPLITS = {"trnid": "train", "valid": "train", "tstid": "test"}
 
 
-def download_flowers102(root: Path) -> None:
-    """Fetch images, labels and split with torchvision."""
-    from torchvision.datasets import Flowers102
-
-    Flowers102(str(root), download=True)
+_ADDRESS = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
+_DOWNLOAD = Download(
+    Archive(f"{_ADDRESS}102flowers.tgz", "md5:52808999861908f626f3c1f4e79d11fa", "flowers-102"),
+    Archive(f"{_ADDRESS}imagelabels.mat", "md5:e0620be6f572b9609742df49c70aed4d", "flowers-102"),
+    Archive(f"{_ADDRESS}setid.mat", "md5:a5357ecc9cb78c4bef273ce3793fc85c", "flowers-102"),
+)
 
 
 @register_dataset(
@@ -30,7 +32,7 @@ def download_flowers102(root: Path) -> None:
     tasks=("classification",),
     get="put imagelabels.mat, setid.mat and, unpacked, 102flowers.tgz from "
     "https://www.robots.ox.ac.uk/~vgg/data/flowers/102 into data/flowers102",
-    download=download_flowers102,
+    download=_DOWNLOAD,
 )
 def flowers102(root: Path, task: Task) -> Source:
     """8,189 photographs of 102 kinds of flowers (Oxford 102 Flowers).

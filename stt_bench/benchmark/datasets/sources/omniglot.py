@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from stt_bench.benchmark.config.sections import Task
+from stt_bench.benchmark.datasets.archives import Archive, Download
 from stt_bench.benchmark.datasets.catalog import Counts, Source, register_dataset
 from stt_bench.benchmark.datasets.stores import FileStore, Store, ZipStore
 from stt_bench.benchmark.system.errors import BenchError
@@ -15,12 +16,19 @@ from stt_bench.benchmark.system.errors import BenchError
 _SPLITS = {"images_background": "train", "images_evaluation": "test"}
 
 
-def download_omniglot(root: Path) -> None:
-    """Fetch both sets with torchvision."""
-    from torchvision.datasets import Omniglot
-
-    for background in (True, False):
-        Omniglot(str(root), background=background, download=True)
+_ADDRESS = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
+_DOWNLOAD = Download(
+    Archive(
+        f"{_ADDRESS}images_background.zip",
+        "md5:68d2efa1b9178cc56df9314c21c6e718",
+        "omniglot-py",
+    ),
+    Archive(
+        f"{_ADDRESS}images_evaluation.zip",
+        "md5:6b91aef0f799c5bb55b94e3f2daec811",
+        "omniglot-py",
+    ),
+)
 
 
 @register_dataset(
@@ -31,7 +39,7 @@ def download_omniglot(root: Path) -> None:
     tasks=("retrieval",),
     get="unpack images_background.zip and images_evaluation.zip from "
     "https://github.com/brendenlake/omniglot into data/omniglot",
-    download=download_omniglot,
+    download=_DOWNLOAD,
 )
 def omniglot(root: Path, task: Task) -> Source:
     """32,460 drawings of 1,623 handwritten characters, 20 each, 105×105 pixels.

@@ -7,19 +7,17 @@ from pathlib import Path
 import pandas as pd
 
 from stt_bench.benchmark.config.sections import Task
+from stt_bench.benchmark.datasets.archives import Archive, Download
 from stt_bench.benchmark.datasets.catalog import Counts, Source, register_dataset
 from stt_bench.benchmark.datasets.sources.official import read_rows, subfolder
 from stt_bench.benchmark.datasets.stores import FileStore
 
-_URL = "http://ftp.cs.stanford.edu/cs/cvgl/Stanford_Online_Products.zip"
-_MD5 = "7f73d41a2f44250d4779881525aea32e"
-
-
-def download_sop(root: Path) -> None:
-    """Fetch the official archive."""
-    from torchvision.datasets import utils
-
-    utils.download_and_extract_archive(_URL, str(root), md5=_MD5, remove_finished=True)
+_DOWNLOAD = Download(
+    Archive(
+        "https://ftp.cs.stanford.edu/cs/cvgl/Stanford_Online_Products.zip",
+        "sha256:b04fa78210e69fab050ce73939550e1cd0f96890bdd98ec9fee732c3b756ef48",
+    ),
+)
 
 
 @register_dataset(
@@ -32,7 +30,7 @@ def download_sop(root: Path) -> None:
     tasks=("retrieval",),
     get="unpack Stanford_Online_Products.zip from "
     "https://cvgl.stanford.edu/projects/lifted_struct into data/sop",
-    download=download_sop,
+    download=_DOWNLOAD,
 )
 def sop(root: Path, task: Task) -> Source:
     """120,053 photographs of 22,634 products (Stanford Online Products), for research use.
