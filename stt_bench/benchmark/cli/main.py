@@ -27,9 +27,9 @@ from stt_bench.benchmark.cli.options import (
     SetOption,
     integers,
 )
-from stt_bench.benchmark.cli.plugins import import_plugin
 from stt_bench.benchmark.cli.stages import STAGES
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.plugins import import_plugin
 
 if TYPE_CHECKING:
     from stt_bench.benchmark.leaderboards.board import Leaderboard

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import torch
 
@@ -21,6 +22,7 @@ from stt_bench.benchmark.system.machine import (
     resolve_device,
     restart_peak_memory,
 )
+from stt_bench.benchmark.system.plugins import import_plugin, loaded_plugins
 from stt_bench.benchmark.timing.stopwatch import Stopwatch
 
 
@@ -30,7 +32,12 @@ def peak_of_own_process(experiment: Experiment, batch: int, device: torch.device
     Raises:
         BenchError: the process failed; with the last thing it said.
     """
-    order = {"experiment": experiment.model_dump(), "batch": batch, "device": str(device)}
+    order = {
+        "experiment": experiment.model_dump(),
+        "batch": batch,
+        "device": str(device),
+        "plugins": loaded_plugins(),
+    }
     done = subprocess.run(
         # -P: modules are found where this process finds them, and not in the current folder,
         # which may hold a random.py of somebody.
@@ -52,6 +59,8 @@ def peak_of_own_process(experiment: Experiment, batch: int, device: torch.device
 
 def _print_peak() -> None:
     order = json.load(sys.stdin)
+    for number, file in enumerate(order["plugins"]):
+        import_plugin(Path(file), number)
     experiment = Experiment.model_validate(order["experiment"])
     device = resolve_device(order["device"])
     make_deterministic(None)

@@ -16,12 +16,14 @@ from PIL import Image
 from stt_bench.benchmark.cli.main import main
 from stt_bench.benchmark.leaderboards.report import report
 from stt_bench.benchmark.suite import load_table, run_table
+from stt_bench.benchmark.system import plugins
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.timing.measure import measure
 from stt_bench.benchmark.timing.page import draw_timing, markdown
 from stt_bench.benchmark.timing.results import BackboneTiming, Timing, Variant, paired_ratio
 from stt_bench.benchmark.timing.stopwatch import Stopwatch, experiment_of, take_turns
+from stt_bench.losses import registry
 
 QUIET = Reporter(quiet=True)
 SMALL = ["--backbones", "small_cnn", "--losses", "hard_triplet", "--quiet"]
@@ -186,19 +188,28 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_from_the_command_to_the_page_and_the_index(
     monkeypatch: pytest.MonkeyPatch, tiny: Path, tmp_path: Path
 ) -> None:
-    """The memory is found in a folder full of modules of somebody's own, too."""
+    """The memory is found in a folder full of modules of one's own, and of a loss of one's own."""
     for name in ("losses", "benchmark", "stt_bench", "random", "json"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from here')\n")
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "evaluation/__init__.py").write_text("raise SystemExit('imported from here')\n")
     monkeypatch.chdir(tmp_path)
     results = tmp_path / "results"
-    sizes = ["--batch", "64", "--size", "96", "--steps", "2", "--to", str(results)]
-    assert call(monkeypatch, *SMALL, *sizes) == 0
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from stt_bench.losses import HardTripletLoss, register_loss\n"
+        "register_loss('mine')(lambda: HardTripletLoss())\n"
+    )
+    monkeypatch.setattr(registry, "_factories", dict(registry._factories))
+    monkeypatch.setattr(plugins, "_loaded", [])
+    plugins.import_plugin(plugin, 97)
+    sizes = ["--batch", "64", "--size", "96", "--steps", "2"]
+    where = ["--losses", "mine", "--to", str(results)]
+    assert call(monkeypatch, *SMALL, *sizes, *where) == 0
     told = json.loads((results / "timing/timing.json").read_text())
     assert told["command"].endswith("--batch 64 --size 96 --steps 2 --device auto")
     (backbone,) = told["backbones"]
-    assert [v["loss"] for v in backbone["variants"]] == ["softmax", "hard_triplet"]
+    assert [v["loss"] for v in backbone["variants"]] == ["softmax", "mine"]
     page = (results / "timing.md").read_text()
     for variant in backbone["variants"]:
         assert len(variant["train_seconds"]) == len(variant["inference_seconds"]) == 2

@@ -9,6 +9,13 @@ from pathlib import Path
 
 from stt_bench.benchmark.system.errors import BenchError
 
+_loaded: list[Path] = []
+
+
+def loaded_plugins() -> list[str]:
+    """Return the paths of the files that were imported, in their order."""
+    return [str(file.absolute()) for file in _loaded]
+
 
 def import_plugin(file: Path, number: int) -> None:
     """Run a Python file under a module name of its own.
@@ -22,6 +29,7 @@ def import_plugin(file: Path, number: int) -> None:
         raise BenchError(f"--plugin {file}: is not a Python file (FILE.py)")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    _loaded.append(file)
     try:
         spec.loader.exec_module(module)
     except KeyboardInterrupt:
