@@ -51,7 +51,7 @@ def old_identity(store: Store, paths: Sequence[str]) -> Iterator[bytes]:
         with zipfile.ZipFile(store.file) as archive:
             yield from (b"%d," % archive.getinfo(path).CRC for path in paths)
     else:
-        yield from store.identity(paths)
+        yield from store.contents(paths).identity
 
 
 class Data:

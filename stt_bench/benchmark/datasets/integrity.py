@@ -95,13 +95,12 @@ def verify_dataset(
     hashes: dict[Task, str] = {}
     if not broken:
         for task, (frame, store, _) in tables.sources.items():
-            paths = frame["path"].tolist()
             try:
-                store.bits(paths)
+                contents = store.contents(frame["path"].tolist())
             except BenchError as error:
                 broken.append(str(error))
             else:
-                hashes[task] = hash_items(frame, store.identity(paths))
+                hashes[task] = hash_items(frame, contents.identity)
     return Verification(tables, len(stores), broken, hashes)
 
 

@@ -87,13 +87,14 @@ def load_items(config: DataConfig, reporter: Reporter | None = None) -> ItemTabl
     if config.validation is not None:
         frame = hold_out(frame, config.task, config.validation)
     reporter = reporter or Reporter(quiet=True)
-    for note in notes:
-        reporter.say(f"note: {note}")
     with reporter.bar(f"{dataset.name}: compare files", len(paths)) as bar:
         # Contents of all images, also where only some stay: an array store knows no other.
-        data_hash = hash_items(frame, store.identity(paths, bar.of))
-    bits = store.bits(paths)
-    return ItemTable(dataset.name, frame, store.read, data_hash, arrays, bits, notes)
+        contents = store.contents(paths, bar.of)
+    notes = (*notes, *contents.notes)
+    for note in notes:
+        reporter.say(f"note: {note}")
+    data_hash = hash_items(frame, contents.identity)
+    return ItemTable(dataset.name, frame, store.read, data_hash, arrays, contents.bits, notes)
 
 
 def read_source(config: DataConfig, root: Path | None) -> Source:
@@ -112,9 +113,9 @@ def item_table(
     problem = unwritable(frame)
     if problem:
         raise BenchError(f"{name}: {problem}")
-    paths = frame["path"].tolist()
-    digest = hash_items(frame, store.identity(paths))
-    return ItemTable(name, frame, store.read, digest, store.arrays, store.bits(paths), notes)
+    contents = store.contents(frame["path"].tolist())
+    data_hash, notes = hash_items(frame, contents.identity), (*notes, *contents.notes)
+    return ItemTable(name, frame, store.read, data_hash, store.arrays, contents.bits, notes)
 
 
 def find_root(dataset: Dataset, given: str | None, *, download: bool = True) -> Path | None:
@@ -142,7 +143,7 @@ def find_root(dataset: Dataset, given: str | None, *, download: bool = True) -> 
 
 
 def hash_items(frame: pd.DataFrame, identity: Iterable[bytes]) -> str:
-    """Return the sha256 of an item table and of what identifies its images' content."""
+    """Return the sha256 of an item table and of its images' contents."""
     columns = [frame[column].tolist() for column in columns_of(frame)]
     digest = hashlib.sha256(json.dumps(columns).encode())
     for part in identity:

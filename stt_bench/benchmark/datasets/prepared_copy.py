@@ -16,7 +16,7 @@ from stt_bench.benchmark.datasets.catalog import find_dataset
 from stt_bench.benchmark.datasets.depth import is_deep
 from stt_bench.benchmark.datasets.integrity import Tables, failures, read_tables
 from stt_bench.benchmark.datasets.items import find_root, hash_items
-from stt_bench.benchmark.datasets.stores import FileStore
+from stt_bench.benchmark.datasets.stores import Contents, FileStore
 from stt_bench.benchmark.datasets.suffixes import is_image
 from stt_bench.benchmark.datasets.threads import Progress
 from stt_bench.benchmark.datasets.transforms import resized_size, to_channels
@@ -31,7 +31,7 @@ _LOSSY = {
     "WEBP": {"quality": 95},
     "AVIF": {"quality": 95},
 }
-_LOSSLESS = ("BMP", "GIF", "IM", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TGA", "TIFF")
+_LOSSLESS = ("BMP", "GIF", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TGA", "TIFF")
 
 
 @dataclass(frozen=True)
@@ -102,17 +102,15 @@ def prepare_copy(
     _check_target(folder, base, csv_list)
     images = _image_files(tables, base)
     origin = {"dataset": name, "options": options, "shorter_side": size}
-    sources = list(tables.sources.values())
-    _mark(folder, origin, _contents(tables, images))
+    contents = _contents(tables)
+    _mark(folder, origin, _originals(tables, contents, images))
     left_out = 0
     if csv_list is None:
         left_out = _copy_others(base, folder, images)
     else:
         _copy(csv_list, folder / csv_list.name)
     missing = [path for path in images if not (folder / path).exists()]
-    bits = max(
-        (source.store.bits(source.frame["path"].tolist()) or 0 for source in sources), default=0
-    )
+    bits = max((one.bits or 0 for one in contents.values()), default=0)
     broken = failures(
         lambda path: _write_small(images[path], folder / path, size, bits), missing, progress
     )
@@ -170,21 +168,29 @@ def _mark(folder: Path, origin: dict[str, Any], contents: dict[str, str]) -> Non
     write_json(file, marker)
 
 
-def _contents(tables: Tables, images: Mapping[str, str]) -> dict[str, str]:
+def _contents(tables: Tables) -> dict[Task, Contents]:
+    return {
+        task: store.contents(frame["path"].tolist())
+        for task, (frame, store, _) in tables.sources.items()
+    }
+
+
+def _originals(
+    tables: Tables, contents: Mapping[Task, Contents], images: Mapping[str, str]
+) -> dict[str, str]:
     """Return the sha256 of each image's original by its path in the copy."""
     known: dict[str, str] = {}
-    for frame, store, _ in tables.sources.values():
+    for task, (frame, store, _) in tables.sources.items():
         assert isinstance(store, FileStore)
-        paths = frame["path"].tolist()
-        for path, content in zip(paths, store.identity(paths), strict=True):
-            known[os.path.abspath(os.path.join(store.root, path))] = content.hex()
+        for path, sha256 in zip(frame["path"], contents[task].identity, strict=True):
+            known[os.path.abspath(os.path.join(store.root, path))] = sha256.hex()
     return {path: known[file] for path, file in images.items()}
 
 
 def _hashes(tables: Tables) -> dict[Task, str]:
     return {
-        task: hash_items(frame, store.identity(frame["path"].tolist()))
-        for task, (frame, store, _) in tables.sources.items()
+        task: hash_items(tables.sources[task].frame, one.identity)
+        for task, one in _contents(tables).items()
     }
 
 

@@ -11,10 +11,10 @@ import io
 import os
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -38,27 +38,37 @@ class Store(Protocol):
     def read(self, path: str) -> Image.Image:
         """Return the decoded image, its mode untouched."""
 
-    def bits(self, paths: Sequence[str]) -> int | None:
-        """Return how many bits the set's deep grey images use; None if there are none."""
+    def contents(self, paths: Sequence[str], progress: Progress | None = None) -> Contents:
+        """Return what the images hold; a missing one, or pixels of no known range, are an error."""
 
-    def identity(self, paths: Sequence[str], progress: Progress | None = None) -> Iterator[bytes]:
-        """Yield what identifies the images' content; a missing image is an error."""
+
+@dataclass(frozen=True)
+class Contents:
+    """What the images of a set hold, as files or as pixels."""
+
+    identity: Sequence[bytes]
+    """What the data hash covers: the sha256 of each file, or the array and its shape."""
+    bits: int | None = None
+    """How many bits the grey images of more than 8 use; None if there are none."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return the sentence that says which range of grey values is taken."""
+        if self.bits is None:
+            return ()
+        top = (1 << self.bits) - 1
+        return (f"grey values of more than 8 bits: 0 to {top:,} is taken for black to white",)
 
 
 _WHAT = "images-1"
 _Told = list[Any]  # sha256 and depth as JSON has them
 
 
-class _Content(NamedTuple):
-    """What is known of an image file's content."""
-
-    sha256: bytes
-    depth: Depth | None
-
-    @classmethod
-    def of(cls, told: _Told) -> _Content:
-        sha256, depth = told
-        return cls(bytes.fromhex(sha256), None if depth is None else Depth(*depth))
+def _contents(paths: Sequence[str], told: Sequence[_Told]) -> Contents:
+    depths = [None if depth is None else Depth(*depth) for _, depth in told]
+    return Contents(
+        [bytes.fromhex(sha256) for sha256, _ in told], bits_of(zip(paths, depths, strict=True))
+    )
 
 
 def _tell(content: bytes) -> _Told:
@@ -78,25 +88,8 @@ def _decode(stream: str | IO[bytes], where: str) -> Image.Image:
         ) from error
 
 
-class _Encoded:
-    """A store of encoded images; a content that has not changed is not read again."""
-
-    def identity(self, paths: Sequence[str], progress: Progress | None = None) -> Iterator[bytes]:
-        """Yield the sha256 of each file's content, the same in a folder and in a zip."""
-        for content in self._contents(paths, progress):
-            yield content.sha256
-
-    def bits(self, paths: Sequence[str]) -> int | None:
-        """Return how many bits the set's deep grey images use; None if there are none."""
-        contents = self._contents(paths)
-        return bits_of((path, one.depth) for path, one in zip(paths, contents, strict=True))
-
-    def _contents(self, paths: Sequence[str], progress: Progress | None = None) -> list[_Content]:
-        raise NotImplementedError
-
-
 @dataclass(frozen=True)
-class FileStore(_Encoded):
+class FileStore:
     """Image files; paths are relative to `root` or absolute."""
 
     root: Path
@@ -107,7 +100,9 @@ class FileStore(_Encoded):
         file = os.path.join(self.root, path)
         return _decode(file, file)
 
-    def _contents(self, paths: Sequence[str], progress: Progress | None = None) -> list[_Content]:
+    def contents(self, paths: Sequence[str], progress: Progress | None = None) -> Contents:
+        """Return what the files hold; one that has not changed is not read again."""
+
         def stamp(path: str) -> Stamp:
             return stamp_of(os.path.join(self.root, path))
 
@@ -125,7 +120,7 @@ class FileStore(_Encoded):
                 f"{len(failed)} of {len(paths)} image files {reason}, the first is "
                 f"{os.path.join(self.root, path)}: restore them or correct the list"
             )
-        return [_Content.of(told) for told in found]
+        return _contents(paths, found)
 
     def exists(self, path: str) -> bool:
         """Tell whether there is such a file."""
@@ -133,7 +128,7 @@ class FileStore(_Encoded):
 
 
 @dataclass
-class ZipStore(_Encoded):
+class ZipStore:
     """Members of a zip file, read without unpacking it."""
 
     file: Path
@@ -171,7 +166,8 @@ class ZipStore(_Encoded):
                 f"{self.file}/{path} cannot be read ({error}): get the zip again"
             ) from error
 
-    def _contents(self, paths: Sequence[str], progress: Progress | None = None) -> list[_Content]:
+    def contents(self, paths: Sequence[str], progress: Progress | None = None) -> Contents:
+        """Return what the members hold, the same as the unpacked files."""
         members = set(self.names())
         for path in paths:
             if path not in members:
@@ -185,7 +181,7 @@ class ZipStore(_Encoded):
             tell=lambda path: _tell(self._content(path)),
             progress=progress,
         )
-        return [_Content.of(told) for told in found]
+        return _contents(paths, found)
 
 
 @dataclass(frozen=True)
@@ -204,12 +200,9 @@ class ArrayStore:
         """Return the image."""
         return Image.fromarray(self.arrays[self._rows[path]])
 
-    def bits(self, paths: Sequence[str]) -> None:
-        """Return None: an array holds 8 bits a channel."""
-
-    def identity(self, paths: Sequence[str], progress: Progress | None = None) -> Iterator[bytes]:
-        """Yield the pixels."""
+    def contents(self, paths: Sequence[str], progress: Progress | None = None) -> Contents:
+        """Return the pixels."""
         if list(paths) != list(self.paths) or self.arrays.dtype != np.uint8:
             raise BenchError("an array dataset needs uint8 images in the order of its table")
-        yield repr(self.arrays.shape).encode()
-        yield np.ascontiguousarray(self.arrays).tobytes()
+        pixels = np.ascontiguousarray(self.arrays).tobytes()
+        return Contents([repr(self.arrays.shape).encode(), pixels])

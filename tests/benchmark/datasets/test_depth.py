@@ -81,7 +81,7 @@ def pixels_of(items) -> dict[str, np.ndarray]:
 def test_the_range_is_that_of_the_whole_set(load, folder, kind, suffix, top, bits):
     dark = [values(max(1, top // 60), seed).astype(kind) for seed in range(3)]
     images = [*dark, values(top, 3).astype(kind)]
-    items = load("images", folder(images, suffix))
+    items = load("images", folder(images, suffix), "classification")
     assert items.bits == bits
     seen = pixels_of(items)
     for number, image in enumerate(images):
@@ -89,7 +89,11 @@ def test_the_range_is_that_of_the_whole_set(load, folder, kind, suffix, top, bit
 
 
 def test_8_bit_images_have_no_such_range(load, folder):
-    items = load("images", folder([values(255, seed).astype(np.uint8) for seed in range(4)], "png"))
+    items = load(
+        "images",
+        folder([values(255, seed).astype(np.uint8) for seed in range(4)], "png"),
+        "classification",
+    )
     assert items.bits is None
 
 
@@ -101,7 +105,7 @@ def test_unknown_ranges_are_refused_before_training(load, folder, low, top, kind
     root = folder([*images, values(top, 3, low).astype(kind)], "tif")
     match = rf"image b/3.tif: .*(between {low} and {top}|float pixels).*save it with 8 bits"
     with pytest.raises(BenchError, match=match):
-        load("images", root)
+        load("images", root, "classification")
     assert any("b/3.tif" in line for line in verify_dataset("images", root=str(root)).broken)
 
 
@@ -122,7 +126,7 @@ def test_tiff_pixels_that_pillow_reads_wrongly_are_refused(load, tmp_path, tags,
             changed[entry + 8 : entry + 10] = struct.pack("<H", value)
         file.write_bytes(changed)
     with pytest.raises(BenchError, match=f"image .*0.tif: {told}"):
-        load("images", tmp_path)
+        load("images", tmp_path, "classification")
 
 
 @pytest.mark.parametrize(("top", "bits"), [(4095, 12), (1023, 10), (16383, 14), (65535, None)])
@@ -135,9 +139,9 @@ def test_colour_of_16_bits_keeps_8_good_ones_or_is_refused(load, tmp_path, top, 
     if bits is not None:
         told = f"the 4 images with 16 bits a channel hold no more than {bits} bits"
         with pytest.raises(BenchError, match=told):
-            load("images", tmp_path)
+            load("images", tmp_path, "classification")
         return
-    items = load("images", tmp_path)
+    items = load("images", tmp_path, "classification")
     assert items.bits is None
     for number, pixels in enumerate(images):
         path = f"{'ab'[number % 2]}/{number}.png"
@@ -179,7 +183,7 @@ def test_a_copy_keeps_the_range_of_the_set(load, folder, tmp_path):
     large = values(4000, 9).astype(np.uint16).repeat(4, 0).repeat(4, 1)
     Image.fromarray(large).save(root / "a" / "4.png")
     prepare_copy("images", 16, root=str(root), to=tmp_path / "out")
-    copy = load("images", tmp_path / "out")
+    copy = load("images", tmp_path / "out", "classification")
     assert copy.bits is None
     seen = pixels_of(copy)
     for number, image in enumerate(images):

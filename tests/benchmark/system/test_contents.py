@@ -178,7 +178,7 @@ def test_progress_reaches_the_end(files, cache, monkeypatch):
 
 def test_the_cache_holds_nothing_but_stamps_and_what_is_told(files, cache, settled):
     store = FileStore(files)
-    list(store.identity(["a"]))
+    list(store.contents(["a"]).identity)
     entries = json.loads(only_file(cache).read_bytes().partition(b"\n")[2])
     assert list(entries) == ["a"]
     assert entries["a"][0] == stamp_of(files / "a")

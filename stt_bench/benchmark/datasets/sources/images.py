@@ -136,6 +136,6 @@ def made_split(labels: pd.Series, task: Task, seed: int) -> np.ndarray:
             raise BenchError(
                 f"class '{label}' has one item: classification needs two, to train and to test"
             )
-        rng = np.random.default_rng([seed, *label.encode()])
+        rng = np.random.default_rng([seed, *os.fsencode(label)])
         split[rng.choice(rows, max(1, round(TEST_SHARE * len(rows))), replace=False)] = "test"
     return split
