@@ -66,10 +66,10 @@ def distance(run: RunArgument, first: ImageArgument, second: ImageArgument) -> N
 
     - `stt-bench distance runs/fashion_mnist/softmax/seed-0 test/00000 shoe.png`
     """
-    from stt_bench.benchmark.inspection.two_images import compare
+    from stt_bench.benchmark.inspection.two_images import distances_of_two
     from stt_bench.benchmark.store.runs import open_run
 
-    print(json.dumps(compare(open_run(run), first, second), indent=2))
+    print(json.dumps(distances_of_two(open_run(run), first, second), indent=2))
 
 
 def draw_map(

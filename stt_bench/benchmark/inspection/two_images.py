@@ -23,7 +23,7 @@ def distances_between(left: np.ndarray, right: np.ndarray, distance: str) -> np.
     return np.sqrt(table) if distance == "euclidean" else table
 
 
-def compare(run: Run, first: str, second: str) -> dict[str, float]:
+def distances_of_two(run: Run, first: str, second: str) -> dict[str, float]:
     """Return the distances of two images' embeddings, and the length of each embedding.
 
     An image is a file or an item of the run's dataset; both are prepared as the run's test images.

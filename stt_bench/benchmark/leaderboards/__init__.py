@@ -1,1 +1,6 @@
-"""From records to pages and figures."""
+"""From records to pages and figures.
+
+What a number says (scores, rows, board) stands apart from how it is shown: wording, notes and
+markdown make a page of it, front_page the list of pages, figures the pictures. report reads the
+records and writes all of them; answer says the outcome in three sentences.
+"""

@@ -24,7 +24,7 @@ from stt_bench.benchmark.inspection.maps import class_colours, place_thumbnails
 from stt_bench.benchmark.inspection.neighbors import Query, find_neighbors, nearest
 from stt_bench.benchmark.inspection.projection import Method, project
 from stt_bench.benchmark.inspection.thumbnails import thumbnail_side, thumbnails
-from stt_bench.benchmark.inspection.two_images import compare, distances_between
+from stt_bench.benchmark.inspection.two_images import distances_between, distances_of_two
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table
@@ -182,7 +182,7 @@ def test_distances_of_two_items_are_those_of_the_stored_embeddings(
 ) -> None:
     embedded = stored(photos)
     rows = dict(zip(embedded.ids, np.asarray(embedded.embeddings), strict=True))
-    told = compare(photos, "c/0.png", "d/1.png")
+    told = distances_of_two(photos, "c/0.png", "d/1.png")
     left, right = rows["c/0.png"], rows["d/1.png"]
     assert told == pytest.approx(
         {
@@ -195,7 +195,7 @@ def test_distances_of_two_items_are_those_of_the_stored_embeddings(
     )
     assert told["euclidean"] > 1e-3
     root = Path(str(photos.experiment.data.root))
-    same = compare(photos, str(root / "c/0.png"), str(root / "c/0.png"))
+    same = distances_of_two(photos, str(root / "c/0.png"), str(root / "c/0.png"))
     assert same["euclidean"] == 0
     assert same["norm_1"] == same["norm_2"] == pytest.approx(told["norm_1"], rel=1e-4)
 
@@ -207,7 +207,7 @@ def test_a_zero_embedding_is_at_cosine_distance_one() -> None:
 
 def test_an_unknown_image_and_a_broken_one_are_told(photos: Run, tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"neither a file nor an item .* did you mean 'd/1.png'"):
-        compare(photos, "c/0.png", "dd/1.png")
+        distances_of_two(photos, "c/0.png", "dd/1.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(BenchError, match=r"broken\.png cannot be read as an image"):
         recommend(photos, [str(tmp_path / "broken.png")])
@@ -218,7 +218,7 @@ def test_changed_weights_are_told(photos: Run, tmp_path: Path) -> None:
     changed = Run(photos.table, photos.row, 0, photos.experiment, tmp_path / "run", photos.display)
     changed.weights.write_bytes(b"damaged")
     with pytest.raises(BenchError, match="not what training wrote"):
-        compare(changed, "c/0.png", "d/1.png")
+        distances_of_two(changed, "c/0.png", "d/1.png")
 
 
 def test_the_projector_reads_what_map_wrote(photos: Run, tmp_path: Path) -> None:
