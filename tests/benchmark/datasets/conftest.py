@@ -4,7 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_miniatures import CUB_CLASSES, write_cub_index, write_fashion, write_omniglot
+from dataset_miniatures import (
+    CUB_CLASSES,
+    lift_counts,
+    miniature,
+    write_cub_index,
+    write_fashion,
+    write_omniglot,
+)
 from PIL import Image
 
 from stt_bench.benchmark.config.sections import DataConfig
@@ -68,6 +75,17 @@ def save():
         return path
 
     return save_image
+
+
+@pytest.fixture
+def mini(tmp_path, monkeypatch):
+    """Write a miniature and let its dataset have the miniature's counts."""
+
+    def build(name: str) -> Path:
+        lift_counts(monkeypatch, name)
+        return miniature(name, tmp_path / name)
+
+    return build
 
 
 @pytest.fixture
