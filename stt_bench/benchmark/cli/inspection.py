@@ -16,6 +16,7 @@ from stt_bench.benchmark.cli.options import (
     QuietOption,
     RunArgument,
     SplitOption,
+    names_in,
 )
 from stt_bench.benchmark.system.errors import BenchError
 
@@ -147,8 +148,8 @@ def timing(
     check_timing(to, force=force)
     try:
         measured = measure(
-            _names("--backbones", backbones),
-            _names("--losses", losses),
+            names_in("--backbones", backbones),
+            names_in("--losses", losses),
             Reporter(quiet=quiet),
             batch=batch,
             size=size,
@@ -157,16 +158,9 @@ def timing(
             memory=memory,
         )
     except KeyboardInterrupt:
-        print("stopped: nothing was written; the same command starts anew", file=sys.stderr)
+        print("stopped: nothing was written; the same command starts again", file=sys.stderr)
         raise typer.Exit(STOPPED) from None
     print(write_timing(measured, to))
-
-
-def _names(option: str, text: str) -> list[str]:
-    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not names:
-        raise BenchError(f"{option} '{text}': write names with commas")
-    return names
 
 
 def _png(path: Path | None) -> Path | None:

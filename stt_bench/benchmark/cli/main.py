@@ -25,11 +25,13 @@ from stt_bench.benchmark.cli.options import (
     ResultsOption,
     RunsOption,
     SetOption,
-    integers,
+    names_in,
+    seeds_in,
 )
 from stt_bench.benchmark.cli.stages import STAGES
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.plugins import import_plugin
+from stt_bench.names import did_you_mean
 
 if TYPE_CHECKING:
     from stt_bench.benchmark.leaderboards.board import Leaderboard
@@ -106,19 +108,19 @@ def run(
     - `stt-bench run cub50_retrieval --rows softmax,hard_triplet --seeds 0,1,2`
     - `stt-bench run digits_retrieval --set optimizer.lr=0.0003 --results my-results --runs my-runs`
     """
+    from stt_bench.benchmark.dry_run import plan
     from stt_bench.benchmark.leaderboards.report import check_pages, report
     from stt_bench.benchmark.suite import load_table, run_table
     from stt_bench.benchmark.system.progress import Reporter
 
     reporter = Reporter(quiet=quiet)
-    tables = [load_table(config, overrides or (), only=_split(rows)) for config in configs]
+    chosen = None if rows is None else names_in("--rows", rows)
+    numbers = None if seeds is None else seeds_in(seeds)
+    tables = [load_table(config, overrides or (), only=chosen) for config in configs]
     for table in tables:
-        table.select(_split(rows))
+        table.select(chosen)
     check_pages(results, [table.name for table in tables])
     if dry_run:
-        from stt_bench.benchmark.dry_run import plan
-
-        chosen, numbers = _split(rows), _seeds(seeds)
         for table in tables:
             planned = plan(
                 table,
@@ -135,8 +137,8 @@ def run(
     for table in tables:
         outcome = run_table(
             table,
-            rows=_split(rows),
-            seeds=_seeds(seeds),
+            rows=chosen,
+            seeds=numbers,
             runs=runs,
             results=results,
             force=force,
@@ -193,9 +195,14 @@ def list_names(
     """
     from stt_bench.benchmark.cli.choices import names
 
-    for name, about in names(what):
-        if pattern is None or pattern in name:
-            print(f"{name:<28} {about}".rstrip())
+    known = dict(names(what))
+    shown = [name for name in known if pattern is None or pattern in name]
+    if pattern is not None and not shown:
+        raise BenchError(
+            f"no name among the {what} has '{pattern}' in it; {did_you_mean(pattern, known)}"
+        )
+    for name in shown:
+        print(f"{name:<28} {known[name]}".rstrip())
 
 
 @app.command()
@@ -263,19 +270,6 @@ def _show(boards: list[Leaderboard], results: Path, quiet: bool) -> None:
             print_leaderboard(board)
             print(*map(one_line, answer(board)), sep="\n")
         print(results / f"{board.table}.md")
-
-
-def _split(text: str | None) -> list[str] | None:
-    return [part.strip() for part in text.split(",") if part.strip()] if text else None
-
-
-def _seeds(text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    seeds = integers("--seeds", text)
-    if not seeds or min(seeds) < 0:
-        raise BenchError(f"--seeds '{text}': write integers from 0, such as 0,1,2")
-    return seeds
 
 
 if __name__ == "__main__":

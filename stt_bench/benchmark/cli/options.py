@@ -35,9 +35,30 @@ OverwriteOption = Annotated[
 ]
 
 
+def names_in(option: str, text: str) -> list[str]:
+    """Return the names of an option such as ``--rows softmax,lifted``, each once."""
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise BenchError(f"{option} '{text}': write names with commas between them")
+    return names
+
+
+def seeds_in(text: str) -> list[int]:
+    """Return the seeds of ``--seeds 0,1,2``, each once."""
+    from stt_bench.benchmark.config.bounds import LARGEST_SEED
+
+    seeds = list(dict.fromkeys(integers("--seeds", text)))
+    if not seeds or min(seeds) < 0 or max(seeds) > LARGEST_SEED:
+        raise BenchError(
+            f"--seeds '{text}': write integers from 0 to {LARGEST_SEED}, such as 0,1,2"
+        )
+    return seeds
+
+
 def integers(option: str, text: str) -> list[int]:
     """Return the integers of an option such as ``--seeds 0,1,2``."""
     try:
-        return [int(part) for part in text.split(",") if part.strip()]
+        return [int(part) for part in text.split(",")]
     except ValueError:
-        raise BenchError(f"{option} '{text}': write integers with commas, such as 0,1,2") from None
+        shown = text if len(text) <= 40 else f"{text[:40]}…"
+        raise BenchError(f"{option} '{shown}': write integers with commas, such as 0,1,2") from None

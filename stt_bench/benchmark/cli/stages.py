@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -23,11 +23,14 @@ from stt_bench.benchmark.cli.options import (
 )
 from stt_bench.benchmark.system.errors import BenchError
 
+if TYPE_CHECKING:
+    from stt_bench.benchmark.config.sections import EvaluationConfig
+
 
 def train(
     config: ConfigArgument,
     row: Annotated[str, typer.Option(help="The row of the table.")],
-    seed: Annotated[int, typer.Option(help="The seed.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="The seed.", min=0, max=2**32 - 1)] = 0,
     overrides: SetOption = None,
     runs: RunsOption = Path("runs"),
     force: ForceOption = False,
@@ -115,13 +118,17 @@ def evaluate(
             "or `class,path`."
         ),
     ] = None,
-    ks: Annotated[str, typer.Option(help="K of Recall@K, with --embeddings.")] = "1,2,4,8",
+    ks: Annotated[
+        str | None,
+        typer.Option(metavar="K,K", help="K of Recall@K, with --embeddings; else 1,2,4,8."),
+    ] = None,
     distance: Annotated[
-        Literal["euclidean", "cosine"], typer.Option(help="With --embeddings.")
-    ] = "euclidean",
+        Literal["euclidean", "cosine"] | None,
+        typer.Option(help="With --embeddings; else euclidean."),
+    ] = None,
     clustering: Annotated[
-        bool, typer.Option(help="k-means, NMI and AMI, with --embeddings.")
-    ] = True,
+        bool | None, typer.Option(help="k-means, NMI and AMI, with --embeddings; else they are.")
+    ] = None,
     approximate: Annotated[
         Literal["ivf", "hnsw"] | None,
         typer.Option(help="An approximate index of FAISS, with --embeddings; reports its error."),
@@ -150,7 +157,6 @@ def evaluate(
     - `stt-bench eval --embeddings X.h5 --labels test.csv --intervals --per-class classes.csv`
     - `stt-bench eval --embeddings million.npy --labels Y.csv --approximate ivf --no-clustering`
     """
-    from stt_bench.benchmark.config.sections import EvaluationConfig
     from stt_bench.benchmark.embedding.external import read_external_set
     from stt_bench.benchmark.scoring import evaluate as evaluation
     from stt_bench.benchmark.store.runs import open_run
@@ -171,25 +177,32 @@ def evaluate(
     if per_class is not None:
         inputs = [path for path in (run, embeddings, labels) if path is not None]
         check_output(per_class, inputs=inputs, force=force)
-    chosen: dict[str, Any] = {"backend": backend} if backend else {}
-    if memory:
-        chosen["memory_mib"] = memory
+    options = {
+        "ks": None if ks is None else integers("--ks", ks),
+        "distance": distance,
+        "clustering": clustering,
+        "backend": backend,
+        "memory_mib": memory,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    if run is not None and given.keys() & {"ks", "distance", "clustering"}:
+        raise BenchError(
+            "--ks, --distance and --clustering need --embeddings: a run is measured as its table "
+            "says (`evaluation`)"
+        )
     reporter = Reporter(quiet=quiet)
     if run is not None:
         one = open_run(run)
-        config = one.experiment.evaluation.model_copy(update=chosen)
+        config = _settings(one.experiment.evaluation.model_dump() | given)
         record, scores = evaluation.evaluate_queries(one, results, reporter, config)
         shown: dict[str, Any] = dict(record.metrics)
     else:
         assert embeddings is not None
         assert labels is not None
-        wanted = integers("--ks", ks)
-        if not wanted or min(wanted) < 1:
-            raise BenchError(f"--ks '{ks}': write integers from 1, such as 1,10,100")
-        config = EvaluationConfig(ks=wanted, distance=distance, clustering=clustering)
+        settings = _settings(given)
         metrics, scores = evaluation.measure(
             read_external_set(embeddings, labels, reporter),
-            config.model_copy(update=chosen),
+            settings,
             reporter,
             where=str(embeddings),
             approximate=approximate,
@@ -205,6 +218,20 @@ def evaluate(
         evaluation.write_class_scores(scores, per_class)
     if not scores and (intervals or per_class):
         reporter.warn("no intervals and no scores of classes: no query has a positive")
+
+
+def _settings(values: dict[str, Any]) -> EvaluationConfig:
+    from pydantic import ValidationError
+
+    from stt_bench.benchmark.config.mistakes import first_mistake
+    from stt_bench.benchmark.config.sections import EvaluationConfig
+
+    try:
+        return EvaluationConfig.model_validate(values)
+    except ValidationError as error:
+        keys, sentence = first_mistake(error, EvaluationConfig)
+        option = "memory" if keys[0] == "memory_mib" else keys[0]
+        raise BenchError(f"--{option}: {sentence}") from None
 
 
 STAGES: dict[str, Callable[..., None]] = {
