@@ -12,11 +12,11 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.datasets.catalog import find_dataset
 from stt_bench.benchmark.datasets.items import find_root
-from stt_bench.benchmark.store.records import Record, read_record
+from stt_bench.benchmark.store.records import expected_seconds
 from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.suite import Data, is_done
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.progress import Reporter, duration
 
 State = Literal["finished", "trained", "stopped", "refused", "new"]
 _WORDS: dict[State, str] = {
@@ -52,11 +52,11 @@ class Plan:
         yield from (f"  data {told}" for told in self.data)
         for (row, state, seconds), group in groupby(self.runs, key=_kind):
             seeds = ", ".join(str(one.run.seed) for one in group)
-            length = f"; {_duration(seconds)} of training each" if state in _TRAINS else ""
+            length = f"; {_in_words(seconds)} of training each" if state in _TRAINS else ""
             yield f"  {row}, seed {seeds}: {_WORDS[state]}{length}"
         training = [one for one in self.runs if one.state in _TRAINS]
         known = [one.seconds for one in training if one.seconds is not None]
-        total = f", about {_duration(sum(known))} in all" if known else ""
+        total = f", about {duration(sum(known))} in all" if known else ""
         unknown = len(training) - len(known)
         more = f"; the time of {unknown} is not known: their rows have no record" if unknown else ""
         yield f"  {len(training)} to train{total}{more}"
@@ -89,7 +89,7 @@ def plan(
     planned = []
     for row, experiment in table.select(rows).items():
         places[_place(experiment, data)] = None
-        seconds = _seconds(experiment, _records(results, table.name, row))
+        seconds = expected_seconds(results, table.name, row, experiment)
         for seed in table.seeds if seeds is None else seeds:
             run = run_of(table, row, seed, runs)
             state = "new" if force else _state(run, results, data)
@@ -124,36 +124,5 @@ def _place(experiment: Experiment, data: Data) -> str:
     return f"{start}: {images:,} images, {'with the packages' if root is None else root}"
 
 
-def _records(results: Path, table: str, row: str) -> list[Record]:
-    """Return the readable records of a row."""
-    found = []
-    for path in sorted((results / "records" / table / row).glob("seed-*.json")):
-        try:
-            found.append(read_record(path))
-        except BenchError:
-            continue
-    return found
-
-
-def _seconds(experiment: Experiment, records: list[Record]) -> float | None:
-    """Return the mean time of a step × the steps of now."""
-    steps = experiment.train.steps
-    each = [
-        record.training.seconds / record.experiment.train.steps
-        for record in records
-        if record.experiment.train.steps
-    ]
-    if steps == 0:
-        return 0.0
-    return steps * sum(each) / len(each) if each else None
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "an unknown time"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+def _in_words(seconds: float | None) -> str:
+    return "an unknown time" if seconds is None else duration(seconds)

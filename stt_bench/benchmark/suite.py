@@ -19,11 +19,16 @@ from stt_bench.benchmark.models import weights_id
 from stt_bench.benchmark.scoring.evaluate import score
 from stt_bench.benchmark.store.display import display_of
 from stt_bench.benchmark.store.locks import RunInUseError, held
-from stt_bench.benchmark.store.records import Record, read_record, record_path
+from stt_bench.benchmark.store.records import (
+    Record,
+    expected_seconds,
+    read_record,
+    record_path,
+)
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.files import write_text
-from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.progress import Reporter, duration
 from stt_bench.benchmark.training.checks import check_experiment
 from stt_bench.benchmark.training.train import train
 
@@ -75,17 +80,47 @@ def run_table(
     if force:  # all at once: the same command without --force then continues, if this is stopped
         _discard(experiments, results)
     _refresh_displays(table, results)
+    waiting = _to_train(experiments, results, data)
+    _tell_the_time(waiting, results, reporter)
     later: list[Run] = []
     for number, run in enumerate(experiments, start=1):
+        waiting = [other for other in waiting if other is not run]
+        reporter.runs_after = len(waiting)
         try:
             _do(run, results, data, reporter, outcome, f"[{number}/{len(experiments)}]")
         except RunInUseError:
             reporter.say(f"{run.name} is run by another stt-bench: goes on with the next one")
             later.append(run)
     for run in later:
+        reporter.runs_after = 0
         reporter.say(f"{run.name}: waits for the other stt-bench")
         _do(run, results, data, reporter, outcome, "[again]", wait=True)
     return outcome
+
+
+def _to_train(experiments: Sequence[Run], results: Path, data: Data) -> list[Run]:
+    """Return the runs that are neither trained nor recorded."""
+    found = []
+    for run in experiments:
+        try:
+            if not (run.is_trained or is_done(run, results, data)):
+                found.append(run)
+        except BenchError:
+            continue  # told where it is run
+    return found
+
+
+def _tell_the_time(runs: Sequence[Run], results: Path, reporter: Reporter) -> None:
+    """Say how long trainings will take, by the records of their rows."""
+    times = [expected_seconds(results, run.table, run.row, run.experiment) for run in runs]
+    known = [seconds for seconds in times if seconds is not None]
+    told = [f"{len(runs)} run(s) to train"]
+    if known:
+        told.append(f"about {duration(sum(known))} by the records of their rows")
+    if unknown := len(times) - len(known):
+        told.append(f"how long {unknown} will take is told after their first steps")
+    if runs:
+        reporter.say("; ".join(told))
 
 
 def _do(

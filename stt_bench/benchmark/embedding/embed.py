@@ -202,7 +202,7 @@ def _forward(
         images.load(lambda done, _total: bar.to(done))
     embeddings = np.empty((len(images), network.embedding_dim), dtype=np.float32)
     logits: np.ndarray | None = None
-    with torch.inference_mode(), reporter.bar(f"{name}: embed", len(images)) as bar:
+    with torch.inference_mode(), reporter.bar(f"{name}: embed", len(images), stage=True) as bar:
         for rows, views in embedding_batches(images, measured.batch_size, flip=measured.flip):
             embedded, seen = [], []
             for view in views:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -159,3 +160,18 @@ def read_table_records(results: Path, table: str) -> list[Record]:
     """Return the records of one table, ordered by row and seed."""
     paths = sorted((results / "records" / table).glob("*/seed-*.json"))
     return sorted(map(read_record, paths), key=lambda r: (r.display.order, r.row, r.seed))
+
+
+def expected_seconds(results: Path, table: str, row: str, experiment: Experiment) -> float | None:
+    """Return how long a row's training takes by its records, or None where it has none.
+
+    That is the mean time of a step, on the machines that made them, × the steps of now.
+    """
+    each = []
+    for path in (results / "records" / table / row).glob("seed-*.json"):
+        with suppress(BenchError):
+            record = read_record(path)
+            if steps := record.experiment.train.steps:
+                each.append(record.training.seconds / steps)
+    steps = experiment.train.steps
+    return steps * sum(each) / len(each) if each else 0.0 if steps == 0 else None

@@ -1,25 +1,39 @@
-"""Progress bars with loss, throughput and remaining time; silent with ``--quiet``."""
+"""Progress with loss, throughput and remaining time: bars on a terminal, else a line now and then.
+
+Both go to standard error, and ``--quiet`` shows neither.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINE_EVERY = 30.0  # seconds
 
 
 class Reporter:
     """Where stages tell the user what they do."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        """Create a reporter that writes to standard error."""
+    def __init__(self, *, quiet: bool = False, line_every: float = LINE_EVERY) -> None:
+        """Create a reporter that writes to standard error.
+
+        Args:
+            quiet: show warnings alone.
+            line_every: seconds between two lines where standard error is no terminal.
+        """
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.line_every = line_every
+        self.runs_after = 0
+        """How many runs of the same table follow the one that trains."""
 
     def say(self, text: str) -> None:
         """Print one line."""
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=not self.console.is_terminal)
 
     def warn(self, text: str) -> None:
         """Print one line that should not be overlooked, also with ``--quiet``."""
@@ -27,8 +41,32 @@ class Reporter:
         console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
     @contextmanager
-    def bar(self, description: str, total: int, done: int = 0) -> Iterator[Bar]:
-        """Show a bar while the block runs."""
+    def bar(
+        self,
+        description: str,
+        total: int,
+        done: int = 0,
+        *,
+        stage: bool = False,
+        runs: bool = False,
+    ) -> Iterator[Bar]:
+        """Show how far the block is while it runs.
+
+        Args:
+            description: what it does.
+            total: of how many things.
+            done: how many are done already.
+            stage: tell its beginning and end too where there is no terminal.
+            runs: the block is a run's training, which the runs that follow will take as well.
+        """
+        if not self.console.is_terminal:
+            lines = _Lines(self, description, total, done, self.runs_after if runs else 0)
+            if stage:
+                self.say(f"{description}: starts" + (f" at {done:,}/{total:,}" if done else ""))
+            yield Bar(lines.to)
+            if stage:
+                self.say(lines.end())
+            return
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -36,25 +74,74 @@ class Reporter:
             TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(compact=True),
         )
-        silent = not self.console.is_terminal
-        progress = Progress(*columns, console=self.console, transient=True, disable=silent)
-        with progress:
+        with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(description, total=total, completed=done, note="")
-            yield Bar(progress, task)
+
+            def update(done: int, note: str | None, total: int | None) -> None:
+                fields: dict[str, Any] = {} if note is None else {"note": note}
+                progress.update(task, completed=done, total=total, **fields)
+
+            yield Bar(update)
 
 
 class Bar:
-    """One progress bar."""
+    """One progress bar, or the lines in its place."""
 
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        """Wrap a task of a rich progress display."""
-        self._progress, self._task = progress, task
+    def __init__(self, update: Callable[[int, str | None, int | None], None]) -> None:
+        """Wrap what shows the progress."""
+        self._update = update
 
     def to(self, done: int, note: str | None = None, total: int | None = None) -> None:
         """Move the bar to ``done`` and show a note beside it."""
-        fields: dict[str, Any] = {} if note is None else {"note": note}
-        self._progress.update(self._task, completed=done, total=total, **fields)
+        self._update(done, note, total)
 
     def of(self, done: int, total: int) -> None:
         """Move the bar to ``done`` of ``total``."""
         self.to(done, total=total)
+
+
+class _Lines:
+    """The progress of one block as a line now and then."""
+
+    def __init__(
+        self, reporter: Reporter, description: str, total: int, done: int, runs_after: int
+    ) -> None:
+        self.reporter, self.description, self.runs_after = reporter, description, runs_after
+        self.first, self.done, self.total, self.note = done, done, total, ""
+        self.start = self.last = time.monotonic()
+
+    def to(self, done: int, note: str | None, total: int | None) -> None:
+        self.done, self.total = done, total or self.total
+        self.note = self.note if note is None else f", {note}"
+        now = time.monotonic()
+        if now - self.last >= self.reporter.line_every and done < self.total:
+            self.last = now
+            self.reporter.say(
+                f"{self.description}: {done:,}/{self.total:,}{self.note}{self._left(now)}"
+            )
+
+    def end(self) -> str:
+        took = duration(time.monotonic() - self.start)
+        return f"{self.description}: {self.done:,}/{self.total:,}{self.note}, took {took}"
+
+    def _left(self, now: float) -> str:
+        """Return how long the rest of the block takes, and of the table, at the present pace."""
+        if self.done <= self.first:
+            return ""
+        each = (now - self.start) / (self.done - self.first)
+        left = (self.total - self.done) * each
+        told = f", {duration(left)} left"
+        if self.runs_after:
+            rest = left + self.runs_after * self.total * each
+            told += f"; {duration(rest)} with the {self.runs_after} run(s) after it"
+        return told
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words: ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

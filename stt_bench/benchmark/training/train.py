@@ -116,7 +116,9 @@ def _fit(
     objective.train()
     with (
         TrainingLog(run, learner.step, reporter) as log,
-        reporter.bar(run.name, settings.steps, learner.step) as bar,
+        reporter.bar(
+            f"{run.name}: train", settings.steps, learner.step, stage=True, runs=True
+        ) as bar,
     ):
         since, first = time.perf_counter(), learner.step
         for step, images, labels in batches:
@@ -143,7 +145,7 @@ def _fit(
                 log.write({"step": done, f"validation_{selection.metric}": value})
             if report:
                 rate = (done - first) * len(labels) / (time.perf_counter() - since)
-                bar.to(done, f"loss {entry['loss']:.4f}  {rate:,.0f} images/s")
+                bar.to(done, f"loss {entry['loss']:.4f}, {rate:,.0f} images/s")
             if done == settings.steps:
                 break
             if done % settings.checkpoint_every == 0 or stop.is_set():
