@@ -61,7 +61,7 @@ def verify(
     - `stt-bench data verify cub50`
     - `stt-bench data verify images --root photos`
     """
-    from stt_bench.benchmark.datasets.integrity import verify_dataset
+    from stt_bench.benchmark.datasets.verify import verify_dataset
     from stt_bench.benchmark.system.progress import Reporter
 
     with Reporter(quiet=quiet).bar(f"{name}: decode images", 1) as bar:

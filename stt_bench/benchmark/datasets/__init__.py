@@ -1,4 +1,4 @@
-"""Datasets: from a folder to a verified item table, from the table to batches.
+"""Datasets: from a folder to a checked item table, from the table to batches.
 
 The names here read no images and import no torch; `stt_bench.benchmark.datasets.batches` does.
 """

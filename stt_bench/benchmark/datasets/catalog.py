@@ -107,7 +107,7 @@ def register_dataset(
         folder: Folder that is searched for when no root is given; without it the function's
             `root` may be None.
         also: Other names of that folder: what torchvision or the official archive calls it.
-        counts: Images and classes of each task's splits; verified after reading.
+        counts: Images and classes of each task's splits; checked after reading.
         tasks: Tasks that the dataset has a split for.
         get: How a user gets the data; part of the message when they are not found.
         download: Fetches the data into the folder it is given.

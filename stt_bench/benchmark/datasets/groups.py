@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stt_bench.benchmark.datasets.verify import GROUP
+from stt_bench.benchmark.datasets.item_rules import GROUP
 from stt_bench.unit_length import unit_length
 
 

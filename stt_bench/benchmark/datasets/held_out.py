@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from stt_bench.benchmark.config.sections import Task
-from stt_bench.benchmark.datasets.verify import GROUP
+from stt_bench.benchmark.datasets.item_rules import GROUP
 from stt_bench.benchmark.system.errors import BenchError
 
 _SEED = 0  # the part belongs to the data, not to a seed of a row: all rows and seeds share it

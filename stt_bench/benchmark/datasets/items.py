@@ -1,4 +1,4 @@
-"""From a config's `data` section to a verified item table."""
+"""From a config's `data` section to a checked item table."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from stt_bench.benchmark.config.sections import DataConfig
 from stt_bench.benchmark.datasets.catalog import Dataset, Source, find_dataset
 from stt_bench.benchmark.datasets.download import download_into
 from stt_bench.benchmark.datasets.held_out import hold_out
+from stt_bench.benchmark.datasets.item_rules import check_item_table, columns_of, unwritable
 from stt_bench.benchmark.datasets.long_tail import long_tail
 from stt_bench.benchmark.datasets.stores import Store
-from stt_bench.benchmark.datasets.verify import columns_of, unwritable, verify
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.locate import find_folder, search_places
 from stt_bench.benchmark.system.progress import Reporter
@@ -77,7 +77,7 @@ def check_dataset(config: DataConfig) -> Dataset:
 
 
 def load_items(config: DataConfig, reporter: Reporter | None = None) -> ItemTable:
-    """Read, verify and hash the items that a config's `data` section describes."""
+    """Read, check and hash the items that a config's `data` section describes."""
     dataset = check_dataset(config)
     frame, store, notes = read_source(config, find_root(dataset, config.root))
     paths, arrays = frame["path"].tolist(), store.arrays
@@ -98,11 +98,11 @@ def load_items(config: DataConfig, reporter: Reporter | None = None) -> ItemTabl
 
 
 def read_source(config: DataConfig, root: Path | None) -> Source:
-    """Return the verified table below `root`, and its images; of these none is looked at."""
+    """Return the checked table below `root`, and its images; of these none is looked at."""
     dataset = check_dataset(config)
     frame, store, notes = dataset.function(root, config.task, **config.options)
     frame = frame.reset_index(drop=True)
-    verify(dataset, config.task, frame, root)
+    check_item_table(dataset, config.task, frame, root)
     return Source(frame[columns_of(frame)], store, notes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from stt_bench.benchmark.datasets.verify import GROUP
+from stt_bench.benchmark.datasets.item_rules import GROUP
 from stt_bench.benchmark.system.errors import BenchError
 
 _SEED = 2019
@@ -23,7 +23,7 @@ def long_tail(frame: pd.DataFrame, factor: float) -> np.ndarray:
     Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019.
 
     Args:
-        frame: a verified item table.
+        frame: a checked item table.
         factor: images of the first class over images of the last, above 1.
 
     Raises:

@@ -14,12 +14,12 @@ from PIL import Image
 from stt_bench.benchmark.config.sections import InputConfig, Task
 from stt_bench.benchmark.datasets.catalog import find_dataset
 from stt_bench.benchmark.datasets.depth import is_deep
-from stt_bench.benchmark.datasets.integrity import Tables, failures, read_tables
 from stt_bench.benchmark.datasets.items import find_root, hash_items
 from stt_bench.benchmark.datasets.stores import Contents, FileStore
 from stt_bench.benchmark.datasets.suffixes import is_image
 from stt_bench.benchmark.datasets.threads import Progress
 from stt_bench.benchmark.datasets.transforms import resized_size, to_channels
+from stt_bench.benchmark.datasets.verify import Tables, failures, read_tables
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import read_json, write_atomically, write_json
 

@@ -1,138 +1,128 @@
-"""What every item table must satisfy, whichever dataset it comes from."""
+"""Whether a dataset is whole: the tables of all its tasks, and every image file decoded."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
-
-from stt_bench.benchmark.config.sections import Task
-from stt_bench.benchmark.datasets.catalog import Dataset, counts_of
+from stt_bench.benchmark.config.sections import DataConfig, Task
+from stt_bench.benchmark.datasets.catalog import Dataset, Source, counts_of, find_dataset
+from stt_bench.benchmark.datasets.items import find_root, hash_items, read_source
+from stt_bench.benchmark.datasets.threads import BLOCK, THREADS, Progress
 from stt_bench.benchmark.system.errors import BenchError
 
-COLUMNS = ("path", "label", "split", "role")
-GROUP = "group"  # optional: rows of one group are embedded one by one and averaged
-_VALUES = {"split": ("train", "test"), "role": ("query", "gallery", "both")}
-_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+SHOWN = 20  # broken files that are named
 
 
-def verify(dataset: Dataset, task: Task, frame: pd.DataFrame, root: Path | None = None) -> None:
-    """Raise a BenchError at the first rule that the table breaks."""
-    problem = (
-        _columns(frame)
-        or _duplicates(frame)
-        or _groups(frame)
-        or _counts(dataset, task, frame, root)
-        or _classes(task, frame)
-        or (_positives(frame) if task == "retrieval" else None)
-    )
-    if problem:
-        raise BenchError(f"dataset '{dataset.name}', task {task}: {problem}")
+@dataclass(frozen=True)
+class Tables:
+    """The checked tables of a dataset's tasks, and why the others cannot be read."""
+
+    sources: dict[Task, Source]
+    refused: dict[Task, str]
+    problem: str | None
+    """What is wrong: a task of known counts is refused, or all are. Else the data, a user's own,
+    do for some of the tasks, as they may."""
 
 
-def columns_of(frame: pd.DataFrame) -> list[str]:
-    """Return the columns of an item table that have a meaning, those that it has."""
-    return [*COLUMNS, GROUP] if GROUP in frame else list(COLUMNS)
+def read_tables(dataset: Dataset, root: Path | None, options: Mapping[str, Any]) -> Tables:
+    """Read the table of each task of a dataset; no image is looked at.
 
-
-def _columns(frame: pd.DataFrame) -> str | None:
-    missing = [column for column in COLUMNS if column not in frame]
-    if missing:
-        return f"the item table has no column '{missing[0]}': it needs {', '.join(COLUMNS)}"
-    for column in columns_of(frame):
-        odd = [value for value in frame[column] if not isinstance(value, str) or not value]
-        if odd:
-            return f"column '{column}' holds {odd[0]!r}: all values are non-empty strings"
-    problem = unwritable(frame)
-    if problem:
-        return problem
-    for column, valid in _VALUES.items():
-        wrong = set(frame[column]) - set(valid)
-        if wrong:
-            return f"column '{column}' holds '{min(wrong)}': valid are {', '.join(valid)}"
-    for split in _VALUES["split"]:
-        if not (frame["split"] == split).any():
-            return f"there are no {split} items: both splits are needed"
-    if (frame.loc[frame["split"] == "train", "role"] != "both").any():
-        return "a train item has a role: query and gallery belong to the test split"
-    return None
-
-
-def unwritable(frame: pd.DataFrame) -> str | None:
-    """Say which names and labels could not be written as a line of text and read again.
-
-    These are names that are not UTF-8, which Python holds with surrogates, and control characters.
+    Raises:
+        BenchError: an option is unknown.
     """
-    for column in columns_of(frame):
-        odd = [value for value in frame[column] if _UNWRITABLE.search(value)]
-        if odd:
-            decoded = not any("\ud800" <= letter <= "\udfff" for letter in odd[0])
-            what = "holds a control character" if decoded else "is not UTF-8"
-            return f"the {column} {odd[0]!a} {what} ({len(odd)} such): rename it"
-    return None
+    dataset.check_options(options)
+    sources: dict[Task, Source] = {}
+    refused: dict[Task, str] = {}
+    for task in dataset.tasks:
+        config = DataConfig(name=dataset.name, task=task, options=dict(options))
+        try:
+            sources[task] = read_source(config, root)
+        except BenchError as error:
+            refused[task] = str(error)
+    serious = [told for task, told in refused.items() if task in dataset.counts or not sources]
+    return Tables(sources, refused, serious[0] if serious else None)
 
 
-def _duplicates(frame: pd.DataFrame) -> str | None:
-    repeated = frame.loc[frame.duplicated("path"), "path"]
-    if repeated.empty:
-        return None
-    path = repeated.iloc[0]
-    splits = frame.loc[frame["path"] == path, "split"]
-    where = "in train and in test" if splits.nunique() > 1 else f"twice in {splits.iloc[0]}"
-    return f"{path} is {where} ({len(repeated)} such): list every image once"
+@dataclass(frozen=True)
+class Verification:
+    """What `verify_dataset` found."""
+
+    tables: Tables
+    images: int
+    broken: list[str]  # a sentence with path and reason for each
+    hashes: dict[Task, str]  # of the tables whose images are all good
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether nothing is wrong."""
+        return not self.broken and self.tables.problem is None
+
+    def lines(self) -> Iterator[str]:
+        """Yield what to tell: a line for each table, the broken files, the count of files."""
+        for task, source in self.tables.sources.items():
+            known = f", data {self.hashes[task][:16]}" if task in self.hashes else ""
+            yield f"{task}: {counts_of(source.frame)}{known}"
+            yield from (f"note: {note}" for note in source.notes)
+        for task, told in self.tables.refused.items():
+            yield f"{task}: {told}"
+        yield from self.broken[:SHOWN]
+        if len(self.broken) > SHOWN:
+            yield f"and {len(self.broken) - SHOWN} more"
+        verdict = f"{len(self.broken)} are broken or missing" if self.broken else "all can be read"
+        yield f"{self.images:,} images decoded, {verdict}"
 
 
-def _groups(frame: pd.DataFrame) -> str | None:
-    if GROUP not in frame:
-        return None
-    for column in COLUMNS[1:]:
-        kinds = frame.groupby(GROUP)[column].nunique()
-        if (kinds > 1).any():
-            return f"group '{kinds.idxmax()}' has rows of {kinds.max()} {column}s: it needs one"
-    return None
+def verify_dataset(
+    name: str,
+    *,
+    root: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Verification:
+    """Read the table of each task of a dataset and decode every image that one of them lists.
+
+    Raises:
+        BenchError: the dataset or an option is unknown, or there are no data.
+    """
+    dataset = find_dataset(name)
+    tables = read_tables(dataset, find_root(dataset, root, download=False), options or {})
+    stores = {path: s.store for s in tables.sources.values() for path in s.frame["path"]}
+    broken = failures(lambda path: stores[path].read(path), list(stores), progress)
+    hashes: dict[Task, str] = {}
+    if not broken:
+        for task, (frame, store, _) in tables.sources.items():
+            try:
+                contents = store.contents(frame["path"].tolist())
+            except BenchError as error:
+                broken.append(str(error))
+            else:
+                hashes[task] = hash_items(frame, contents.identity)
+    return Verification(tables, len(stores), broken, hashes)
 
 
-def _counts(dataset: Dataset, task: Task, frame: pd.DataFrame, root: Path | None) -> str | None:
-    expected, found = dataset.counts.get(task), counts_of(frame)
-    if expected is None or found == expected:
-        return None
-    place = f" in {root}" if root is not None else ""
-    mend = dataset.get or "get a complete copy"
-    return f"expected {expected}, found {found}{place}: {mend}"
+def failures(
+    work: Callable[[str], object], paths: Sequence[str], progress: Progress | None = None
+) -> list[str]:
+    """Call `work` with every path, in threads; return what its BenchErrors say, in order."""
 
+    def attempt(block: Sequence[str]) -> list[str]:
+        told = []
+        for path in block:
+            try:
+                work(path)
+            except BenchError as error:
+                told.append(str(error))
+        return told
 
-def _classes(task: Task, frame: pd.DataFrame) -> str | None:
-    train = set(frame.loc[frame["split"] == "train", "label"])
-    test = set(frame.loc[frame["split"] == "test", "label"])
-    if task == "retrieval" and train & test:
-        return (
-            f"class '{min(train & test)}' is in train and in test ({len(train & test)} such): "
-            "retrieval tests unseen classes; for shared classes use task: classification"
-        )
-    if task == "classification" and test - train:
-        return (
-            f"test class '{min(test - train)}' has no train item ({len(test - train)} such): "
-            "classification tests trained classes; for unseen classes use task: retrieval"
-        )
-    return None
-
-
-def _positives(frame: pd.DataFrame) -> str | None:
-    """Some query must have an item of its class, other than itself, among others to find."""
-    test = frame[frame["split"] == "test"]
-    if GROUP in test:
-        test = test.drop_duplicates(GROUP)
-    roles = pd.crosstab(test["label"], test["role"]).reindex(
-        columns=["query", "gallery", "both"], fill_value=0
-    )
-    pairs = (roles["query"] + roles["both"]) * (roles["gallery"] + roles["both"]) - roles["both"]
-    if not (pairs > 0).any():
-        return "no test query has another item of its class to find: add test images of the classes"
-    found = test.loc[test["role"] != "query", "label"]
-    if found.nunique() == 1:
-        return (
-            f"all test items that can be found are of the class '{found.iloc[0]}', so that every "
-            "metric is 100 whatever the network does: test on two classes or more"
-        )
-    return None
+    blocks = [paths[start : start + BLOCK] for start in range(0, len(paths), BLOCK)]
+    told: list[str] = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        for number, found in enumerate(pool.map(attempt, blocks), 1):
+            told += found
+            if progress is not None:
+                progress(min(number * BLOCK, len(paths)), len(paths))
+    return told

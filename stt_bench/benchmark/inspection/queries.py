@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from stt_bench.benchmark.datasets import FileStore, ItemTable
-from stt_bench.benchmark.datasets.verify import GROUP
+from stt_bench.benchmark.datasets.item_rules import GROUP
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.names import did_you_mean
 

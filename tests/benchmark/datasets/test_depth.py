@@ -11,10 +11,10 @@ from PIL import Image
 from stt_bench.benchmark.config.sections import InputConfig
 from stt_bench.benchmark.datasets.depth import bits_that_hold, depth_of
 from stt_bench.benchmark.datasets.image_set import ImageSet
-from stt_bench.benchmark.datasets.integrity import verify_dataset
 from stt_bench.benchmark.datasets.loose import loose_images
 from stt_bench.benchmark.datasets.prepared_copy import prepare_copy
 from stt_bench.benchmark.datasets.transforms import to_channels
+from stt_bench.benchmark.datasets.verify import verify_dataset
 from stt_bench.benchmark.system.errors import BenchError
 
 SIDE = 8

@@ -6,8 +6,8 @@ import pytest
 
 from stt_bench.benchmark.datasets import catalog as registry
 from stt_bench.benchmark.datasets import dataset_names, register_dataset
-from stt_bench.benchmark.datasets.integrity import failures, verify_dataset
 from stt_bench.benchmark.datasets.survey import survey
+from stt_bench.benchmark.datasets.verify import failures, verify_dataset
 from stt_bench.benchmark.system.errors import BenchError
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from stt_bench.benchmark.datasets import Counts
 from stt_bench.benchmark.datasets.catalog import Dataset
-from stt_bench.benchmark.datasets.verify import verify
+from stt_bench.benchmark.datasets.item_rules import check_item_table
 from stt_bench.benchmark.system.errors import BenchError
 
 
@@ -15,7 +15,7 @@ def table(*rows: str) -> pd.DataFrame:
 
 def accept(frame: pd.DataFrame, task="retrieval", counts=None) -> None:
     counted = {task: counts} if counts else {}
-    verify(Dataset("d", lambda: None, counts=counted, get="get it"), task, frame)
+    check_item_table(Dataset("d", lambda: None, counts=counted, get="get it"), task, frame)
 
 
 def check(frame: pd.DataFrame, task="retrieval", counts=None) -> str:
