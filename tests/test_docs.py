@@ -26,7 +26,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
     text = page.read_text()
     for link in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (page.parent / link).exists(), link
-    for path in re.findall(r"`((?:configs|tests|benchmark)/[\w/.{},]+)`", text):
+    for path in re.findall(r"`((?:stt_bench|tests)/[\w/.{},]+)`", text):
         before, brace, rest = path.partition("{")
         inner, _, after = rest.partition("}")
         names = [before + name + after for name in inner.split(",")] if brace else [path]
