@@ -19,7 +19,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.datasets.image_set import image_set
 from stt_bench.benchmark.embedding.embed import embed
-from stt_bench.benchmark.inspection import maps
+from stt_bench.benchmark.inspection import maps, neighbors
 from stt_bench.benchmark.inspection.maps import class_colours, place_thumbnails
 from stt_bench.benchmark.inspection.neighbors import Query, find_neighbors, nearest
 from stt_bench.benchmark.inspection.projection import Method, project
@@ -118,12 +118,16 @@ def test_neighbors_are_the_nearest_of_the_stored_embeddings(digits: Run, tmp_pat
         assert picture.width > picture.height  # 7 columns, 3 rows
 
 
-def test_the_picture_of_many_answers_is_bounded_and_the_table_is_not(digits: Run) -> None:
-    embedded = stored(digits)
-    found = recommend(digits, [embedded.ids[0]], k=70, to=digits.folder / "many.png")
-    assert len(found) == 70
-    with Image.open(digits.folder / "many.png") as picture:
-        assert picture.width == round(51 * 1.2 * 120)
+def test_the_picture_of_many_is_bounded_and_the_table_is_not(
+    photos: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbors, "_DRAWN", 2)
+    names = list(stored(photos).ids[:3])
+    found = recommend(photos, names, k=4, to=tmp_path / "many.png")
+    assert len(found) == 12
+    with Image.open(tmp_path / "many.png") as picture:
+        assert picture.width == round(3 * 1.2 * 120)
+        assert picture.height < 3 * 1.55 * 120
 
 
 def test_a_training_item_is_searched_among_the_test_items(digits: Run) -> None:
