@@ -20,9 +20,9 @@ from stt_bench.benchmark.config.mistakes import first_mistake
 from stt_bench.benchmark.config.sections import FigureConfig
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.config.table_files import Places, find_table, merge, read_with_base
-from stt_bench.benchmark.config.yaml_lines import KeyPath, parse_value
+from stt_bench.benchmark.config.yaml_lines import DEEPEST, KeyPath, parse_value
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.text import is_name, is_table_name
+from stt_bench.benchmark.system.text import is_name, is_table_name, one_line
 from stt_bench.names import did_you_mean
 
 TABLE_FIELDS = ("title", "description", "seeds", "rows", "figure")
@@ -125,10 +125,13 @@ def _seeds(path: Path, value: Any, places: Places) -> tuple[int, ...]:
 
 def _override(text: str) -> tuple[KeyPath, Any]:
     field, equals, value = text.partition("=")
-    if not equals or not all(field.strip().split(".")):
-        raise BenchError(f"--set {text}: write it as field=value, such as optimizer.lr=0.001")
+    keys = tuple(field.strip().split("."))
+    if not equals or not all(keys) or len(keys) > DEEPEST:
+        raise BenchError(
+            f"--set {one_line(text, 80)}: write it as field=value, such as optimizer.lr=0.001"
+        )
     try:
-        return tuple(field.strip().split(".")), parse_value(value)
+        return keys, parse_value(value)
     except ValueError as error:
         raise BenchError(f"--set {field.strip()}: {error}") from None
 

@@ -22,6 +22,7 @@ Lines = dict[KeyPath, int]
 LONGEST_FILE = 1 << 20  # bytes
 MOST_VALUES = 100_000  # with every alias in full
 DEEPEST = 50  # levels
+LARGEST_INTEGER = 4096  # bits; Python prints none of many more
 
 _TAG = "tag:yaml.org,2002:"
 _TEXT = ("str", "timestamp")
@@ -53,6 +54,8 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
             or is larger, deeper or (by its aliases) longer than a table can be.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise BenchError(f"{path}: is not a file")
         if path.stat().st_size > LONGEST_FILE:
             raise BenchError(f"{path}: is larger than a table can be ({LONGEST_FILE >> 20} MiB)")
         text = path.read_text(encoding="utf-8-sig")
@@ -147,7 +150,10 @@ def _value(node: Node, place: KeyPath, lines: Lines, yaml: YAML) -> Any:
         return _text(node)
     if isinstance(node, ScalarNode) and kind in _SCALARS:
         try:
-            return yaml.constructor.construct_object(node)
+            value = yaml.constructor.construct_object(node)
+            if isinstance(value, int) and value.bit_length() > LARGEST_INTEGER:
+                raise ValueError
+            return value
         except (ValueError, KeyError):
             shown = node.value if len(node.value) <= 40 else f"{len(node.value):,} characters"
             raise _MistakeError(node, f"is no {kind} that can be used ({shown})") from None

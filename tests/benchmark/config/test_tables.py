@@ -186,11 +186,28 @@ def test_pair_ordered_losses_need_their_batches(
 
 @pytest.mark.parametrize(
     "text",
-    ["lr", "=1", "a..b=1", "optimizer.lrr=1", "title.x=1", "optimizer.lr=[1", "loss.name=foo"],
+    [
+        "lr",
+        "=1",
+        "a..b=1",
+        "a." * 5000 + "a=1",
+        "x" * 5000,
+        "seeds=[1]",
+        "optimizer=null",
+        "optimizer.lr=1e300",
+        "train.steps=0x" + "f" * 5000,
+        "optimizer.lr=!!binary aGk=",
+        "optimizer.lrr=1",
+        "title.x=1",
+        "optimizer.lr=[1",
+        "loss.name=foo",
+    ],
 )
 def test_wrong_overrides_are_refused(tiny: Path, text: str) -> None:
-    with pytest.raises(BenchError, match="--set"):
+    with pytest.raises(BenchError, match="--set") as caught:
         load_table(str(tiny), [text])
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 def test_an_override_that_spoils_a_row_is_named(tmp_path: Path) -> None:

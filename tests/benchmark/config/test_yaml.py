@@ -78,6 +78,7 @@ def test_keys_have_lines_also_in_lists_and_behind_aliases(tmp_path: Path) -> Non
         (b"a: &x [*x]\n", "line 1: '&x' contains itself"),
         (b'a: "\\ud800"\n', "line 1: holds half a character"),
         (b"b: 1\na: " + b"9" * 5000, "line 2: is no int that can be used"),
+        (b"b: 1\na: 0x" + b"f" * 5000, "line 2: is no int that can be used"),
         (b"a: " + b"[" * 60 + b"]" * 60, "line 1: is nested more than 50 levels"),
         (b"a: " + b"[" * 500 + b"]" * 500, "not valid YAML"),
         (b"a0: &a0 {x: 1}\n" + LEVELS.encode(), "holds more than 100,000 values"),
