@@ -15,6 +15,20 @@ from stt_bench.benchmark.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 
+_SIGNALLER = """
+import os, signal
+from stt_bench.benchmark.training import train
+
+write = train.write_checkpoint
+
+def write_checkpoint(path, state):
+    write(path, state)
+    if path.parent.parent.name == "{row}":
+        os.kill(os.getpid(), signal.{signal})
+
+train.write_checkpoint = write_checkpoint
+"""
+
 
 class Done(NamedTuple):
     returncode: int
@@ -50,3 +64,13 @@ def disk_with(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def signalled(folder: Path, row: str, signal: str) -> list[str]:
+    """Return options of a command that gets a signal after it writes a row's first checkpoint.
+
+    However quick or busy the machine is, it is always at the same step.
+    """
+    plugin = folder / "signaller.py"
+    plugin.write_text(_SIGNALLER.format(row=row, signal=signal))
+    return ["--plugin", str(plugin)]

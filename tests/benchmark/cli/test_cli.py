@@ -6,14 +6,13 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from command_line import ROOT, Done
+from command_line import ROOT, Done, signalled
 
 from stt_bench.losses import registry
 
@@ -218,18 +217,13 @@ def test_help_teaches_and_imports_nothing_heavy(stt_bench: Callable[..., Done]) 
 
 def test_killed_suite_goes_on_where_it_was(tiny: Path, tmp_path: Path) -> None:
     command = ["run", str(tiny), "--rows", "softmax,hard", "--quiet"]
-    command += ["--set", "train.steps=400", "--set", "train.checkpoint_every=10"]
+    command += ["--set", "train.steps=40", "--set", "train.checkpoint_every=10"]
     whole = [*command, "--runs", str(tmp_path / "w"), "--results", str(tmp_path / "wr")]
     assert in_its_own_process(*whole) == 0
     parts = [*command, "--runs", str(tmp_path / "p"), "--results", str(tmp_path / "pr")]
-    process = subprocess.Popen([*PROGRAM, *parts], cwd=ROOT)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "p/tiny/hard/seed-0/checkpoint.pt").exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
+    killed = in_its_own_process(*signalled(tmp_path, "hard", "SIGKILL"), *parts)
+    assert killed == -signal.SIGKILL
+    assert (tmp_path / "p/tiny/hard/seed-0/checkpoint.pt").exists()
     before = (tmp_path / "pr/records/tiny/softmax/seed-0.json").stat().st_mtime_ns
     assert in_its_own_process(*parts) == 0
     assert (tmp_path / "pr/records/tiny/softmax/seed-0.json").stat().st_mtime_ns == before
@@ -240,20 +234,14 @@ def test_killed_suite_goes_on_where_it_was(tiny: Path, tmp_path: Path) -> None:
 
 def test_interrupt_is_told_and_the_same_command_continues(tiny: Path, tmp_path: Path) -> None:
     command = ["run", str(tiny), "--rows", "hard", "--runs", str(tmp_path / "runs")]
-    command += ["--results", str(tmp_path / "r"), "--set", "train.steps=3000", "--quiet"]
-    command += ["--set", "train.checkpoint_every=10"]
-    process = subprocess.Popen(
-        [*PROGRAM, *command, "--force"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    command += ["--results", str(tmp_path / "r"), "--set", "train.steps=40", "--quiet"]
+    command += ["--set", "train.checkpoint_every=10", "--force"]
+    interrupt = signalled(tmp_path, "hard", "SIGINT")
+    done = subprocess.run(
+        [*PROGRAM, *interrupt, *command], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False
     )
-    checkpoint = tmp_path / "runs/tiny/hard/seed-0/checkpoint.pt"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    said = done.stderr
+    assert done.returncode == 130
     assert "stopped at step" in said
     assert "without --force, continues" in said
-    assert checkpoint.exists()
+    assert (tmp_path / "runs/tiny/hard/seed-0/checkpoint.pt").exists()

@@ -8,14 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
-from command_line import Command, disk_with
+from command_line import ROOT, Command, disk_with, signalled
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import DataConfig, LossConfig, OptimizerConfig, TrainConfig
@@ -70,33 +69,21 @@ def test_a_stopped_run_ends_in_the_same_bytes(
 
 
 def test_kill_9_then_the_same_command_gives_the_same_embeddings(tiny: Path, tmp_path: Path) -> None:
-    settings = ["train.steps=600", "train.checkpoint_every=20"]
+    settings = ["train.steps=50", "train.checkpoint_every=20"]
     whole = make_run(tiny, "hard", tmp_path / "whole", *settings)
     train(whole, QUIET)
     expected = (embed(whole, QUIET) / "embeddings.npy").read_bytes()
 
     killed = make_run(tiny, "hard", tmp_path / "killed", *settings)
-    command = [
-        sys.executable,
-        "-m",
-        "stt_bench.benchmark.cli.main",
-        "train",
-        str(tiny),
-        "--row",
-        "hard",
-    ]
-    command += ["--runs", str(tmp_path / "killed"), "--quiet"]
+    program = [sys.executable, "-m", "stt_bench"]
+    command = ["train", str(tiny), "--row", "hard", "--runs", str(tmp_path / "killed"), "--quiet"]
     command += [part for text in settings for part in ("--set", text)]
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[3])
-    deadline = time.monotonic() + 120
-    while not killed.checkpoint.exists():
-        assert process.poll() is None, "ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill = signalled(tmp_path, "hard", "SIGKILL")
+    done = subprocess.run([*program, *kill, *command], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert torch.load(killed.checkpoint, weights_only=True)["step"] == 20
     assert not killed.training.exists()
-    assert subprocess.run(command, cwd=Path(__file__).parents[3], check=False).returncode == 0
+    assert subprocess.run([*program, *command], cwd=ROOT, check=False).returncode == 0
     assert (embed(killed, QUIET) / "embeddings.npy").read_bytes() == expected
 
 
