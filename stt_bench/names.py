@@ -7,6 +7,20 @@ from collections.abc import Iterable
 
 SHOWN = 40  # more names than these are counted, not listed
 COMPARED = 100  # characters: of a longer name only the start is compared
+ALIKE = 0.5  # of difflib's ratio
+
+
+def nearest(name: object, valid: Iterable[object], *, alike: float = ALIKE) -> str | None:
+    """Return the valid name most like `name`, capitals aside; None where none is `alike` (0 to 1).
+
+    Example:
+        >>> nearest("lable", ["label", "path"])
+        'label'
+
+    """
+    spelled = {one.lower()[:COMPARED]: one for one in sorted(map(str, valid), reverse=True)}
+    near = difflib.get_close_matches(str(name).lower()[:COMPARED], spelled, n=1, cutoff=alike)
+    return spelled[near[0]] if near else None
 
 
 def did_you_mean(name: object, valid: Iterable[object]) -> str:
@@ -24,9 +38,8 @@ def did_you_mean(name: object, valid: Iterable[object]) -> str:
     names = sorted({str(one) for one in valid})
     if not names:
         return "there are none"
-    spelled = {one.lower()[:COMPARED]: one for one in reversed(names)}
-    near = difflib.get_close_matches(str(name).lower()[:COMPARED], spelled, n=1, cutoff=0.5)
-    if near:
-        return f"did you mean '{spelled[near[0]]}'?"
+    near = nearest(name, names)
+    if near is not None:
+        return f"did you mean '{near}'?"
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     return f"valid: {', '.join(names[:SHOWN])}{more}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.names import did_you_mean
+from stt_bench.names import nearest
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _SHOWN = 80  # characters of a line that is quoted
-_ALIKE = 0.75  # of `difflib`: 'lable' is a slip for 'label', 'quality' a column of its own
+_ALIKE = 0.75  # 'lable' is a slip for 'label', 'quality' a column of its own
 
 
 class CsvTable(NamedTuple):
@@ -163,7 +162,7 @@ def _slip(columns: Sequence[str], known: Sequence[str]) -> str:
     """Say which column seems to be a known one that is not there; nothing where none does."""
     missing = [column for column in known if column not in columns]
     for column in columns:
-        near = difflib.get_close_matches(column, missing, n=1, cutoff=_ALIKE)
-        if near and column not in known:
-            return f"column '{column}': {did_you_mean(column, missing)}"
+        near = nearest(column, missing, alike=_ALIKE)
+        if near is not None and column not in known:
+            return f"column '{column}': did you mean '{near}'?"
     return ""
