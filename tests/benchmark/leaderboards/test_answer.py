@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from scipy import stats
 from test_leaderboard import record
 
+from stt_bench.benchmark.cli.main import _show
 from stt_bench.benchmark.leaderboards.answer import answer
 from stt_bench.benchmark.leaderboards.board import build_leaderboard
 from stt_bench.benchmark.store.records import Record
@@ -146,3 +149,14 @@ def test_a_row_whose_loss_had_nothing_to_learn_from_is_not_named() -> None:
         one.training = one.training.model_copy(update={"inactive": True})
         records.append(one)
     assert said(records)[0] == "semi leads by MAP@R with 50.0."
+
+
+def test_the_screen_ends_with_the_sentences_and_the_path_of_the_page(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    records = rows("map@r", {"softmax": ({}, [0.3, 0.4]), "semi": (TRIPLET, [0.5, 0.5])})
+    board = build_leaderboard("t", records, [])
+    _show([board], Path("results"), quiet=False)
+    assert capsys.readouterr().out.splitlines()[-4:] == [*answer(board), str(Path("results/t.md"))]
+    _show([board], Path("results"), quiet=True)
+    assert capsys.readouterr().out.splitlines() == [str(Path("results/t.md"))]
