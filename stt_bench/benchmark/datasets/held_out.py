@@ -15,9 +15,10 @@ _SEED = 0  # the part belongs to the data, not to a seed of a row: all rows and 
 def hold_out(frame: pd.DataFrame, task: Task, share: float) -> pd.DataFrame:
     """Return the table with a share of its train items in the split `validation`.
 
-    Retrieval: a share of the classes, drawn at random, at least one, and at least one left to
-    train. Classification: a share of the images of every class, at random, at least two (a query
-    and its positive), and at least one left to train. Of a clip all frames are held out, or none.
+    Retrieval: a share of the classes, drawn at random, at least two, since among items of one class
+    every metric is 100, and at least one left to train. Classification: a share of the images of
+    every class, at random, at least two (a query and its positive), and at least one left to train.
+    Of a clip all frames are held out, or none.
 
     Raises:
         BenchError: there is nothing that could be held out.
@@ -26,11 +27,12 @@ def hold_out(frame: pd.DataFrame, task: Task, share: float) -> pd.DataFrame:
     train = frame.loc[frame["split"] == "train", "label"]
     classes = sorted(set(train))
     if task == "retrieval":
-        if len(classes) < 2:
+        if len(classes) < 3:
             raise BenchError(
-                "data.validation needs two training classes or more, and there is one: leave it out"
+                "data.validation needs three training classes or more, two of them to hold out, "
+                f"and there are {len(classes)}: leave it out"
             )
-        count = min(max(1, round(share * len(classes))), len(classes) - 1)
+        count = min(max(2, round(share * len(classes))), len(classes) - 1)
         rows = train.index[train.isin(rng.permutation(classes)[:count])]
     else:
         unit = frame.loc[train.index, GROUP if GROUP in frame else "path"]

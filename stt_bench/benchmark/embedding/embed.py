@@ -178,9 +178,9 @@ def embed_queries(run: Run, images: Mapping[str, Image.Image]) -> np.ndarray:
     """
     facts = checked_facts(run)
     model = load_network(run, facts)
-    listing = pd.DataFrame({"path": list(images), "label": "", "split": "test", "role": "query"})
+    frame = pd.DataFrame({"path": list(images), "label": "", "split": "test", "role": "query"})
     read, bits = images.__getitem__, facts.pixel_bits
-    items = ItemTable("images", listing, read, data_hash="", bits=bits)
+    items = ItemTable("images", frame, read, data_hash="", bits=bits)
     return _forward(run.experiment, *model, items, "test", Reporter(quiet=True), run.name)[0]
 
 

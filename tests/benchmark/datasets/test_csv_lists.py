@@ -7,7 +7,7 @@ from stt_bench.benchmark.system.errors import BenchError
 
 
 @pytest.fixture
-def listing(tmp_path):
+def read(tmp_path):
     def write(content: str | bytes) -> list[tuple[str, ...]]:
         file = tmp_path / "list.csv"
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -32,18 +32,18 @@ EXPECTED = [("001", "a/1.jpg"), ("002", "a/2.jpg")]
         '\ufeff,label,file_name\r\n0,001,"a/1.jpg"\r\n1,"002",a/2.jpg\r\n',
     ],
 )
-def test_formats(listing, text):
-    assert listing(text) == EXPECTED
+def test_formats(read, text):
+    assert read(text) == EXPECTED
 
 
-def test_split_and_role(listing):
+def test_split_and_role(read):
     text = "path,label,split,role\na,1,train,both\nb,2,test,query\nc,2,test,gallery\n"
     rows = [("1", "a", "both", "train"), ("2", "b", "query", "test"), ("2", "c", "gallery", "test")]
-    assert listing(text) == rows
+    assert read(text) == rows
 
 
-def test_quoted_commas(listing):
-    assert listing('"Hat, red","a, b.jpg"\n') == [("Hat, red", "a, b.jpg")]
+def test_quoted_commas(read):
+    assert read('"Hat, red","a, b.jpg"\n') == [("Hat, red", "a, b.jpg")]
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_quoted_commas(listing):
         (b"1,a\n2,\xff\n", r"list.csv:2: byte 0xff is not UTF-8"),
     ],
 )
-def test_errors_name_file_and_line(listing, text, message):
+def test_errors_name_file_and_line(read, text, message):
     with pytest.raises(BenchError, match=message):
-        listing(text)
+        read(text)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +126,6 @@ def test_validation_items_beside_test_items_are_left_out():
         ("path,label,is_query,is_gallery\na,1,1,maybe\n", r":2: is_gallery 'maybe' is not valid"),
     ],
 )
-def test_flags_that_are_wrong(listing, text, message):
+def test_flags_that_are_wrong(read, text, message):
     with pytest.raises(BenchError, match=message):
-        listing(text)
+        read(text)

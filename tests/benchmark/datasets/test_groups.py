@@ -71,16 +71,16 @@ def test_without_groups_nothing_changes_and_a_zero_mean_stays_finite() -> None:
 
 @pytest.fixture
 def videos(tmp_path: Path, tiny: Path) -> Path:
-    """Return tiny.yaml about 8 clips of 2 to 5 frames, of four classes."""
+    """Return tiny.yaml about 12 clips of 2 to 5 frames, of six classes."""
     rng = np.random.default_rng(0)
     lines = ["clip,label"]
-    for number in range(8):
-        folder = tmp_path / "videos" / f"clip{number}"
+    for number in range(12):
+        folder = tmp_path / "videos" / f"clip{number:02}"
         folder.mkdir(parents=True)
         for frame in range(2 + number % 4):
             pixels = rng.integers(0, 256, (20, 18), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / f"{frame}.png")
-        lines.append(f"clip{number},{'abcd'[number // 2]}")
+        lines.append(f"clip{number:02},{'abcdef'[number // 2]}")
     (tmp_path / "videos" / "clips.csv").write_text("\n".join(lines))
     data = f"{{name: clips, root: {tmp_path}/videos, options: {{frames: 3}}}}"
     text = tiny.read_text().replace("{name: digits, task: retrieval}", data)
@@ -128,7 +128,7 @@ def test_a_clips_embedding(videos: Path, tmp_path: Path, row: str, overrides: li
     embedded = read_embedding_set(embed(run, QUIET))
     expected = one_by_one(run)
     assert embedded.ids.tolist() == sorted(expected)
-    assert len(embedded.ids) == 4
+    assert len(embedded.ids) == 6
     for number, clip in enumerate(embedded.ids):
         mean, scores = expected[clip]
         np.testing.assert_allclose(embedded.embeddings[number], mean, atol=1e-5)

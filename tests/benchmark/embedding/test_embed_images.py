@@ -59,9 +59,9 @@ def test_any_folder_is_embedded_as_the_test_images_are(
 def test_a_list_brings_its_labels(
     stt_bench: Command, run: Path, photos: Path, tmp_path: Path
 ) -> None:
-    listing = photos / "list.csv"
-    listing.write_text("one,0.png\ntwo,b/3.png\none,deep/er/1.png\ntwo,4.png\n")
-    assert stt_bench("embed", run, "--images", listing, "--to", tmp_path / "x", "-q")[0] == 0
+    csv_list = photos / "list.csv"
+    csv_list.write_text("one,0.png\ntwo,b/3.png\none,deep/er/1.png\ntwo,4.png\n")
+    assert stt_bench("embed", run, "--images", csv_list, "--to", tmp_path / "x", "-q")[0] == 0
     found = read_embedding_set(tmp_path / "x")
     assert found.ids.tolist() == ["0.png", "b/3.png", "deep/er/1.png", "4.png"]
     assert found.labels.tolist() == ["one", "two", "one", "two"]

@@ -152,6 +152,22 @@ def test_numbers_keep_their_type(tmp_path: Path, dtype: str) -> None:
         assert found.dtype == np.dtype(dtype).newbyteorder("=")
 
 
+@pytest.mark.parametrize("chunks", [None, (16, 2)])
+def test_embeddings_far_from_the_origin_keep_their_order(
+    stt_bench: Command, points: np.ndarray, tmp_path: Path, chunks: tuple[int, int] | None
+) -> None:
+    """Distances do not change by a shift; float32 knows only multiples of 8 near 1e8."""
+    labels = write(tmp_path, "label", lambda i: f"{i % 8}")
+    np.save(tmp_path / "far.npy", points + 1e8)
+    with h5py.File(tmp_path / "far.h5", "w") as file:
+        file.create_dataset("emb", data=points + 1e8, chunks=chunks)
+    rows = list(range(ROWS))
+    for name in ("far.npy", "far.h5"):
+        code, out, _ = stt_bench("eval", "--embeddings", tmp_path / name, "--labels", labels)
+        assert code == 0
+        assert json.loads(out)["recall@1"] == pytest.approx(recall_at_1(points, rows, rows))
+
+
 def save_npz(path: Path) -> None:
     with path.open("wb") as stream:
         np.savez(stream, a=np.eye(3))

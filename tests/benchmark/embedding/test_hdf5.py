@@ -65,10 +65,10 @@ def test_export_of_an_embedding_set_is_the_same_file(
 
 def test_rows_in_another_order_are_found_out(stt_bench: Command, run: Path, tmp_path: Path) -> None:
     assert stt_bench("export", run, "--to", tmp_path / "x.h5")[0] == 0
-    listing = tmp_path / "x.csv"
-    lines = listing.read_text().splitlines()
-    listing.write_text("\n".join([*lines[:3], lines[4], lines[3], *lines[5:]]))
-    code, _, said = stt_bench("eval", "--embeddings", tmp_path / "x.h5", "--labels", listing)
+    labels = tmp_path / "x.csv"
+    lines = labels.read_text().splitlines()
+    labels.write_text("\n".join([*lines[:3], lines[4], lines[3], *lines[5:]]))
+    code, _, said = stt_bench("eval", "--embeddings", tmp_path / "x.h5", "--labels", labels)
     assert code == 2
     assert "not the same items in the same order: entry 4" in said
 

@@ -64,7 +64,7 @@ def test_classification_holds_out_images_of_every_class(sizes: list[int], share:
 def test_a_part_that_cannot_be_is_told() -> None:
     with pytest.raises(BenchError, match="every training class has one item"):
         hold_out(frame_of([1, 1]), "classification", 0.1)
-    with pytest.raises(BenchError, match="needs two training classes"):
+    with pytest.raises(BenchError, match="needs three training classes"):
         hold_out(frame_of([5]), "retrieval", 0.3)
 
 
@@ -162,6 +162,14 @@ def test_a_part_without_positives_is_told_before_training(tiny: Path, tmp_path: 
     ]
     with pytest.raises(BenchError, match="no two items of one class"):
         Selection(run.experiment, replace(items, frame=single), torch.device("cpu"))
+
+
+def test_two_classes_are_held_out_at_least() -> None:
+    frame = pd.DataFrame({"split": "train", "path": range(8), "label": [*"aabbccdd"]})
+    held = hold_out(frame, "retrieval", 0.01)
+    assert held.loc[held["split"] == "validation", "label"].nunique() == 2
+    with pytest.raises(BenchError, match=r"needs three training classes .* and there are 2"):
+        hold_out(frame[:4], "retrieval", 0.5)
 
 
 def test_selection_without_a_part_is_told(tiny: Path) -> None:
