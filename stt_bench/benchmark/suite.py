@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from stt_bench.benchmark.datasets.items import find_root
 from stt_bench.benchmark.embedding.embed import embed_split
 from stt_bench.benchmark.models import weights_id
 from stt_bench.benchmark.scoring.evaluate import score
-from stt_bench.benchmark.store.display import display_of
+from stt_bench.benchmark.store.display import Display, display_of
 from stt_bench.benchmark.store.locks import RunInUseError, held
 from stt_bench.benchmark.store.records import (
     Record,
@@ -79,7 +79,7 @@ def run_table(
     ]
     if force:  # all at once: the same command without --force then continues, if this is stopped
         _discard(experiments, results)
-    _refresh_displays(table, results)
+    _refresh_displays(table, results, runs)
     waiting = _to_train(experiments, results, data)
     _tell_the_time(waiting, results, reporter)
     later: list[Run] = []
@@ -199,21 +199,27 @@ def is_done(run: Run, results: Path, data: Data) -> bool:
         return True
 
 
-def _refresh_displays(table: Table, results: Path) -> None:
+def _refresh_displays(table: Table, results: Path, runs: Path) -> None:
     """Bring titles, labels and order up to date in all records of the table's rows.
 
-    The command stays the one that made the numbers.
+    The command stays the one that made the numbers. A record that cannot be read, or that another
+    process is about to write, is left to those who need it.
     """
     for row in table.rows:
         display = display_of(table, row)
         for path in sorted((results / "records" / table.name / row).glob("seed-*.json")):
-            try:
+            with suppress(BenchError):
                 record = read_record(path)
-            except BenchError:
-                continue  # told where it is needed
-            fresh = display.model_copy(update={"command": record.display.command})
-            if record.display != fresh:
-                record.model_copy(update={"display": fresh}).save(path)
+                if record.display == _fresh(display, record):
+                    continue
+                with held(run_of(table, row, record.seed, runs)):
+                    record = read_record(path)
+                    fresh = _fresh(display, record)
+                    record.model_copy(update={"display": fresh}).save(path)
+
+
+def _fresh(display: Display, record: Record) -> Display:
+    return display.model_copy(update={"command": record.display.command})
 
 
 def _told(error: Exception, run: Run) -> str:

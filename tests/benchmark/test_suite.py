@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from command_line import disk_with
 from PIL import Image
 
 from stt_bench.benchmark import suite
@@ -251,6 +252,29 @@ def test_a_failing_row_does_not_stop_the_others(tiny: Path, tmp_path: Path) -> N
     assert list(outcome.failed) == ["tiny/hard/seed-0"]
     assert "sampler.p" in outcome.failed["tiny/hard/seed-0"]
     assert len(outcome.done) == 3
+
+
+@pytest.mark.parametrize("size", [1000, 10_000, 20_000])
+def test_a_full_disk_is_told_and_the_same_call_goes_on(
+    tiny: Path, tmp_path: Path, size: int
+) -> None:
+    def run_two():  # type: ignore[no-untyped-def]
+        return run_table(
+            load_table(str(tiny), ["evaluation.clustering=false"]),
+            rows=["softmax", "hard"],
+            seeds=None,
+            runs=tmp_path / "runs",
+            results=tmp_path / "results",
+            force=False,
+            reporter=QUIET,
+        )
+
+    with disk_with(size):
+        outcome = run_two()
+    assert len(outcome.failed) == 2
+    assert all("cannot be written" in told for told in outcome.failed.values())
+    assert not list(tmp_path.rglob("error.txt"))
+    assert len(run_two().done) == 2
 
 
 def test_record_holds_what_the_issue_asks(finished: Path) -> None:

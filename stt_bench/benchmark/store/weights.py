@@ -12,6 +12,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from pydantic import Field, FiniteFloat
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from stt_bench.benchmark.store.facts import Origin
@@ -91,14 +92,14 @@ def read_weights(path: Path, sha256: str, modules: Mapping[str, nn.Module]) -> N
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
         raise BenchError(_not_ours(path))
-    tensors: dict[str, Tensor] = safetensors.torch.load(content)
     try:
+        tensors: dict[str, Tensor] = safetensors.torch.load(content)
         for part, module in modules.items():
             prefix = f"{part}."
             module.load_state_dict(
                 {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
             )
-    except RuntimeError:
+    except (RuntimeError, SafetensorError):
         raise BenchError(
             f"{path} does not fit the network of its run.json; add --force to train again"
         ) from None

@@ -75,6 +75,5 @@ class Learner:
 
     def is_finite(self) -> bool:
         """Tell whether all weights are numbers, not NaN or infinity."""
-        modules = (self.network, self.objective)
-        tensors = [tensor for module in modules for tensor in module.state_dict().values()]
+        tensors = [*self.network.state_dict().values(), *self.objective.parameters()]
         return all(bool(tensor.isfinite().all()) for tensor in tensors)

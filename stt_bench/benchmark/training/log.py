@@ -23,12 +23,11 @@ class TrainingLog:
         kept = "".join(_entries(run.metrics, step, reporter))
         write_atomically(run.metrics, lambda stream: stream.write(kept.encode()))
         self._path, self._events = run.metrics, run.folder / "tensorboard"
-        self._hook = threading.excepthook
-        threading.excepthook = self._told_elsewhere
         with told_in_a_sentence(self._path):
             self._file = run.metrics.open("a", encoding="utf-8")
         with told_in_a_sentence(self._events):
             self._board = SummaryWriter(str(self._events), purge_step=step + 1)
+        self._hook, threading.excepthook = threading.excepthook, self._told_elsewhere
 
     def write(self, entry: dict[str, float]) -> None:
         """Add the measurements of ``entry["step"]``.
