@@ -19,6 +19,8 @@ from stt_bench.benchmark.system.files import read_mapping, read_model, write_jso
 
 RUN_SCHEMA: Literal[2] = 2
 
+_OURS = {"run.json", "training.json", "checkpoint.pt", "model.safetensors", "error.txt"}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -61,8 +63,18 @@ class Run:
         return self.folder / "embeddings" / split
 
     def discard(self) -> None:
-        """Remove the folder, at once also for a process that is killed in the middle."""
+        """Remove the folder, at once also for a process that is killed in the middle.
+
+        Raises:
+            BenchError: what lies in it is no run.
+        """
         if self.folder.exists():
+            names = {path.name for path in self.folder.iterdir()}
+            if names and not names & _OURS:
+                raise BenchError(
+                    f"{self.folder} holds files that are no run and would be lost: move them, or "
+                    "name another folder with --runs"
+                )
             aside = self.folder.with_name(f".{self.folder.name}.discarded")
             shutil.rmtree(aside, ignore_errors=True)
             self.folder.rename(aside)

@@ -122,3 +122,17 @@ def test_pictures_and_timings_spare_what_is_not_ours(
     done = stt_bench("timing", "--to", tmp_path)
     assert (done.returncode, "timing.md exists" in done.stderr) == (2, True)
     assert photo.read_bytes() == before
+
+
+def test_force_removes_no_folder_that_is_no_run(
+    stt_bench: Callable[..., Done], tiny: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "runs" / "tiny" / "hard" / "seed-0"
+    theirs.mkdir(parents=True)
+    (theirs / "thesis.txt").write_text("by hand")
+    for command in (["run", tiny, "--rows", "hard"], ["train", tiny, "--row", "hard"]):
+        more = ["--results", tmp_path / "r"] if command[0] == "run" else []
+        done = stt_bench(*command, "--force", "--runs", tmp_path / "runs", *more)
+        assert done.returncode == 2
+        assert "holds files that are no run" in done.stderr
+        assert (theirs / "thesis.txt").read_text() == "by hand"
