@@ -136,7 +136,7 @@ def test_a_clips_embedding(videos: Path, tmp_path: Path, row: str, overrides: li
             np.testing.assert_allclose(embedded.logits[number], scores, atol=1e-5)
     assert (embedded.logits is not None) == (row == "two_head")
     if row == "hard":
-        assert evaluate(run, tmp_path / "results", QUIET).metrics["queries"] == 4
+        assert evaluate(run, tmp_path / "results", QUIET).metrics["queries"] == 6
     again = (run.embeddings() / "embeddings.npy").stat().st_mtime_ns
     embed(run, QUIET)
     assert (run.embeddings() / "embeddings.npy").stat().st_mtime_ns == again
