@@ -26,7 +26,7 @@ from stt_bench.benchmark.store.records import (
     record_path,
 )
 from stt_bench.benchmark.store.runs import Run, run_of
-from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.errors import BenchError, NotHereError, TrainingStopped
 from stt_bench.benchmark.system.files import write_text
 from stt_bench.benchmark.system.progress import Reporter, duration
 from stt_bench.benchmark.training.checks import check_experiment
@@ -184,6 +184,9 @@ def is_done(run: Run, results: Path, data: Data) -> bool:
     """Tell whether a record of this experiment exists, made with these settings, data and weights.
 
     Where the data or the weights file are not on this machine, the record is taken as it is.
+
+    Raises:
+        BenchError: the data are here and cannot be read.
     """
     path = record_path(results, run.table, run.row, run.seed)
     if not path.exists():
@@ -195,7 +198,7 @@ def is_done(run: Run, results: Path, data: Data) -> bool:
         return record.data_hash == data.of(run.experiment).data_hash and record.protocol[
             "weights"
         ] == weights_id(run.experiment.model)
-    except BenchError:
+    except NotHereError:
         return True
 
 

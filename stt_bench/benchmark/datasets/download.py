@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 
 from stt_bench.benchmark.datasets.catalog import Dataset
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import NotHereError
 
 _FAILURES = (
     *(OSError, RuntimeError, http.client.HTTPException),  # no network, or another checksum
@@ -34,7 +34,7 @@ def download_into(target: Path, dataset: Dataset) -> Path:
             os.replace(complete, target)
     except _FAILURES as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise BenchError(
+        raise NotHereError(
             f"dataset '{dataset.name}' was not found and could not be downloaded ({reason}): "
             f"{dataset.get}, or set data.root or STT_BENCH_DATA"
         ) from error

@@ -20,7 +20,7 @@ from stt_bench.benchmark.datasets.held_out import hold_out
 from stt_bench.benchmark.datasets.item_rules import check_item_table, columns_of, unwritable
 from stt_bench.benchmark.datasets.long_tail import long_tail
 from stt_bench.benchmark.datasets.stores import Store
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, NotHereError
 from stt_bench.benchmark.system.locate import find_folder, search_places
 from stt_bench.benchmark.system.progress import Reporter
 
@@ -123,7 +123,7 @@ def find_root(dataset: Dataset, given: str | None, *, download: bool = True) -> 
     if given is not None:
         root = Path(given).expanduser()
         if not root.exists():
-            raise BenchError(
+            raise NotHereError(
                 f"dataset '{dataset.name}': data.root {root} does not exist: correct it"
                 + (" or leave it out to have the data searched for" if dataset.folder else "")
             )
@@ -136,7 +136,7 @@ def find_root(dataset: Dataset, given: str | None, *, download: bool = True) -> 
     if dataset.download is not None and download:
         return download_into(Path("data") / dataset.folder, dataset)
     looked = ", ".join(str(place) for place in search_places("data", *dataset.folders))
-    raise BenchError(
+    raise NotHereError(
         f"dataset '{dataset.name}' not found (looked for {looked}): "
         f"{dataset.get or 'put it there'}, or set data.root or STT_BENCH_DATA"
     )

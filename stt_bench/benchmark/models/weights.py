@@ -14,7 +14,7 @@ from urllib.request import getproxies
 from stt_bench.benchmark.config.sections import ModelConfig
 from stt_bench.benchmark.models.names import Library, resolve
 from stt_bench.benchmark.models.weights_file import SUFFIXES, is_weights_file
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, NotHereError
 from stt_bench.benchmark.system.locate import find_folder, search_places
 from stt_bench.names import did_you_mean
 
@@ -84,7 +84,7 @@ def find_weights(name: str) -> Path:
     if found is not None and found.is_file():
         return found
     places = dict.fromkeys([given, *search_places("weights", name)])
-    raise BenchError(
+    raise NotHereError(
         f"model.weights is neither '{PRETRAINED}' nor an existing file: '{name}' was looked for at "
         f"{', '.join(str(place) for place in places)}"
     )

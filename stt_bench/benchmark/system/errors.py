@@ -7,5 +7,9 @@ class BenchError(Exception):
     """A mistake in the input, told in one sentence; the command line shows no traceback."""
 
 
+class NotHereError(BenchError):
+    """Data or weights that a config names are not on this machine."""
+
+
 class TrainingStopped(Exception):  # noqa: N818  (no error: the user asked for it)
     """The user stopped a training; its checkpoint is written."""

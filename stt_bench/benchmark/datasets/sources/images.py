@@ -15,7 +15,7 @@ from stt_bench.benchmark.datasets.csv_lists import ItemList, read_image_list
 from stt_bench.benchmark.datasets.folders import Level, read_folder
 from stt_bench.benchmark.datasets.splits import train_and_test
 from stt_bench.benchmark.datasets.stores import FileStore
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, NotHereError
 from stt_bench.names import did_you_mean
 
 TEST_SHARE = 0.2
@@ -104,7 +104,7 @@ def _without_split(source: Path, base: Path | None, classes: Level | None) -> It
 def _listed(source: Path, base: Path | None, classes: Level | None) -> ItemList:
     """Return a list with the paths as the file system knows them."""
     if not source.exists():
-        raise BenchError(f"{source} does not exist: give a csv file or a folder of class folders")
+        raise NotHereError(f"{source} does not exist: give a csv file or a folder of class folders")
     frame, notes = read_folder(source, classes) if source.is_dir() else read_image_list(source)
     start = source if source.is_dir() else base or source.parent
     paths = [os.path.abspath(start / path) for path in frame["path"]]
