@@ -1,10 +1,10 @@
-"""The coarse search: which rows of a gallery part are nearest, by float32 distances.
+"""The coarse search: which rows of a gallery part are nearest, by distances of bounded error.
 
 Distances are those of a `CoarseFrame`: squared, or 1 − x·y with `inner_product`. All searchers
 keep within the frame's error bound, so all lead to the same ranks; they differ in speed alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stt_bench.evaluation.backends import full_precision, load_faiss
 from stt_bench.evaluation.checks import blocks
-from stt_bench.evaluation.exact import exact_distances, row_norms
+from stt_bench.evaluation.exact import exact_distances, row_squares
 
 # The smallest of a row are looked for in the groups with the smallest minima.
 GROUP = 16
@@ -25,6 +25,7 @@ SORTED_SHARE = 1 / 8
 # Beyond this many neighbours FAISS is slower than a whole sort, and refuses to work on a GPU.
 FAISS_MAX_NEIGHBOURS = 2048
 FAISS_QUERIES = 4096
+PLACES = 2**20  # of lists that are merged or sorted at once
 FLOAT32_COUNTS = 2**24  # up to here float32 holds every integer
 DENSE_PAIRS = 2**20
 
@@ -73,6 +74,7 @@ class TorchSearch:
         self.inner_product = inner_product
         self.tile_bytes = tile_bytes
         self.device = torch.device(device)
+        self.kind = torch.float64 if self.precision is np.float64 else torch.float32
 
     def load(self, rows: np.ndarray, sizes: np.ndarray) -> Part:
         """Prepare framed gallery rows that stand for `sizes` items each.
@@ -80,13 +82,13 @@ class TorchSearch:
         Rows infinitely far fill them up to whole groups.
         """
         filled = -len(rows) % GROUP
-        lengths = np.ones(len(rows)) if self.inner_product else row_norms(rows) ** 2
+        lengths = np.ones(len(rows)) if self.inner_product else row_squares(rows)
         counted = torch.float32 if sizes.sum() <= FLOAT32_COUNTS else torch.float64
         gallery, bias, weights = (
             torch.from_numpy(padded).to(self.device, kind)
             for padded, kind in (
-                (np.pad(rows, ((0, filled), (0, 0))) if filled else rows, torch.float32),
-                (np.pad(lengths, (0, filled), constant_values=np.inf), torch.float32),
+                (np.pad(rows, ((0, filled), (0, 0))) if filled else rows, self.kind),
+                (np.pad(lengths, (0, filled), constant_values=np.inf), self.kind),
                 (np.pad(sizes, (0, filled)), counted),
             )
         )
@@ -94,8 +96,8 @@ class TorchSearch:
 
     def queries(self, rows: np.ndarray) -> Queries:
         """Prepare framed query rows."""
-        lengths = np.zeros(len(rows)) if self.inner_product else row_norms(rows) ** 2
-        return Queries(rows, torch.from_numpy(lengths[:, None]).to(self.device, torch.float32))
+        lengths = np.zeros(len(rows)) if self.inner_product else row_squares(rows)
+        return Queries(rows, torch.from_numpy(lengths[:, None]).to(self.device, self.kind))
 
     def nearest(self, queries: Queries, part: Part, count: int) -> Found:
         """Yield blocks of queries with the distances and places of their `count` nearest rows.
@@ -130,8 +132,9 @@ class TorchSearch:
         self, queries: Queries, part: Part, copies: int = 1
     ) -> Iterator[tuple[slice, Tensor]]:
         """Yield blocks of queries and their distances to the part, less the queries' lengths."""
-        step = max(1, self.tile_bytes // (4 * len(part.rows) * copies))
-        room = torch.empty((min(step, len(queries)), len(part.rows)), device=self.device)
+        step = max(1, self.tile_bytes // (self.kind.itemsize * len(part.rows) * copies))
+        shape = min(step, len(queries)), len(part.rows)
+        room = torch.empty(shape, device=self.device, dtype=self.kind)
         for block in blocks(len(queries), step):
             rows = torch.from_numpy(queries.rows[block]).to(self.device)
             with full_precision():
@@ -201,6 +204,39 @@ class DenseSearch:
         for block in blocks(len(queries), max(1, DENSE_PAIRS // count)):
             table = exact_distances(queries.rows[block], part.rows, self.distance)
             yield block, table, np.broadcast_to(np.arange(count), table.shape)
+
+
+def nearest_of_parts(
+    searcher: TorchSearch | DenseSearch,
+    rows: np.ndarray,
+    parts: Iterable[tuple[slice, Part]],
+    width: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `width` nearest points of all parts and their distances, ascending.
+
+    Shapes (Q, width) of `rows` (Q, D); a part is known by its place in the gallery.
+    """
+    values = np.full((len(rows), width), np.inf, dtype=searcher.precision)
+    points = np.zeros((len(rows), width), dtype=np.int64)
+    held = searcher.queries(rows)
+    few = max(1, PLACES // width)
+    for place, part in parts:
+        for block, near, places in searcher.nearest(held, part, min(width, len(part))):
+            if place.start == 0 and near.shape[1] == width:
+                values[block], points[block] = near, places
+                continue
+            for some in blocks(len(near), few):
+                to = slice(block.start + some.start, block.start + some.stop)
+                both = np.concatenate([values[to], near[some]], axis=1)
+                kept = np.argpartition(both, width - 1, axis=1)[:, :width]
+                values[to] = np.take_along_axis(both, kept, axis=1)
+                both = np.concatenate([points[to], places[some] + place.start], axis=1)
+                points[to] = np.take_along_axis(both, kept, axis=1)
+    for some in blocks(len(rows), few):
+        order = np.argsort(values[some], axis=1)
+        values[some] = np.take_along_axis(values[some], order, axis=1)
+        points[some] = np.take_along_axis(points[some], order, axis=1)
+    return values, points
 
 
 def _smallest(table: Tensor, count: int) -> tuple[Tensor, Tensor]:

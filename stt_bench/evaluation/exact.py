@@ -11,6 +11,7 @@ DISTANCES = ("euclidean", "cosine")
 
 # Numbers about 2 to the power of ± this are compared as they are.
 USUAL_EXPONENT = 60
+MIDDLE_ROWS = 1001
 
 
 def exact_pairs(left: np.ndarray, right: np.ndarray, distance: str) -> np.ndarray:
@@ -150,7 +151,7 @@ def _widest(matrix: np.ndarray) -> float:
 class CoarseFrame:
     """Where points are compared fast, in float32 or float64, with a proven bound on the error.
 
-    The points are moved by the gallery's mean and scaled by a power of two to coordinates in
+    The points are moved by the gallery's median and scaled by a power of two to coordinates in
     about [−1, 1]: that keeps float32 from overflowing and the bound small, and changes no rank.
     With `inner_product` they are unit rows, compared by 1 − x·y, and left alone. Distances in the
     frame are exact distances times `unit`.
@@ -161,27 +162,50 @@ class CoarseFrame:
         queries: Points,
         gallery: Points,
         inner_product: bool,
-        precision: type[np.floating] = np.float32,
     ) -> None:
-        """Fit the frame to the queries and the gallery."""
+        """Fit a float32 frame to the queries and the gallery."""
         self.inner_product = inner_product
-        self.precision = precision
+        self.precision: type[np.floating] = np.float32
+        self.exact = False
         # Float32 points are moved in float32, by a float32 vector: they are rounded once.
         self.moved_in = np.result_type(queries.kind, gallery.kind).type
         self.shift = np.zeros(gallery.dimension)
         self.scale = self.reach = 1.0
         if not self.inner_product:
-            # A mean about the first row is exact where all rows are equal: they land on 0.
-            first = gallery.rows(slice(1))[0]
-            for rows in gallery.blocks():
-                self.shift += (gallery.rows(rows) - first).sum(axis=0) / len(gallery)
-            self.shift = (self.shift + first).astype(self.moved_in).astype(np.float64)
+            # The middle of some rows: an outlier moves it little, and equal rows land on 0.
+            some = np.linspace(0, len(gallery) - 1, min(len(gallery), MIDDLE_ROWS)).astype(int)
+            self.shift = np.median(gallery.rows(some), axis=0)
+            self.shift = self.shift.astype(self.moved_in).astype(np.float64)
             gallery_widest, gallery_reach = self._extent(gallery)
             widest, _ = self._extent(queries) if queries is not gallery else (0.0, 0.0)
             exponent = int(np.frexp(max(widest, gallery_widest))[1])
             self.scale = float(np.ldexp(1.0, -min(max(exponent, -126), 126)))
             self.reach = gallery_reach * self.scale
         self.unit = self.scale**2
+
+    def widened(self, queries: Points, gallery: Points, spare_bits: int) -> "CoarseFrame":
+        """Return the frame in float64; exact, if the points lie on a grid that allows it.
+
+        On a grid products are whole numbers: of up to 52 − `spare_bits` bits, they are exact.
+        """
+        wide = copy(self)
+        wide.precision = np.float64
+        bits = (49 - spare_bits - gallery.dimension.bit_length()) // 2
+        if not self.inner_product and bits > 0:
+            grid = copy(wide)
+            step = np.ldexp(1.0 / self.scale, -bits)
+            grid.shift = np.rint(self.shift / step) * step
+            if all(grid._holds(points, step * self.scale) for points in (queries, gallery)):
+                grid.exact = True
+                return grid
+        return wide
+
+    def _holds(self, points: Points, step: float) -> bool:
+        """Tell whether all coordinates in the frame are multiples of `step`."""
+        return all(
+            np.array_equal(rows, np.rint(rows))
+            for rows in (self.rows(points, index) / step for index in points.blocks())
+        )
 
     def _extent(self, points: Points) -> tuple[float, float]:
         """Return the largest coordinate and the largest norm, about the shift."""
@@ -207,28 +231,41 @@ class CoarseFrame:
                 framed[part] = (rows - shift) * self.scale
         return framed
 
-    def errors(self, rows: np.ndarray) -> np.ndarray:
+    def errors(self, rows: np.ndarray, largest: np.ndarray | None = None) -> np.ndarray:
         """Bound |coarse − exact| in the frame, between each of `rows` and any gallery row.
 
-        ‖x‖² + ‖y‖² − 2x·y is off by `rounding_share` of (‖x‖ + ‖y‖)²; the differences summed
-        directly, by less. The last term covers underflow.
+        ‖x‖² + ‖y‖² − 2x·y is off by γ (‖x‖ + ‖y‖)² at most, γ being `rounding_share`; the
+        differences summed directly, by less. The last term covers underflow.
+
+        Up to a coarse distance v, (Q,) `largest`, the bound is smaller than that for the farthest
+        y: ‖y‖ ≤ ‖x‖ + s with s² the exact distance, and s² − v ≤ γ (2‖x‖ + s)² bounds s.
         """
         norms = row_norms(rows)
-        size = np.ones_like(norms) if self.inner_product else (norms + self.reach) ** 2
+        if self.exact:
+            return np.zeros_like(norms)
         share = rounding_share(rows.shape[1], self.precision)
-        return share * size + (rows.shape[1] + 16) * 2.0**-120
+        tiny = (rows.shape[1] + 16) * 2.0**-120
+        if self.inner_product:
+            return np.full_like(norms, share + tiny)
+        size = norms + self.reach
+        if largest is not None and share < 1 / 2:
+            half, rest = 2 * share * norms, largest.clip(0) + tiny + 4 * share * norms**2
+            farthest = (half + np.sqrt(half**2 + (1 - share) * rest)) / (1 - share)
+            size = np.minimum(size, (2 * norms + farthest) * (1 + 2.0**-40))
+        return share * size**2 + tiny
 
 
 class ExactFrame:
     """The points as they are, whose distances need no bound."""
 
     unit = 1.0
+    exact = True
 
     def rows(self, points: Points, index: slice | np.ndarray) -> np.ndarray:
         """Return the float64 rows at `index`."""
         return points.rows(index)
 
-    def errors(self, rows: np.ndarray) -> np.ndarray:
+    def errors(self, rows: np.ndarray, largest: np.ndarray | None = None) -> np.ndarray:
         """Return 0 for each row."""
         return np.zeros(len(rows))
 
@@ -247,10 +284,15 @@ def rounding_share(dimension: int, precision: type[np.floating] = np.float32) ->
     return terms / (1.0 - terms)
 
 
-def row_norms(rows: np.ndarray) -> np.ndarray:
-    """Return the float64 norm of every row."""
-    norms = np.empty(len(rows))
+def row_squares(rows: np.ndarray) -> np.ndarray:
+    """Return the float64 sum of squares of every row."""
+    squares = np.empty(len(rows))
     for part in blocks(len(rows), max(1, 2**19 // rows.shape[1])):
         wide = rows[part].astype(np.float64, copy=False)
-        norms[part] = np.sqrt(np.einsum("nd,nd->n", wide, wide))
-    return norms
+        squares[part] = np.einsum("nd,nd->n", wide, wide)
+    return squares
+
+
+def row_norms(rows: np.ndarray) -> np.ndarray:
+    """Return the float64 norm of every row."""
+    return np.sqrt(row_squares(rows))

@@ -4,6 +4,8 @@ import numpy as np
 
 from stt_bench.evaluation.exact import Points
 
+TABLE = 2**20  # numbers
+
 
 class Gallery:
     """Which items a point stands for, and which of them are positives of a query.
@@ -33,6 +35,15 @@ class Gallery:
         self._label[places] = labels
         mixed = np.bincount(self._keys % len(self.points)) > 1
         self._label[mixed] = -1
+        self._mixed = bool(mixed.any())
+        # For few labels, all counts: where each label has how many of each point.
+        self._table: np.ndarray | None = None
+        labels_held = int(max(labels.max(), query_labels.max())) + 1
+        if self._mixed and labels_held * len(self.points) <= TABLE:
+            self._table = np.zeros(labels_held * len(self.points), dtype=np.int64)
+            self._table[self._keys] = self._counts
+
+        self.plain = bool(self.sizes.max() == 1)  # every point stands for one item
 
         held = own_rows >= 0
         self.own = np.where(held, places[own_rows], -1)
@@ -45,17 +56,24 @@ class Gallery:
 
         The query itself is counted like any other item.
         """
-        labels = self.query_labels[queries][:, None]
-        sizes = self.sizes[points]
-        positives = np.where(self._label[points] == labels, sizes, 0)
-        mixed = np.nonzero(self._label[points] < 0)
+        if self._table is not None:
+            rows = self.query_labels[queries] * len(self.points)
+            return self.sizes[points], self._table[rows[:, None] + points]
+        sizes, labels = self.sizes[points], self._label[points]
+        positives = sizes * (labels == self.query_labels[queries][:, None])
+        if not self._mixed:
+            return sizes, positives
+        mixed = np.nonzero(labels < 0)
         keys = self.query_labels[queries[mixed[0]]] * len(self.points) + points[mixed]
         at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         positives[mixed] = np.where(self._keys[at] == keys, self._counts[at], 0)
         return sizes, positives
 
     def others(self, queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the same without the query itself."""
+        """Return the same without the query itself; booleans where every point is one item."""
+        if self.plain:
+            others = points != self.own[queries][:, None]
+            return others, others & (self._label[points] == self.query_labels[queries][:, None])
         sizes, positives = self.items(queries, points)
         own = points == self.own[queries][:, None]
         return sizes - own, positives - (own & self.own_positive[queries][:, None])

@@ -69,11 +69,25 @@ def ranked_list_metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[in
     found -= found[first][query]
     drawn = np.clip(relevant[query] - before, 0, size)
 
-    nearest = before[first], size[first], positives[first]
-    columns = [_per_distinct(_hit, *nearest, np.full(len(relevant), k)) for k in ks]
-    hits = np.bincount(query, positives * (drawn / size))
-    precisions = np.bincount(query, _summed_precision(before, size, positives, found, drawn))
-    columns += [hits / relevant, precisions / relevant, _per_distinct(_reciprocal_rank, *nearest)]
+    # A group of one is what it is; expectations are for the others.
+    precision = drawn * (1.0 + (found - before) * (1.0 / (before + 1)))
+    shared = np.flatnonzero(size > 1)
+    if len(shared):
+        precision[shared] = _summed_precision(
+            *(column[shared] for column in (before, size, positives, found, drawn))
+        )
+    n, t, p = before[first], size[first], positives[first]
+    columns = [(n < k).astype(np.float64) for k in ks]
+    reciprocal = 1.0 / (n + 1)
+    drawn_from = np.flatnonzero(t > p)
+    if len(drawn_from):
+        some = n[drawn_from], t[drawn_from], p[drawn_from]
+        for column, k in zip(columns, ks, strict=True):
+            column[drawn_from] = _per_distinct(_hit, *some, np.full(len(drawn_from), k))
+        reciprocal[drawn_from] = _per_distinct(_reciprocal_rank, *some)
+    hits = np.bincount(query, positives * (drawn / size) if len(shared) else drawn)
+    precisions = np.bincount(query, precision)
+    columns += [hits / relevant, precisions / relevant, reciprocal]
     return np.stack(columns, axis=1)
 
 
@@ -93,8 +107,6 @@ def _reciprocal_rank(n: int, t: int, p: int) -> float:
 
     Pr(first at j) = C(t−j, p−1) / C(t, p), j = 1 .. t−p+1; each from the one before it.
     """
-    if p == t:
-        return 1.0 / (n + 1)
     j = np.arange(1, t - p + 2)
     steps = (t - p + 1 - j[:-1]) / (t - j[:-1])
     chances = p / t * np.concatenate(([1.0], np.cumprod(steps)))
@@ -109,10 +121,10 @@ def _summed_precision(
     With n items and c positives before the group, place j adds (α(c+1) + β(j−1)) / (n+j), where
     α = p/t and β = p(p−1) / t(t−1). As (j−1) / (n+j) = 1 − (n+1) / (n+j), the sum is
     βm + (α(c+1) − β(n+1))·H with H = Σ 1/(n+j). Written so, a list of positives alone
-    (c = n, p = t) yields exactly m. A group of one has β = 0/0; 1 gives its (c+1) / (n+1).
+    (c = n, p = t) yields exactly m.
     """
     alpha = p / t
-    beta = np.where(t > 1, p * (p - 1) / np.maximum(t * (t - 1), 1), 1.0)
+    beta = p * (p - 1) / (t * (t - 1))
     harmonic = np.where(m == 1, 1.0 / (n + 1), digamma(n + m + 1.0) - digamma(n + 1.0))
     return beta * m + (alpha * (c + 1) - beta * (n + 1)) * harmonic
 

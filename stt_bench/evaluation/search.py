@@ -2,40 +2,101 @@
 
 All ranks follow from `exact_pairs`, so every searcher gives the same groups:
 
-* The coarse search **lists** the nearest points of a query. Where neighbouring distances of the
-  list differ by more than twice the error bound, their order is certain; the others form runs,
-  and exact distances order the runs that hold a positive. The last run may go on beyond the
-  list, so it is left out.
-* A list that ends before position R is made **longer**, up to the whole gallery.
-* Where it is long enough for R-Precision and MAP@R but holds no positive, only the rank of the
+* A float32 search **lists** the nearest points of a query, and `ListRanker` tells what is certain.
+* Where much would have to be compared exactly, where a list ends before position R, or where it
+  would hold a good part of the gallery, a float64 search makes another: a **wide** one, longer
+  each time, up to the whole gallery.
+* Where a list is long enough for R-Precision and MAP@R but holds no positive, only the rank of the
   nearest positive is missing. Its exact distance is found among the positives; nearer points are
   then **counted**, and those too close to call are compared exactly.
 
 Equal rows of the gallery are one point that stands for several items.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
 
 from stt_bench.evaluation import coarse
 from stt_bench.evaluation.backends import torch_device
 from stt_bench.evaluation.checks import blocks
-from stt_bench.evaluation.coarse import DenseSearch, FaissSearch, Part, TorchSearch
-from stt_bench.evaluation.exact import CoarseFrame, ExactFrame, Points, exact_pairs
+from stt_bench.evaluation.coarse import (
+    DenseSearch,
+    FaissSearch,
+    Part,
+    TorchSearch,
+    nearest_of_parts,
+)
+from stt_bench.evaluation.exact import CoarseFrame, ExactFrame, Points
 from stt_bench.evaluation.gallery import Gallery
-from stt_bench.evaluation.ranking import TieGroups, find_tie_groups
+from stt_bench.evaluation.lists import ListRanker, OutsideBoundError
+from stt_bench.evaluation.ranking import TieGroups
+from stt_bench.evaluation.wide import WideSearch, key_bits, lost_share
 
 # How many points a list holds beyond position R, at least, and as a share of R.
 SPARE, SPARE_SHARE = 32, 1 / 16
 LONGER = 8
+WIDE_SHARE = 1 / 16  # of the gallery, that a wide list holds at least
+GRID_SHARE = 24  # beyond one so-manieth of the gallery, a list of many ties is all of it
+PROBED = 64  # queries that show whether float32 is worth it for the others
 PART_ROWS = 65_536
-PAIRS_BYTES = 2**20  # what a processor keeps at hand
-PLACES = 2**20  # of lists that are merged or sorted at once
+PLACES = 2**18  # of lists that are ranked at once
 
 
-class OutsideBoundError(Exception):
-    """Coarse distances are not what they promise, as of a GPU in reduced precision."""
+class Level:
+    """A searcher with the frame of its points, and the gallery in parts."""
+
+    def __init__(
+        self,
+        frame: CoarseFrame | ExactFrame,
+        searcher: TorchSearch | DenseSearch,
+        gallery: Gallery,
+        memory: int,
+    ) -> None:
+        """Take what belongs together; `memory` bounds the bytes of parts and tables."""
+        self.frame = frame
+        self.searcher = searcher
+        self.gallery = gallery
+        self.memory = memory
+        self._kept_parts: list[tuple[slice, Part]] = []
+
+    def lists(
+        self, queries: Points, index: np.ndarray, width: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the `width` nearest points by coarse distance, and the bound on its error.
+
+        Shapes (Q, width), distances ascending; (Q, width); (Q,).
+        """
+        rows = self.frame.rows(queries, index)
+        size = len(self.gallery.points)
+        if isinstance(self.searcher, WideSearch):
+            values, points = self.searcher.sorted_lists(rows, self.parts(), width, size)
+            lost = 0.0 if self.frame.exact else lost_share(size) * values[:, -1]
+        else:
+            values, points = nearest_of_parts(self.searcher, rows, self.parts(), width)
+            lost = 0.0
+        errors = self.frame.errors(rows, values[:, -1] + 2 * lost) + lost
+        return values, points, errors
+
+    def parts(self) -> Iterator[tuple[slice, Part]]:
+        """Yield the gallery in parts, which are kept if they fit in the memory."""
+        if self._kept_parts:
+            yield from self._kept_parts
+            return
+        points = self.gallery.points
+        fits = 4 * self.searcher.copies * len(points) * points.dimension <= self.memory // 2
+        step = max(1, min(PART_ROWS, self.memory // 8 // (4 * points.dimension)))
+        parts = []
+        for rows in blocks(len(points), step):
+            part = self.searcher.load(self.frame.rows(points, rows), self.gallery.sizes[rows])
+            if fits:
+                parts.append((rows, part))
+            yield rows, part
+        self._kept_parts = parts
+
+    def forget(self) -> None:
+        """Give the memory of kept parts back."""
+        self._kept_parts = []
 
 
 class NeighborSearch:
@@ -45,20 +106,23 @@ class NeighborSearch:
         """Take a resolved backend; `memory` bounds the bytes of the working tables."""
         self.queries = queries
         self.gallery = gallery
-        self.distance = queries.distance
         self.memory = memory
-        self.frame: CoarseFrame | ExactFrame = ExactFrame()
-        self.searcher: TorchSearch | DenseSearch = DenseSearch(self.distance)
-        self._kept_parts: list[tuple[slice, Part]] = []
+        self.ranker = ListRanker(queries, gallery)
+        self.narrow: Level | None = None
+        self.wide = Level(ExactFrame(), DenseSearch(queries.distance), gallery, memory)
         if backend == "dense":
             return
-        inner_product = self.distance == "cosine"
-        self.frame = CoarseFrame(queries, gallery.points, inner_product)
+        inner_product = queries.distance == "cosine"
+        frame = CoarseFrame(queries, gallery.points, inner_product)
         library, device = backend.split("-")
         if library == "faiss":
-            self.searcher = FaissSearch(inner_product, memory // 4, torch_device(), device == "gpu")
+            device, gpu = torch_device(), device == "gpu"
+            searcher: TorchSearch = FaissSearch(inner_product, memory // 4, device, gpu)
         else:
-            self.searcher = TorchSearch(inner_product, memory // 4, device)
+            searcher = TorchSearch(inner_product, memory // 4, device)
+        self.narrow = Level(frame, searcher, gallery, memory)
+        frame = frame.widened(queries, gallery.points, key_bits(len(gallery.points)))
+        self.wide = Level(frame, WideSearch(inner_product, memory // 4, device), gallery, memory)
 
     def tie_groups(
         self, wanted: np.ndarray, progress: Callable[[int], None] = lambda done: None
@@ -76,198 +140,122 @@ class NeighborSearch:
                     left[block] = False
                     progress(len(wanted) - int(left.sum()))
             except OutsideBoundError:
-                self.frame, self.searcher = ExactFrame(), DenseSearch(self.distance)
-                self._kept_parts = []
+                dense = DenseSearch(self.queries.distance)
+                self.narrow = None
+                self.wide = Level(ExactFrame(), dense, self.gallery, self.memory)
 
     def _search(self, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, TieGroups]]:
-        factor, beyond = 1, [np.empty(0, dtype=np.int64)]
         # Queries of many positives need long lists: together, lest they lengthen all lists.
         pending = wanted[np.argsort(-self.gallery.relevant[wanted], kind="stable")]
+        if self.narrow:
+            deep = self._length(self.gallery.relevant[pending]) > self._most()
+            pending, later = pending[~deep], [pending[deep]]
+            # Some of all depths show what becomes of the others.
+            probe = np.arange(0, len(pending), max(1, len(pending) // PROBED))
+            rest = np.delete(pending, probe)
+            failed = yield from self._pass(self.narrow, pending[probe], 1)
+            later.append(failed)
+            if 2 * len(failed) > len(probe):
+                later.append(rest)
+            elif len(rest):
+                later.append((yield from self._pass(self.narrow, rest, 1)))
+            self.narrow.forget()
+            pending = np.concatenate(later)
+            pending = pending[np.argsort(-self.gallery.relevant[pending], kind="stable")]
+        factor = 1
         while len(pending):
-            too_short = []
-            for block, width in self._blocks(pending, factor):
-                lists = self._lists(block, width)
-                for rows in blocks(len(block), max(1, self.memory // 4 // (128 * width))):
-                    ranked, groups, short, missed = self._ranked(
-                        block[rows], *(table[rows] for table in lists)
-                    )
-                    if len(ranked):
-                        yield ranked, groups
-                    too_short.append(short)
-                    beyond.append(missed)
-                del lists  # before the memory is given to the next ones, or to counting
-            pending, factor = np.concatenate(too_short), factor * LONGER
-        to_count = np.concatenate(beyond)
-        while len(to_count):
-            # What a query takes: its framed rows, and its pairs with all its positives.
-            taken = 4 * self.queries.dimension + 128 * (self.gallery.relevant[to_count] + 1)
-            count = max(1, int(np.searchsorted(np.cumsum(taken), self.memory // 4)))
-            yield to_count[:count], self._counted(to_count[:count])
-            to_count = to_count[count:]
+            pending = yield from self._pass(self.wide, pending, factor)
+            factor *= LONGER
 
-    def _blocks(self, queries: np.ndarray, factor: int) -> Iterator[tuple[np.ndarray, int]]:
+    def _length(self, relevant: np.ndarray) -> np.ndarray:
+        """Return how long lists are at least, for so many positives."""
+        return relevant + 2 + np.maximum(SPARE, (SPARE_SHARE * relevant).astype(np.int64))
+
+    def _most(self) -> float:
+        """Return the length beyond which lists are wide."""
+        return coarse.SORTED_SHARE * len(self.gallery.points)
+
+    def _pass(
+        self, level: Level, pending: np.ndarray, factor: int
+    ) -> Generator[tuple[np.ndarray, TieGroups], None, np.ndarray]:
+        """Yield blocks with their groups, and return the queries that are not done."""
+        patience = np.inf if level is self.wide else self._patience()
+        failed = beyond = np.empty(0, dtype=np.int64)
+        for block, width in self._blocks(pending, level, factor):
+            lists = level.lists(self.queries, block, width)
+            few = max(1, min(self.memory // 4 // 128, PLACES) // width)
+            for rows in blocks(len(block), few):
+                values, points, errors = (table[rows] for table in lists)
+                ranked = self.ranker.rank(
+                    block[rows], values, points, errors, level.frame.unit, patience
+                )
+                yield from ranked.found
+                failed = np.concatenate([failed, ranked.short, ranked.unclear])
+                beyond = np.concatenate([beyond, ranked.missed])
+            del lists  # before the memory is given to the next ones, or to counting
+        while len(beyond):
+            # What a query takes: its framed rows, and its pairs with all its positives.
+            taken = 8 * self.queries.dimension + 128 * (self.gallery.relevant[beyond] + 1)
+            count = max(1, int(np.searchsorted(np.cumsum(taken), self.memory // 4)))
+            yield beyond[:count], self._counted(level, beyond[:count])
+            beyond = beyond[count:]
+        return failed
+
+    def _patience(self) -> float:
+        """Return how many exact comparisons cost as much as a float64 product for all points.
+
+        In nanoseconds, about: 3 for a coordinate and 60 for a pair that is compared; 1/20 for a
+        coordinate of a product and 10 for what is done with its result.
+        """
+        dimension = self.queries.dimension
+        return len(self.gallery.points) * (dimension / 20 + 10) / (3 * dimension + 60)
+
+    def _blocks(
+        self, queries: np.ndarray, level: Level, factor: int
+    ) -> Iterator[tuple[np.ndarray, int]]:
         """Cut queries, ordered by their positives, into blocks with the length of their lists."""
         size = len(self.gallery.points)
         while len(queries):
-            deepest = int(self.gallery.relevant[queries[0]])
-            width = factor * (deepest + 2 + max(SPARE, int(SPARE_SHARE * deepest)))
-            if isinstance(self.searcher, DenseSearch) or width > coarse.SORTED_SHARE * size:
+            width = factor * int(self._length(self.gallery.relevant[queries[:1]])[0])
+            if level is self.wide:
+                width = max(width, int(WIDE_SHARE * size) * factor)
+            # Points on a grid have many ties, which the end of a list may not part.
+            if width > (size / GRID_SHARE if level.frame.exact else size):
                 width = size
-            count = max(1, self.memory // 4 // (16 * width + 4 * self.queries.dimension))
+            if isinstance(level.searcher, DenseSearch):
+                width = size
+            count = max(1, self.memory // 4 // (16 * width + 8 * self.queries.dimension))
             yield queries[:count], width
             queries = queries[count:]
 
-    def _parts(self) -> Iterator[tuple[slice, Part]]:
-        """Yield the gallery in parts, which are kept if they fit in the memory."""
-        if self._kept_parts:
-            yield from self._kept_parts
-            return
-        points = self.gallery.points
-        fits = 4 * self.searcher.copies * len(points) * points.dimension <= self.memory // 2
-        step = max(1, min(PART_ROWS, self.memory // 8 // (4 * points.dimension)))
-        parts = []
-        for rows in blocks(len(points), step):
-            part = self.searcher.load(self.frame.rows(points, rows), self.gallery.sizes[rows])
-            if fits:
-                parts.append((rows, part))
-            yield rows, part
-        self._kept_parts = parts
-
-    def _lists(self, queries: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the `width` nearest points by coarse distance, and the bound on its error.
-
-        Shapes (Q, width), distances ascending; (Q, width); (Q,).
-        """
-        coarse_rows = self.frame.rows(self.queries, queries)
-        values = np.full((len(queries), width), np.inf, dtype=self.searcher.precision)
-        points = np.zeros((len(queries), width), dtype=np.int64)
-        held = self.searcher.queries(coarse_rows)
-        few = max(1, PLACES // width)
-        for rows, part in self._parts():
-            found = self.searcher.nearest(held, part, min(width, len(part)))
-            for block, near, places in found:
-                if rows.start == 0 and near.shape[1] == width:
-                    values[block], points[block] = near, places
-                    continue
-                for some in blocks(len(near), few):
-                    to = slice(block.start + some.start, block.start + some.stop)
-                    both = np.concatenate([values[to], near[some]], axis=1)
-                    kept = np.argpartition(both, width - 1, axis=1)[:, :width]
-                    values[to] = np.take_along_axis(both, kept, axis=1)
-                    both = np.concatenate([points[to], places[some] + rows.start], axis=1)
-                    points[to] = np.take_along_axis(both, kept, axis=1)
-        for some in blocks(len(queries), few):
-            order = np.argsort(values[some], axis=1)
-            values[some] = np.take_along_axis(values[some], order, axis=1)
-            points[some] = np.take_along_axis(points[some], order, axis=1)
-        return values, points, self.frame.errors(coarse_rows)
-
-    def _ranked(
-        self, queries: np.ndarray, values: np.ndarray, points: np.ndarray, errors: np.ndarray
-    ) -> tuple[np.ndarray, TieGroups, np.ndarray, np.ndarray]:
-        """Rank what the lists are certain of.
-
-        Returns:
-            the queries that this is enough for and their tie groups, those whose list is too
-            short, and those whose positives all lie beyond it.
-        """
-        values = values.astype(np.float64)
-        new_run = np.ones(values.shape, dtype=bool)
-        new_run[:, 1:] = np.diff(values, axis=1) > 2 * errors[:, None]
-        width = values.shape[1]
-        certain = np.full(len(queries), width)
-        if width < len(self.gallery.points):
-            certain -= 1 + np.argmax(new_run[:, ::-1], axis=1)
-        beyond = np.arange(width) >= certain[:, None]
-        sizes, positives = self.gallery.others(queries, points)
-        sizes[beyond] = positives[beyond] = 0
-
-        relevant = self.gallery.relevant[queries]
-        enough = sizes.sum(axis=1) >= relevant
-        holds = positives.any(axis=1)
-        kept = np.flatnonzero(enough & holds)
-        values, points, sizes, positives, new_run = (
-            table[kept] for table in (values, points, sizes, positives, new_run)
-        )
-        self._refine(queries[kept], values, points, sizes, positives, new_run, errors[kept])
-        order = np.argsort(values, axis=1, kind="stable")
-        values, sizes, positives = (
-            np.take_along_axis(table, order, axis=1) for table in (values, sizes, positives)
-        )
-        groups = find_tie_groups(values, sizes, positives, relevant[kept])
-        return queries[kept], groups, queries[~enough], queries[enough & ~holds]
-
-    def _refine(
-        self,
-        queries: np.ndarray,
-        values: np.ndarray,
-        points: np.ndarray,
-        sizes: np.ndarray,
-        positives: np.ndarray,
-        new_run: np.ndarray,
-        errors: np.ndarray,
-    ) -> None:
-        """Put exact distances, in place, where the order of a positive is not certain.
-
-        Raises:
-            OutsideBoundError: a coarse distance is off by more than its bound.
-        """
-        if not len(queries):
-            return
-        starts = np.flatnonzero(new_run)
-        length = np.diff(starts, append=new_run.size)
-        query = starts // values.shape[1]
-        holds = np.add.reduceat(positives.ravel(), starts) > 0
-        before, found = ((np.cumsum(a, axis=1) - a).ravel()[starts] for a in (sizes, positives))
-        relevant = self.gallery.relevant[queries][query]
-        unclear = (length > 1) & holds & ((before < relevant) | (found == 0))
-        looked_at = np.repeat(unclear, length)
-        # One more of every list, to see that the coarse search keeps its promise.
-        looked_at[np.argmax(positives > 0, axis=1) + np.arange(len(queries)) * values.shape[1]] = 1
-        places = np.flatnonzero(looked_at)
-        query = places // values.shape[1]
-        exact = self._exact(queries[query], points.ravel()[places]) * self.frame.unit
-        off = np.abs(exact - values.ravel()[places])
-        if np.any(off > errors[query]):
-            raise OutsideBoundError
-        values.ravel()[places] = exact
-
-    def _exact(self, queries: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Return the exact distances of pairs of a query and a gallery point, (M,)."""
-        distances = np.empty(len(queries))
-        for part in blocks(len(queries), max(1, PAIRS_BYTES // (8 * self.queries.dimension))):
-            left = self.queries.rows(queries[part])
-            right = self.gallery.points.rows(points[part])
-            distances[part] = exact_pairs(left, right, self.distance)
-        return distances
-
-    def _counted(self, queries: np.ndarray) -> TieGroups:
+    def _counted(self, level: Level, queries: np.ndarray) -> TieGroups:
         """Return the first tie group alone: before, size and positives are counted.
 
         Raises:
             OutsideBoundError: the count missed the nearest positive.
         """
-        assert isinstance(self.searcher, TorchSearch), "a dense list is never too short"
+        assert isinstance(level.searcher, TorchSearch), "a dense list is never too short"
         query, points = self.gallery.positive_points(queries)
         first = np.searchsorted(query, np.arange(len(queries)))
-        nearest = np.minimum.reduceat(self._exact(queries[query], points), first)
+        nearest = np.minimum.reduceat(self.ranker.exact(queries[query], points), first)
 
-        coarse_rows = self.frame.rows(self.queries, queries)
-        errors = self.frame.errors(coarse_rows)
-        low = np.nextafter((nearest * self.frame.unit - errors).astype(np.float32), -np.inf)
-        high = np.nextafter((nearest * self.frame.unit + errors).astype(np.float32), np.inf)
+        coarse_rows = level.frame.rows(self.queries, queries)
+        errors = level.frame.errors(coarse_rows, nearest * level.frame.unit)
+        kind = level.searcher.precision
+        low = np.nextafter((nearest * level.frame.unit - errors).astype(kind), -np.inf)
+        high = np.nextafter((nearest * level.frame.unit + errors).astype(kind), np.inf)
         before, size, positives = counts = np.zeros((3, len(queries)), dtype=np.int64)
 
         def add(query: np.ndarray, points: np.ndarray, items: np.ndarray, hits: np.ndarray) -> None:
-            distances = self._exact(queries[query], points)
+            distances = self.ranker.exact(queries[query], points)
             np.add.at(before, query, items * (distances < nearest[query]))
             tied = distances == nearest[query]
             np.add.at(size, query, items * tied)
             np.add.at(positives, query, hits * tied)
 
-        held = self.searcher.queries(coarse_rows)
-        for rows, part in self._parts():
-            for block, below, doubtful, places in self.searcher.nearer(held, part, low, high):
+        held = level.searcher.queries(coarse_rows)
+        for rows, part in level.parts():
+            for block, below, doubtful, places in level.searcher.nearer(held, part, low, high):
                 before[block] += below
                 for some in blocks(len(places), max(1, self.memory // 8 // 128)):
                     query, points = block.start + doubtful[some], rows.start + places[some]

@@ -2,7 +2,7 @@
 
 Each job runs in a process of its own, on the same synthetic embeddings (`synthetic.py`), one after
 another; the peak is that of the whole process, libraries and embeddings included. A job that takes
-less than five seconds is done up to nine times, and the median counts. Three parts:
+less than five seconds is done up to nine times, and the median counts. Four parts:
 
 - `sop`: Recall@{1,10,100,1000}, R-Precision, MAP@R and MRR of 60,502 × 512, for each backend,
   beside a bare FAISS flat search for the 1,000 nearest and the bare matrix product, which
@@ -13,11 +13,15 @@ less than five seconds is done up to nine times, and the median counts. Three pa
 - `growth`: ours from 10,000 to 160,000 items beside the bare matrix product, with --plot as a
   picture; the embeddings are read memory-mapped, the search has 256 MiB.
 
+- `shapes`: few large classes, many small ones, a huge one, duplicates, an outlier, beside a plain
+  loop of one argsort a query (`retrieval_shapes.py`), in CPU seconds of one thread.
+
 A job that is not done after --limit seconds is stopped, one whose library is not installed is
 left out; both are said.
 
-    python tests/perf/retrieval.py [sop] [peers] [growth] [--threads 2] [--limit 900]
+    python tests/perf/retrieval.py [sop] [peers] [growth] [shapes] [--threads 2] [--limit 900]
         [--plot growth.png] [--backends torch-cpu,faiss-cpu] [--sizes 10000,20000]
+        [--dims 16,512] [--classes 2,6,50,half,huge,alone] [--points plain,noise,twice]
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from retrieval_shapes import scan
 from synthetic import SOP_CLASSES, SOP_ITEMS, embeddings
 
 GROWTH = (10_000, 20_000, 40_000, 80_000, 160_000)
@@ -253,6 +258,11 @@ def draw(sizes: list[int], seconds: list[float], peaks: list[float], path: Path)
     figure.savefig(path, dpi=120)
 
 
+def integers(text: str) -> list[int]:
+    """Return the numbers of a list such as `16,512`."""
+    return [int(one) for one in text.split(",") if one]
+
+
 def main() -> None:
     """Measure and print."""
     if sys.argv[1:2] == ["--worker"]:
@@ -260,12 +270,15 @@ def main() -> None:
         work(job, Path(folder), json.loads(arguments), int(threads))
         return
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    options.add_argument("parts", nargs="*", default=["sop", "peers", "growth"])
+    options.add_argument("parts", nargs="*", default=["sop", "peers", "growth", "shapes"])
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--limit", type=float, default=900.0)
     options.add_argument("--plot", type=Path)
     options.add_argument("--backends", default="torch-cpu,faiss-cpu")
-    options.add_argument("--sizes", default=",".join(map(str, GROWTH)))
+    options.add_argument("--sizes", default="")
+    options.add_argument("--dims", default="16,512")
+    options.add_argument("--classes", default="2,6,50,half,huge,alone")
+    options.add_argument("--points", default="plain,noise,twice,signs,outlier")
     given = options.parse_args()
     bench = Bench(given.threads, given.limit)
     if "sop" in given.parts:
@@ -273,7 +286,10 @@ def main() -> None:
     if "peers" in given.parts:
         peers(bench)
     if "growth" in given.parts:
-        growth(bench, [int(size) for size in given.sizes.split(",")], given.plot)
+        growth(bench, integers(given.sizes) or list(GROWTH), given.plot)
+    if "shapes" in given.parts:
+        sizes = integers(given.sizes) or [1_000, 5_000, 10_000]
+        scan(sizes, integers(given.dims), given.classes.split(","), given.points.split(","))
 
 
 if __name__ == "__main__":

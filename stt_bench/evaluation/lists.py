@@ -1,0 +1,199 @@
+"""From the nearest points of a query to its tie groups: certain by a bound, or compared exactly.
+
+Where neighbouring distances of a list differ by more than twice the error bound, their order is
+certain; the others form runs, and exact distances order the runs that hold a positive. The last
+run may go on beyond the list, so it is left out, unless the list is the whole gallery.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from stt_bench.evaluation.checks import blocks
+from stt_bench.evaluation.exact import Points, exact_pairs
+from stt_bench.evaluation.gallery import Gallery
+from stt_bench.evaluation.ranking import TieGroups, find_tie_groups
+
+PAIRS_BYTES = 2**20  # what a processor keeps at hand
+
+
+class OutsideBoundError(Exception):
+    """Coarse distances are not what they promise, as of a GPU in reduced precision."""
+
+
+class Ranked(NamedTuple):
+    """What lists are certain of.
+
+    `found` are queries with their tie groups; `short` are those whose list is too short,
+    `missed` those whose positives all lie beyond it, and `unclear` those with more doubtful pairs
+    than are worth comparing.
+    """
+
+    found: list[tuple[np.ndarray, TieGroups]]
+    short: np.ndarray
+    missed: np.ndarray
+    unclear: np.ndarray
+
+
+class ListRanker:
+    """Ranks the lists of queries."""
+
+    def __init__(self, queries: Points, gallery: Gallery) -> None:
+        """Keep the points and what they stand for."""
+        self.queries = queries
+        self.gallery = gallery
+
+    def rank(
+        self,
+        queries: np.ndarray,
+        values: np.ndarray,
+        points: np.ndarray,
+        errors: np.ndarray,
+        unit: float,
+        patience: float = np.inf,
+    ) -> Ranked:
+        """Rank lists of points.
+
+        Args:
+            queries: (Q,) rows of queries.
+            values: (Q, L) coarse distances, ascending.
+            points: (Q, L) points of the gallery.
+            errors: (Q,) bound on |value − exact · unit|; 0 where values are exact.
+            unit: of the values.
+            patience: how many doubtful pairs of a query are compared at most.
+
+        Raises:
+            OutsideBoundError: a coarse distance is off by more than its bound.
+        """
+        values = values.astype(np.float64, copy=False)
+        width = values.shape[1]
+        close = np.diff(values, axis=1) <= 2 * errors[:, None]
+        sizes, positives = self.gallery.others(queries, points)
+        if width < len(self.gallery.points):
+            within = np.arange(width) < _last_run(close)[:, None]
+            sizes, positives = np.multiply(sizes, within), np.multiply(positives, within)
+        relevant = self.gallery.relevant[queries]
+        enough, holds = sizes.sum(axis=1) >= relevant, positives.any(axis=1)
+        ready = enough & holds
+
+        tied = np.any(positives[:, 1:] * close, axis=1) | np.any(positives[:, :-1] * close, axis=1)
+        first = np.argmax(positives > 0, axis=1)
+        found, unclear = [], []
+        held: np.ndarray | slice
+        if (clear := np.flatnonzero(ready & ~tied)).size:
+            at = clear, first[clear]
+            self._check(queries[clear], points[at], values[at], errors[clear], unit)
+            held = clear if len(clear) < len(queries) else slice(None)  # which copies nothing
+            groups = self._untied(sizes[held], positives[held], relevant[held])
+            found.append((queries[clear], groups))
+        if (doubtful := np.flatnonzero(ready & tied)).size:
+            held = doubtful if len(doubtful) < len(queries) else slice(None)
+            ranked, groups, left = self._ordered(
+                queries[held],
+                values[held],
+                points[held],
+                sizes[held].astype(np.int64, copy=False),
+                positives[held].astype(np.int64, copy=False),
+                close[held],
+                errors[held],
+                unit,
+                patience,
+            )
+            if len(ranked):
+                found.append((ranked, groups))
+            unclear.append(left)
+        none = np.empty(0, dtype=np.int64)
+        return Ranked(
+            found, queries[~enough], queries[enough & ~holds], np.concatenate([none, *unclear])
+        )
+
+    def _check(
+        self,
+        queries: np.ndarray,
+        points: np.ndarray,
+        values: np.ndarray,
+        errors: np.ndarray,
+        unit: float,
+    ) -> np.ndarray:
+        """Return exact distances in the frame, which must agree with the coarse ones."""
+        exact = self.exact(queries, points) * unit
+        if np.any(np.abs(exact - values) > errors):
+            raise OutsideBoundError
+        return exact
+
+    def _ordered(
+        self,
+        queries: np.ndarray,
+        values: np.ndarray,
+        points: np.ndarray,
+        sizes: np.ndarray,
+        positives: np.ndarray,
+        close: np.ndarray,
+        errors: np.ndarray,
+        unit: float,
+        patience: float,
+    ) -> tuple[np.ndarray, TieGroups, np.ndarray]:
+        """Compare exactly where the order of a positive is not certain; return also who is left."""
+        width = values.shape[1]
+        new_run = np.ones(values.shape, dtype=bool)
+        new_run[:, 1:] = ~close
+        starts = np.flatnonzero(new_run)
+        length = np.diff(starts, append=new_run.size)
+        query = starts // width
+        holds = np.add.reduceat(positives.ravel(), starts) > 0
+        before, found = ((np.cumsum(a, axis=1) - a).ravel()[starts] for a in (sizes, positives))
+        relevant = self.gallery.relevant[queries]
+        unclear = (length > 1) & holds & ((before < relevant[query]) | (found == 0))
+        unclear &= errors[query] > 0
+        left = np.bincount(query, length * unclear, minlength=len(queries)) > patience
+        unclear &= ~left[query]
+        looked_at = np.repeat(unclear, length)
+        # One more of every list, to see that the coarse search keeps its promise.
+        looked_at[np.argmax(positives > 0, axis=1) + np.arange(len(queries)) * width] = True
+        places = np.flatnonzero(looked_at)
+        query = places // width
+        values.ravel()[places] = self._check(
+            queries[query], points.ravel()[places], values.ravel()[places], errors[query], unit
+        )
+        kept = np.flatnonzero(~left)
+        values, sizes, positives = values[kept], sizes[kept], positives[kept]
+        if unclear.any():
+            order = np.argsort(values, axis=1, kind="stable")
+            values, sizes, positives = (
+                np.take_along_axis(table, order, axis=1) for table in (values, sizes, positives)
+            )
+        groups = find_tie_groups(values, sizes, positives, relevant[kept])
+        return queries[kept], groups, queries[left]
+
+    def _untied(self, sizes: np.ndarray, positives: np.ndarray, relevant: np.ndarray) -> TieGroups:
+        """Return the tie groups of lists without ties: each point with a positive is one."""
+        query, place = np.nonzero(positives)
+        if self.gallery.plain:
+            # Only the query itself may stand between items without being counted.
+            itself = np.where(sizes.all(axis=1), sizes.shape[1], np.argmin(sizes, axis=1))
+            before = place - (place > itself[query])
+            size = found = np.ones(len(query), dtype=np.int64)
+        else:
+            size, found = sizes[query, place], positives[query, place]
+            before = np.cumsum(sizes, axis=1)[query, place] - size
+        first = np.ones(len(query), dtype=bool)
+        np.not_equal(query[1:], query[:-1], out=first[1:])
+        kept = np.flatnonzero(first | (before < relevant[query]))
+        return TieGroups(query[kept], before[kept], size[kept], found[kept])
+
+    def exact(self, queries: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Return the exact distances of pairs of a query and a gallery point, (M,)."""
+        distances = np.empty(len(queries))
+        for part in blocks(len(queries), max(1, PAIRS_BYTES // (8 * self.queries.dimension))):
+            left = self.queries.rows(queries[part])
+            right = self.gallery.points.rows(points[part])
+            distances[part] = exact_pairs(left, right, self.queries.distance)
+        return distances
+
+
+def _last_run(close: np.ndarray) -> np.ndarray:
+    """Return where the last run of each list starts, (Q,), given which neighbours are close."""
+    if not close.shape[1]:
+        return np.zeros(len(close), dtype=np.int64)
+    start = close.shape[1] - np.argmin(close[:, ::-1], axis=1)
+    return np.where(close.all(axis=1), 0, start)

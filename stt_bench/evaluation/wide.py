@@ -1,0 +1,69 @@
+"""Long lists: the nearest points by float64 distances, sorted as integers that carry the point.
+
+A float32 product cannot order a list that holds a good part of the gallery: neighbours lie closer
+than its error. A float64 product can, at twice the cost. The last bits of each distance, which the
+bound allows to be lost, give way to the number of its point: one sort of integers then does what
+sorting, and carrying the points along, would do.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from stt_bench.evaluation.checks import blocks
+from stt_bench.evaluation.coarse import Part, TorchSearch
+
+NUMBERS_AT_ONCE = 2**17  # what a processor keeps at hand
+# Where a smaller share of a row is wanted, the rest is put aside before it is sorted.
+PARTED_SHARE = 2 / 3
+
+
+class WideSearch(TorchSearch):
+    """Distances by float64 matrix products."""
+
+    copies = 2
+    precision = np.float64
+
+    def sorted_lists(
+        self, rows: np.ndarray, parts: Iterable[tuple[slice, Part]], width: int, points: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the distances and numbers of the `width` nearest of all `points`, ascending.
+
+        Shapes (Q, width). A distance is rounded down, by less than `lost_share` of itself.
+        """
+        low = (1 << key_bits(points)) - 1
+        lists = np.full((len(rows), width), np.iinfo(np.int64).max)
+        held = self.queries(rows)
+        for place, part in parts:
+            numbers = np.arange(place.start, place.stop)
+            last = place.stop == points
+            for block, table in self._tiles(held, part):
+                table += held.lengths[block]
+                tile = table.clamp_(min=0)[:, : len(part)].cpu().numpy()
+                for some in blocks(len(tile), max(1, NUMBERS_AT_ONCE // len(part))):
+                    keys = np.ascontiguousarray(tile[some]).view(np.int64)
+                    keys &= 2**63 - 1 - low  # −0 loses its sign
+                    keys |= numbers
+                    to = slice(block.start + some.start, block.start + some.stop)
+                    if place.start:
+                        keys = np.concatenate([lists[to], keys], axis=1)
+                    count = keys.shape[1]
+                    if width < count and not (last and width > PARTED_SHARE * count):
+                        keys.partition(width - 1, axis=1)
+                        keys = keys[:, :width]
+                    if last:
+                        keys.sort(axis=1)
+                    lists[to, : min(width, count)] = keys[:, :width]
+        found = lists & low
+        lists &= ~low
+        return lists.view(np.float64), found
+
+
+def key_bits(points: int) -> int:
+    """Return how many bits hold the number of a point."""
+    return max(1, (points - 1).bit_length())
+
+
+def lost_share(points: int) -> float:
+    """Return what share of a distance its key may have lost."""
+    return 2.0 ** (key_bits(points) - 52)
