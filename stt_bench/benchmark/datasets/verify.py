@@ -94,13 +94,14 @@ def verify_dataset(
     broken = failures(lambda path: stores[path].read(path), list(stores), progress)
     hashes: dict[Task, str] = {}
     if not broken:
-        for task, (frame, store, _) in tables.sources.items():
+        for task, (frame, store, notes) in tables.sources.items():
             try:
                 contents = store.contents(frame["path"].tolist())
-            except BenchError as error:
-                broken.append(str(error))
-            else:
-                hashes[task] = hash_items(frame, contents.identity)
+            except BenchError as error:  # pixels of no known range
+                broken += [str(error)] if str(error) not in broken else []
+                continue
+            hashes[task] = hash_items(frame, contents.identity)
+            tables.sources[task] = Source(frame, store, (*notes, *contents.notes))
     return Verification(tables, len(stores), broken, hashes)
 
 

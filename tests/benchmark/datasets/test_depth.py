@@ -83,6 +83,10 @@ def test_the_range_is_that_of_the_whole_set(load, folder, kind, suffix, top, bit
     images = [*dark, values(top, 3).astype(kind)]
     items = load("images", folder(images, suffix), "classification")
     assert items.bits == bits
+    told = f"grey values of more than 8 bits: 0 to {2**bits - 1:,} is taken for black to white"
+    assert items.notes == (told,)
+    lines = list(verify_dataset("images", root=str(folder([], suffix))).lines())
+    assert lines[1] == f"note: {told}"
     seen = pixels_of(items)
     for number, image in enumerate(images):
         np.testing.assert_array_equal(seen[str(number)], image // 2 ** (bits - 8))
