@@ -39,7 +39,6 @@ def table_schema() -> Schema:
         "figure": {"$ref": "#/$defs/FigureConfig"},
         "rows": {
             "type": "object",
-            "minProperties": 1,
             "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},
             "additionalProperties": {"anyOf": [{"$ref": "#/$defs/Row"}, {"type": "null"}]},
             "description": "What differs, by the row's name; null leaves out a row of the base.",

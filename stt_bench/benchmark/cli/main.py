@@ -117,9 +117,15 @@ def run(
     chosen = None if rows is None else names_in("--rows", rows)
     numbers = None if seeds is None else seeds_in(seeds)
     tables = [load_table(config, overrides or (), only=chosen) for config in configs]
+    names = [table.name for table in tables]
     for table in tables:
         table.select(chosen)
-    check_pages(results, [table.name for table in tables])
+        if names.count(table.name) > 1:
+            raise BenchError(
+                f"two of the tables are named '{table.name}' and would share their results: run "
+                "one of them, or rename its file"
+            )
+    check_pages(results, names)
     if dry_run:
         for table in tables:
             planned = plan(

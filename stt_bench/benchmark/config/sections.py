@@ -10,16 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from stt_bench.benchmark.config.bounds import (
-    CutOff,
-    Factor,
-    Images,
-    Interval,
-    LearningRate,
-    Level,
-    Pixels,
-    Steps,
-)
+from stt_bench.benchmark.config import bounds
 
 Task = Literal["retrieval", "classification"]
 Backend = Literal["auto", "torch-cpu", "torch-cuda", "faiss-cpu", "faiss-gpu", "dense"]
@@ -61,11 +52,11 @@ class DataConfig(Section):
 class InputConfig(Section):
     """From an image file to the network's input."""
 
-    size: Pixels = Field(224, description="Side of the network's square input, pixels.")
-    resize: Pixels | None = Field(
+    size: bounds.Pixels = Field(224, description="Side of the network's square input, pixels.")
+    resize: bounds.Pixels | None = Field(
         None, description="Side after resizing, before the crop, pixels; `size` when not given."
     )
-    resize_max: Pixels | None = Field(
+    resize_max: bounds.Pixels | None = Field(
         None,
         description="With `crop: random`: each training image's side after resizing is drawn from "
         "`resize` to `resize_max`.",
@@ -78,8 +69,10 @@ class InputConfig(Section):
     )
     flip: bool = Field(False, description="Mirror half of the training images left to right.")
     channels: Literal[1, 3] = 3
-    mean: list[Level] | None = Field(None, description="Per channel, of pixels in [0, 1].")
-    std: list[Level] | None = Field(None, description="Per channel; the backbone's own if absent.")
+    mean: list[bounds.Level] | None = Field(None, description="Per channel, of pixels in [0, 1].")
+    std: list[bounds.Level] | None = Field(
+        None, description="Per channel; the backbone's own if absent."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> InputConfig:
@@ -157,9 +150,9 @@ class LossConfig(Section):
 class PhaseConfig(Section):
     """A loss that trains before the row's own."""
 
-    steps: Interval = Field(description="Steps that this loss trains for.")
+    steps: bounds.Interval = Field(description="Steps that this loss trains for.")
     loss: LossConfig
-    lr: LearningRate | None = Field(None, description="In place of optimizer.lr.")
+    lr: bounds.LearningRate | None = Field(None, description="In place of optimizer.lr.")
 
     @model_validator(mode="before")
     @classmethod
@@ -171,9 +164,9 @@ class SamplerConfig(Section):
     """How a batch is drawn."""
 
     name: Literal["pxk", "uniform", "grouped"] = "pxk"
-    p: Images = Field(8, description="Classes in a batch.")
-    k: Images = Field(4, description="Images of each class in a batch.")
-    batch_size: Images | None = Field(
+    p: bounds.Images = Field(8, description="Classes in a batch.")
+    k: bounds.Images = Field(4, description="Images of each class in a batch.")
+    batch_size: bounds.Images | None = Field(
         None, description="Of the uniform and grouped samplers; p × k when not given."
     )
     buffer: int = Field(
@@ -208,14 +201,14 @@ class OptimizerConfig(Section):
     """Optimiser and learning-rate schedule."""
 
     name: Literal["sgd", "adam", "adamw"] = "adam"
-    lr: LearningRate = 1e-3
+    lr: bounds.LearningRate = 1e-3
     momentum: float = Field(0.9, ge=0, lt=1, description="Of sgd.")
-    weight_decay: Factor = 0.0
+    weight_decay: bounds.Factor = 0.0
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="`linear` and `cosine` fall to 0 at the last step."
     )
-    warmup_steps: Steps = 0
-    backbone_lr_factor: Factor = Field(
+    warmup_steps: bounds.Steps = 0
+    backbone_lr_factor: bounds.Factor = Field(
         1.0, description="The backbone learns at lr × this; heads and losses at lr."
     )
 
@@ -223,11 +216,11 @@ class OptimizerConfig(Section):
 class TrainConfig(Section):
     """Length and bookkeeping of training."""
 
-    steps: Steps = Field(1000, description="0: the untrained network is evaluated.")
+    steps: bounds.Steps = Field(1000, description="0: the untrained network is evaluated.")
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    log_every: Interval = 20
-    checkpoint_every: Interval = 200
-    validate_every: Interval | None = Field(
+    log_every: bounds.Interval = 20
+    checkpoint_every: bounds.Interval = 200
+    validate_every: bounds.Interval | None = Field(
         None,
         description="Steps between measurements on data.validation; the best weights are kept. "
         "Not given: those of the last step.",
@@ -245,7 +238,7 @@ class TrainConfig(Section):
 class EvaluationConfig(Section):
     """What is measured on the test embeddings."""
 
-    ks: list[CutOff] = Field(
+    ks: list[bounds.CutOff] = Field(
         default=[1, 2, 4, 8], min_length=1, max_length=1000, description="K of Recall@K."
     )
     distance: Literal["euclidean", "cosine"] = "euclidean"
@@ -254,7 +247,7 @@ class EvaluationConfig(Section):
     clustering_start: Literal["random", "k-means++"] = Field(
         "random", description="The first centroids: random items, or greedy k-means++ (slower)."
     )
-    batch_size: Images = Field(256, description="Images embedded at once.")
+    batch_size: bounds.Images = Field(256, description="Images embedded at once.")
     crops: Literal["center", "five", "whole"] = Field(
         "center",
         description="`five`: also the corners of the resized image; `whole`: its central square "

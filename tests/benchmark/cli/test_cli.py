@@ -113,6 +113,7 @@ def test_anybodys_embeddings_have_intervals_and_scores_of_classes(
         (["run", "digits_retrieval", "--seeds", "-1"], "integers from 0"),
         (["run", "digits_retrieval", "--seeds", ""], "--seeds ''"),
         (["run", "digits_retrieval", "--rows", ","], "--rows ','"),
+        (["run", "digits_retrieval", "configs/digits_retrieval.yaml"], "share their results"),
         (["run", "digits_retrieval", "--rows", ""], "--rows ''"),
         (["run", "digits_retrieval", "--set", "optimizer.lr=1e300"], "--set optimizer.lr"),
         (["run", "digits_retrieval", "--set", "loss.margin"], "write it as field=value"),
