@@ -70,8 +70,6 @@ def run_table(
     Raises:
         TrainingStopped: the user stopped a training; the same call continues it.
     """
-    outcome = Outcome()
-    data = Data(reporter)
     experiments = [
         run_of(table, row, seed, runs)
         for row in table.select(rows)
@@ -80,86 +78,88 @@ def run_table(
     if force:  # all at once: the same command without --force then continues, if this is stopped
         _discard(experiments, results)
     _refresh_displays(table, results, runs)
-    waiting = _to_train(experiments, results, data)
-    _tell_the_time(waiting, results, reporter)
+    work = _Work(results, Data(reporter), reporter)
+    waiting = work.to_train(experiments)
     later: list[Run] = []
     for number, run in enumerate(experiments, start=1):
         waiting = [other for other in waiting if other is not run]
         reporter.runs_after = len(waiting)
         try:
-            _do(run, results, data, reporter, outcome, f"[{number}/{len(experiments)}]")
+            work.do(run, f"[{number}/{len(experiments)}]")
         except RunInUseError:
             reporter.say(f"{run.name} is run by another stt-bench: goes on with the next one")
             later.append(run)
     for run in later:
-        reporter.runs_after = 0
         reporter.say(f"{run.name}: waits for the other stt-bench")
-        _do(run, results, data, reporter, outcome, "[again]", wait=True)
-    return outcome
+        work.do(run, "[again]", wait=True)
+    return work.outcome
 
 
-def _to_train(experiments: Sequence[Run], results: Path, data: Data) -> list[Run]:
-    """Return the runs that are neither trained nor recorded."""
-    found = []
-    for run in experiments:
+@dataclass
+class _Work:
+    """What the experiments of a table share while they run one after the other."""
+
+    results: Path
+    data: Data
+    reporter: Reporter
+    outcome: Outcome = field(default_factory=Outcome)
+
+    def to_train(self, experiments: Sequence[Run]) -> list[Run]:
+        """Return the runs that are neither trained nor recorded; say how long they will take."""
+        found = []
+        for run in experiments:
+            with suppress(BenchError):  # is told where it is run
+                if not (run.is_trained or is_done(run, self.results, self.data)):
+                    found.append(run)
+        times = [expected_seconds(self.results, r.table, r.row, r.experiment) for r in found]
+        known = [seconds for seconds in times if seconds is not None]
+        told = [f"{len(found)} run(s) to train"]
+        if known:
+            told.append(f"about {duration(sum(known))} by the records of their rows")
+        if unknown := len(times) - len(known):
+            told.append(f"how long {unknown} will take is told after their first steps")
+        if found:
+            self.reporter.say("; ".join(told))
+        return found
+
+    def do(self, run: Run, place: str, *, wait: bool = False) -> None:
+        """Run one experiment if it has no record yet, and note what became of it.
+
+        Raises:
+            RunInUseError: another process runs it, and ``wait`` is false.
+            TrainingStopped: the user stopped the training.
+        """
+        start = time.perf_counter()
         try:
-            if not (run.is_trained or is_done(run, results, data)):
-                found.append(run)
-        except BenchError:
-            continue  # told where it is run
-    return found
-
-
-def _tell_the_time(runs: Sequence[Run], results: Path, reporter: Reporter) -> None:
-    """Say how long trainings will take, by the records of their rows."""
-    times = [expected_seconds(results, run.table, run.row, run.experiment) for run in runs]
-    known = [seconds for seconds in times if seconds is not None]
-    told = [f"{len(runs)} run(s) to train"]
-    if known:
-        told.append(f"about {duration(sum(known))} by the records of their rows")
-    if unknown := len(times) - len(known):
-        told.append(f"how long {unknown} will take is told after their first steps")
-    if runs:
-        reporter.say("; ".join(told))
-
-
-def _do(
-    run: Run,
-    results: Path,
-    data: Data,
-    reporter: Reporter,
-    outcome: Outcome,
-    place: str,
-    *,
-    wait: bool = False,
-) -> None:
-    """Run one experiment if it has no record yet, and note in the outcome what became of it.
-
-    Raises:
-        RunInUseError: another process runs it, and ``wait`` is false.
-        TrainingStopped: the user stopped the training.
-    """
-    start = time.perf_counter()
-    try:
-        if is_done(run, results, data):
-            outcome.skipped.append(run.name)
+            record = self._record(run, wait=wait)
+        except (RunInUseError, TrainingStopped):
+            raise
+        except Exception as error:  # whatever befalls one experiment, the others go on
+            told = _told(error, run)
+            again = told in self.outcome.failed.values()
+            self.outcome.failed[run.name] = told
+            self.reporter.warn(f"{run.name} failed: {'for the same reason' if again else told}")
             return
+        if record is None:
+            self.outcome.skipped.append(run.name)
+            return
+        self.outcome.done.append(run.name)
+        took = duration(time.perf_counter() - start)
+        self.reporter.say(f"{place} {_summary(record)}  {took}")
+
+    def _record(self, run: Run, *, wait: bool) -> Record | None:
+        """Take an experiment through all stages; None if it has its record already."""
+        if is_done(run, self.results, self.data):
+            return None
         with held(run, wait=wait):
-            if is_done(run, results, data):  # since, by another process
-                outcome.skipped.append(run.name)
-                return
-            record = _run(run, data.of(run.experiment), reporter)
-            record.save(record_path(results, run.table, run.row, run.seed))
-    except (RunInUseError, TrainingStopped):
-        raise
-    except Exception as error:  # whatever befalls one experiment, the others go on
-        told = _told(error, run)
-        again = told in outcome.failed.values()
-        outcome.failed[run.name] = told
-        reporter.warn(f"{run.name} failed: {'for the same reason' if again else told}")
-        return
-    outcome.done.append(run.name)
-    reporter.say(f"{place} {_summary(record)}  {time.perf_counter() - start:.1f} s")
+            if is_done(run, self.results, self.data):  # since, by another process
+                return None
+            items = self.data.of(run.experiment)
+            facts = train(run, self.reporter, items=items)
+            embedded = embed_split(run, facts, items, self.reporter)
+            record, _ = score(run, facts, embedded, self.reporter)
+            record.save(record_path(self.results, run.table, run.row, run.seed))
+            return record
 
 
 def _discard(experiments: Sequence[Run], results: Path) -> None:
@@ -170,14 +170,6 @@ def _discard(experiments: Sequence[Run], results: Path) -> None:
         for run in experiments:
             record_path(results, run.table, run.row, run.seed).unlink(missing_ok=True)
             run.discard()
-
-
-def _run(run: Run, items: ItemTable, reporter: Reporter) -> Record:
-    """Take one experiment through all stages; each skips what lies there already."""
-    facts = train(run, reporter, items=items)
-    embedded = embed_split(run, facts, items, reporter)
-    record, _ = score(run, facts, embedded, reporter)
-    return record
 
 
 def is_done(run: Run, results: Path, data: Data) -> bool:

@@ -1,0 +1,154 @@
+"""What can go wrong in a training: it is told in one sentence, and nothing is lost."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from command_line import Command, disk_with
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.tables import read_table
+from stt_bench.benchmark.store.runs import Run, run_of
+from stt_bench.benchmark.store.weights import read_checkpoint
+from stt_bench.benchmark.suite import load_table
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.files import read_json
+from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training import learner
+from stt_bench.benchmark.training.learner import new_model
+from stt_bench.benchmark.training.objective import Objective
+from stt_bench.benchmark.training.train import train
+
+QUIET = Reporter(quiet=True)
+
+
+def make_run(config: Path, row: str, runs: Path, *overrides: str) -> Run:
+    return run_of(load_table(str(config), overrides), row, 0, runs)
+
+
+def trained(run: Run) -> bytes:
+    train(run, QUIET)
+    return run.weights.read_bytes()
+
+
+def poison(objective: Objective) -> None:
+    assert objective.softmax is not None
+    with torch.no_grad():
+        objective.softmax.linear.bias.fill_(math.nan)
+
+
+def test_a_damaged_checkpoint_is_told(tiny: Path, tmp_path: Path) -> None:
+    run = make_run(tiny, "hard", tmp_path)
+    run.folder.mkdir(parents=True)
+    run.checkpoint.write_bytes(b"not a checkpoint")
+    with pytest.raises(BenchError, match=r"is damaged.*--force"):
+        train(run, QUIET)
+
+
+def test_nothing_to_train_is_told(tiny: Path, tmp_path: Path) -> None:
+    frozen = ["model.head=none", "optimizer.backbone_lr_factor=0"]
+    with pytest.raises(BenchError, match="nothing trains"):
+        train(make_run(tiny, "hard", tmp_path, *frozen), QUIET)
+
+
+def test_collapse_is_told_in_words(
+    tiny: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def at_one_point(experiment: Experiment, num_classes: int) -> Any:
+        network, objective = new_model(experiment, num_classes)
+        with torch.no_grad():
+            network.head.weight.zero_()  # all images at the head's bias
+        return network, objective
+
+    monkeypatch.setattr(learner, "new_model", at_one_point)
+    run = make_run(tiny, "hard", tmp_path)
+    train(run, QUIET)
+    assert "has collapsed at step 1" in capsys.readouterr().err
+    assert read_json(run.training)["collapsed_at"] == 1
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=r"loss is nan|loss is inf"):
+        train(make_run(tiny, "softmax", tmp_path, "optimizer.name=sgd", "optimizer.lr=1e6"), QUIET)
+
+
+@pytest.mark.parametrize("row", ["hard", "two_head"])
+@pytest.mark.parametrize(
+    "sampler", [["sampler.p=4", "sampler.k=1"], ["sampler.p=1", "sampler.k=4"]]
+)
+def test_a_loss_that_never_trained_is_told_and_noted(
+    tiny: Path, tmp_path: Path, row: str, sampler: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = read_table(str(tiny), sampler)  # `load_table` would refuse it
+    run = run_of(table, row, 0, tmp_path)
+    assert train(run, QUIET).inactive
+    assert read_json(run.training)["inactive"] is True
+    assert "the loss never trained the network; give" in capsys.readouterr().err
+    if row == "hard":
+        untrained = run_of(
+            read_table(str(tiny), [*sampler, "train.steps=0"]), row, 0, tmp_path / "0"
+        )
+        train(untrained, QUIET)
+        kept, start = (safetensors.torch.load_file(r.weights) for r in (run, untrained))
+        for name in (name for name in start if name.endswith("weight")):
+            assert torch.equal(kept[name], start[name]), name
+
+
+def test_a_loss_that_trained_is_not_called_inactive(
+    tiny: Path, tmp_path: Path, killed_at: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for row in ("softmax", "hard", "center"):
+        assert not train(make_run(tiny, row, tmp_path), QUIET).inactive
+    run = run_of(read_table(str(tiny), ["sampler.k=1"]), "hard", 0, tmp_path / "killed")
+    with killed_at(11):
+        train(run, QUIET)
+    assert train(run, QUIET).inactive  # what was logged before the stop counts too
+    assert capsys.readouterr().err.count("never trained") == 1
+
+
+def test_the_last_finite_checkpoint_is_kept(tiny: Path, tmp_path: Path, at_step: Any) -> None:
+    settings = ["train.log_every=100", "train.checkpoint_every=2"]
+    run = make_run(tiny, "softmax", tmp_path, *settings)
+    with at_step(6, poison), pytest.raises(BenchError, match="no longer finite at step 8"):
+        train(run, QUIET)
+    kept = read_checkpoint(run.checkpoint)
+    assert kept.step == 6
+    assert all(bool(t.isfinite().all()) for t in kept.network.values())
+    whole = make_run(tiny, "softmax", tmp_path / "whole", *settings)
+    assert trained(run) == trained(whole)
+
+
+def test_weights_that_are_not_finite_at_the_end_are_not_written(
+    tiny: Path, tmp_path: Path, at_step: Any
+) -> None:
+    run = make_run(tiny, "two_head", tmp_path, "train.steps=3", "train.log_every=100")
+    with at_step(1, poison), pytest.raises(BenchError, match=r"finite|loss is nan"):
+        train(run, QUIET)
+    assert not run.weights.exists()
+    assert not run.training.exists()
+
+
+@pytest.mark.parametrize("size", [300, 3000, 30_000])
+def test_a_full_disk_is_one_sentence_and_the_same_command_continues(
+    tiny: Path, tmp_path: Path, size: int, stt_bench: Command
+) -> None:
+    more = ("--set", "train.log_every=1", "--set", "train.checkpoint_every=1", "-q")
+    command = ("train", tiny, "--row", "hard", "--runs", tmp_path, *more)
+    with disk_with(size):
+        code, _, said = stt_bench(*command)
+    assert (code, said.count("\n")) == (2, 1), said
+    assert "cannot be written" in said
+    assert not list(tmp_path.rglob("*.part"))
+    assert stt_bench(*command)[0] == 0
+    settings = ["train.log_every=1", "train.checkpoint_every=1"]
+    run, whole = (make_run(tiny, "hard", tmp_path / place, *settings) for place in ("", "whole"))
+    assert trained(whole) == run.weights.read_bytes()
+    assert run.metrics.read_bytes() == whole.metrics.read_bytes()
