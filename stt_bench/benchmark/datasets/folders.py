@@ -15,6 +15,7 @@ from stt_bench.benchmark.datasets.csv_lists import ItemList
 from stt_bench.benchmark.datasets.splits import ROLES, SPLITS
 from stt_bench.benchmark.datasets.suffixes import is_image, suffixes_in_words
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.text import counted
 
 Level = Literal["top", "leaf"]
 
@@ -61,7 +62,7 @@ def skipped_note(folder: Path, skipped: Counter[str]) -> list[str]:
         return []
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in skipped.most_common(5))
     more = f" and {len(skipped) - 5} kinds more" if len(skipped) > 5 else ""
-    return [f"{folder}: {skipped.total():,} files that are no images are skipped: {kinds}{more}"]
+    return [f"{folder}: skipped, since they are no images: {kinds}{more}"]
 
 
 def read_folder(folder: Path, classes: Level | None = None) -> ItemList:
@@ -176,10 +177,8 @@ def _read_classes(folder: Path, classes: Level | None, skipped: Counter[str]) ->
     frame["label"] = where if classes == "leaf" else where.str.partition("/")[0]
     deep = int(where.str.contains("/").sum())
     if deep and classes is None:
-        told = f"{folder}: {deep:,} images in folders of a class folder belong to its class"
-        return ItemList(
-            frame, [f"{told}; the option classes: leaf makes them classes of their own"]
-        )
+        told = f"{folder}: {counted(deep, 'image')} in folders of a class folder taken as its class"
+        return ItemList(frame, [f"{told}; the option classes: leaf takes them as classes"])
     return ItemList(frame, [])
 
 

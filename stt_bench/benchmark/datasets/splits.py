@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from stt_bench.benchmark.system.text import counted
+
 SPLITS = {
     **dict.fromkeys(("train", "training", "trainval"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
@@ -26,15 +28,15 @@ def train_and_test(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     notes = []
     if "role" in frame and (frame["role"] == NEITHER).any():
         neither = frame["role"] == NEITHER
-        notes.append(f"{neither.sum():,} items are neither query nor gallery, and left out")
+        notes.append(f"{counted(neither.sum(), 'item')} left out: neither query nor gallery")
         frame = frame[~neither]
     if "split" in frame and (frame["split"] == "validation").any():
         validation = frame["split"] == "validation"
-        count = f"{validation.sum():,} validation items are"
+        count = counted(validation.sum(), "validation item")
         if (frame["split"] == "test").any():
             notes.append(f"{count} left out: there are test items beside them")
             frame = frame[~validation]
         else:
-            notes.append(f"{count} the test split: there are no other test items")
+            notes.append(f"{count} taken as the test split: there are no test items")
             frame = frame.assign(split=frame["split"].replace("validation", "test"))
     return frame, notes

@@ -67,8 +67,11 @@ class Verification:
             known = f", data {self.hashes[task][:16]}" if task in self.hashes else ""
             yield f"{task}: {counts_of(source.frame)}{known}"
             yield from (f"note: {note}" for note in source.notes)
-        for task, told in self.tables.refused.items():
-            yield f"{task}: {told}"
+        for told in dict.fromkeys(self.tables.refused.values()):
+            tasks = [task for task, why in self.tables.refused.items() if why == told]
+            yield f"{' and '.join(tasks)}: {told}"
+        if not self.tables.sources:
+            return
         yield from self.broken[:SHOWN]
         if len(self.broken) > SHOWN:
             yield f"and {len(self.broken) - SHOWN} more"

@@ -14,6 +14,7 @@ from stt_bench.benchmark.store.embedding_set import EmbeddingSet
 from stt_bench.benchmark.system.arrays import read_array
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.text import counted
 
 
 def read_external_set(
@@ -86,8 +87,8 @@ def _tested(labels: Path, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]
             "or val, or leave the column out"
         )
     if len(tested) < len(kept):
-        others = len(kept) - len(tested)
-        notes.append(f"the {len(tested):,} test items are measured, not the {others:,} of train")
+        others = counted(len(kept) - len(tested), "train item")
+        notes.append(f"{counted(len(tested), 'test item')} measured, {others} not")
     return tested, notes
 
 

@@ -67,3 +67,8 @@ def code_block(lines: list[str]) -> list[str]:
 def table_line(cells: list[str]) -> str:
     """Return a line of a Markdown table; the cells are Markdown without line breaks."""
     return f"| {' | '.join(cells)} |"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 image`, `2,000 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -105,8 +105,8 @@ def test_the_flags_of_oml_are_roles(tmp_path):
     kept, told = train_and_test(frame)
     assert kept["split"].tolist() == ["train", "train", "test", "test", "test"]
     assert told == [
-        "1 items are neither query nor gallery, and left out",
-        "3 validation items are the test split: there are no other test items",
+        "1 item left out: neither query nor gallery",
+        "3 validation items taken as the test split: there are no test items",
     ]
 
 
@@ -114,7 +114,7 @@ def test_validation_items_beside_test_items_are_left_out():
     frame = pd.DataFrame({"split": ["train", "validation", "test"], "path": list("abc")})
     kept, told = train_and_test(frame)
     assert kept["path"].tolist() == ["a", "c"]
-    assert told == ["1 validation items are left out: there are test items beside them"]
+    assert told == ["1 validation item left out: there are test items beside them"]
 
 
 @pytest.mark.parametrize(

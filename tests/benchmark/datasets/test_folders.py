@@ -158,9 +158,9 @@ def test_what_is_skipped_is_counted_and_told(tmp_path: Path) -> None:
     (root / "a" / "link").symlink_to(root / "b", target_is_directory=True)
     _, notes = read_folder(root)
     assert notes == [
-        f"{root}: 1 images in folders of a class folder belong to its class; the option "
-        "classes: leaf makes them classes of their own",
-        f"{root}: 4 files that are no images are skipped: 2 .svg, 1 without a suffix, "
+        f"{root}: 1 image in folders of a class folder taken as its class; the option "
+        "classes: leaf takes them as classes",
+        f"{root}: skipped, since they are no images: 2 .svg, 1 without a suffix, "
         "1 links to folders",
     ]
 
@@ -182,7 +182,7 @@ def test_the_splits_of_folders_are_those_of_the_dataset(tmp_path, save, load: Lo
     items = load("images", tmp_path)
     assert items.classes == ["a", "b"]
     assert set(items.split("test")["label"]) == {"c", "d"}
-    assert items.notes == ("4 validation items are the test split: there are no other test items",)
+    assert items.notes == ("4 validation items taken as the test split: there are no test items",)
 
 
 def test_a_test_of_one_class_is_refused(tmp_path, save, load: Load) -> None:
