@@ -34,7 +34,7 @@ from stt_bench.benchmark.system.files import write_json
 def old_hash(config: DataConfig) -> str:
     """Return the data hash by the old rule: sizes of files, checksums of members, arrays."""
     dataset = check_dataset(config)
-    frame, store = read_source(config, find_root(dataset, config.root))
+    frame, store, _ = read_source(config, find_root(dataset, config.root))
     identity = list(old_identity(store, frame["path"].tolist()))
     if config.long_tail is not None:
         frame = frame[long_tail(frame, config.long_tail)].reset_index(drop=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def test_a_file_that_is_not_ours_is_overwritten_by_force_alone(
     readme = tmp_path / "README.md"
     readme.write_text("# Leaderboards\n\nMade with `stt-bench report`, and what I think of them.\n")
     for file in (labels, dangling, theirs, readme):
-        with pytest.raises(BenchError, match=f"{file} exists .* --force"):
+        with pytest.raises(BenchError, match=rf"{re.escape(str(file))} exists .* --force"):
             check_output(file)
         check_output(file, force=True)
     check_output(tmp_path / "new.csv", inputs=[labels])
