@@ -59,13 +59,19 @@ def test_impossible_values_are_refused(name):
             with pytest.raises(ValueError, match=rf"^{key} must be .*, got |needs {key}") as caught:
                 build(**{**known, key: value})
             assert "\n" not in str(caught.value)
-        if key in signature(cls.function):
+        if key in options(cls.function):
             with pytest.raises(ValueError, match=rf"^{key} must be .*, got "):
                 call(name, **{key: value})
 
 
 def signature(function):
     return inspect.signature(function).parameters
+
+
+def options(function):
+    """Return the parameters of a function that are no tensors."""
+    known = signature(function).items()
+    return {key for key, entry in known if entry.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 def call(name, **params):
@@ -91,7 +97,7 @@ def test_numpy_scalars_are_numbers(name):
             given = build_loss(name, num_classes=NUM_CLASSES, embedding_dim=DIM, **{key: scalar})
             assert type(getattr(given, key)) is float
             assert getattr(given, key) == scalar
-            if key in signature(loss_class(name).function):
+            if key in options(loss_class(name).function):
                 assert call(name, **{key: scalar})[0] == call(name, **{key: float(scalar)})[0]
     assert loss.name == name
 
@@ -142,6 +148,5 @@ def test_help_explains_every_parameter(name):
 def test_parameters_are_declared_once(name):
     """The class takes what its function takes, with the same defaults."""
     cls = loss_class(name)
-    for key, entry in signature(cls.function).items():
-        if entry.kind is inspect.Parameter.KEYWORD_ONLY:
-            assert signature(cls)[key].default == entry.default
+    for key in options(cls.function):
+        assert signature(cls)[key].default == signature(cls.function)[key].default
