@@ -9,12 +9,13 @@ from stt_bench.losses.base import LossResult, RankingLoss, loss_function
 from stt_bench.losses.distances import pairwise_distances
 from stt_bench.losses.parameters import AtLeast0
 from stt_bench.losses.registry import register_loss
-from stt_bench.losses.terms import above_zero, anchor_counts, same_class
+from stt_bench.losses.terms import SPREAD, above_zero, anchor_counts, same_class
 from stt_bench.unit_length import unit_length
 
 PairRule = Literal["all", "fast"]
 
 SMOOTHING = 1e-5
+SMALL = SPREAD**0.5
 
 
 @loss_function
@@ -70,15 +71,17 @@ def contrastive_loss(
         compared = len(labels) * (len(labels) - 1) // 2
         diagnostics = anchor_counts(same.sum(1))
     lengths = (squared + SMOOTHING).sqrt()
-    # D where the classes are the same, margin − D where they differ.
-    terms = torch.addcmul(margin * (1 - same), 2 * same - 1, lengths).relu().square()
+    # D where the classes are the same, margin − D where they differ; both so small that a sum of
+    # their squares stays finite.
+    signs = 2 * SMALL * same - SMALL
+    terms = torch.addcmul(SMALL * margin * (1 - same), signs, lengths).relu().square()
     seen = compared
     if pairs == "all":
         terms.diagonal().fill_(0.0)
         seen = 2 * compared  # each pair from both ends
     diagnostics["terms"] = labels.new_full((), compared)
-    diagnostics["active"] = above_zero(terms).sum() / max(seen, 1)
-    return terms.sum() / max(seen, 1), diagnostics
+    diagnostics["active"] = above_zero(terms, SPREAD).sum() / max(seen, 1)
+    return terms.sum() / (SPREAD * max(seen, 1)), diagnostics
 
 
 def _fast_pairs(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -64,6 +64,15 @@ def selected_distances(x: Tensor, chosen: Tensor, distance: Distance = "euclidea
     return _SelectedDistances.apply(x, chosen, _is_squared(distance))
 
 
+def power_of_two(sizes: Tensor) -> Tensor:
+    """Return for each size the power of two below it, which it can be divided by exactly.
+
+    Squares of numbers of about 1 neither overflow nor vanish. A size of 0 gives 1.
+    """
+    power = sizes / (2 * torch.frexp(sizes).mantissa)
+    return power.masked_fill(sizes == 0, 1.0)
+
+
 def tie_width(distances: Tensor, bounds: Tensor) -> Tensor:
     """Return (B, B): a distance this close to a bound of its row differs from it by rounding only.
 
@@ -127,14 +136,19 @@ class _EuclideanDistances(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         # Row i moves by Σ_j w_ij (x_i − x_j), w_ij = (g_ij + g_ji) · 2, or ÷ d_ij if not squared.
         x, distances = ctx.saved_tensors
+        # Once centred, float32 will do: its rounding is below that of the embeddings themselves.
+        rows = x - x.detach().mean(0, dtype=_wide(x)).to(x.dtype)
         apart = distances.detach().sign()  # 0 where two rows coincide
+        if ctx.squared:
+            # or where they are so close that their square is no number: those stay apart
+            shortest = 1e4 * torch.finfo(x.dtype).tiny ** 0.5
+            largest = torch.linalg.vector_norm(rows.detach(), math.inf)
+            apart = torch.maximum(apart, (largest < shortest).to(apart.dtype))
         pull = gradient * apart
         pull = 2 * pull if ctx.squared else pull / (distances + (1 - apart))
         weights = pull + pull.T
         weights.diagonal().sub_(weights.sum(1))  # so that the product is Σ_j w_ij (x_j − x_i)
-        # Once centred, float32 will do: its rounding is below that of the embeddings themselves.
-        centre = x.detach().mean(0, dtype=_wide(x)).to(x.dtype)
-        return (weights @ (x - centre)).neg(), None
+        return (weights @ rows).neg(), None
 
 
 class _SelectedDistances(torch.autograd.Function):
@@ -142,7 +156,9 @@ class _SelectedDistances(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, chosen: Tensor, squared: bool) -> Tensor:
-        distances = torch.linalg.vector_norm(_differences(x, chosen), dim=2)
+        differences = _differences(x, chosen)
+        power = power_of_two(torch.linalg.vector_norm(differences, math.inf, dim=2))
+        distances = torch.linalg.vector_norm(differences.div_(power[:, :, None]), dim=2).mul_(power)
         if squared:
             distances = distances.square()
         ctx.save_for_backward(x, distances, chosen)

@@ -8,6 +8,8 @@ from torch import Tensor
 from stt_bench.losses.base import Diagnostics
 from stt_bench.losses.distances import TIE
 
+SPREAD = 2.0**-16  # keeps a sum of large terms finite; a power of two changes no digit
+
 Margin = float | Literal["soft", "none"]
 
 
@@ -59,8 +61,8 @@ def masked_mean(terms: Tensor, valid: Tensor) -> Tensor:
 
     `valid` is 1 or 0. A term that is not finite spoils the mean even where it is not valid.
     """
-    valid = valid.to(terms.dtype)
-    return (terms * valid).sum() / valid.sum().clamp(min=1)
+    shares = SPREAD * valid.to(terms.dtype)
+    return (terms * shares).sum() / shares.sum().clamp(min=SPREAD)
 
 
 def anchor_counts(sizes: Tensor) -> Diagnostics:
@@ -71,9 +73,9 @@ def anchor_counts(sizes: Tensor) -> Diagnostics:
     }
 
 
-def above_zero(terms: Tensor) -> Tensor:
-    """Return 1 where a term is above 0 by more than rounding, else 0."""
-    return torch.gt(terms.detach(), TIE, out=torch.empty_like(terms))
+def above_zero(terms: Tensor, unit: float = 1.0) -> Tensor:
+    """Return 1 where a term, in parts of `unit`, is above 0 by more than rounding, else 0."""
+    return torch.gt(terms.detach(), unit * TIE, out=torch.empty_like(terms))
 
 
 def term_counts(terms: Tensor, valid: Tensor, margin: Margin = 0.0) -> Diagnostics:
