@@ -142,7 +142,7 @@ class _EuclideanDistances(torch.autograd.Function):
         if ctx.squared:
             # or where they are so close that their square is no number: those stay apart
             shortest = 1e4 * torch.finfo(x.dtype).tiny ** 0.5
-            largest = torch.linalg.vector_norm(rows.detach(), math.inf)
+            largest = rows.detach().abs().amax()
             apart = torch.maximum(apart, (largest < shortest).to(apart.dtype))
         pull = gradient * apart
         pull = 2 * pull if ctx.squared else pull / (distances + (1 - apart))
@@ -157,7 +157,7 @@ class _SelectedDistances(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, chosen: Tensor, squared: bool) -> Tensor:
         differences = _differences(x, chosen)
-        power = power_of_two(torch.linalg.vector_norm(differences, math.inf, dim=2))
+        power = power_of_two(differences.abs().amax(2))
         distances = torch.linalg.vector_norm(differences.div_(power[:, :, None]), dim=2).mul_(power)
         if squared:
             distances = distances.square()

@@ -1,6 +1,5 @@
 """Batches laid out as anchor-positive pairs, and the cross-entropy between such pairs."""
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -36,9 +35,9 @@ class Pairs(NamedTuple):
 def split_pairs(embeddings: Tensor, labels: Tensor) -> Pairs:
     """Read rows 2i as anchors and rows 2i + 1 as their positives."""
     count, leftover = len(labels) // 2, len(labels) % 2  # no divmod in a compiled graph
+    largest = embeddings.detach().abs().amax()
     if leftover:
         embeddings, labels = embeddings[:-1], labels[:-1]
-    largest = torch.linalg.vector_norm(embeddings.detach(), math.inf)
     scale = power_of_two(largest).masked_fill(largest < HUGE, 1.0)
     rows = embeddings.unflatten(0, (count, 2)).flatten(1)
     anchors, positives, squares = _Split.apply(rows, scale)
@@ -67,7 +66,8 @@ def pair_cross_entropy(logits: Tensor, pairs: Pairs, l2_weight: float) -> LossRe
     valid = pairs.matched & (siblings < matched.sum())
     shares = own / siblings.clamp(min=1)[:, None]
     logits = torch.sub(logits, 1 - matched, alpha=out_of_reach(logits.dtype))
-    terms = _CrossEntropy.apply(logits, shares, pairs.scale)
+    some = len(logits) > 0  # a single row makes no pair, and no logit is the largest
+    terms = _CrossEntropy.apply(logits, shares, pairs.scale) if some else logits.sum(1)
     loss = masked_mean(terms + 0.25 * l2_weight * pairs.squares, valid)
     total = pairs.matched.sum()
     return loss, {

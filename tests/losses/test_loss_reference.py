@@ -1,14 +1,14 @@
-"""Value, number of terms and active share against the loops of loss_reference."""
+"""Value, number of terms and active share against the loops."""
 
 from unittest import mock
 
-import loss_reference
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loss_cases import CASES, DIM, IDS, NUM_CLASSES, make
+from loops.center import moved_centers
+from loss_cases import CASES, DIM, IDS, LOOPS, NUM_CLASSES, by_loop, make
 
 from stt_bench.losses import distances
 
@@ -22,7 +22,6 @@ BLOCKS = st.permutations(range(NUM_CLASSES)).map(
 ONE_CLASS = st.integers(1, 8).map(lambda size: [1] * size)
 SINGLETONS = st.permutations(range(NUM_CLASSES))
 LATTICE = st.tuples(*[st.integers(-2, 2)] * 3, st.integers(0, 2))  # three coordinates, a label
-SMOOTH = {"npairs", "angular", "priming", "center", "softmax"}
 
 
 @st.composite
@@ -36,17 +35,6 @@ def batches(draw):
     return x, np.array(labels)
 
 
-def by_loops(loss, name, params, x, y):
-    formula = getattr(loss_reference, name)
-    if name == "center":
-        return formula(x, y, loss.centers.numpy(), normalize=params.get("normalize", True))
-    if name == "softmax":
-        weight = loss.linear.weight.detach().numpy()
-        bias = loss.linear.bias.detach().numpy() if loss.bias else np.zeros(len(weight))
-        return formula(x, y, weight, bias, params.get("label_smoothing", 0.0))
-    return formula(x, y, **params)
-
-
 @pytest.mark.parametrize(("name", "params"), CASES, ids=IDS)
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(drawn=batches(), strip=st.sampled_from([1, 3, distances.STRIP]))
@@ -55,10 +43,10 @@ def test_agrees_with_loops(name, params, drawn, strip):
     loss = make(name, params)
     with mock.patch.object(distances, "STRIP", strip):
         value = loss(torch.from_numpy(x), torch.from_numpy(y)).item()
-    wanted, terms, active = by_loops(loss, name, params, x, y)
+    wanted, terms, active = by_loop(loss, params, x, y)
     assert value == pytest.approx(wanted, rel=1e-9, abs=1e-9)
     assert loss.diagnostics["terms"].item() == terms
-    smooth = name in SMOOTH or isinstance(params.get("margin"), str)
+    smooth = active is None or isinstance(params.get("margin"), str)
     assert ("active" in loss.diagnostics) is not smooth
     if not smooth:
         assert loss.diagnostics["active"].item() == pytest.approx(active, abs=1e-12)
@@ -69,7 +57,7 @@ def test_agrees_with_loops(name, params, drawn, strip):
 def test_center_moves_as_in_loops(drawn, alpha, normalize):
     x, y = drawn
     loss = make("center", {"alpha": alpha, "normalize": normalize, "init": "normal"}).train()
-    wanted = loss_reference.moved_centers(x, y, loss.centers.numpy().copy(), alpha, normalize)
+    wanted = moved_centers(x, y, loss.centers.numpy().copy(), alpha, normalize)
     loss(torch.from_numpy(x), torch.from_numpy(y))
     np.testing.assert_allclose(loss.centers.numpy(), wanted, rtol=1e-12, atol=1e-12)
 
@@ -92,7 +80,7 @@ def test_ties_are_ties(points, shift, per, distance, dtype):
     for name, params in (("semi_hard_triplet", semi), ("batch_all_triplet", all_triplets)):
         loss = make(name, params)
         value = loss(xt, yt).item()
-        wanted, terms, active = getattr(loss_reference, name)(x, y, **params)
+        wanted, terms, active = LOOPS[name].loop(x, y, **params)
         assert value == pytest.approx(wanted, rel=1e-6, abs=1e-6)
         assert loss.diagnostics["terms"].item() == terms
         assert loss.diagnostics["active"].item() == pytest.approx(active, abs=1e-6)
