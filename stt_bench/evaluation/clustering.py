@@ -1,9 +1,13 @@
 """Clustering: NMI and AMI of k-means, beside what chance alone would score."""
 
+import warnings
+
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
 from scipy.stats import entropy
+from threadpoolctl import threadpool_limits
 
 from stt_bench.evaluation.callback import ProgressCallback, quietly, share
 from stt_bench.evaluation.checks import (
@@ -15,7 +19,11 @@ from stt_bench.evaluation.checks import (
     check_matrix,
 )
 from stt_bench.evaluation.exact import DISTANCES, CoarseFrame, points_of
-from stt_bench.evaluation.kmeans import STARTS, kmeans
+from stt_bench.evaluation.kmeans import ITERATIONS, kmeans
+from stt_bench.evaluation.kmeans_start import STARTS, first_rows
+
+# From so many clusters on our own k-means is quicker (`tests/perf/clustering.py --crossover`).
+FEW_CLUSTERS = 400
 
 
 def clustering_metrics(
@@ -39,11 +47,11 @@ def clustering_metrics(
       (Vinh, Epps and Bailey, 'Information Theoretic Measures for Clusterings Comparison',
       JMLR 2010).
 
-    k-means is exact (`kmeans`): at most 50 of Lloyd's iterations, on a GPU
-    where torch sees one. The same input, seed and machine give the same numbers. With one label,
-    or one point for each label, the perfect clustering is the only one: NMI, AMI and chance are
-    then 1. Where clusters are many and small, k-means++ ends in better ones than random rows do,
-    and a few points of NMI higher, at ten times the cost.
+    k-means is exact: at most 50 of Lloyd's iterations, by scikit-learn where clusters are few,
+    else by `kmeans`, on a GPU where torch sees one. The same input, seed and machine give the
+    same numbers. With one label, or one point for each label, the perfect clustering is the only
+    one: NMI, AMI and chance are then 1. Where clusters are many and small, k-means++ ends in
+    better ones than random rows do, and a few points of NMI higher, at ten times the cost.
     A collapsed embedding falls into one cluster: NMI, AMI and chance are 0.
 
     Args:
@@ -87,13 +95,7 @@ def clustering_metrics(
     seeds = np.random.SeedSequence(seed).generate_state(restarts) >> 1
     agreements = []
     for number, one in enumerate(seeds):
-        clusters, _ = kmeans(
-            framed,
-            len(names),
-            seed=int(one),
-            init=start,
-            progress=share(progress, number, restarts),
-        )
+        clusters = _clusters(framed, len(names), start, int(one), share(progress, number, restarts))
         agreements.append(_agreement(classes, clusters))
     scores = np.array(agreements)
     nmi, ami, chance = scores.mean(axis=0).tolist()
@@ -104,6 +106,25 @@ def clustering_metrics(
         "nmi_chance": chance,
         "clusters": len(names),
     }
+
+
+def _clusters(
+    points: np.ndarray, count: int, start: str, seed: int, progress: ProgressCallback
+) -> np.ndarray:
+    """Return each point's cluster, (N,), by whichever of two equal ways is quicker."""
+    if count >= FEW_CLUSTERS or torch.cuda.is_available():
+        return kmeans(points, count, seed=seed, init=start, progress=progress)[0]
+    from sklearn.cluster import KMeans
+
+    progress(0, ITERATIONS)
+    first = first_rows(points, count, start, seed, torch.device("cpu"))
+    lloyd = KMeans(len(first), init=first, n_init=1, max_iter=ITERATIONS, tol=0, algorithm="lloyd")
+    # Threads would sum in another order; and equal points may leave clusters empty.
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        clusters = np.asarray(lloyd.fit_predict(points), dtype=np.int64)
+    progress(ITERATIONS, ITERATIONS)
+    return clusters
 
 
 def _agreement(classes: np.ndarray, clusters: np.ndarray) -> tuple[float, float, float]:

@@ -8,10 +8,9 @@ from stt_bench.evaluation.backends import full_precision
 from stt_bench.evaluation.callback import ProgressCallback, quietly
 from stt_bench.evaluation.checks import check_choice, check_count, check_matrix
 from stt_bench.evaluation.exact import rounding_share
-from stt_bench.evaluation.kmeans_start import TILE, random_rows, spread_rows
+from stt_bench.evaluation.kmeans_start import STARTS, TILE, first_rows
 
 ITERATIONS = 50
-STARTS = ("random", "k-means++")
 
 # More than the relative error of a distance that is summed from float32 differences.
 ROUNDING = 1e-6
@@ -73,11 +72,7 @@ def kmeans(
     seed = check_count("seed", seed, least=0)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if isinstance(init, str):
-        if check_choice("init", init, STARTS) == "random":
-            start = random_rows(rows, clusters, seed)
-        else:
-            with full_precision():
-                start = spread_rows(rows, clusters, seed, device)
+        start = first_rows(rows, clusters, check_choice("init", init, STARTS), seed, device)
     else:
         start = _float32_rows("init", init)
         if start.shape != (clusters, rows.shape[1]):

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from stt_bench.evaluation.backends import full_precision
 from stt_bench.evaluation.checks import blocks
 
 # No table of distances and no copy of rows holds more numbers than this: 64 MiB of float32.
@@ -13,6 +14,19 @@ DRAWS = 512
 
 # Less than any squared distance that matters: two distinct rows are never at distance 0.
 TINY = 2.0**-100
+
+
+STARTS = ("random", "k-means++")
+
+
+def first_rows(
+    points: np.ndarray, count: int, start: str, seed: int, device: torch.device
+) -> np.ndarray:
+    """Return the first centroids of float32 points, by one of `STARTS`."""
+    if start == "random":
+        return random_rows(points, count, seed)
+    with full_precision():
+        return spread_rows(points, count, seed, device)
 
 
 def random_rows(points: np.ndarray, count: int, seed: int) -> np.ndarray:

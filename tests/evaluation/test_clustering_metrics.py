@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
+from threadpoolctl import threadpool_limits
 
-from stt_bench.evaluation import clustering_metrics
+from stt_bench.evaluation import clustering, clustering_metrics
 from stt_bench.evaluation.clustering import _agreement, expected_information
 from stt_bench.evaluation.exact import CoarseFrame, Points
 from stt_bench.evaluation.kmeans import kmeans
@@ -157,3 +158,22 @@ def test_the_start_is_that_of_the_settings():
         rows = frame.rows(Points(points, "euclidean"), slice(None))
         nmi = _agreement(labels, kmeans(rows, 40, seed=seed, init=start)[0])[0]
         assert clustering_metrics(points, labels, restarts=1, start=start)["nmi"] == nmi
+
+
+@pytest.mark.parametrize("start", ["random", "k-means++"])
+@pytest.mark.parametrize("classes", [3, 40])
+def test_scikit_learn_and_our_own_k_means_give_the_same_clusters(classes, start, monkeypatch):
+    points, labels = clustered(classes, 12, 10, 0.7)
+    expected = clustering_metrics(points, labels, start=start)
+    monkeypatch.setattr(clustering, "FEW_CLUSTERS", 0)
+    assert clustering_metrics(points, labels, start=start) == expected
+
+
+def test_threads_change_no_cluster():
+    """Enough points that scikit-learn would share them out."""
+    points, labels = clustered(20, 150, 16, 1.5)
+    found = []
+    for threads in (1, 2, 3):
+        with threadpool_limits(threads):
+            found.append(clustering_metrics(points, labels, restarts=2))
+    assert found[0] == found[1] == found[2]

@@ -9,7 +9,8 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.metrics import normalized_mutual_info_score
 
 from stt_bench.evaluation import clustering_metrics
-from stt_bench.evaluation.kmeans import Lloyd, kmeans, random_rows, spread_rows
+from stt_bench.evaluation.kmeans import Lloyd, kmeans
+from stt_bench.evaluation.kmeans_start import random_rows, spread_rows
 
 CPU = torch.device("cpu")
 

@@ -7,6 +7,10 @@ which is stopped after --limit seconds.
 
     python tests/perf/clustering.py [--items 60502] [--clusters 11316] [--dim 512]
         [--iterations 20] [--threads 2] [--noise 0.9] [--limit 300] [--skip faiss,kmeans++]
+    python tests/perf/clustering.py --crossover [--items 12000] [--dim 512]
+
+The second finds from how many clusters on our own k-means is quicker: both from the same random
+rows to the end of at most 50 iterations, in turns, in CPU seconds of one thread.
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ from threadpoolctl import threadpool_limits
 
 from stt_bench.evaluation import retrieval_metrics
 from stt_bench.evaluation.clustering import _agreement
-from stt_bench.evaluation.kmeans import kmeans, random_rows
+from stt_bench.evaluation.kmeans import kmeans
+from stt_bench.evaluation.kmeans_start import random_rows
 
 
 def by_faiss(points: np.ndarray, init: np.ndarray, iterations: int) -> np.ndarray:
@@ -75,6 +80,33 @@ def timed(job: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
     return time.perf_counter() - start, result
 
 
+def crossover(items: int, dim: int) -> None:
+    """Compare ours with scikit-learn from few clusters to many."""
+    torch.set_num_threads(1)
+    print(f"{items} items, {dim} dimensions, CPU seconds of one thread\n")
+    print("| clusters | ours | scikit-learn | ours ÷ scikit-learn | same cluster |")
+    print("|---:|---:|---:|---:|---:|")
+    for clusters in (5, 25, 100, 200, 300, 400, 500, 1000):
+        points, _ = embeddings(items, clusters, dim, 0.9)
+        init = random_rows(points, clusters, 0)
+        jobs: list[Callable[[], np.ndarray]] = [
+            lambda points=points, init=init: kmeans(points, len(init), init=init, device="cpu")[0],
+            lambda points=points, init=init: by_scikit_learn(points, init, 50),
+        ]
+        seconds: list[list[float]] = [[], []]
+        found = [np.empty(0), np.empty(0)]
+        with threadpool_limits(1):
+            for _ in range(3):
+                for number, job in enumerate(jobs):
+                    start = time.process_time()
+                    found[number] = job()
+                    seconds[number].append(time.process_time() - start)
+        ours, theirs = (float(np.median(one)) for one in seconds)
+        same = float((found[0] == found[1]).mean())
+        row = (str(clusters), f"{ours:.2f}", f"{theirs:.2f}", f"{ours / theirs:.2f}", f"{same:.3f}")
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -88,7 +120,11 @@ def main() -> None:
     options.add_argument("--limit", type=float, default=300)
     options.add_argument("--skip", default="", help="faiss, kmeans++ or both, with a comma")
     options.add_argument("--recall", action="store_true", help="measure Recall@1 of the data too")
+    options.add_argument("--crossover", action="store_true", help="few clusters to many")
     given = options.parse_args()
+    if given.crossover:
+        crossover(given.items, given.dim)
+        return
     skipped = given.skip.split(",")
     torch.set_num_threads(given.threads)
     points, labels = embeddings(given.items, given.clusters, given.dim, given.noise)
