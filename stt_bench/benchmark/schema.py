@@ -65,7 +65,7 @@ def _loss() -> Schema:
     for name in losses:
         parameters = {
             key: {"default": default} if isinstance(default, _PLAIN) else {}
-            for key, default in sorted(loss_parameters(name).items())
+            for key, default in loss_parameters(name).items()
         }
         own.append(
             {

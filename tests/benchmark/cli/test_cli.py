@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -197,6 +198,21 @@ def test_a_plugin_adds_a_loss(
     )
     assert done.returncode == 0, done.stderr
     assert "power=2.0" in stt_bench("list", "losses", "mine").stdout
+
+
+def test_losses_are_listed_without_importing_them(stt_bench: Callable[..., Done]) -> None:
+    code = (
+        "import sys; sys.argv = ['stt-bench', 'list', 'losses']\n"
+        "from stt_bench.benchmark.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'pandas', 'scipy', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    listed = stt_bench("list", "losses").stdout  # here they are imported
+    assert listed == done.stdout
+    assert re.search(r"^lifted +margin=1.0, normalize=False$", listed, re.MULTILINE)
 
 
 def test_help_teaches_and_imports_nothing_heavy(stt_bench: Callable[..., Done]) -> None:
