@@ -116,7 +116,8 @@ class RankingLoss(nn.Module):
     keyword-only parameters become those of the constructor: checked, kept in attributes of the
     same names, and explained in the docstring of the class by the words of the function's. A loss
     with more parameters, or with weights of its own, lists those in an `__init__` that passes all
-    of them on to `super().__init__`, and overrides `compute`. The trainer reads:
+    of them on to `super().__init__`, and overrides `compute`; `function.formula` is the function
+    without its checks. The trainer reads:
 
     - `name`: the name in the registry, set by `register_loss`;
     - `batch_layout`: "any"; "pairs" (rows 2i and 2i + 1 are an anchor and its positive); or

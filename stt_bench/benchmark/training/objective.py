@@ -17,20 +17,20 @@ _TOGETHER = {"any": 1, "pairs": 2, "blocks": 4}
 class Objective(nn.Module):
     """Total loss of a batch from the network's pooled features and embeddings.
 
-    - ``loss: softmax``: cross-entropy of a linear classifier on the embedding.
+    - `loss: softmax`: cross-entropy of a linear classifier on the embedding.
     - a ranking loss: that loss on the embedding.
-    - a ranking loss with ``softmax_head``: cross-entropy of a linear classifier on the pooled
-      features + ``loss_weight`` × ranking loss on the embedding (the two-head network of
+    - a ranking loss with `softmax_head`: cross-entropy of a linear classifier on the pooled
+      features + `loss_weight` × ranking loss on the embedding (the two-head network of
       arXiv:1901.08616).
 
-    With ``phases`` the loss on the embedding changes at the steps they end; the network, the
+    With `phases` the loss on the embedding changes at the steps they end; the network, the
     optimiser and the classifier of two-head training go on as they are.
     """
 
     def __init__(
         self, experiment: Experiment, num_classes: int, feature_dim: int, embedding_dim: int
     ) -> None:
-        """Build the loss modules for ``num_classes`` training classes."""
+        """Build the loss modules for `num_classes` training classes."""
         super().__init__()
 
         def build(loss: LossConfig) -> RankingLoss:
