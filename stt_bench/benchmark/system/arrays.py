@@ -23,9 +23,11 @@ def read_array(path: Path) -> np.ndarray:
         with path.open("rb") as stream:
             start = stream.read(len(_MAGIC))
         if start != _MAGIC:
-            kind = "a zip archive (as .npz and .pt are)" if zipfile.is_zipfile(path) else "no array"
-            raise BenchError(f"{path}: is {kind}, not a NumPy array file: {_HOW}")
+            kind = "a zip archive (as .npz and .pt are), " if zipfile.is_zipfile(path) else ""
+            raise BenchError(f"{path}: is {kind}no NumPy array file: {_HOW}")
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except IsADirectoryError:
+        raise BenchError(f"{path} is a folder: name the .npy or .h5 file in it") from None
     except FileNotFoundError:
         raise BenchError(f"{path}: there is no such file") from None
     except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:

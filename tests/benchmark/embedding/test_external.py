@@ -178,12 +178,12 @@ def save_npz(path: Path) -> None:
     [
         (
             save_npz,
-            r"x.npy: is a zip archive \(as .npz and .pt are\), not a NumPy array file: save",
+            r"x.npy: is a zip archive \(as .npz and .pt are\), no NumPy array file: save",
         ),
-        (lambda path: path.write_bytes(pickle.dumps([1])), "is no array, not a NumPy array file"),
-        (lambda path: path.write_text("0.1,0.2\n"), "is no array, not a NumPy array file"),
-        (lambda path: path.write_bytes(b""), "is no array, not a NumPy array file"),
-        (lambda path: path.mkdir(), "cannot be read as a NumPy array"),
+        (lambda path: path.write_bytes(pickle.dumps([1])), r"x.npy: is no NumPy array file"),
+        (lambda path: path.write_text("0.1,0.2\n"), r"x.npy: is no NumPy array file"),
+        (lambda path: path.write_bytes(b""), r"x.npy: is no NumPy array file"),
+        (lambda path: path.mkdir(), r"x.npy is a folder: name the .npy"),
         (lambda path: path.write_bytes(b"\x93NUMPY"), "cannot be read as a NumPy array"),
         (lambda path: np.save(path, np.array([[None]])), "it holds Python objects, not numbers"),
         (lambda path: np.save(path, np.zeros(3)), r"holds float64 of shape \(3,\); \(N, D\)"),
