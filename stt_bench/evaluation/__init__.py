@@ -6,15 +6,18 @@ losses, models, configs or disk, so it scores embeddings of any origin.
 
 from stt_bench.evaluation.approximate import approximate_retrieval_metrics
 from stt_bench.evaluation.backends import chosen_backend
+from stt_bench.evaluation.class_values import ClassValues, class_values
 from stt_bench.evaluation.classification import classification_metrics, confusion_matrix
 from stt_bench.evaluation.clustering import clustering_metrics
 from stt_bench.evaluation.query_scores import QueryScores
 from stt_bench.evaluation.retrieval import retrieval_metrics, retrieval_scores
 
 __all__ = [
+    "ClassValues",
     "QueryScores",
     "approximate_retrieval_metrics",
     "chosen_backend",
+    "class_values",
     "classification_metrics",
     "clustering_metrics",
     "confusion_matrix",

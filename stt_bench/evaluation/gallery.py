@@ -13,7 +13,8 @@ class Gallery:
     `points` are the U distinct rows, and `sizes` (U,) the items that each stands for. For
     each query, (Q,): `own` is the point that holds the query itself, or -1; `own_positive`
     tells whether it would be a positive of itself; `relevant` is R, the number of its
-    positives, itself left out.
+    positives, itself left out. `item_labels` (G,) and `places` (G,) are the label and the point
+    of each item, `own_rows` (Q,) the query's own item, or -1.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class Gallery:
         """Take labels as integers from 0, and each query's own row, -1 where there is none."""
         self.points, places = points.distinct()
         self.query_labels = query_labels
+        self.item_labels, self.places, self.own_rows = labels, places, own_rows
         self.sizes = np.bincount(places)
         # One key for each label that a point's items have, ordered by label.
         self._keys, self._counts = np.unique(

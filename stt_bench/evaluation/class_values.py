@@ -1,0 +1,178 @@
+"""What each test class contributes to a retrieval metric, the rest of the gallery held to account.
+
+The test classes are each other's gallery: a class makes the queries of others harder or easier.
+Class means do not show that, so that intervals from them are too short. A leave-class-out value
+counts a class with all it does:
+
+    v_c = θ + (C − 1) · (mean over c of θ₍₋c₎ − θ₍₋c₎)
+
+with θ the metric and θ₍₋c₎ the metric without class c, as queries and in the gallery. The v_c
+average to θ itself; they are the pseudo-values of the jackknife (Efron and Stein, 1981) about θ
+instead of the bias-corrected value, which would be that of another gallery.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from stt_bench.evaluation.callback import ProgressCallback, quietly
+from stt_bench.evaluation.checks import blocks, check_choice, check_count, check_ks
+from stt_bench.evaluation.left_out import Lists, groups_of, without_each
+from stt_bench.evaluation.nearest import NearestItems
+from stt_bench.evaluation.ranking import TieGroups, ranked_list_metrics
+from stt_bench.evaluation.retrieval import MEMORY_MIB, MIB, MOST_MIB, search_space
+
+MOST_CLASSES = 1000
+GROUPS = 256
+WEIGHTINGS = ("query", "class", "auto")
+_UNEVEN, _FEW = 0.5, 100
+
+
+@dataclass(frozen=True)
+class ClassValues:
+    """The share of each class, or group of classes, in the metrics.
+
+    `groups` (C,) are labels, or numbers of groups where there are more than 1,000 classes;
+    `counts` (C,) the queries that have a positive; `weighting` tells whether the metric is
+    averaged over queries or over classes; `names` are the M metrics; `sums` (C, M) are the sums
+    of the queries' metrics, and `values` (C, M) the leave-class-out values.
+    """
+
+    groups: np.ndarray
+    counts: np.ndarray
+    weighting: str
+    names: tuple[str, ...]
+    sums: np.ndarray
+    values: np.ndarray
+
+
+def class_values(
+    embeddings: ArrayLike,
+    labels: ArrayLike,
+    *,
+    gallery: ArrayLike | None = None,
+    gallery_labels: ArrayLike | None = None,
+    query_ids: ArrayLike | None = None,
+    gallery_ids: ArrayLike | None = None,
+    ks: Sequence[int] = (1,),
+    distance: str = "euclidean",
+    weighting: str = "auto",
+    memory_mib: int = MEMORY_MIB,
+    progress: ProgressCallback = quietly,
+) -> ClassValues:
+    """Return the leave-class-out values of Recall@K, R-Precision and MAP@R.
+
+    Takes the arguments of `retrieval_metrics`, of which MRR is left out: it needs whole lists.
+    Only classes with a query that has a positive are left out; other items of the gallery stay.
+
+    Args:
+        embeddings: (N, D).
+        labels: (N,).
+        gallery: (G, D), if it is another set than the queries.
+        gallery_labels: (G,).
+        query_ids: (N,).
+        gallery_ids: (G,).
+        ks: the cut-offs of Recall@K.
+        distance: `euclidean` or `cosine`.
+        weighting: `query`: the metric is the mean over queries; `class`: the mean over classes of
+            their means; `auto`: see `chosen_weighting`.
+        memory_mib: memory for the working tables.
+        progress: is told how many queries are done, and how many there are.
+
+    Raises:
+        ValueError: as `retrieval_metrics`, or fewer than two classes have a query with a positive.
+
+    Example:
+        >>> found = class_values([[0.0], [1.0], [5.0], [6.0], [5.6]], [1, 1, 2, 2, 1], ks=[])
+        >>> found.names, found.counts.tolist()
+        (('r_precision', 'map@r'), [3, 2])
+        >>> found.values.mean(0).round(3).tolist(), (found.sums.sum(0) / 5).round(3).tolist()
+        ([0.3, 0.25], [0.3, 0.25])
+    """
+    check_choice("weighting", weighting, WEIGHTINGS)
+    cutoffs = check_ks(ks)
+    memory = min(check_count("memory_mib", memory_mib), MOST_MIB) * MIB
+    queries, held, query_labels = search_space(
+        embeddings, labels, gallery, gallery_labels, query_ids, gallery_ids, distance
+    )
+    wanted = np.flatnonzero(held.relevant > 0)
+    names, code_of_query = np.unique(query_labels[wanted], return_inverse=True)
+    groups, group_of_class = hashed_groups(names)
+    if len(groups) < 2:
+        raise ValueError(
+            "Leave-class-out values need two classes that have a query and a positive."
+        )
+    class_sizes = np.bincount(code_of_query)
+    if weighting == "auto":
+        weighting = chosen_weighting(np.bincount(group_of_class[code_of_query]))
+    weights = 1 / class_sizes[code_of_query] if weighting == "class" else np.ones(len(wanted))
+
+    own = group_of_class[code_of_query]
+    of_label = np.full(int(max(held.query_labels.max(), held.item_labels.max())) + 1, -1)
+    of_label[held.query_labels[wanted]] = own
+    of_item = of_label[held.item_labels]  # -1: of no class that is left out
+    largest = int(np.bincount(of_item[of_item >= 0], minlength=1).max())
+    reach = np.maximum(held.relevant[wanted], max(cutoffs, default=1))
+
+    search = NearestItems(queries, held)
+    base = np.zeros((len(wanted), len(cutoffs) + 2))
+    change = np.zeros((len(groups), len(cutoffs) + 2))
+    for part in blocks(len(wanted), max(1, memory // (64 * len(of_item)))):
+        asked = wanted[part]
+        distances, items = search.lists(asked, int(reach[part].max()) + largest)
+        lists = Lists(
+            distances,
+            (items >= 0) & (held.item_labels[items] == held.query_labels[asked][:, None]),
+            np.where(items >= 0, of_item[items], -1),
+            held.relevant[asked],
+            reach[part],
+        )
+        rows, found = groups_of(lists)
+        if len(rows):
+            base[part.start + rows] = _metrics(found, lists.relevant[rows], cutoffs)
+        for left_out, changed, groups_left in without_each(lists, own[part], rows, found):
+            now = _metrics(groups_left, lists.relevant[changed], cutoffs)
+            places = part.start + changed
+            change[left_out] += weights[places] @ (now - base[places])
+        progress(part.stop, len(wanted))
+
+    def summed(columns: np.ndarray) -> np.ndarray:
+        return np.stack([np.bincount(own, one, len(groups)) for one in columns.T], axis=1)
+
+    total = np.bincount(own, weights)
+    weighted = summed(base * weights[:, None])
+    left = (weighted.sum(axis=0) - weighted + change) / (total.sum() - total)[:, None]
+    theta = weighted.sum(axis=0) / total.sum()
+    values = theta + (len(groups) - 1) * (left.mean(axis=0) - left)
+    metrics = (*(f"recall@{k}" for k in cutoffs), "r_precision", "map@r")
+    return ClassValues(groups, np.bincount(own), weighting, metrics, summed(base), values)
+
+
+def _metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[int]) -> np.ndarray:
+    return ranked_list_metrics(groups, relevant, ks)[:, :-1]  # without MRR
+
+
+def hashed_groups(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the groups that stand for classes, and the group of each of the (C,) labels.
+
+    Up to 1,000 classes each is a group of its own, named by its label. More are put into 256 by
+    the SHA-256 of their labels, so that a class is in the same group in every run; groups that no
+    class falls into are left out.
+    """
+    if len(labels) <= MOST_CLASSES:
+        return labels, np.arange(len(labels))
+    digests = [hashlib.sha256(str(label).encode()).digest() for label in labels.tolist()]
+    numbers = np.array([int.from_bytes(digest[:8], "big") % GROUPS for digest in digests])
+    return np.unique(numbers, return_inverse=True)
+
+
+def chosen_weighting(counts: np.ndarray) -> str:
+    """Return `class` for fewer than 100 classes of very different sizes, else `query`.
+
+    Very different: the coefficient of variation of the (C,) counts exceeds 0.5. Intervals of the
+    mean over queries are then too short, those of the mean over classes are not.
+    """
+    return "class" if len(counts) < _FEW and counts.std() > _UNEVEN * counts.mean() else "query"
