@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 from stt_bench.losses.base import LossResult, RankingLoss, loss_function
-from stt_bench.losses.distances import pairwise_distances
-from stt_bench.losses.parameters import AtLeast0
+from stt_bench.losses.distances import Distance, pairwise_distances, selected_distances
+from stt_bench.losses.parameters import AtLeast0, Count
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.terms import SPREAD, above_zero, anchor_counts, same_class
 from stt_bench.unit_length import unit_length
 
 PairRule = Literal["all", "fast"]
+Mean = Literal["all", "separate", "separate_all"]
 
 SMOOTHING = 1e-5
-SMALL = SPREAD**0.5
 
 
 @loss_function
@@ -26,14 +26,20 @@ def contrastive_loss(
     margin: AtLeast0 = 1.0,
     normalize: bool = True,
     pairs: PairRule = "all",
+    positive_margin: AtLeast0 = 0.0,
+    power: Count = 2,
+    mean: Mean = "all",
+    distance: Distance = "euclidean",
 ) -> LossResult:
     """Return (loss, diagnostics) of the contrastive loss.
 
-        mean over pairs of D² (same class) or [margin − D]₊² (different),  D = √(‖u − v‖² + 1e-5)
+        mean over pairs of [D − positive_margin]₊^power (same class)
+        or [margin − D]₊^power (different)
 
-    The constant keeps the gradient finite where two rows coincide, at the price of 1e-5 for a
-    perfect positive pair. Positive and negative pairs stand on their own: a batch without
-    positives still pushes its negatives apart.
+    Positive and negative pairs stand on their own: a batch without positives still pushes its
+    negatives apart. With mean "all" the Euclidean D is √(‖u − v‖² + 1e-5): the constant keeps the
+    gradient finite where two rows coincide, at the price of 1e-5 for a perfect positive pair.
+    Everything else takes the distances as they are, with gradient 0 where they are 0.
 
     Args:
         embeddings: (B, D).
@@ -44,12 +50,20 @@ def contrastive_loss(
             class follow each other, four of each class. Of every eight rows it compares 0 with 1,
             2 with 5, 4 with 3 and 6 with 7, by their true labels; rows after the last full eight
             are left out, and counted in `pairs_skipped` as half as many pairs.
+        positive_margin: a number, in the unit of the distance; a positive pair nearer than that
+            is left alone.
+        power: of a term; 2 squares it.
+        mean: "all": over all pairs; "separate": one mean over the positive pairs with a term above
+            0 plus one over such negative pairs; "separate_all": the same over all positive pairs
+            and all negative pairs.
+        distance: "euclidean", "squared_euclidean", "cosine" or "cityblock".
 
     Raises:
         ValueError: for a malformed batch or an impossible parameter.
 
     Source: Hadsell, Chopra and LeCun, "Dimensionality Reduction by Learning an Invariant
-    Mapping", CVPR 2006; without the paper's ½, and "fast", from tf_retrieval_baseline.
+    Mapping", CVPR 2006; without the paper's ½, and "fast", from tf_retrieval_baseline. Two margins,
+    power 1 and separate means are what pytorch-metric-learning does.
 
     Example:
         >>> x = torch.tensor([[0.0], [0.5], [0.75]])
@@ -59,29 +73,56 @@ def contrastive_loss(
     """
     if normalize:
         embeddings = unit_length(embeddings)
+    smoothed = distance == "euclidean" and mean == "all"
     if pairs == "fast":
         left, right = _fast_pairs(embeddings)
-        squared = (left - right).square().sum(1)
-        same = torch.eq(*_fast_pairs(labels)).to(squared.dtype)
+        lengths = _between(left, right, "squared_euclidean" if smoothed else distance)
+        same = torch.eq(*_fast_pairs(labels)).to(lengths.dtype)
         compared = len(same)
         diagnostics = {"pairs_skipped": labels.new_full((), (len(labels) % 8 + 1) // 2)}
     else:
-        squared = pairwise_distances(embeddings, "squared_euclidean")
-        same = same_class(labels, squared.dtype)
+        lengths = pairwise_distances(embeddings, "squared_euclidean" if smoothed else distance)
+        same = same_class(labels, lengths.dtype)
         compared = len(labels) * (len(labels) - 1) // 2
         diagnostics = anchor_counts(same.sum(1))
-    lengths = (squared + SMOOTHING).sqrt()
-    # D where the classes are the same, margin − D where they differ; both so small that a sum of
-    # their squares stays finite.
-    signs = 2 * SMALL * same - SMALL
-    terms = torch.addcmul(SMALL * margin * (1 - same), signs, lengths).relu().square()
+    if smoothed:
+        lengths = (lengths + SMOOTHING).sqrt()
+    # D − positive margin where the classes are the same, margin − D where they differ; both so
+    # small that a sum of their powers stays finite.
+    small = SPREAD ** (1 / power)
+    signs = 2 * small * same - small
+    offsets = small * margin * (1 - same)
+    if positive_margin:
+        offsets = offsets - small * positive_margin * same
+    terms = torch.addcmul(offsets, signs, lengths).relu().pow(power)
     seen = compared
     if pairs == "all":
         terms.diagonal().fill_(0.0)
         seen = 2 * compared  # each pair from both ends
+    above = above_zero(terms, SPREAD)
     diagnostics["terms"] = labels.new_full((), compared)
-    diagnostics["active"] = above_zero(terms, SPREAD).sum() / max(seen, 1)
-    return terms.sum() / (SPREAD * max(seen, 1)), diagnostics
+    diagnostics["active"] = above.sum() / max(seen, 1)
+    if mean == "all":
+        return terms.sum() / (SPREAD * max(seen, 1)), diagnostics
+    counted = above
+    if mean == "separate_all":
+        counted = torch.ones_like(terms)
+        if pairs == "all":
+            counted.diagonal().fill_(0.0)
+    sides = [
+        (terms * side).sum() / (SPREAD * (counted * side).sum().clamp(min=1))
+        for side in (same, 1 - same)
+    ]
+    return sides[0] + sides[1], diagnostics
+
+
+def _between(left: Tensor, right: Tensor, distance: Distance) -> Tensor:
+    """Return (P,) the distances of the (P, D) rows of one side from those of the other."""
+    if distance == "squared_euclidean":
+        return (left - right).square().sum(1)
+    count = len(left)
+    partners = torch.arange(2 * count, device=left.device).roll(count)
+    return selected_distances(torch.cat([left, right]), partners[None], distance)[0, :count]
 
 
 def _fast_pairs(rows: Tensor) -> tuple[Tensor, Tensor]:

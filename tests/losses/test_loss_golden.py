@@ -32,6 +32,10 @@ def close(value, wanted):
     assert value.item() == pytest.approx(wanted, abs=1e-6, rel=0)
 
 
+SOFT = {"margin": "soft"}
+SEPARATE = {"mean": "separate", "power": 1}
+
+
 @pytest.mark.parametrize(
     ("name", "params", "wanted_a", "wanted_b"),
     [
@@ -52,6 +56,38 @@ def close(value, wanted):
         ("semi_hard_triplet", {"margin": "soft"}, 0.70053377, 0.64371817),
         ("lifted", {}, 5.9250865, 7.3992449),
         ("batch_all_triplet", {}, 0.85448737, 0.83176979),
+        ("batch_all_triplet", {"triplets": "hard"}, 1.03770291, 1.11083647),
+        ("batch_all_triplet", {"triplets": "semi_hard"}, 0.24071532, 0.27363642),
+        (
+            "batch_all_triplet",
+            {"margin": 0.2, "triplets": "semi_hard", "normalize": True},
+            0.11862107,
+            0.10014342,
+        ),
+        ("batch_all_triplet", SOFT, 0.86354368, 0.86713595),
+        ("batch_all_triplet", {**SOFT, "triplets": "hard"}, 1.01311798, 1.05942792),
+        ("batch_all_triplet", {**SOFT, "triplets": "semi_hard"}, 0.57480999, 0.58921369),
+        ("batch_all_triplet", {**SOFT, "triplets": "easy"}, 0.39167650, 0.33382754),
+        ("contrastive", SEPARATE, 1.73170795, 1.77346328),
+        ("contrastive", {**SEPARATE, "positive_margin": 0.3}, 1.43170795, 1.47346328),
+        (
+            "contrastive",
+            {"power": 1, "positive_margin": 0.3, "mean": "separate_all"},
+            1.30275477,
+            1.33836948,
+        ),
+        (
+            "contrastive",
+            {"positive_margin": 0.3, "mean": "separate"},
+            1.71344107,
+            1.82612339,
+        ),
+        (
+            "contrastive",
+            {"positive_margin": 0.3, "mean": "separate", "normalize": False},
+            3.66451887,
+            3.97095321,
+        ),
     ],
 )
 def test_value(name, params, wanted_a, wanted_b):
@@ -128,3 +164,28 @@ ANCHOR = {"per": "anchor", "margin": 1.0}
 )
 def test_triplet_tools_value(name, params, wanted):
     close(build_loss(name, **params)(TOOLS_X, TOOLS_Y), wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "labels", "wanted"),
+    [
+        ("batch_all_triplet", SOFT, A, (0.00158329, -0.00784124)),
+        ("batch_all_triplet", {**SOFT, "triplets": "easy"}, A, (-0.07461230, 0.00272460)),
+        ("batch_all_triplet", {**SOFT, "triplets": "hard"}, B, (0.07766875, -0.06741026)),
+        ("batch_all_triplet", {"triplets": "hard"}, A, (0.02296294, -0.01511179)),
+        ("batch_all_triplet", {"triplets": "semi_hard"}, B, (-0.00671009, 0.01166033)),
+        ("contrastive", SEPARATE, A, (0.11916607, 0.00385059)),
+        (
+            "contrastive",
+            {"positive_margin": 0.3, "mean": "separate", "normalize": False},
+            B,
+            (0.73241603, -0.61473768),
+        ),
+    ],
+)
+def test_gradient(name, params, labels, wanted):
+    """At x[0][0] and x[5][1], from central differences in 60 digits."""
+    x = E.clone().requires_grad_()
+    build_loss(name, **params)(x, labels).backward()
+    for entry, value in zip((x.grad[0, 0], x.grad[5, 1]), wanted, strict=True):
+        close(entry, value)

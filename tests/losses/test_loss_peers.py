@@ -1,8 +1,8 @@
 """Agreement with pytorch-metric-learning where it means the same thing.
 
-Not the same there: its semi-hard miner takes every negative inside the margin; its contrastive
-loss averages positive and negative pairs apart, and does not square them; its angular loss uses
-all other rows as negatives, not only the positives of the other pairs.
+Not the same there: its semi-hard miner takes every negative inside the margin, as the semi-hard
+kind of batch-all does, not the nearest; its angular loss uses all other rows as negatives, not only
+the positives of the other pairs.
 """
 
 import pytest
@@ -56,6 +56,45 @@ def test_batch_all(distance, labels):
         reducer=pml_reducers.AvgNonZeroReducer(),
     )
     same(build_loss("batch_all_triplet", distance=distance)(x, y), loss(x, y), x)
+
+
+@pytest.mark.parametrize("kind", ["hard", "semihard", "all"])
+@pytest.mark.parametrize("margin", [0.5, "soft"])
+def test_batch_all_of_a_kind(kind, margin):
+    x, y = batch(LABELS["incomplete"])
+    peer = PEER_DISTANCES["euclidean"]
+    triplets = pml_miners.TripletMarginMiner(margin=0.5, type_of_triplets=kind, distance=peer)
+    soft = margin == "soft"
+    reducer = pml_reducers.MeanReducer() if soft else pml_reducers.AvgNonZeroReducer()
+    loss = pml_losses.TripletMarginLoss(
+        margin=0.0 if soft else margin, smooth_loss=soft, distance=peer, reducer=reducer
+    )
+    mined = (
+        None if kind == "all" else triplets(x, y)
+    )  # of its own "all" are only hard and semi-hard
+    ours = build_loss(
+        "batch_all_triplet", margin=margin, triplets=kind.replace("semihard", "semi_hard")
+    )
+    same(ours(x, y), loss(x, y, mined), x)
+
+
+@pytest.mark.parametrize("distance", PEER_DISTANCES)
+def test_contrastive_with_separate_means(distance):
+    x, y = batch(LABELS["incomplete"])
+    margins = {"pos_margin": 0.9, "neg_margin": 0.2}  # of a similarity
+    if distance != "cosine":
+        margins = {"pos_margin": 0.1, "neg_margin": 3.0}
+    peer = pml_losses.ContrastiveLoss(**margins, distance=PEER_DISTANCES[distance])
+    ours = build_loss(
+        "contrastive",
+        positive_margin=0.1,
+        margin=0.8 if distance == "cosine" else 3.0,
+        distance=distance,
+        normalize=False,
+        mean="separate",
+        power=1,
+    )
+    same(ours(x, y), peer(x, y), x)
 
 
 @pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
