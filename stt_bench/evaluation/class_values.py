@@ -90,7 +90,7 @@ def class_values(
         >>> found.names, found.counts.tolist()
         (('r_precision', 'map@r'), [3, 2])
         >>> found.values.mean(0).round(3).tolist(), (found.sums.sum(0) / 5).round(3).tolist()
-        ([0.3, 0.25], [0.3, 0.25])
+        ([0.2, 0.2], [0.2, 0.2])
     """
     check_choice("weighting", weighting, WEIGHTINGS)
     cutoffs = check_ks(ks)

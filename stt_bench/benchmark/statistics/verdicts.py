@@ -1,0 +1,131 @@
+"""The marks of a table's rows: two questions, each answered for all rows at once.
+
+▲▼: above or below the baseline for new seeds *and* new classes of this domain. △▽: for new seeds on
+these very test classes. ≈: neither can be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stt_bench.benchmark.statistics.adjustment import holm, step_down
+from stt_bench.benchmark.statistics.crossed import LEVEL, Estimate, crossed
+from stt_bench.benchmark.statistics.joint import null_p
+from stt_bench.benchmark.statistics.moderated import moderated
+
+DRAWS = 10_000
+SEED = 0
+JOINT_SEEDS = 5  # from so many on the joint draws hold their level
+FEWEST_CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one question says of a row: the 95 % interval is mean ± half_width.
+
+    The mean is that of the class values for new classes, else that of the metric.
+    """
+
+    mean: float
+    half_width: float
+    freedom: float
+    p: float
+    adjusted: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of a row's difference to its baseline.
+
+    `domain` answers for new seeds and classes, `classes` for new seeds on these classes; None where
+    the numbers do not allow it.
+    """
+
+    mean: float
+    seeds: int
+    domain: Answer | None
+    classes: Answer | None
+
+    @property
+    def mark(self) -> str:
+        """Return ▲▼ by the first question, else △▽ by the second, else ≈; nothing if unanswered."""
+        for answer, marks in ((self.domain, "▲▼"), (self.classes, "△▽")):
+            if answer is not None and answer.adjusted <= 1 - LEVEL and answer.mean != 0:
+                return marks[0 if answer.mean > 0 else 1]
+        return "" if self.domain is None and self.classes is None else "≈"
+
+    @property
+    def half_width(self) -> float | None:
+        """Return the half-width of the interval that is shown, of the first question answered."""
+        answer = self.domain or self.classes
+        return None if answer is None else answer.half_width
+
+
+def verdicts(
+    by_seed: Sequence[np.ndarray],
+    by_class: Sequence[np.ndarray | None],
+    draws: int = DRAWS,
+) -> list[Verdict]:
+    """Return the verdicts of k rows that are compared with their baselines on one metric.
+
+    Adjusted over all k rows: the first question by step-down max-t where every row has the same
+    seeds, five or more, and the same classes, else by Holm; the second by Holm on moderated t.
+    Below ten classes the first question is not answered.
+
+    Args:
+        by_seed: for each row, (S,) differences of the metric, from seeds both rows have.
+        by_class: for each row (S, C) differences of class values, or None where not recorded.
+        draws: of the null, with a fixed seed.
+    """
+    first = _domain(by_class, draws)
+    second = _classes(by_seed)
+    return [
+        Verdict(float(np.mean(d)), len(d), domain, classes)
+        for d, domain, classes in zip(by_seed, first, second, strict=True)
+    ]
+
+
+def _domain(by_class: Sequence[np.ndarray | None], draws: int) -> list[Answer | None]:
+    answered = {
+        row: d
+        for row, d in enumerate(by_class)
+        if d is not None and d.shape[0] > 0 and d.shape[1] >= FEWEST_CLASSES
+    }
+    answers: list[Answer | None] = [None] * len(by_class)
+    if not answered:
+        return answers
+    estimates = {row: crossed(d) for row, d in answered.items()}
+    p = np.array([float(estimate.p_value()) for estimate in estimates.values()])
+    shapes = {d.shape for d in answered.values()}
+    if len(shapes) == 1 and next(iter(shapes))[0] >= JOINT_SEEDS:
+        freedom = np.array([float(estimate.freedom) for estimate in estimates.values()])
+        d = np.stack(list(answered.values()))
+        adjusted = step_down(p, null_p(d, freedom, draws, np.random.default_rng(SEED)))
+    else:
+        adjusted = holm(p)
+    for (row, estimate), one, many in zip(estimates.items(), p, adjusted, strict=True):
+        answers[row] = _answer(estimate, one, many)
+    return answers
+
+
+def _classes(by_seed: Sequence[np.ndarray]) -> list[Answer | None]:
+    estimates: dict[int, Estimate] = {}
+    for count in sorted({len(d) for d in by_seed if len(d) > 1}):
+        rows = [row for row, d in enumerate(by_seed) if len(d) == count]
+        together = moderated(np.stack([by_seed[row] for row in rows]))
+        for place, row in enumerate(rows):
+            estimates[row] = Estimate(*(column[place] for column in together))
+    answers: list[Answer | None] = [None] * len(by_seed)
+    if estimates:
+        p = np.array([float(estimate.p_value()) for estimate in estimates.values()])
+        for (row, estimate), one, many in zip(estimates.items(), p, holm(p), strict=True):
+            answers[row] = _answer(estimate, one, many)
+    return answers
+
+
+def _answer(estimate: Estimate, p: float, adjusted: float) -> Answer:
+    mean, _, freedom = map(float, estimate)
+    return Answer(mean, float(estimate.half_width()), freedom, float(p), float(adjusted))
