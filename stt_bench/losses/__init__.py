@@ -17,6 +17,7 @@ from stt_bench.losses.center import CenterLoss, center_loss
 from stt_bench.losses.contrastive import ContrastiveLoss, contrastive_loss
 from stt_bench.losses.hard_triplet import HardTripletLoss, hard_triplet_loss
 from stt_bench.losses.lifted import LiftedLoss, lifted_loss
+from stt_bench.losses.margin import MarginLoss, margin_loss
 from stt_bench.losses.npairs import NPairsLoss, npairs_loss
 from stt_bench.losses.priming import PrimingLoss, priming_loss
 from stt_bench.losses.registry import build_loss, loss_names, loss_parameters, register_loss
@@ -30,6 +31,7 @@ __all__ = [
     "ContrastiveLoss",
     "HardTripletLoss",
     "LiftedLoss",
+    "MarginLoss",
     "NPairsLoss",
     "PrimingLoss",
     "RankingLoss",
@@ -45,6 +47,7 @@ __all__ = [
     "loss_function",
     "loss_names",
     "loss_parameters",
+    "margin_loss",
     "npairs_loss",
     "priming_loss",
     "register_loss",

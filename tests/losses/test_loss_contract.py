@@ -256,7 +256,7 @@ class Watch(TorchDispatchMode):
 
 
 def watched(name, params, size, monkeypatch):
-    for module in ("center", "softmax"):  # this look at the labels is for CPU only
+    for module in ("center", "margin", "softmax"):  # this look at the labels is for CPU only
         monkeypatch.setattr(f"stt_bench.losses.{module}.check_class_range", lambda *_: None)
     loss = make(name, params, dtype=torch.float32).train()
     x, y = batch([i // 4 % NUM_CLASSES for i in range(size)], dtype=torch.float32)

@@ -112,3 +112,18 @@ def test_npairs():
         distance=pml_distances.DotProductSimilarity(normalize_embeddings=False)
     )
     same(build_loss("npairs", l2_weight=0.0)(x, y), peer(x, y), x)
+
+
+@pytest.mark.parametrize("learn", [False, True])
+def test_margin_over_all_triplets(learn):
+    """Its nu counts only where β is learned, and there is one a class."""
+    x, y = batch(LABELS["incomplete"])
+    peer = pml_losses.MarginLoss(nu=0.1 * learn, beta=1.1, learn_beta=learn, num_classes=4)
+    ours = build_loss(
+        "margin", nu=0.1 * learn, beta=1.1, beta_per_class=True, num_classes=4, sampling="all"
+    )
+    same(ours(x, y), peer.double()(x, y), x)
+    if learn:
+        ours(x, y).backward()
+        peer(x, y).backward()
+        torch.testing.assert_close(ours.beta.grad.double(), peer.beta.grad, rtol=1e-6, atol=0)
