@@ -14,43 +14,61 @@ from stt_bench.losses.angular import AngularLoss, angular_loss
 from stt_bench.losses.base import RankingLoss, loss_function
 from stt_bench.losses.batch_all_triplet import BatchAllTripletLoss, batch_all_triplet_loss
 from stt_bench.losses.center import CenterLoss, center_loss
+from stt_bench.losses.circle import CircleLoss, circle_loss
 from stt_bench.losses.contrastive import ContrastiveLoss, contrastive_loss
+from stt_bench.losses.easy_positive import EasyPositiveLoss, easy_positive_loss
 from stt_bench.losses.hard_triplet import HardTripletLoss, hard_triplet_loss
 from stt_bench.losses.lifted import LiftedLoss, lifted_loss
 from stt_bench.losses.margin import MarginLoss, margin_loss
+from stt_bench.losses.multi_similarity import MultiSimilarityLoss, multi_similarity_loss
 from stt_bench.losses.npairs import NPairsLoss, npairs_loss
+from stt_bench.losses.ntxent import NTXentLoss, ntxent_loss
 from stt_bench.losses.priming import PrimingLoss, priming_loss
 from stt_bench.losses.registry import build_loss, loss_names, loss_parameters, register_loss
 from stt_bench.losses.semi_hard_triplet import SemiHardTripletLoss, semi_hard_triplet_loss
+from stt_bench.losses.smooth_ap import SmoothAPLoss, smooth_ap_loss
 from stt_bench.losses.softmax import SoftmaxLoss, softmax_loss
+from stt_bench.losses.supcon import SupConLoss, supcon_loss
 
 __all__ = [
     "AngularLoss",
     "BatchAllTripletLoss",
     "CenterLoss",
+    "CircleLoss",
     "ContrastiveLoss",
+    "EasyPositiveLoss",
     "HardTripletLoss",
     "LiftedLoss",
     "MarginLoss",
+    "MultiSimilarityLoss",
     "NPairsLoss",
+    "NTXentLoss",
     "PrimingLoss",
     "RankingLoss",
     "SemiHardTripletLoss",
+    "SmoothAPLoss",
     "SoftmaxLoss",
+    "SupConLoss",
     "angular_loss",
     "batch_all_triplet_loss",
     "build_loss",
     "center_loss",
+    "circle_loss",
     "contrastive_loss",
+    "easy_positive_loss",
     "hard_triplet_loss",
     "lifted_loss",
     "loss_function",
     "loss_names",
     "loss_parameters",
     "margin_loss",
+    "multi_similarity_loss",
     "npairs_loss",
+    "ntxent_loss",
     "priming_loss",
     "register_loss",
     "semi_hard_triplet_loss",
+    "smooth_ap_loss",
     "softmax_loss",
+    "supcon_loss",
 ]

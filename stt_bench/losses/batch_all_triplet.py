@@ -17,12 +17,10 @@ from stt_bench.losses.distances import (
 from stt_bench.losses.parameters import AtLeast0
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.semi_hard_triplet import SemiHardMargin
-from stt_bench.losses.terms import SPREAD, anchor_counts, positive_pairs, same_class
+from stt_bench.losses.terms import BLOCK, SPREAD, anchor_counts, positive_pairs, same_class
 from stt_bench.unit_length import unit_length
 
 Triplets = Literal["all", "hard", "semi_hard", "easy"]
-
-BLOCK = 2**20  # triplets that are looked at together where each has a term of its own
 
 
 @loss_function

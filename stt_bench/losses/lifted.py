@@ -1,14 +1,19 @@
 """Lifted structured loss: every positive pair against all negatives of both its ends."""
 
+from typing import Annotated, Any, Literal
+
 import torch
 from torch import Tensor
 
 from stt_bench.losses.base import LossResult, RankingLoss, loss_function
 from stt_bench.losses.distances import pairwise_distances
-from stt_bench.losses.parameters import AtLeast0
+from stt_bench.losses.parameters import Limits
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.similarities import log_total, soft_plus
 from stt_bench.losses.terms import (
+    Margin,
     anchor_counts,
+    has_both,
     has_negative,
     masked_mean,
     out_of_reach,
@@ -18,10 +23,17 @@ from stt_bench.losses.terms import (
 )
 from stt_bench.unit_length import unit_length
 
+LiftedMargin = Annotated[float | Literal["soft"], Limits(low=0.0)]
+
 
 @loss_function
 def lifted_loss(
-    embeddings: Tensor, labels: Tensor, *, margin: AtLeast0 = 1.0, normalize: bool = False
+    embeddings: Tensor,
+    labels: Tensor,
+    *,
+    margin: LiftedMargin = 1.0,
+    normalize: bool = False,
+    form: Literal["structured", "generalized"] = "structured",
 ) -> LossResult:
     """Return (loss, diagnostics) of the lifted structured loss.
 
@@ -31,17 +43,26 @@ def lifted_loss(
     where k runs over the negatives of i, l over those of j, and d is the Euclidean distance. A
     pair counts if its class has a negative in the batch. `terms` counts unordered pairs.
 
+    With form "generalized", every anchor a is a term of its positives p and negatives n:
+
+        mean over anchors a of h( log Σ_p exp(d(a, p)) + log Σ_n exp(−d(a, n)) )
+
+    with h(v) = [v + margin]₊, or log(1 + eᵛ) for margin "soft".
+
     Args:
         embeddings: (B, D).
         labels: (B,) or (B, 1).
-        margin: a number, in the unit of the distance.
+        margin: a number, in the unit of the distance; or "soft", with form "generalized".
         normalize: scale the embeddings to length 1 first.
+        form: "structured" or "generalized".
 
     Raises:
         ValueError: for a malformed batch or an impossible parameter.
 
     Source: Song, Xiang, Jegelka and Savarese, "Deep Metric Learning via Lifted Structured Feature
     Embedding", CVPR 2016, with the smooth maximum of its published code; tf_retrieval_baseline.
+    "generalized": Hermans, Beyer and Leibe, "In Defense of the Triplet Loss for Person
+    Re-Identification", 2017, with a mean where the paper has a sum.
 
     Example:
         >>> x = torch.tensor([[0.0], [1.0], [5.0]])
@@ -49,11 +70,14 @@ def lifted_loss(
         tensor(0.8623)
 
     """
+    number = _number(margin, form)
     if normalize:
         embeddings = unit_length(embeddings)
     distances = pairwise_distances(embeddings)
     same = same_class(labels, distances.dtype)
-    closeness = torch.sub(margin - distances, same, alpha=out_of_reach(same.dtype))
+    if form == "generalized":
+        return _generalized(distances, same, margin)
+    closeness = torch.sub(number - distances, same, alpha=out_of_reach(same.dtype))
     crowd = closeness.logsumexp(1)
     sizes = same.sum(1)
     valid = positive_pairs(same) * has_negative(sizes)[:, None]
@@ -63,6 +87,32 @@ def lifted_loss(
     return 0.5 * masked_mean(terms.square(), valid), diagnostics
 
 
+def _number(margin: Margin, form: str) -> float:
+    """Return the margin as a number, 0 for "soft", which only the generalized form knows."""
+    if not isinstance(margin, str):
+        return margin
+    if form != "generalized":
+        raise ValueError(f"margin must be a number with form {form!r}, got {margin!r}")
+    return 0.0
+
+
+def _generalized(distances: Tensor, same: Tensor, margin: Margin) -> LossResult:
+    positive = log_total(distances, positive_pairs(same))
+    excess = positive + log_total(-distances, 1 - same)
+    terms = soft_plus(excess) if isinstance(margin, str) else (excess + margin).relu()
+    sizes = same.sum(1)
+    valid = has_both(sizes)
+    return masked_mean(terms, valid), term_counts(terms, valid, margin) | anchor_counts(sizes)
+
+
 @register_loss("lifted")
 class LiftedLoss(RankingLoss, function=lifted_loss):
     """Lifted structured loss as a module; see `lifted_loss`."""
+
+    margin: Margin
+    form: str
+
+    def __init__(self, **parameters: Any) -> None:
+        """Check and keep the parameters; ValueError for an impossible one."""
+        super().__init__(**parameters)
+        _number(self.margin, self.form)

@@ -1,7 +1,8 @@
 """What a loss's parameters may be: said once, by the annotations of its function, and checked.
 
 A type says most of it: `bool` is true or false, a `Literal` one of its words, an `int` a whole
-number, a `float` a finite number. `Limits` in an `Annotated` type says how large a number may be.
+number, a `float` a finite number, `None` null. `Limits` in an `Annotated` type says how large a
+number may be.
 """
 
 import inspect
@@ -9,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 
@@ -68,6 +69,8 @@ def check(name: str, annotation: Any, value: Any) -> Any:
     words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
     if isinstance(value, str) and value in words:
         return value
+    if value is None and NoneType in kinds:
+        return None
     if bool in kinds and isinstance(value, bool):
         return value
     if float in kinds and isinstance(value, Real) and _inside(value, limits):
@@ -81,6 +84,8 @@ def check(name: str, annotation: Any, value: Any) -> Any:
         wanted.append(f"one of {', '.join(words)}")
     if bool in kinds:
         wanted.append("true or false")
+    if wanted and NoneType in kinds:
+        wanted.append("null")
     if not wanted:
         return value  # of a type that is not ours to check
     raise ValueError(f"{name} must be {' or '.join(wanted)}, got {_shown(value)}")

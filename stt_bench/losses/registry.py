@@ -54,7 +54,7 @@ def loss_parameters(name: str) -> dict[str, Any]:
 
     Example:
         >>> loss_parameters("lifted")
-        {'margin': 1.0, 'normalize': False}
+        {'margin': 1.0, 'normalize': False, 'form': 'structured'}
 
     """
     named, _ = _signature(_find(name))

@@ -9,6 +9,7 @@ from stt_bench.losses.base import Diagnostics
 from stt_bench.losses.distances import TIE
 
 SPREAD = 2.0**-16  # keeps a sum of large terms finite; a power of two changes no digit
+BLOCK = 2**20  # triplets that are looked at together where each must be
 
 Margin = float | Literal["soft", "none"]
 
@@ -84,6 +85,13 @@ def term_counts(terms: Tensor, valid: Tensor, margin: Margin = 0.0) -> Diagnosti
     if isinstance(margin, str):
         return {"terms": total}
     return {"terms": total, "active": masked_mean(above_zero(terms), valid)}
+
+
+def largest_class(sizes: Tensor) -> int:
+    """Return how many rows the largest class has; B where looking would stall the device."""
+    if sizes.device.type != "cpu" or torch.compiler.is_compiling():
+        return len(sizes)
+    return int(sizes.max())
 
 
 def check_class_range(labels: Tensor, num_classes: int) -> None:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from loss_cases import value_and_grad
 
 from stt_bench.losses import build_loss
 
@@ -189,3 +190,102 @@ def test_gradient(name, params, labels, wanted):
     build_loss(name, **params)(x, labels).backward()
     for entry, value in zip((x.grad[0, 0], x.grad[5, 1]), wanted, strict=True):
         close(entry, value)
+
+
+PAIRS_AND_RANKS = [
+    ("multi_similarity", {}, "1.48250706 .06491140 -.01685112 .94225036 .09786373 -.04184091"),
+    (
+        "multi_similarity",
+        {"epsilon": None},
+        "1.49033788 .06452899 -.01685112 1.00925397 .09786373 -.04184091",
+    ),
+    (
+        "multi_similarity",
+        {"epsilon": None, "beta": 10.0, "base": 1.0},
+        "1.90563553 .00697457 -.01791040 1.38419018 .04369440 -.04594286",
+    ),
+    (
+        "multi_similarity",
+        {"epsilon": 0.02, "beta": 10.0},
+        "1.51000976 .02505350 -.00811371 .96992975 .05791112 -.03321699",
+    ),
+    ("supcon", {}, "7.72099713 -.08443518 .26776287 8.40967475 .49370837 -.24458338"),
+    ("supcon", {"form": "in"}, "5.78591143 -.42202439 .80117179 8.40967475 .49370837 -.24458338"),
+    (
+        "supcon",
+        {"temperature": 0.5},
+        "2.51615309 -.01295680 .01365030 2.65388861 .10267191 -.08881895",
+    ),
+    (
+        "supcon",
+        {"form": "in", "temperature": 0.5},
+        "2.38254757 -.04762533 .05444453 2.65388861 .10267191 -.08881895",
+    ),
+    ("ntxent", {}, "10.63802285 -.08270086 .39827372 11.88569564 .75028911 -.35776537"),
+    (
+        "ntxent",
+        {"temperature": 0.5},
+        "2.28958553 -.02850071 .02568772 2.65388861 .10267191 -.08881895",
+    ),
+    (
+        "ntxent",
+        {"temperature": 0.5, "denominator": "others"},
+        "2.51615309 -.01295680 .01365030 2.65388861 .10267191 -.08881895",
+    ),
+    ("circle", {}, "194.55393045 5.00183096 -5.96434905 149.23076153 9.10905121 -6.07393105"),
+    (
+        "circle",
+        {"margin": 0.25, "gamma": 4.0},
+        "11.50054346 .16841804 -.30597113 9.33318367 .34227541 -.30909804",
+    ),
+    ("easy_positive", {}, "4.71030323 -.15475470 .80652305 8.28317846 .58727270 -.26789220"),
+    (
+        "easy_positive",
+        {"negatives": "semi_hard"},
+        ".22884540 -.00217974 .45121678 .30487262 .32627734 -.10974668",
+    ),
+    (
+        "easy_positive",
+        {"negatives": "all"},
+        "4.82289888 -.26606057 .83313088 8.40967475 .49370837 -.24458338",
+    ),
+    (
+        "lifted",
+        {"form": "generalized"},
+        "3.86284155 .01480473 -.02707257 3.12293656 .07909234 -.06449612",
+    ),
+    (
+        "lifted",
+        {"form": "generalized", "normalize": True},
+        "3.71982401 -.01060699 .00640218 2.99718780 .03578218 -.03079258",
+    ),
+    (
+        "lifted",
+        {"form": "generalized", "normalize": True, "margin": "soft"},
+        "2.78438943 -.00977104 .00602287 2.12854555 .03180825 -.02738846",
+    ),
+    ("smooth_ap", {}, ".32519096 -.00052733 .04072634 .28341857 .00012302 .00260405"),
+    (
+        "smooth_ap",
+        {"temperature": 0.1},
+        ".33634127 -.00308570 .00254832 .30235000 .01545972 -.00326123",
+    ),
+    (
+        "smooth_ap",
+        {"temperature": 0.1, "with_query": False},
+        ".54631396 -.00792951 .00146013 .70989316 .02306809 -.00292999",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "params", "numbers"), PAIRS_AND_RANKS)
+def test_value_and_two_gradients(name, params, numbers):
+    """Of A, then of B, to the eighth digit of what 60-digit arithmetic gives."""
+    loss = build_loss(name, **params)
+    wanted_of_both = [float(number) for number in numbers.split()]
+    for labels, wanted in ((A, wanted_of_both[:3]), (B, wanted_of_both[3:])):
+        value, grad = value_and_grad(loss, E, labels)
+        found = [value.item(), grad[0, 0].item(), grad[5, 1].item()]
+        assert found == pytest.approx(wanted, abs=1e-8, rel=0)
+        if loss.normalize:
+            assert loss(U, labels).item() == pytest.approx(value.item(), abs=1e-12)

@@ -30,11 +30,18 @@ OUTSIDE = {  # numbers of the right kind that mean nothing
     "cutoff": (0, 2, -1),
     "upper": (0, 2.0, 3),
     "angle": (0, 90, 90.0, -5, 120),
-    "alpha": (-0.1, 1.5),
+    "alpha": (-0.1,),
+    "center.alpha": (1.5,),
+    "multi_similarity.alpha": (0, 0.0),
+    "multi_similarity.beta": (0, -1.0),
+    "epsilon": (-0.1,),
+    "gamma": (0, -1),
+    "temperature": (0, 0.0, -0.1),
     "label_smoothing": (-0.1, 1.1),
     "num_classes": (0, -1),
     "embedding_dim": (0,),
 }
+OPTIONAL = {("multi_similarity", "epsilon")}  # null says something there
 
 
 def kind(name: str, key: str) -> type:
@@ -43,8 +50,10 @@ def kind(name: str, key: str) -> type:
     return type(loss_parameters(name)[key])
 
 
-def may_be_left_out(name, key):
-    """Tell whether a loss can do without what the data and the model say; None says nothing."""
+def may_be_null(name, key):
+    """Tell whether None says something, or a loss can do without what data and model say."""
+    if (name, key) in OPTIONAL:
+        return True
     default = signature(loss_class(name))[key].default
     return key in ("num_classes", "embedding_dim") and default is not inspect.Parameter.empty
 
@@ -57,8 +66,8 @@ IMPOSSIBLE = [
     (name, key, value)
     for name in loss_names()
     for key in inspect.signature(loss_class(name)).parameters
-    for value in (*BAD[kind(name, key)], *OUTSIDE.get(key, ()))
-    if value is not None or not may_be_left_out(name, key)
+    for value in (*BAD[kind(name, key)], *OUTSIDE.get(key, ()), *OUTSIDE.get(f"{name}.{key}", ()))
+    if value is not None or not may_be_null(name, key)
 ]
 
 
@@ -75,6 +84,13 @@ def test_impossible_values_are_refused(name):
         if key in options(cls.function):
             with pytest.raises(ValueError, match=rf"^{key} must be .*, got "):
                 call(name, **{key: value})
+
+
+def test_null_is_a_value_where_it_says_something():
+    for name, key in OPTIONAL:
+        assert getattr(build_loss(name, **{key: None}), key) is None
+        with pytest.raises(ValueError, match=f"^{key} must be a number .* or null, got 'none'"):
+            build_loss(name, **{key: "none"})
 
 
 def options(function):

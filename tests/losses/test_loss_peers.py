@@ -2,7 +2,9 @@
 
 Not the same there: its semi-hard miner takes every negative inside the margin, as the semi-hard
 kind of batch-all does, not the nearest; its angular loss uses all other rows as negatives, not only
-the positives of the other pairs.
+the positives of the other pairs; its Smooth-AP swaps the number of classes and of their rows; and
+its supervised contrastive, multi-similarity and lifted losses count differently where an anchor
+lacks positives or negatives.
 """
 
 import pytest
@@ -127,3 +129,54 @@ def test_margin_over_all_triplets(learn):
         ours(x, y).backward()
         peer(x, y).backward()
         torch.testing.assert_close(ours.beta.grad.double(), peer.beta.grad, rtol=1e-6, atol=0)
+
+
+def test_lifted_generalized():
+    x, y = batch(LABELS["complete"])
+    peer = pml_losses.GeneralizedLiftedStructureLoss(
+        neg_margin=1.0, pos_margin=0.0, distance=PEER_DISTANCES["euclidean"]
+    )
+    same(build_loss("lifted", form="generalized")(x, y), peer(x, y), x)
+
+
+@pytest.mark.parametrize("epsilon", [0.02, 0.5])
+def test_multi_similarity(epsilon):
+    x, y = batch(LABELS["complete"])
+    pairs = pml_miners.MultiSimilarityMiner(epsilon=epsilon)(x, y)
+    theirs = pml_losses.MultiSimilarityLoss()(x, y, pairs)
+    same(build_loss("multi_similarity", epsilon=epsilon)(x, y), theirs, x)
+
+
+def test_multi_similarity_of_all_pairs():
+    x, y = batch(LABELS["complete"])
+    peer = pml_losses.MultiSimilarityLoss(alpha=1.0, beta=20.0, base=0.3)
+    loss = build_loss("multi_similarity", alpha=1.0, beta=20.0, base=0.3, epsilon=None)
+    same(loss(x, y), peer(x, y), x)
+
+
+def test_supcon():
+    x, y = batch(LABELS["complete"])
+    same(build_loss("supcon")(x, y), pml_losses.SupConLoss(temperature=0.1)(x, y), x)
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+def test_ntxent(labels):
+    x, y = batch(labels)
+    same(build_loss("ntxent")(x, y), pml_losses.NTXentLoss(temperature=0.07)(x, y), x)
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+def test_circle(labels):
+    x, y = batch(labels)
+    peer = pml_losses.CircleLoss(m=0.25, gamma=16, reducer=pml_reducers.AvgNonZeroReducer())
+    same(build_loss("circle", margin=0.25, gamma=16)(x, y), peer(x, y), x)
+
+
+@pytest.mark.parametrize("negatives", ["hard", "semi_hard", "all"])
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+def test_easy_positive(labels, negatives):
+    x, y = batch(labels)
+    strategy = negatives.replace("_", "")
+    pairs = pml_miners.BatchEasyHardMiner(pos_strategy="easy", neg_strategy=strategy)(x, y)
+    theirs = pml_losses.NTXentLoss(temperature=0.1)(x, y, pairs)
+    same(build_loss("easy_positive", negatives=negatives)(x, y), theirs, x)

@@ -1,12 +1,19 @@
 """Lifted structured loss."""
 
-from loops.shared import between, log_total, summary, unit
+from loops.shared import between, hinge, log_total, rows_of, smooth, summary, unit
 
-DEFAULTS = {"margin": 1.0, "normalize": False}
-CASES = [{}, {"margin": 0.2, "normalize": True}]
+DEFAULTS = {"margin": 1.0, "normalize": False, "form": "structured"}
+CASES = [
+    {},
+    {"margin": 0.2, "normalize": True},
+    {"form": "generalized"},
+    {"form": "generalized", "margin": "soft", "normalize": True},
+]
 
 
-def loop(x, y, margin=1.0, normalize=False):
+def loop(x, y, margin=1.0, normalize=False, form="structured"):
+    if form == "generalized":
+        return generalized(x, y, margin, normalize)
     x = unit(x) if normalize else x
     terms = []
     for i in range(len(x)):
@@ -22,3 +29,12 @@ def loop(x, y, margin=1.0, normalize=False):
             if crowd:
                 terms.append(max(log_total(crowd) + between(x[i], x[j], "euclidean"), 0) ** 2 / 2)
     return summary(terms)
+
+
+def generalized(x, y, margin, normalize):
+    terms = []
+    for positives, negatives in rows_of(x, y, "euclidean", normalize):
+        if positives and negatives:
+            excess = log_total(positives) + log_total([-d for d in negatives])
+            terms.append(hinge(excess, margin))
+    return smooth(terms) if margin == "soft" else summary(terms)

@@ -62,3 +62,14 @@ def pair_loss(x, y, l2_weight, logit):
         terms.append(sum(total - logits[j] for j in own) / len(own))
     squares = sum(x[i] @ x[i] + x[i + 1] @ x[i + 1] for i in pairs) / len(pairs)
     return sum(terms) / len(terms) + 0.25 * l2_weight * squares, len(terms), None
+
+
+def cosine_rows(x, y):
+    """Yield for every anchor its positives' and its negatives' cosines."""
+    for positives, negatives in rows_of(x, y, "squared_euclidean", True):
+        yield [1 - d / 2 for d in positives], [1 - d / 2 for d in negatives]
+
+
+def smooth(terms):
+    """Return the summary of terms that are never 0."""
+    return (*summary(terms)[:2], None)
