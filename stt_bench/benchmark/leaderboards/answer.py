@@ -44,7 +44,7 @@ def answer(board: Leaderboard) -> list[str]:
 
 def _rivals(board: Leaderboard, best: Row, ranked: list[Row], metric: str) -> list[Row]:
     """Return Softmax and the next row, without the best row itself and without repetition."""
-    softmax = None if best.experiment.is_softmax else board.softmax_for(best, metric)
+    softmax = None if best.experiment.is_softmax else board.best_softmax(best, metric)
     found = [row for row in (softmax, *ranked[1:2]) if row is not None]
     return found[:1] if len(found) == 2 and found[0] is found[1] else found
 
@@ -89,22 +89,43 @@ def _by_how_much(best: Row, rivals: list[Row], metric: str) -> str:
 def _how_sure(
     board: Leaderboard, best: Row, rivals: list[Row], metric: str, candidates: int
 ) -> str:
-    told = []
-    for row in rivals:
-        difference = board.between(best, row, metric)
-        if difference is not None and difference.interval is not None:
-            low, high = difference.interval
-            verdict = "not significant" if difference.verdict == "≈" else "significant"
-            told.append(f"{100 * low:+.1f} to {100 * high:+.1f} over {row.label} ({verdict})")
+    known = [(row, _interval(board, best, row, metric)) for row in rivals]
+    told = [
+        f"{100 * found[0]:+.1f} to {100 * found[1]:+.1f} over {row.label} ({found[2]})"
+        for row, found in known
+        if found is not None
+    ]
     if not told:
         return "One seed cannot say how sure that is: run more of them, such as --seeds 0,1,2."
     uncounted = "other test data"
     if candidates > 2:
         uncounted += f" and the choice of the best of {candidates} rows"
     return (
-        f"By the seeds ({100 * CONFIDENCE:.0f} % interval) the difference in points is "
-        f"{_listed(told)}; {uncounted} would widen it."
+        f"The {100 * CONFIDENCE:.0f} % interval of the difference in points is {_listed(told)}; "
+        f"{uncounted} would widen it."
     )
+
+
+_MARKS = {"▲▼": "also on new classes", "△▽": "on these classes", "≈": "not significant"}
+
+
+def _interval(
+    board: Leaderboard, best: Row, other: Row, metric: str
+) -> tuple[float, float, str] | None:
+    """Return an interval and what it says: that of the page where it has one, else by seeds."""
+    verdict = board.verdict(best, other, metric)
+    if verdict is not None:
+        answer = verdict.domain or verdict.classes
+        if answer is None:
+            return None
+        words = next(text for marks, text in _MARKS.items() if verdict.mark in marks)
+        words = words if verdict.mark == "≈" else f"significant {words}"
+        return answer.mean - answer.half_width, answer.mean + answer.half_width, words
+    difference = board.between(best, other, metric)
+    if difference is None or difference.interval is None:
+        return None
+    significant = difference.verdict != "≈"
+    return *difference.interval, "significant by the seeds" if significant else "not significant"
 
 
 def _percent(value: float) -> str:

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 from stt_bench.benchmark.config.sections import FigureConfig
+from stt_bench.benchmark.leaderboards.baseline import (
+    Baseline,
+    baseline_of,
+    best_softmax,
+    is_softmax,
+)
+from stt_bench.benchmark.leaderboards.comparisons import Measured, Pair, judge, may_be_best
 from stt_bench.benchmark.leaderboards.published import Published
 from stt_bench.benchmark.leaderboards.rows import Row, build_row
 from stt_bench.benchmark.leaderboards.scores import Score
 from stt_bench.benchmark.leaderboards.wording import percent
+from stt_bench.benchmark.statistics.verdicts import Verdict
 from stt_bench.benchmark.store.records import Record
 
 Value = TypeVar("Value", bound=Hashable)
@@ -48,7 +57,7 @@ class Leaderboard:
 
     @property
     def leads(self) -> list[str]:
-        """Return the metrics whose difference to Softmax is shown."""
+        """Return the metrics whose differences to Softmax are shown."""
         return [name for name in ("map@r", "accuracy") if name in self.metrics] or self.metrics[:1]
 
     def main(self, metric: str) -> str:
@@ -64,9 +73,14 @@ class Leaderboard:
         return same and not row.inactive
 
     def marks(self, row: Row) -> str:
-        """Return † for a row of another protocol, ‡ for a collapsed one, § for an inactive loss."""
-        other = "" if row.fingerprint == self.main_protocol else "†"
-        return other + ("‡" if row.collapsed else "") + ("§" if row.inactive else "")
+        """Return the signs of `wording.MARKS` that a row carries."""
+        told = {
+            "†": row.fingerprint != self.main_protocol,
+            "‡": row.collapsed,
+            "§": row.inactive,
+            "↓": self.below_untrained(row) is not None,
+        }
+        return "".join(mark for mark, is_so in told.items() if is_so)
 
     def best(self, metric: str) -> set[str]:
         """Return the names of the ranked rows with the highest mean, all that tie; or none."""
@@ -75,47 +89,76 @@ class Leaderboard:
             return set()
         return {name for name, mean in means.items() if mean == max(means.values())}
 
-    def softmax_for(self, row: Row, metric: str) -> Row | None:
-        """Return the Softmax row of the metric's protocol; of several, the most alike one.
-
-        A row of the same head comes before one of another, then one of the same optimiser.
-        """
-        rivals = [
+    def below_untrained(self, row: Row, metric: str = "map@r") -> Row | None:
+        """Return the best untrained row of the same test data and distance that a row is below."""
+        if row.experiment.train.steps == 0 or metric not in row.scores:
+            return None
+        untrained = [
             other
             for other in self.rows
-            if other.experiment.is_softmax
+            if other.experiment.train.steps == 0
             and metric in other.scores
-            and other.protocol_for(metric) == row.protocol_for(metric)
+            and all(other.protocol.get(f) == row.protocol.get(f) for f in ("data", "distance"))
         ]
+        best = max(untrained, key=lambda other: other.scores[metric].mean, default=None)
+        above = best is not None and best.scores[metric].mean > row.scores[metric].mean
+        return best if above else None
 
-        def unlike(other: Row) -> tuple[bool, bool]:
-            ours, theirs = row.experiment, other.experiment
-            return _head(row) != _head(other), ours.optimizer != theirs.optimizer
+    def baseline(self, row: Row, metric: str) -> Baseline:
+        """Return the Softmax row that agrees with a row in all that is not the loss."""
+        return baseline_of(row, self.rows, metric)
 
-        return min(rivals, key=unlike, default=None)
+    def best_softmax(self, row: Row, metric: str) -> Row | None:
+        """Return the Softmax row with the highest mean of a metric, of the row's protocol."""
+        protocol = row.protocol_for(metric)
+        alike = [other for other in self.rows if other.protocol_for(metric) == protocol]
+        return best_softmax(alike, metric)
 
-    def difference(self, row: Row, metric: str) -> Score | None:
-        """Return the mean and spread, over the seeds both have, of row − Softmax (0 to 1).
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """Return what is compared: each trained row with its baseline and with the best Softmax.
 
-        There is none of a row whose loss had nothing to learn from.
+        A row whose loss had nothing to learn from is not compared.
         """
-        softmax = self.softmax_for(row, metric)
-        if softmax is None or row.experiment.is_softmax or row.inactive:
-            return None
-        return self.between(row, softmax, metric)
+        found: dict[Pair, None] = {}
+        for metric in self.leads:
+            for row in self.rows:
+                trained = row.experiment.train.steps > 0 and metric in row.scores
+                if not trained or is_softmax(row) or row.inactive:
+                    continue
+                for other in (self.baseline(row, metric).row, self.best_softmax(row, metric)):
+                    if other is not None:
+                        found[Pair(row.name, other.name, metric)] = None
+        return list(found)
+
+    @cached_property
+    def measured(self) -> Measured:
+        """Return the records' metrics and class values."""
+        return Measured(self.records)
+
+    @cached_property
+    def verdicts(self) -> dict[Pair, Verdict]:
+        """Return the verdicts on all pairs, adjusted over all of them."""
+        return judge(self.measured, self.pairs)
+
+    def difference(self, row: Row, metric: str) -> Verdict | None:
+        """Return the verdict on row − its baseline (0 to 1); None where there is no baseline."""
+        return self.verdict(row, self.baseline(row, metric).row, metric)
+
+    def verdict(self, row: Row, other: Row | None, metric: str) -> Verdict | None:
+        """Return the verdict on row − other; None where they are not compared."""
+        return None if other is None else self.verdicts.get(Pair(row.name, other.name, metric))
+
+    def may_be_best(self, metric: str) -> list[Row] | None:
+        """Return the ranked rows that cannot be told from the best; None where unknown."""
+        ranked = [row.name for row in self.rows if self.is_ranked(row, metric)]
+        names = may_be_best(self.measured, ranked, metric)
+        return None if names is None else [row for row in self.rows if row.name in names]
 
     def between(self, row: Row, other: Row, metric: str) -> Score | None:
         """Return the mean and spread, over the seeds both have, of row − other (0 to 1)."""
-        ours, theirs = (self._values(name, metric) for name in (row.name, other.name))
-        paired = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+        paired = self.measured.differences(Pair(row.name, other.name, metric)).tolist()
         return Score.of(paired) if paired else None
-
-    def _values(self, row: str, metric: str) -> dict[int, float]:
-        return {
-            record.seed: record.metrics[metric]
-            for record in self.records
-            if record.row == row and metric in record.metrics
-        }
 
 
 def _voters(rows: list[Row]) -> list[Row]:
@@ -126,10 +169,6 @@ def _voters(rows: list[Row]) -> list[Row]:
 def _commonest(values: list[Value]) -> Value:
     """Return the value that is there most often; of several, the first."""
     return Counter(values).most_common(1)[0][0]
-
-
-def _head(row: Row) -> tuple[str, str]:
-    return row.experiment.model.head, row.experiment.model.features
 
 
 def build_leaderboard(table: str, records: list[Record], published: list[Published]) -> Leaderboard:

@@ -69,7 +69,9 @@ def markdown_of_published(table: str, published: Sequence[Published]) -> str:
 def _main_table(board: Leaderboard) -> list[str]:
     cited = [m for m in board.metrics if any(p.metric == m for p in board.published)]
     header = ["Row", "Loss", "Batch", *map(metric_name, board.metrics)]
-    header += [f"{metric_name(lead)} − Softmax" for lead in board.leads] + ["Seeds", "Train, s"]
+    for lead in board.leads:
+        header += [f"{metric_name(lead)} − baseline", f"{metric_name(lead)} − best Softmax"]
+    header += ["Baseline", "Seeds", "Train, s"]
     header += map(_published_header, cited)
     lines = [table_line(header), table_line(["---"] * 3 + ["---:"] * (len(header) - 3))]
     best = {metric: board.best(metric) for metric in board.metrics}
@@ -80,8 +82,12 @@ def _main_table(board: Leaderboard) -> list[str]:
             text = percent(row.scores[metric]) if metric in row.scores else "–"
             cells.append(f"**{text}**" if row.name in best[metric] else text)
         for lead in board.leads:
-            difference = board.difference(row, lead)
-            cells.append("–" if difference is None else points(difference))
+            for other in (board.baseline(row, lead).row, board.best_softmax(row, lead)):
+                verdict = board.verdict(row, other, lead)
+                cells.append("–" if verdict is None else points(verdict))
+        baselines = [board.baseline(row, lead).row for lead in board.leads]
+        named = dict.fromkeys(other.label for other in baselines if other is not None)
+        cells.append(escape_markdown("; ".join(named)) or "–")
         cells += [str(len(row.seeds)), f"{row.train_seconds:.1f}"]
         cells += [_published_cell(board, row, metric) for metric in cited]
         lines.append(table_line(cells))

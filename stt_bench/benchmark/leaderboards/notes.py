@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
+from stt_bench.benchmark.leaderboards.evidence_notes import evidence_notes
 from stt_bench.benchmark.leaderboards.wording import metric_name, protocol_name, protocol_value
 from stt_bench.benchmark.system.text import escape_markdown
 
@@ -12,10 +13,7 @@ def notes(board: Leaderboard) -> list[str]:
     return [
         "Percent, mean ± standard deviation over seeds. Softmax baselines stand first. Bold: the "
         "highest mean of its column among the rows of one protocol (all of them where they tie).",
-        "− Softmax: mean ± standard deviation of the difference, seed by seed, to the Softmax row "
-        "of the same protocol (of the same head and optimiser where there is one), in percentage "
-        "points. ▲ above and ▼ below Softmax: Student's 95 % interval of the mean over the seeds "
-        "leaves 0 out; ≈: not significant.",
+        *evidence_notes(board),
         *_other_protocols(board),
         *_collapsed(board),
         *_inactive(board),

@@ -8,6 +8,7 @@ from typing import Any
 from stt_bench.benchmark.config.sections import LossConfig
 from stt_bench.benchmark.leaderboards.rows import Row
 from stt_bench.benchmark.leaderboards.scores import Score
+from stt_bench.benchmark.statistics.verdicts import Verdict
 
 METRIC_NAMES = {
     "map@r": "MAP@R",
@@ -22,6 +23,7 @@ MARKS = {
     "†": "of another protocol, not ranked",
     "‡": "collapsed to one point at some time",
     "§": "its loss had nothing to learn from, not ranked",
+    "↓": "below the untrained network",
 }
 _PROTOCOL_NAMES = {
     "embedding_dim": "embedding size",
@@ -53,9 +55,10 @@ def percent(score: Score) -> str:
     return f"{100 * score.mean:z.1f}{_spread(score)}"
 
 
-def points(difference: Score) -> str:
-    """Return a difference as ``+mean ± std`` in percentage points, and its verdict."""
-    return f"{100 * difference.mean:+.1f}{_spread(difference)} {difference.verdict}".rstrip()
+def points(verdict: Verdict) -> str:
+    """Return a difference as ``+mean ± half-width`` in percentage points, and its mark."""
+    reach = "" if verdict.half_width is None else f" ± {100 * verdict.half_width:.1f}"
+    return f"{100 * verdict.mean:+z.1f}{reach} {verdict.mark}".rstrip()
 
 
 def _spread(score: Score) -> str:

@@ -6,7 +6,7 @@ these very test classes. ≈: neither can be told.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +68,8 @@ def verdicts(
     by_seed: Sequence[np.ndarray],
     by_class: Sequence[np.ndarray | None],
     draws: int = DRAWS,
+    *,
+    pools: Sequence[Hashable] | None = None,
 ) -> list[Verdict]:
     """Return the verdicts of k rows that are compared with their baselines on one metric.
 
@@ -79,9 +81,10 @@ def verdicts(
         by_seed: for each row, (S,) differences of the metric, from seeds both rows have.
         by_class: for each row (S, C) differences of class values, or None where not recorded.
         draws: of the null, with a fixed seed.
+        pools: for each row, what it shares its variance over the seeds with, such as its metric.
     """
     first = _domain(by_class, draws)
-    second = _classes(by_seed)
+    second = _classes(by_seed, pools or [None] * len(by_seed))
     return [
         Verdict(float(np.mean(d)), len(d), domain, classes)
         for d, domain, classes in zip(by_seed, first, second, strict=True)
@@ -111,10 +114,13 @@ def _domain(by_class: Sequence[np.ndarray | None], draws: int) -> list[Answer | 
     return answers
 
 
-def _classes(by_seed: Sequence[np.ndarray]) -> list[Answer | None]:
+def _classes(by_seed: Sequence[np.ndarray], pools: Sequence[Hashable]) -> list[Answer | None]:
+    alike: dict[Hashable, list[int]] = {}
+    for row, (d, pool) in enumerate(zip(by_seed, pools, strict=True)):
+        if len(d) > 1:
+            alike.setdefault((len(d), pool), []).append(row)
     estimates: dict[int, Estimate] = {}
-    for count in sorted({len(d) for d in by_seed if len(d) > 1}):
-        rows = [row for row, d in enumerate(by_seed) if len(d) == count]
+    for rows in alike.values():
         together = moderated(np.stack([by_seed[row] for row in rows]))
         for place, row in enumerate(rows):
             estimates[row] = Estimate(*(column[place] for column in together))

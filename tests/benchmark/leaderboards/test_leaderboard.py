@@ -92,15 +92,17 @@ def test_accuracy_is_compared_across_embedding_sizes_and_retrieval_is_not() -> N
     softmax, two, one = board.rows
     assert board.leads == ["map@r", "accuracy"]
     assert (board.best("map@r"), board.best("accuracy")) == ({"tt"}, {"tt"})
-    assert board.softmax_for(two, "map@r") is None
-    assert board.softmax_for(two, "accuracy") is softmax
+    assert board.baseline(two, "map@r").row is None
+    assert board.best_softmax(two, "map@r") is None
+    assert board.baseline(two, "accuracy").row is softmax
+    assert board.best_softmax(two, "accuracy") is softmax
     gain = board.difference(two, "accuracy")
     assert gain is not None
-    assert (gain.mean, gain.std) == pytest.approx((0.05, 0.0), abs=1e-12)
+    assert (gain.mean, gain.half_width) == pytest.approx((0.05, 0.0), abs=1e-12)
     assert board.difference(one, "accuracy") is None
     text = markdown(board)
     assert "† s is of another protocol and not ranked but in Accuracy: embedding size 128" in text
-    assert "+5.0 ± 0.0 ▲" in text
+    assert "+5.0 ± 0.0 △ | +5.0 ± 0.0 △ | s |" in text
 
 
 def test_softmax_of_the_same_learning_rate_is_the_rival() -> None:
@@ -116,8 +118,12 @@ def test_softmax_of_the_same_learning_rate_is_the_rival() -> None:
     board = build_leaderboard("t", records, [])
     gains = {row.name: board.difference(row, "map@r") for row in board.rows}
     assert gains["softmax0.1"] is None
-    assert gains["priming0.1"] == Score(pytest.approx(-0.1), None)
-    assert gains["priming0.2"] == Score(pytest.approx(0.1), None)
+    assert gains["priming0.1"].mean == pytest.approx(-0.1)
+    assert gains["priming0.2"].mean == pytest.approx(0.1)
+    best = board.best_softmax(board.rows[3], "map@r")
+    assert best is board.rows[0]
+    against_best = board.verdict(board.rows[3], best, "map@r")
+    assert (against_best.mean, against_best.mark) == (pytest.approx(-0.3), "")
 
 
 def test_curves_are_the_rows_means_over_the_field(
@@ -156,8 +162,8 @@ def test_a_row_whose_phases_end_in_softmax_is_no_baseline() -> None:
     assert [row.name for row in board.rows] == ["bb", "a", "ccc"]
     gains = {row.name: board.difference(row, "map@r") for row in board.rows}
     assert gains["bb"] is None
-    assert gains["a"] == Score(pytest.approx(0.4), None)
-    assert gains["ccc"] == Score(pytest.approx(0.1), None)
+    assert gains["a"].mean == pytest.approx(0.4)
+    assert gains["ccc"].mean == pytest.approx(0.1)
 
 
 def test_a_figure_whose_rows_have_no_records_yet_is_left_out() -> None:

@@ -1,0 +1,111 @@
+"""Which Softmax row a row is compared with: the one that agrees in everything but the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.leaderboards.rows import Row
+
+# What makes a method: the loss with its parameters, and how its own learned vectors learn.
+_LOSS = {"label", "loss", "softmax_head", "loss_weight", "memory", "optimizer.proxy_lr_factor"}
+# What changes no trained weights, or only which metrics there are.
+_BESIDE = {
+    "data.root",
+    "train.log_every",
+    "train.checkpoint_every",
+    "train.device",
+    "train.workers",
+    "train.threads",
+    "evaluation.ks",
+    "evaluation.clustering",
+    "evaluation.clustering_start",
+    "evaluation.restarts",
+    "evaluation.batch_size",
+    "evaluation.backend",
+    "evaluation.memory_mib",
+}
+_OF_RETRIEVAL = {"model.embedding_dim", "evaluation.distance"}  # a classifier knows neither
+_FROM_PROTOCOL = ("data", "weights")  # what the settings do not tell: contents
+
+
+class Baseline(NamedTuple):
+    """The baseline of a row, or what the nearest Softmax row would have to be like.
+
+    `differs` names settings, as (field, the row's value, the Softmax row's).
+    """
+
+    row: Row | None
+    nearest: Row | None
+    differs: list[tuple[str, Any, Any]]
+
+
+def baseline_of(row: Row, rows: Sequence[Row], metric: str = "map@r") -> Baseline:
+    """Return the Softmax row that agrees with a row in everything that is not the loss.
+
+    That is the data, the input, the network with its head, frozen layers, batch norm and
+    normalisation, the sampler, the optimiser, the phases (their lengths and learning rates), the
+    steps, and how the evaluated embeddings are made; for accuracy, not the size of the embedding
+    and its distance. Softmax rows and untrained ones have none. Where several agree it is the
+    first; where none does, `nearest` is the one that differs in the fewest settings.
+    """
+    softmax = [other for other in rows if is_softmax(other) and metric in other.scores]
+    if is_softmax(row) or row.experiment.train.steps == 0:
+        return Baseline(None, None, [])
+    by_difference = [(differences(row, other, metric), other) for other in softmax]
+    if not by_difference:
+        return Baseline(None, None, [])
+    differs, nearest = min(by_difference, key=lambda one: len(one[0]))
+    return Baseline(None if differs else nearest, nearest, differs)
+
+
+def best_softmax(rows: Sequence[Row], metric: str) -> Row | None:
+    """Return the trained Softmax row with the highest mean; of several, the first."""
+    softmax = [row for row in rows if is_softmax(row) and metric in row.scores]
+    return max(softmax, key=lambda row: row.scores[metric].mean, default=None)
+
+
+def is_softmax(row: Row) -> bool:
+    """Tell whether a row is Softmax alone, and trained."""
+    return row.experiment.is_softmax and row.experiment.train.steps > 0
+
+
+def differences(row: Row, other: Row, metric: str) -> list[tuple[str, Any, Any]]:
+    """Return in which settings two rows differ, but for the loss: (field, ours, the other's)."""
+    ours, theirs = conditions(row.experiment), conditions(other.experiment)
+    ours |= {name: row.protocol.get(name) for name in _FROM_PROTOCOL}
+    theirs |= {name: other.protocol.get(name) for name in _FROM_PROTOCOL}
+    left_out = _OF_RETRIEVAL if metric.endswith("accuracy") else set()
+    if ours["model.head"] != theirs["model.head"]:  # which says it
+        left_out = left_out | {"model.embedding_dim"}
+    return [
+        (name, ours.get(name), theirs.get(name))
+        for name in dict.fromkeys([*ours, *theirs])
+        if name not in left_out and ours.get(name) != theirs.get(name)
+    ]
+
+
+def conditions(experiment: Experiment) -> dict[str, Any]:
+    """Return all settings that are not the loss and can change a result, by dotted name."""
+    found = {
+        name: value
+        for name, value in _flat(experiment.model_dump(mode="json"))
+        if name not in _LOSS | _BESIDE and not name.startswith(("loss.", "memory."))
+    }
+    found["phases"] = [
+        (phase.steps, phase.lr)
+        for phase in experiment.phases
+        if phase.lr not in (None, experiment.optimizer.lr)
+    ]
+    if experiment.model.head == "none":
+        found.pop("model.embedding_dim", None)
+    return found
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,175 @@
+"""What the differences and marks of a leaderboard mean, and what is missing to say more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stt_bench.benchmark.leaderboards.board import Leaderboard
+from stt_bench.benchmark.leaderboards.comparisons import spread_of
+from stt_bench.benchmark.leaderboards.rows import Row
+from stt_bench.benchmark.leaderboards.wording import metric_name, protocol_value
+from stt_bench.benchmark.statistics.planning import sentence
+from stt_bench.benchmark.statistics.verdicts import FEWEST_CLASSES, JOINT_SEEDS
+from stt_bench.benchmark.system.text import escape_markdown
+
+_FIELDS = {
+    "model.normalize": "normalisation",
+    "model.head": "head",
+    "model.embedding_dim": "embedding size",
+    "model.freeze": "frozen layers",
+    "model.freeze_batch_norm": "frozen batch norm",
+    "sampler.name": "sampler",
+    "optimizer.lr": "learning rate",
+    "train.steps": "steps",
+    "weights": "starting weights",
+    "data": "data",
+}
+
+
+def evidence_notes(board: Leaderboard) -> list[str]:
+    """Return the notes, as Markdown."""
+    if not board.pairs:
+        return _below_untrained(board)
+    return [
+        _differences(board),
+        _marks(board),
+        *_not_said(board),
+        *_best(board),
+        *_plans(board),
+        *_without_baseline(board),
+        *_below_untrained(board),
+    ]
+
+
+def _differences(board: Leaderboard) -> str:
+    named = []
+    for metric in board.leads:
+        ranked = [row for row in board.rows if board.is_ranked(row, metric)]
+        best = board.best_softmax(ranked[0], metric) if ranked else None
+        if best is not None:
+            named.append(f"{best.label} by {metric_name(metric)}")
+    of_main = f" (of the rows that are ranked: {', '.join(named)})" if named else ""
+    return escape_markdown(
+        "− baseline: the mean difference, seed by seed, in percentage points, to the Softmax row "
+        "that agrees in everything but the loss, named under Baseline. − best Softmax: to the "
+        f"Softmax row of the row's protocol with the highest mean{of_main}."
+    )
+
+
+def _marks(board: Leaderboard) -> str:
+    verdicts = board.verdicts.values()
+    domain = [one for one in verdicts if one.domain is not None]
+    by_draws = domain and all(one.seeds >= JOINT_SEEDS for one in domain)
+    correction = "by step-down max-t for ▲▼ and by Holm for △▽" if by_draws else "by Holm"
+    interval = "for new seeds and new classes where classes are recorded, else for new seeds"
+    if not domain:
+        interval = "for new seeds on these classes (Student's t on variances shrunk over the rows)"
+    elif len(domain) == len(board.verdicts):
+        interval = "for new seeds and new classes (crossed analysis of variance)"
+    return (
+        f"±: half of the 95 % interval {interval}. ▲ above, ▼ below for new seeds and new classes "
+        "like these; △ above, ▽ below for new seeds on these very test classes only; ≈: not "
+        f"significant. All {len(board.verdicts)} comparisons of the page are one family: at most "
+        f"5 % of such pages show any mark where there is no difference ({correction})."
+    )
+
+
+def _not_said(board: Leaderboard) -> list[str]:
+    """Say of which metrics nothing is known of new classes, and why."""
+    told = []
+    for metric in board.leads:
+        name = metric_name(metric)
+        pairs = [pair for pair in board.verdicts if pair.metric == metric]
+        by_class = [board.measured.class_differences(pair) for pair in pairs]
+        missing = sum(d is None for d in by_class)
+        if missing:
+            some = "some of its records hold" if missing < len(pairs) else "its records hold"
+            told.append(
+                f"{name} gets no ▲▼: {some} no values of single classes, so nothing is "
+                "known of new classes; run the rows again for them."
+            )
+        few = {d.shape[1] for d in by_class if d is not None and d.shape[1] < FEWEST_CLASSES}
+        if few:
+            told.append(
+                f"{name} gets no ▲▼: {min(few)} test classes are too few to say anything of "
+                "new ones."
+            )
+        if any(board.measured.weighting(pair.row, metric) == "class" for pair in pairs):
+            told.append(
+                f"{name}: the classes' sizes are so uneven that ▲▼ and ± are of the average over "
+                "classes, not over queries."
+            )
+    if any(verdict.seeds == 1 for verdict in board.verdicts.values()):
+        told.append("Rows of one seed get no △▽: run more seeds.")
+    return told
+
+
+def _best(board: Leaderboard) -> list[str]:
+    told = []
+    for metric in board.leads:
+        rows = board.may_be_best(metric)
+        if rows:
+            labels = ", ".join(row.label for row in rows)
+            told.append(
+                f"Cannot be told from the best in {metric_name(metric)} for new seeds and classes "
+                f"(95 %, Gupta and Hsu): {labels}."
+            )
+    return list(map(escape_markdown, told))
+
+
+def _plans(board: Leaderboard) -> list[str]:
+    told = []
+    for metric in board.leads:
+        pairs = [pair for pair in board.verdicts if pair.metric == metric]
+        found = spread_of(board.measured, pairs)
+        if found is None or found[2] < FEWEST_CLASSES:
+            continue
+        spread, seeds, classes = found
+        seed, of_class, residual = (f"{100 * one:.2g}" for one in spread)
+        freedoms = [v.domain.freedom for p, v in board.verdicts.items() if p in pairs and v.domain]
+        told.append(
+            f"{metric_name(metric)}: {sentence(spread, seeds, classes)} Standard deviations of a "
+            f"difference in points: seed {seed}, class {of_class}, residual {residual}; "
+            f"{min(freedoms):.0f} to {max(freedoms):.0f} degrees of freedom."
+        )
+    return told
+
+
+def _without_baseline(board: Leaderboard) -> list[str]:
+    """Say what a Softmax row would have to be like, for the rows that none agrees with."""
+    rows: dict[str, list[str]] = {}
+    for metric in board.leads:
+        for row in board.rows:
+            if row.inactive or metric not in row.scores:
+                continue
+            baseline = board.baseline(row, metric)
+            if baseline.row is None and baseline.nearest is not None:
+                differs = "; ".join(_setting(*one) for one in baseline.differs)
+                nearest = baseline.nearest.label
+                why = f"no Softmax row agrees in all but the loss: {nearest} has {differs}"
+                labels = rows.setdefault(why, [])
+                if row.label not in labels:
+                    labels.append(row.label)
+    return [escape_markdown(f"No baseline for {', '.join(of)}: {why}.") for why, of in rows.items()]
+
+
+def _setting(field: str, ours: Any, theirs: Any) -> str:
+    name = _FIELDS.get(field, field)
+    return f"{name} {protocol_value(theirs)} (not {protocol_value(ours)})"
+
+
+def _below_untrained(board: Leaderboard) -> list[str]:
+    rows: dict[str, list[Row]] = {}
+    for row in board.rows:
+        untrained = board.below_untrained(row)
+        if untrained is not None:
+            told = f"{untrained.label} ({100 * untrained.scores['map@r'].mean:.1f})"
+            rows.setdefault(told, []).append(row)
+    return [
+        escape_markdown(
+            f"↓ {', '.join(row.label for row in below)}: below the untrained network in MAP@R, "
+            f"{told}: training made the embedding worse. What usually helps: freeze batch norm, "
+            "a lower learning rate of the backbone, fewer steps, unit length."
+        )
+        for told, below in rows.items()
+    ]

@@ -1,0 +1,171 @@
+"""Which Softmax row is the baseline, and what a page says of the evidence."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from test_leaderboard import record
+
+from stt_bench.benchmark.leaderboards.baseline import baseline_of, best_softmax
+from stt_bench.benchmark.leaderboards.board import Leaderboard, build_leaderboard
+from stt_bench.benchmark.leaderboards.class_shares import class_shares
+from stt_bench.benchmark.leaderboards.comparisons import Pair
+from stt_bench.benchmark.leaderboards.markdown import markdown
+from stt_bench.benchmark.statistics.crossed import crossed
+from stt_bench.benchmark.store.records import ClassScores, Record
+
+TRIPLET = {"loss": {"name": "semi_hard_triplet", "margin": 0.2}}
+
+
+def board_of(rows: dict[str, dict[str, Any]], values: dict[str, list[float]]) -> Leaderboard:
+    records = [
+        record(name, seed, {"map@r": value}, **rows[name])
+        for name in rows
+        for seed, value in enumerate(values.get(name, [0.5, 0.5, 0.5]))
+    ]
+    return build_leaderboard("t", records, [])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"model": {"head": "fc1024"}}, "head linear (not fc1024)"),
+        ({"model": {"normalize": True}}, "normalisation False (not True)"),
+        ({"model": {"freeze": ["net"]}}, "frozen layers [] (not ['net'])"),
+        ({"model": {"freeze_batch_norm": True}}, "frozen batch norm False (not True)"),
+        ({"optimizer": {"lr": 0.5}}, "learning rate 0.001 (not 0.5)"),
+        ({"optimizer": {"name": "sgd"}}, "optimizer.name adam (not sgd)"),
+        ({"sampler": {"name": "uniform"}}, "sampler pxk (not uniform)"),
+        ({"input": {"flip": True}}, "input.flip False (not True)"),
+        ({"train": {"steps": 9}}, "steps 1000 (not 9)"),
+        ({"phases": [{"steps": 9, "loss": "softmax", "lr": 0.5}]}, "phases [] (not [(9, 0.5)])"),
+        ({"evaluation": {"distance": "cosine"}}, "evaluation.distance euclidean (not cosine)"),
+    ],
+)
+def test_whatever_is_not_the_loss_must_agree(settings: dict[str, Any], said: str) -> None:
+    board = board_of({"s": {}, "row": {**TRIPLET, **settings}}, {"row": [0.6, 0.6, 0.6]})
+    row = next(row for row in board.rows if row.name == "row")
+    assert board.baseline(row, "map@r").row is None
+    assert board.difference(row, "map@r") is None
+    page = markdown(board)
+    assert f"No baseline for row: no Softmax row agrees in all but the loss: s has {said}" in (
+        page.replace("\\", "")
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"softmax_head": True, "loss_weight": 0.5},
+        {"train": {"log_every": 7, "threads": 3}},
+        {"phases": [{"steps": 9, "loss": "priming"}]},
+        {"evaluation": {"ks": [1], "memory_mib": 9}},
+    ],
+)
+def test_the_loss_and_bookkeeping_may_differ(settings: dict[str, Any]) -> None:
+    board = board_of({"s": {}, "row": {**TRIPLET, **settings}}, {})
+    row = next(row for row in board.rows if row.name == "row")
+    assert board.baseline(row, "map@r").row is board.rows[0]
+
+
+def test_the_baseline_is_the_row_that_agrees_and_the_best_softmax_another() -> None:
+    rows = {"a": {}, "bb": {"optimizer": {"lr": 0.5}}, "ccc": TRIPLET}
+    board = board_of(
+        rows, {"a": [0.3, 0.31, 0.32], "bb": [0.6, 0.61, 0.62], "ccc": [0.5, 0.5, 0.5]}
+    )
+    row = board.rows[2]
+    assert baseline_of(row, board.rows).row is board.rows[0]
+    assert best_softmax(board.rows, "map@r") is board.rows[1]
+    assert board.pairs == [Pair("ccc", "a", "map@r"), Pair("ccc", "bb", "map@r")]
+    line = next(line for line in markdown(board).splitlines() if line.startswith("| ccc"))
+    # Both differences have the standard deviation 0.01: pooled by logarithms with 4 (S − 1) degrees
+    # of freedom, ± 2.306 · 1 point / √3 · exp(γ / 2) = 1.78, γ Euler's constant.
+    assert "| +19.0 ± 1.8 △ | -11.0 ± 1.8 ▽ | a | 3 |" in line
+    assert baseline_of(board.rows[0], board.rows).row is None
+
+
+def test_softmax_of_other_data_or_weights_is_no_baseline() -> None:
+    board = board_of({"s": {}, "row": TRIPLET}, {})
+    softmax, row = board.rows
+    softmax.protocol["weights"] = "file:abc"
+    assert baseline_of(row, board.rows).differs == [("weights", None, "file:abc")]
+
+
+def test_a_trained_row_below_the_untrained_network_is_marked_and_advised() -> None:
+    rows = {"u": {"train": {"steps": 0}}, "ss": {}, "low": TRIPLET}
+    board = board_of(rows, {"u": [0.4] * 3, "ss": [0.5] * 3, "low": [0.3] * 3})
+    assert {row.name: board.marks(row) for row in board.rows}["low"] == "↓"
+    assert {row.name: board.marks(row) for row in board.rows}["ss"] == ""
+    page = markdown(board)
+    assert "- ↓ low: below the untrained network in MAP@R, u (40.0)" in page
+    for advice in ("freeze batch norm", "lower learning rate", "fewer steps", "unit length"):
+        assert advice in page
+
+
+def test_old_records_answer_the_second_question_and_the_page_says_what_is_missing() -> None:
+    board = board_of({"a": {}, "bb": TRIPLET}, {"bb": [0.6, 0.61, 0.62]})
+    assert board.difference(board.rows[1], "map@r").mark == "△"
+    page = markdown(board)
+    assert "MAP@R gets no ▲▼: its records hold no values of single classes" in page
+    assert "▲ |" not in page
+
+
+def scored(row: str, seed: int, recall: np.ndarray, **settings: Any) -> Record:
+    made = record(row, seed, {"map@r": 0.5, "accuracy": float(recall.mean())}, **settings)
+    items = 1000
+    confusion = np.zeros((len(recall), len(recall)))
+    right = np.round(recall * items)
+    confusion[np.diag_indices(len(recall))] = right
+    confusion[np.arange(len(recall)), np.arange(len(recall)) - 1] = items - right
+    labels = [f"c{i}" for i in range(len(recall))]
+    return made.model_copy(update={"per_class": ClassScores.of(labels, confusion)})
+
+
+def test_records_with_class_values_answer_the_first_question() -> None:
+    rng = np.random.default_rng(0)
+    base = np.round(0.5 + 0.1 * rng.standard_normal((3, 12)), 3)
+    gain = np.round(0.2 + 0.01 * rng.standard_normal((3, 12)), 3)
+    odd = np.round(0.01 + 0.1 * rng.standard_normal(12) + 0.001 * rng.standard_normal((3, 12)), 3)
+    two_heads = {**TRIPLET, "softmax_head": True}
+    records = [scored("a", seed, base[seed]) for seed in range(3)]
+    records += [scored("bb", seed, (base + gain)[seed], **two_heads) for seed in range(3)]
+    records += [scored("ccc", seed, (base + odd)[seed], **two_heads) for seed in range(3)]
+    board = build_leaderboard("t", records, [])
+    better, other = (board.difference(row, "accuracy") for row in board.rows[1:])
+    estimate = crossed(gain)
+    assert (better.mark, better.mean) == ("▲", pytest.approx(gain.mean()))
+    assert better.half_width == pytest.approx(float(estimate.half_width()))
+    assert other.mark not in ("▲", "▼")
+    page = markdown(board)
+    assert "Cannot be told from the best in Accuracy for new seeds and classes (95 %" in page
+    assert "Gupta and Hsu): bb." in page
+    assert "Accuracy: With 3 seeds and 12 classes a difference is known to ±" in page
+    assert "Accuracy gets no" not in page
+    assert "All 4 comparisons of the page are one family" in page
+    few = [
+        one.model_copy(update={"per_class": scored("a", 0, base[one.seed][:9]).per_class})
+        for one in records
+    ]
+    few_classes = build_leaderboard("t", few, [])
+    assert "Accuracy gets no ▲▼: 9 test classes are too few" in markdown(few_classes)
+
+
+def test_class_values_of_a_record_are_read_in_one_form() -> None:
+    content = {
+        "groups": ["x", "y"],
+        "count": [2, 3],
+        "map@r": {"sum": [1.0, 2.0], "value": [0.4, 0.8]},
+    }
+    for held in (content, SimpleNamespace(model_dump=lambda: content)):
+        found = class_shares(SimpleNamespace(class_values=held, per_class=None), "map@r")
+        assert (found.groups, found.values.tolist(), found.weighting) == (
+            ("x", "y"),
+            [0.4, 0.8],
+            "query",
+        )
+    assert class_shares(SimpleNamespace(class_values=content, per_class=None), "recall@1") is None
+    assert class_shares(SimpleNamespace(per_class=None), "accuracy") is None

@@ -1,0 +1,133 @@
+"""Whether the statistics keep what they promise, in simulated tables at full size (minutes).
+
+    PYTHONPATH=tests/benchmark/statistics python tests/perf/statistics_promises.py [--quick]
+
+Coverage of 95 % intervals for new seeds and classes by seeds, classes and kind of training; how
+many tables without a difference show a mark; how often the best row is in its set, and how large
+that is; classes that are each other's gallery. The functions are those that make the leaderboards;
+the test suite does the same at reduced size (`tests/benchmark/statistics/test_simulated.py`).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+from simulated_tables import (
+    SPREADS,
+    gallery_of_classes,
+    null_differences,
+    rows_against_a_baseline,
+    seeds_against_a_baseline,
+)
+
+from stt_bench.benchmark.statistics.best import tied_with_best
+from stt_bench.benchmark.statistics.crossed import crossed
+from stt_bench.benchmark.statistics.planning import Spread, planned_half_width
+from stt_bench.benchmark.statistics.verdicts import verdicts
+from stt_bench.evaluation import class_values
+
+
+def coverage(rng: np.random.Generator, tables: int) -> None:
+    """Print the coverage and the half-width, in points, of each kind, S and C."""
+    print("coverage of 95 % intervals for new seeds and classes, ± points, ± planned")
+    for kind, spread in SPREADS.items():
+        for classes in (5, 25, 51, 98, 659):
+            for seeds in (1, 3, 5, 10, 20):
+                count = tables if classes < 300 else tables // 2
+                d = null_differences(rng, count, seeds, classes, kind)
+                reach, mean = crossed(d).half_width(), crossed(d).mean
+                planned = planned_half_width(Spread(*spread), seeds, classes)
+                covered = np.mean(np.abs(mean) <= reach)
+                line = f"S={seeds} C={classes}: {covered:.3f} {reach.mean():.2f} {planned:.2f}"
+                print(f"  {kind} {line}", flush=True)
+
+
+def family_wise_error(rng: np.random.Generator, tables: int) -> None:
+    """Print how many tables without a difference show a mark, and the power of half real rows."""
+    print("tables with a mark where nothing differs; share of real rows marked (1.5 half-widths)")
+    for kind, k, seeds, classes, rho in (
+        ("frozen", 10, 5, 25, 0.6),
+        ("frozen", 17, 3, 25, 0.6),
+        ("frozen", 17, 10, 25, 0.6),
+        ("frozen", 17, 10, 25, 0.9),
+        ("frozen", 30, 5, 25, 0.6),
+        ("scratch", 17, 3, 25, 0.6),
+        ("scratch", 17, 10, 25, 0.6),
+        ("scratch", 17, 10, 98, 0.6),
+    ):
+        effect = 1.5 * planned_half_width(Spread(*SPREADS[kind]), seeds, classes)
+        wrong, power = 0, []
+        for _ in range(tables):
+            d = rows_against_a_baseline(rng, k, seeds, classes, kind, rho)
+            by_seed = [one.mean(axis=1) for one in d]
+            wrong += any(v.mark in ("▲", "▼") for v in verdicts(by_seed, list(d), draws=500))
+            d[: k // 2] += effect
+            found = verdicts([one.mean(axis=1) for one in d], list(d), draws=500)
+            power.append(np.mean([v.mark == "▲" for v in found[: k // 2]]))
+        where = f"{kind} k={k} S={seeds} C={classes} rho={rho}"
+        print(f"  {where}: {wrong / tables:.3f} {np.mean(power):.2f}", flush=True)
+    for seeds in (3, 5, 10, 20):
+        wrong = sum(
+            any(v.mark != "≈" for v in verdicts(list(d), [None] * 17))
+            for d in (seeds_against_a_baseline(rng, 17, seeds) for _ in range(3 * tables))
+        )
+        print(f"  these classes k=17 S={seeds}: {wrong / (3 * tables):.3f}", flush=True)
+
+
+def best_rows(rng: np.random.Generator, tables: int) -> None:
+    """Print how often a best row is in the set, and the set's mean size, of twelve rows."""
+    print("a best row is in the set; its mean size, of 12 rows")
+    width = planned_half_width(Spread(*SPREADS["frozen"]), 5, 25)
+    for label, below in (
+        ("all equal", np.zeros(12)),
+        ("3 best", -np.r_[0, 0, 0, np.arange(1, 10)]),
+        ("1 best by 1 half-width", -np.r_[0, np.ones(11)]),
+    ):
+        held, size = 0, 0
+        for _ in range(tables):
+            seed, of_class, residual = (one / 2**0.5 for one in SPREADS["frozen"])
+            values = (
+                width * below[:, None, None]
+                + seed * rng.standard_normal((12, 5, 1))
+                + of_class * rng.standard_t(6, (12, 1, 25)) / 1.5**0.5
+                + residual * rng.standard_normal((12, 5, 25))
+            )
+            kept = tied_with_best(values, draws=500)
+            held, size = held + kept[0], size + kept.sum()
+        print(f"  {label}: {held / tables:.3f} {size / tables:.1f}", flush=True)
+
+
+def galleries(rng: np.random.Generator, sets: int) -> None:
+    """Print the coverage of class means and leave-class-out values over sets of classes."""
+    print("classes that are each other's gallery: coverage of class means, leave-class-out values")
+    for classes in (10, 25, 50):
+        both = [[], []]
+        for _ in range(sets):
+            *embeddings, labels = gallery_of_classes(rng, classes)
+            first, second = (class_values(x, labels, ks=[], weighting="query") for x in embeddings)
+            both[0].append((first.sums - second.sums)[:, 1] / first.counts)
+            both[1].append((first.values - second.values)[:, 1])
+        covered = []
+        for d in both:
+            estimate = crossed(np.array(d)[:, None])
+            off = np.abs(estimate.mean - estimate.mean.mean())
+            covered.append(f"{np.mean(off <= estimate.half_width()):.3f}")
+        print(f"  C={classes}: {' '.join(covered)}", flush=True)
+
+
+def main() -> None:
+    """Print all of it."""
+    quick = "--quick" in sys.argv
+    rng = np.random.default_rng(0)
+    start = time.process_time()
+    coverage(rng, 100 if quick else 1000)
+    family_wise_error(rng, 20 if quick else 400)
+    best_rows(rng, 20 if quick else 200)
+    galleries(rng, 20 if quick else 300)
+    print(f"{time.process_time() - start:.0f} s of CPU")
+
+
+if __name__ == "__main__":
+    main()
