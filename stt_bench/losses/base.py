@@ -124,6 +124,9 @@ class RankingLoss(nn.Module):
       "blocks" (the rows of a class follow each other, four of each class);
     - `needs_positives`, `needs_negatives`: whether a batch that lacks them contributes nothing;
     - `least_rows`: a batch of fewer contributes nothing, too;
+    - `logits(embeddings)`: (B, C) class scores, of a loss that knows the classes; else None;
+    - the parameters called `proxies` or `beta`: they learn at a rate of their own, without weight
+      decay;
     - `diagnostics`: detached 0-d tensors about the last call, left on the device of the batch:
       `terms` (number of valid terms), `active` (share of the terms above 0; only for losses with
       a hinge, since a smooth term is never 0), `anchors_without_positive`,
@@ -144,6 +147,7 @@ class RankingLoss(nn.Module):
 
     function: LossFunction[...] | None = None
     _options: Mapping[str, inspect.Parameter] = MappingProxyType({})
+    _formula_options: tuple[str, ...] = ()
 
     def __init_subclass__(cls, function: LossFunction[...] | None = None) -> None:
         """Take the parameters of the function, and those of an `__init__` of the class's own."""
@@ -154,7 +158,8 @@ class RankingLoss(nn.Module):
         if cls.function is None or not (own or function):
             return
         formula = cls.function.formula
-        named = parameters_of(cls.__init__) if own else {}
+        named = parameters_of(cls.__init__)  # of the class, or of the one it stands on
+        cls._formula_options = tuple(parameters_of(formula))
         cls._options = {**named, **parameters_of(formula)}
         shown = cls._options if takes_any(cls.__init__) else named
         cls.__signature__ = inspect.Signature(list(shown.values()))  # type: ignore[attr-defined]
@@ -186,6 +191,10 @@ class RankingLoss(nn.Module):
             raise NotImplementedError(f"{type(self).__name__} has neither a function nor `compute`")
         options = {name: getattr(self, name) for name in self._options}
         return self.function.formula(embeddings, labels, **options)
+
+    def logits(self, embeddings: Tensor) -> Tensor | None:
+        """Return the (B, C) class scores of (B, D) embeddings, or None: the loss has no classes."""
+        return None
 
     def extra_repr(self) -> str:
         """Show the parameters when the module is printed."""

@@ -23,6 +23,7 @@ class Limits(NamedTuple):
 
 
 AtLeast0 = Annotated[float, Limits(low=0.0)]
+Positive = Annotated[float, Limits(low=0.0, strict=True)]
 Share = Annotated[float, Limits(low=0.0, high=1.0)]
 Count = Annotated[int, Limits(low=1)]
 

@@ -1,7 +1,7 @@
 """From names to losses: the built-in ones, `--plugin` files, and installed third-party packages."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
@@ -9,7 +9,8 @@ from stt_bench.losses.base import RankingLoss
 from stt_bench.names import did_you_mean
 
 ENTRY_POINT_GROUP = "stt_bench.losses"
-CONTEXT = ("num_classes", "embedding_dim")  # given by the dataset and the model, not by the user
+# Given by the dataset and the model, not by the user.
+CONTEXT = ("num_classes", "embedding_dim", "class_counts")
 REQUIRED = inspect.Parameter.empty
 
 Factory = Callable[..., RankingLoss]
@@ -62,12 +63,18 @@ def loss_parameters(name: str) -> dict[str, Any]:
 
 
 def build_loss(
-    name: str, *, num_classes: int | None = None, embedding_dim: int | None = None, **params: Any
+    name: str,
+    *,
+    num_classes: int | None = None,
+    embedding_dim: int | None = None,
+    class_counts: Sequence[int] | None = None,
+    **params: Any,
 ) -> RankingLoss:
     """Return the loss called `name`; see `loss_names` and `loss_parameters`.
 
-    `num_classes` and `embedding_dim` are needed by losses that hold one vector a class (`center`,
-    `softmax`), and ignored by all others.
+    `num_classes` and `embedding_dim` are needed by losses that hold vectors of the classes
+    (`center`, `softmax`, `cosface`), and ignored by all others; so are `class_counts`, the numbers
+    of training images of the classes, by all but `softmax` with `logit_adjustment`.
 
     Raises:
         ValueError: in one sentence, for an unknown name or parameter, or an impossible value.
@@ -85,7 +92,11 @@ def build_loss(
             raise ValueError(
                 f"unknown parameter of the loss {name!r} {key!r}: {did_you_mean(key, valid)}"
             )
-    context = {"num_classes": num_classes, "embedding_dim": embedding_dim}
+    context = {
+        "num_classes": num_classes,
+        "embedding_dim": embedding_dim,
+        "class_counts": class_counts,
+    }
     params |= {key: context[key] for key in CONTEXT if key in named and context[key] is not None}
     missing = [key for key, default in named.items() if default is REQUIRED and key not in params]
     if missing:

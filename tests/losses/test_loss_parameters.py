@@ -37,6 +37,7 @@ OUTSIDE = {  # numbers of the right kind that mean nothing
     "epsilon": (-0.1,),
     "gamma": (0, -1),
     "temperature": (0, 0.0, -0.1),
+    "scale": (0,),
     "label_smoothing": (-0.1, 1.1),
     "num_classes": (0, -1),
     "embedding_dim": (0,),
@@ -66,6 +67,7 @@ IMPOSSIBLE = [
     (name, key, value)
     for name in loss_names()
     for key in inspect.signature(loss_class(name)).parameters
+    if key != "class_counts"
     for value in (*BAD[kind(name, key)], *OUTSIDE.get(key, ()), *OUTSIDE.get(f"{name}.{key}", ()))
     if value is not None or not may_be_null(name, key)
 ]
@@ -109,6 +111,7 @@ def call(name, **params):
     owned = {**dict(loss.named_buffers()), **dict(loss.named_parameters(recurse=False))}
     if name == "softmax":
         owned = {"weight": loss.linear.weight, "bias": loss.linear.bias}
+        owned["class_counts"] = torch.arange(1, NUM_CLASSES + 1)
     return function(x, y, **owned, **params)
 
 

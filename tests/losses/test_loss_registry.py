@@ -46,7 +46,7 @@ def test_context_is_accepted_everywhere(name):
         assert f"{key}={value!r}" in repr(loss)
 
 
-@pytest.mark.parametrize("name", ["center", "softmax"])
+@pytest.mark.parametrize("name", ["center", "softmax", "cosface", "soft_triple"])
 def test_context_is_demanded_where_needed(name):
     with pytest.raises(ValueError, match="needs num_classes and embedding_dim"):
         build_loss(name)

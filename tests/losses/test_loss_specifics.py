@@ -183,7 +183,7 @@ def test_center_start():
     assert abs(normal.std() - 1) < 0.05
 
 
-@pytest.mark.parametrize("name", ["center", "softmax"])
+@pytest.mark.parametrize("name", ["center", "softmax", "arcface", "proxy_anchor"])
 def test_labels_and_sizes_must_fit_the_classes(name):
     loss = make(name, {}, dtype=torch.float32)
     for labels in ([0, 4], [0, -1], [0, -100]):

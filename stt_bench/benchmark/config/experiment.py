@@ -23,6 +23,16 @@ from stt_bench.benchmark.config.sections import (
     with_named_loss,
 )
 
+CLASSIFIERS = {  # the losses that know the classes, so that their scores give an accuracy
+    "softmax",
+    "normalized_softmax",
+    "cosface",
+    "arcface",
+    "proxy_nca",
+    "proxy_anchor",
+    "soft_triple",
+}
+
 
 class Experiment(Section):
     """Everything a row needs to be trained, embedded and evaluated, but the seed."""
@@ -90,7 +100,7 @@ class Experiment(Section):
     @property
     def validation_metric(self) -> str:
         """Return what selects the weights: accuracy where a classifier knows the classes."""
-        classifies = self.softmax_head or self.loss.name == "softmax"
+        classifies = self.softmax_head or self.loss.name in CLASSIFIERS
         return "accuracy" if self.data.task == "classification" and classifies else "map@r"
 
     @property
@@ -100,8 +110,13 @@ class Experiment(Section):
 
     @property
     def is_softmax(self) -> bool:
-        """Tell whether Softmax alone trains, from the first step to the last."""
-        return self.loss.name == "softmax" and not self.phases
+        """Tell whether Softmax alone trains, from the first step to the last.
+
+        With smoothed labels or adjusted logits it is a method that is compared with Softmax.
+        """
+        variants = ("label_smoothing", "logit_adjustment")
+        plain = not any(self.loss.params.get(name) for name in variants)
+        return self.loss.name == "softmax" and plain and not self.phases
 
     def digest(self) -> str:
         """Return the sha256 of every setting that can change the result."""

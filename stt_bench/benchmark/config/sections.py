@@ -211,6 +211,11 @@ class OptimizerConfig(Section):
     backbone_lr_factor: bounds.Factor = Field(
         1.0, description="The backbone learns at lr × this; heads and losses at lr."
     )
+    proxy_lr_factor: bounds.Factor = Field(
+        1.0,
+        description="Learned vectors of the classes (proxies, centres) and bounds (β of the margin "
+        "loss) learn at lr × this, without weight decay; 0: they stay as they start.",
+    )
 
 
 class TrainConfig(Section):

@@ -63,6 +63,12 @@ class ItemTable:
         """Return the labels of the train split in order: class i is `classes[i]`."""
         return sorted(set(self.split("train")["label"]))
 
+    @property
+    def class_counts(self) -> list[int]:
+        """Return how many training images each of the `classes` has."""
+        counts = self.split("train")["label"].value_counts()
+        return [int(counts[name]) for name in self.classes]
+
 
 def check_dataset(config: DataConfig) -> Dataset:
     """Return the dataset that a config names if it has the task and the options; reads nothing."""

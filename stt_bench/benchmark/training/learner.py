@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,11 +20,18 @@ _PARTS = ("network", "objective", "optimizer", "scaler")
 _COUNTERS = ("step", "seconds", "collapsed_at", "terms")
 
 
-def new_model(experiment: Experiment, num_classes: int) -> tuple[EmbeddingNetwork, Objective]:
-    """Return the network and objective of an experiment, for ``num_classes`` training classes."""
+def new_model(
+    experiment: Experiment, num_classes: int, class_counts: Sequence[int] | None = None
+) -> tuple[EmbeddingNetwork, Objective]:
+    """Return the network and objective of an experiment, for ``num_classes`` training classes.
+
+    The training images of each class are needed to train only, by a loss that adjusts for them.
+    """
     network = build_network(experiment.model, experiment.input)
     check_views(network, experiment)
-    objective = Objective(experiment, num_classes, network.feature_dim, network.embedding_dim)
+    objective = Objective(
+        experiment, num_classes, network.feature_dim, network.embedding_dim, class_counts
+    )
     return network, objective
 
 
@@ -32,7 +40,7 @@ class Learner:
 
     def __init__(self, experiment: Experiment, items: ItemTable, device: torch.device) -> None:
         """Build everything at step 0; the weights are drawn from torch's generator."""
-        network, objective = new_model(experiment, len(items.classes))
+        network, objective = new_model(experiment, len(items.classes), items.class_counts)
         # Channels last halves the time of depthwise convolutions on the CPU.
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.objective = objective.to(device)

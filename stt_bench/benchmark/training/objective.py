@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 
 from torch import Tensor, nn
@@ -18,7 +19,8 @@ class Objective(nn.Module):
     """Total loss of a batch from the network's pooled features and embeddings.
 
     - `loss: softmax`: cross-entropy of a linear classifier on the embedding.
-    - a ranking loss: that loss on the embedding.
+    - a ranking loss: that loss on the embedding. One with proxies of the classes, as `cosface`,
+      classifies by them.
     - a ranking loss with `softmax_head`: cross-entropy of a linear classifier on the pooled
       features + `loss_weight` × ranking loss on the embedding (the two-head network of
       arXiv:1901.08616).
@@ -28,14 +30,23 @@ class Objective(nn.Module):
     """
 
     def __init__(
-        self, experiment: Experiment, num_classes: int, feature_dim: int, embedding_dim: int
+        self,
+        experiment: Experiment,
+        num_classes: int,
+        feature_dim: int,
+        embedding_dim: int,
+        class_counts: Sequence[int] | None = None,
     ) -> None:
-        """Build the loss modules for `num_classes` training classes."""
+        """Build the loss modules for `num_classes` training classes of so many images each."""
         super().__init__()
 
         def build(loss: LossConfig) -> RankingLoss:
             return build_loss(
-                loss.name, num_classes=num_classes, embedding_dim=embedding_dim, **loss.params
+                loss.name,
+                num_classes=num_classes,
+                embedding_dim=embedding_dim,
+                class_counts=class_counts,
+                **loss.params,
             )
 
         last = build(experiment.loss)
@@ -80,9 +91,14 @@ class Objective(nn.Module):
         return dict(self.loss(step).diagnostics)
 
     def logits(self, features: Tensor, embeddings: Tensor) -> Tensor | None:
-        """Return (B, C) class scores, or None where no classifier was trained to the end."""
+        """Return (B, C) class scores, or None where no classifier was trained to the end.
+
+        They are those of Softmax; where it does not train, of a loss on the embedding that knows
+        the classes by its proxies, as `normalized_softmax` does.
+        """
         if self.softmax is None:
-            return None
+            assert self.ranking is not None
+            return self.ranking.logits(embeddings)
         return self.softmax.logits(features if self.two_heads else embeddings)
 
     @property

@@ -13,6 +13,7 @@ from stt_bench.benchmark.config.sections import OptimizerConfig
 from stt_bench.benchmark.models import EmbeddingNetwork, parameter_groups
 from stt_bench.benchmark.system.errors import BenchError
 
+PROXIES = ("proxies", "beta")  # parameters of losses that `optimizer.proxy_lr_factor` is about
 _OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
@@ -51,13 +52,21 @@ def _schedule(optimizer: OptimizerConfig, step: int, steps: int) -> float:
 def build_optimizer(
     config: OptimizerConfig, network: EmbeddingNetwork, objective: nn.Module
 ) -> torch.optim.Optimizer:
-    """Return the optimiser; weight decay acts on every parameter that trains.
+    """Return the optimiser; weight decay acts on every parameter that trains but proxies and β.
+
+    Those have a learning rate of their own. Of proxies only the direction counts: decay would
+    shorten them, and so make their steps longer; β would be drawn to 0, which means nothing.
 
     Raises:
         BenchError: no parameter trains.
     """
     groups = parameter_groups(network, config.lr, config.backbone_lr_factor)
-    learned = [p for p in objective.parameters() if p.requires_grad]
+    named = [entry for entry in objective.named_parameters() if entry[1].requires_grad]
+    learned = [p for name, p in named if name.rpartition(".")[2] not in PROXIES]
+    proxies = [p for name, p in named if name.rpartition(".")[2] in PROXIES]
+    if proxies and config.proxy_lr_factor:
+        rate = config.lr * config.proxy_lr_factor
+        groups.append({"params": proxies, "lr": rate, "weight_decay": 0.0})
     if learned:
         groups.append({"params": learned, "lr": config.lr})
     if not groups:

@@ -40,7 +40,7 @@ from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.health import COLLAPSED_SPREAD, batch_health, gradient_norm
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.log import TrainingLog
-from stt_bench.benchmark.training.optimization import set_learning_rate
+from stt_bench.benchmark.training.optimization import learning_rate_factor, set_learning_rate
 from stt_bench.benchmark.training.stop import stop_requested
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -183,7 +183,8 @@ def _measure(
     entry |= {name: float(tensor) for name, tensor in tensors.items()}
     entry |= batch_health(embeddings, labels)
     entry["gradient_norm"] = gradient_norm(learner.trained)
-    entry["learning_rate"] = learner.optimizer.param_groups[-1]["lr"]
+    rate = run.experiment.optimizer.lr * learning_rate_factor(run.experiment, step)
+    entry["learning_rate"] = rate  # of heads and losses, without the factors of the rest
     if "terms" in entry:
         phase = objective.phase(step)
         learner.terms[phase] = max(learner.terms.get(phase, 0.0), entry["terms"])

@@ -62,8 +62,8 @@ def test_collapse_is_told_in_words(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def at_one_point(experiment: Experiment, num_classes: int) -> Any:
-        network, objective = new_model(experiment, num_classes)
+    def at_one_point(experiment: Experiment, *classes: Any) -> Any:
+        network, objective = new_model(experiment, *classes)
         with torch.no_grad():
             network.head.weight.zero_()  # all images at the head's bias
         return network, objective
