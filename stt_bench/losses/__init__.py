@@ -22,6 +22,7 @@ from stt_bench.losses.easy_positive import EasyPositiveLoss, easy_positive_loss
 from stt_bench.losses.hard_triplet import HardTripletLoss, hard_triplet_loss
 from stt_bench.losses.lifted import LiftedLoss, lifted_loss
 from stt_bench.losses.margin import MarginLoss, margin_loss
+from stt_bench.losses.memory import CrossBatchMemory
 from stt_bench.losses.multi_similarity import MultiSimilarityLoss, multi_similarity_loss
 from stt_bench.losses.normalized_softmax import NormalizedSoftmaxLoss, normalized_softmax_loss
 from stt_bench.losses.npairs import NPairsLoss, npairs_loss
@@ -44,6 +45,7 @@ __all__ = [
     "CircleLoss",
     "ContrastiveLoss",
     "CosFaceLoss",
+    "CrossBatchMemory",
     "EasyPositiveLoss",
     "HardTripletLoss",
     "LiftedLoss",

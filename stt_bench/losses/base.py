@@ -127,6 +127,8 @@ class RankingLoss(nn.Module):
     - `logits(embeddings)`: (B, C) class scores, of a loss that knows the classes; else None;
     - the parameters called `proxies` or `beta`: they learn at a rate of their own, without weight
       decay;
+    - `with_memory`: whether `CrossBatchMemory` can wrap it: its anchors are compared with rows by
+      `pairwise_distances` and `same_class` alone, which may be a memory's;
     - `diagnostics`: detached 0-d tensors about the last call, left on the device of the batch:
       `terms` (number of valid terms), `active` (share of the terms above 0; only for losses with
       a hinge, since a smooth term is never 0), `anchors_without_positive`,
@@ -144,6 +146,7 @@ class RankingLoss(nn.Module):
     needs_positives: bool = True
     needs_negatives: bool = True
     least_rows: int = 1
+    with_memory: bool = False
 
     function: LossFunction[...] | None = None
     _options: Mapping[str, inspect.Parameter] = MappingProxyType({})

@@ -194,6 +194,8 @@ def _soft_blocks(
 class BatchAllTripletLoss(RankingLoss, function=batch_all_triplet_loss):
     """Batch-all triplet loss as a module; see `batch_all_triplet_loss`."""
 
+    with_memory = True
+
     margin: float | str
     triplets: str
 

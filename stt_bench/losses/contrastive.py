@@ -78,12 +78,13 @@ def contrastive_loss(
         left, right = _fast_pairs(embeddings)
         lengths = _between(left, right, "squared_euclidean" if smoothed else distance)
         same = torch.eq(*_fast_pairs(labels)).to(lengths.dtype)
-        compared = len(same)
+        seen = compared = len(same)
         diagnostics = {"pairs_skipped": labels.new_full((), (len(labels) % 8 + 1) // 2)}
     else:
         lengths = pairwise_distances(embeddings, "squared_euclidean" if smoothed else distance)
         same = same_class(labels, lengths.dtype)
-        compared = len(labels) * (len(labels) - 1) // 2
+        seen = same.numel() - len(same)
+        compared = seen // 2 if same.shape[0] == same.shape[1] else seen  # each from both ends
         diagnostics = anchor_counts(same.sum(1))
     if smoothed:
         lengths = (lengths + SMOOTHING).sqrt()
@@ -95,10 +96,8 @@ def contrastive_loss(
     if positive_margin:
         offsets = offsets - small * positive_margin * same
     terms = torch.addcmul(offsets, signs, lengths).relu().pow(power)
-    seen = compared
     if pairs == "all":
         terms.diagonal().fill_(0.0)
-        seen = 2 * compared  # each pair from both ends
     above = above_zero(terms, SPREAD)
     diagnostics["terms"] = labels.new_full((), compared)
     diagnostics["active"] = above.sum() / max(seen, 1)
@@ -136,6 +135,8 @@ def _fast_pairs(rows: Tensor) -> tuple[Tensor, Tensor]:
 @register_loss("contrastive")
 class ContrastiveLoss(RankingLoss, function=contrastive_loss):
     """Contrastive loss as a module; see `contrastive_loss`. Its batch layout depends on `pairs`."""
+
+    with_memory = True
 
     needs_positives = False
     needs_negatives = False

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from stt_bench.losses.others import Others, all_rows, beside_itself, others_now
 from stt_bench.unit_length import unit_length
 
 Distance = Literal["euclidean", "squared_euclidean", "cosine", "cityblock"]
@@ -20,6 +21,8 @@ TIE = 1e-12  # what two equal distances may differ by, in float64
 def pairwise_distances(x: Tensor, distance: Distance = "euclidean") -> Tensor:
     """Return the (B, B) distances between all rows of `x` (B, D), differentiable.
 
+    Inside `compared_with` of `stt_bench.losses.others` they are the (B, N) distances from those.
+
     `euclidean` ‖u − v‖, `squared_euclidean` ‖u − v‖², `cosine` 1 − cos(u, v), `cityblock`
     Σ|u_i − v_i|. Coinciding rows have distance 0, and gradient 0 as long as the one that comes
     back to their distance is finite. Cosine is taken as half the squared distance of the unit
@@ -30,6 +33,9 @@ def pairwise_distances(x: Tensor, distance: Distance = "euclidean") -> Tensor:
         ValueError: for an unknown distance.
 
     """
+    others = others_now()
+    if others is not None:
+        return _from_others(x, others, distance)
     if distance == "cityblock":
         return torch.cdist(x, x, p=1.0)
     if distance == "cosine":
@@ -45,7 +51,7 @@ def distance_keys(x: Tensor, distance: Distance = "euclidean") -> Tensor:
     so, they are about 0, and may be below it.
     """
     x = x.detach()
-    if distance == "cityblock":
+    if distance == "cityblock" or others_now() is not None:
         return pairwise_distances(x, distance).to(_wide(x))
     _is_squared(distance)  # refuses an unknown one
     rows = _centred(unit_length(x) if distance == "cosine" else x)
@@ -57,6 +63,8 @@ def selected_distances(x: Tensor, chosen: Tensor, distance: Distance = "euclidea
 
     Taken from the coordinate differences, so that they cost O(K·B·D) both ways.
     """
+    if others_now() is not None:
+        return pairwise_distances(x, distance).gather(1, chosen.T).T
     if distance == "cityblock":
         return _differences(x, chosen).abs().sum(2)
     if distance == "cosine":
@@ -100,6 +108,19 @@ def rank_with_bounds(distances: Tensor, same: Tensor, bounds: Tensor) -> tuple[T
 def unsorted(values: Tensor, order: Tensor) -> Tensor:
     """Return (B, B) values in the order of `rank_with_bounds`, put back into their columns."""
     return torch.empty_like(values).scatter_(1, order, values)
+
+
+def _from_others(x: Tensor, others: Others, distance: Distance) -> Tensor:
+    """Return (B, N) distances, from the differences of coordinates: exact for close rows."""
+    squared = _is_squared(distance)
+    rows = all_rows(x, others.rows, others.with_batch)
+    if distance == "cosine":
+        x, rows = unit_length(x), unit_length(rows)
+    power = 1.0 if distance == "cityblock" else 2.0
+    found = torch.cdist(x, rows, p=power, compute_mode="donot_use_mm_for_euclid_dist")
+    if squared or distance == "cosine":
+        found = found.square() * (1.0 if squared else 0.5)
+    return beside_itself(found, 0.0, others.with_batch)
 
 
 def _is_squared(distance: str) -> bool:

@@ -73,7 +73,7 @@ def easy_positive_loss(
             bound = nearest.detach()[:, None]
             reach = bound + tie_width(distances.detach(), bound)
             left_out = same.maximum((distances.detach() <= reach).to(same.dtype))
-            valid = valid * (left_out.sum(1) < len(same))
+            valid = valid * (left_out.sum(1) < same.shape[1])
         crowd = (distances + FAR * left_out).min(1).values / -temperature
     terms = soft_plus(crowd + nearest / temperature)
     return masked_mean(terms, valid), term_counts(terms, valid, "soft") | anchor_counts(sizes)

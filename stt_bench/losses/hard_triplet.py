@@ -99,3 +99,5 @@ def hardest(
 @register_loss("hard_triplet")
 class HardTripletLoss(RankingLoss, function=hard_triplet_loss):
     """Batch-hard triplet loss as a module; see `hard_triplet_loss`."""
+
+    with_memory = True

@@ -116,3 +116,4 @@ class LiftedLoss(RankingLoss, function=lifted_loss):
         """Check and keep the parameters; ValueError for an impossible one."""
         super().__init__(**parameters)
         _number(self.margin, self.form)
+        self.with_memory = self.form == "generalized"  # the other compares both ends of a pair

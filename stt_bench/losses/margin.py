@@ -129,7 +129,7 @@ def chances(
     upper: float,
 ) -> Tensor:
     """Return (B, B) probabilities of each row to be drawn; 0 of all, if none is below `upper`."""
-    on_sphere = distances if normalize else pairwise_distances(unit_length(embeddings))
+    on_sphere = distances if normalize else of_unit_vectors(embeddings)
     raised = on_sphere.clamp(min=cutoff)
     near = (1 - same) * (raised < upper)
     size = embeddings.shape[1]
@@ -153,10 +153,15 @@ def draw(probabilities: Tensor) -> Tensor:
 @torch.no_grad()
 def nearest(embeddings: Tensor, labels: Tensor, *, cutoff: float, upper: float) -> Tensor:
     """Return (B, B) columns: of each anchor the nearest negative below `upper`, or −1."""
-    distances = pairwise_distances(unit_length(embeddings))
+    distances = of_unit_vectors(embeddings)
     near = (1 - same_class(labels, distances.dtype)) * (distances.clamp(min=cutoff) < upper)
     least = torch.where(near > 0, distances, math.inf).min(1, keepdim=True)
     return torch.where(least.values.isinf(), -1, least.indices).expand_as(distances)
+
+
+def of_unit_vectors(embeddings: Tensor) -> Tensor:
+    """Return (B, B) Euclidean distances of the rows scaled to length 1."""
+    return (2 * pairwise_distances(embeddings, "cosine")).sqrt()
 
 
 def _count(weights: Tensor, chosen: Tensor | None = None) -> Tensor:
@@ -183,6 +188,8 @@ class MarginLoss(RankingLoss, function=margin_loss):
         num_classes: number of classes; for `beta_per_class`.
 
     """
+
+    with_memory = True
 
     beta: Any
     sampling: str

@@ -51,3 +51,5 @@ def priming_loss(
 @register_loss("priming")
 class PrimingLoss(RankingLoss, function=priming_loss):
     """Priming loss as a module; see `priming_loss`."""
+
+    with_memory = True

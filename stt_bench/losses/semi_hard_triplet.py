@@ -87,9 +87,10 @@ def semi_hard_triplet_loss(
         bounds += tie_width(distances, bounds)
         order, is_negative = rank_with_bounds(distances, same, bounds)
         # The last negative before a pair is the nearest beyond its bound. Places count from 1.
-        place = torch.arange(1, len(labels) + 1, dtype=same.dtype, device=labels.device)
+        last = same.shape[1]
+        place = torch.arange(1, last + 1, dtype=same.dtype, device=labels.device)
         before = (is_negative * place).cummax(1).values
-        first = (len(labels) + 1 - before.sign().sum(1, keepdim=True)).clamp(max=len(labels))
+        first = (last + 1 - before.sign().sum(1, keepdim=True)).clamp(max=last)
         chosen = unsorted(order.gather(1, torch.maximum(before, first).long() - 1), order)
         pairs = positive_pairs(same)
         if per == "anchor":
@@ -108,3 +109,5 @@ def semi_hard_triplet_loss(
 @register_loss("semi_hard_triplet")
 class SemiHardTripletLoss(RankingLoss, function=semi_hard_triplet_loss):
     """Semi-hard triplet loss as a module; see `semi_hard_triplet_loss`."""
+
+    with_memory = True

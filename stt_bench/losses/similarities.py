@@ -24,6 +24,7 @@ class SimilarityLoss(RankingLoss):
     """A loss of cosines: the length of a row means nothing to it."""
 
     normalize = True
+    with_memory = True
 
 
 def cosine_distances(embeddings: Tensor) -> Tensor:

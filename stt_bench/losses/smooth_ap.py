@@ -78,11 +78,11 @@ def _precisions(far: Tensor, relevant: Tensor, gallery: Tensor, most: int) -> Te
     `relevant` and `gallery` are (B, B) of 1 and 0, with `most` relevant rows a query at the most.
     """
     found, chosen = far, relevant
-    if most < len(far):
+    if most < far.shape[1]:
         chosen, columns = relevant.topk(most, 1)
         found = far.gather(1, columns)
     queries = (found, chosen, far, relevant, gallery)
-    at_a_time = max(1, BLOCK // (most * len(far)))
+    at_a_time = max(1, BLOCK // (most * far.shape[1]))
     if torch.compiler.is_compiling() or at_a_time >= len(far):  # a loop would fix B
         return _precisions_of(*queries)
     blocks = zip(*(part.split(at_a_time) for part in queries), strict=True)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from stt_bench.losses.base import Diagnostics
 from stt_bench.losses.distances import TIE
+from stt_bench.losses.others import all_rows, beside_itself, columns, others_now
 
 SPREAD = 2.0**-16  # keeps a sum of large terms finite; a power of two changes no digit
 BLOCK = 2**20  # triplets that are looked at together where each must be
@@ -19,8 +20,13 @@ def same_class(labels: Tensor, dtype: torch.dtype) -> Tensor:
 
     Its sums over a row are the sizes of the anchors' classes. For finite numbers
     torch.lerp(a, b, same) is b or a, exactly; a CPU chooses by numbers five times quicker than by
-    booleans.
+    booleans. Inside `compared_with` of `stt_bench.losses.others` the columns are the rows of that.
     """
+    others = others_now()
+    if others is not None:
+        of_others = all_rows(labels, others.labels, others.with_batch)
+        equal = (labels[:, None] == of_others).to(dtype)
+        return beside_itself(equal, 1.0, others.with_batch)
     same = labels.new_empty(len(labels), len(labels), dtype=dtype)
     return torch.eq(labels[:, None], labels, out=same)
 
@@ -40,7 +46,7 @@ def out_of_reach(dtype: torch.dtype) -> float:
 
 def has_negative(sizes: Tensor) -> Tensor:
     """Return (B,): 1 where an anchor, by the size of its class, has a negative, else 0."""
-    return (sizes < len(sizes)).to(sizes.dtype)
+    return (sizes < columns(len(sizes))).to(sizes.dtype)
 
 
 def has_both(sizes: Tensor) -> Tensor:
@@ -70,7 +76,7 @@ def anchor_counts(sizes: Tensor) -> Diagnostics:
     """Return how many anchors, by the sizes of their classes, lack a positive, or a negative."""
     return {
         "anchors_without_positive": (sizes == 1).sum(),
-        "anchors_without_negative": (sizes == len(sizes)).sum(),
+        "anchors_without_negative": (sizes == columns(len(sizes))).sum(),
     }
 
 

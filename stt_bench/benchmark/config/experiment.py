@@ -14,6 +14,7 @@ from stt_bench.benchmark.config.sections import (
     EvaluationConfig,
     InputConfig,
     LossConfig,
+    MemoryConfig,
     ModelConfig,
     OptimizerConfig,
     PhaseConfig,
@@ -42,6 +43,9 @@ class Experiment(Section):
     input: InputConfig = InputConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig
+    memory: MemoryConfig | None = Field(
+        None, description="A cross-batch memory of `loss`, which must be one of pairs or triplets."
+    )
     softmax_head: bool = Field(
         False, description="Add a classifier on the pooled features: two-head training."
     )
@@ -70,6 +74,11 @@ class Experiment(Section):
             )
         if self.loss_weight != 1.0 and not self.softmax_head:
             raise ValueError("loss_weight needs softmax_head: true")
+        if self.memory and self.memory.size < self.sampler.images_per_batch:
+            raise ValueError(
+                f"memory.size ({self.memory.size}) must not be below the batch "
+                f"({self.sampler.images_per_batch} images)"
+            )
         if self.model.head != "none" and self.model.embedding_dim is None:
             raise ValueError(f"head: {self.model.head} needs embedding_dim")
         if self.train.validate_every is not None and self.data.validation is None:

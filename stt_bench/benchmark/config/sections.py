@@ -147,6 +147,20 @@ class LossConfig(Section):
         return dict(self.__pydantic_extra__ or {})
 
 
+class MemoryConfig(Section):
+    """A cross-batch memory: the loss is also taken between a batch and rows of earlier ones."""
+
+    size: bounds.Images = Field(8192, description="Embeddings in the memory, at least one batch.")
+    start_step: bounds.Steps = Field(
+        0,
+        description="Step of this loss, from 0, in which the memory is first filled and used.",
+    )
+    order: Literal["before", "after"] = Field(
+        "before", description="Whether a batch is put into the memory before it meets it, or after."
+    )
+    weight: bounds.Factor = Field(1.0, description="total = loss + weight × loss with the memory.")
+
+
 class PhaseConfig(Section):
     """A loss that trains before the row's own."""
 

@@ -11,7 +11,7 @@ from stt_bench.benchmark.datasets.sampler import check_sampler
 from stt_bench.benchmark.models import check_backbone, library_tag
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.training.objective import needs_of
-from stt_bench.losses import build_loss
+from stt_bench.losses import CrossBatchMemory, build_loss
 
 
 def check_experiment(experiment: Experiment, where: Where) -> None:
@@ -71,6 +71,11 @@ def _check_losses(experiment: Experiment, where: Where) -> None:
             built = build_loss(loss.name, num_classes=2, embedding_dim=2, **loss.params)
         except (ValueError, TypeError) as error:
             raise BenchError(f"{place}: {error}") from None
+        if experiment.memory is not None and field == ("loss",):
+            try:
+                built = CrossBatchMemory(built, embedding_dim=2, **experiment.memory.model_dump())
+            except ValueError as error:
+                raise BenchError(f"{where('memory')}: {error}") from None
         try:
             check_sampler(experiment.sampler, needs_of(built), loss.name)
         except BenchError as error:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import LossConfig
 from stt_bench.benchmark.datasets.sampler import Needs
-from stt_bench.losses import RankingLoss, SoftmaxLoss, build_loss
+from stt_bench.losses import CrossBatchMemory, RankingLoss, SoftmaxLoss, build_loss
 
 _TOGETHER = {"any": 1, "pairs": 2, "blocks": 4}
 
@@ -50,6 +50,10 @@ class Objective(nn.Module):
             )
 
         last = build(experiment.loss)
+        if experiment.memory is not None:
+            last = CrossBatchMemory(
+                last, embedding_dim=embedding_dim, **experiment.memory.model_dump()
+            )
         self.two_heads = experiment.softmax_head
         self.weight = experiment.loss_weight
         self.ranking: RankingLoss | None = None
