@@ -76,6 +76,8 @@ def loss_text(row: Row) -> str:
         for phase in experiment.phases
     ]
     text = ", then ".join([*earlier, _loss_alone(experiment.loss)])
+    if experiment.memory:
+        text += f" with a memory of {experiment.memory.size} embeddings"
     if experiment.softmax_head:
         text = f"softmax + {experiment.loss_weight:g} × {text}"
     head = {"none": ", on pooled features", "linear": "", "fc1024": ", fc1024 head"}
