@@ -120,7 +120,7 @@ def class_values(
     search = NearestItems(queries, held)
     base = np.zeros((len(wanted), len(cutoffs) + 2))
     change = np.zeros((len(groups), len(cutoffs) + 2))
-    for part in blocks(len(wanted), max(1, memory // (64 * len(of_item)))):
+    for part in blocks(len(wanted), max(1, memory // (32 * len(of_item)))):
         asked = wanted[part]
         distances, items = search.lists(asked, int(reach[part].max()) + largest)
         lists = Lists(

@@ -28,12 +28,16 @@ class NearestItems:
         ties of the last of them; -1 with an infinite distance is no item.
         """
         rows = self.frame.rows(self.queries, index)
-        products = rows @ self.rows.T
+        coarse = rows @ self.rows.T
         if self.cosine:
-            coarse = 1.0 - products
+            np.negative(coarse, out=coarse)
+            constant = np.ones(len(rows))
         else:
-            coarse = row_squares(rows)[:, None] + self.squares - 2 * products
-        coarse = coarse[:, self.gallery.places]
+            coarse *= -2
+            coarse += self.squares
+            constant = row_squares(rows)
+        if not self.gallery.plain:
+            coarse = coarse[:, self.gallery.places]
         own = self.gallery.own_rows[index]
         itself = np.flatnonzero(own >= 0)
         coarse[itself, own[itself]] = np.inf
@@ -42,7 +46,8 @@ class NearestItems:
         items = np.argpartition(coarse, width - 1, axis=1)[:, :width]
         if width == size:
             return self._sorted(index, items, own)
-        last = np.take_along_axis(coarse, items, axis=1).max(axis=1)
+        last = constant + np.take_along_axis(coarse, items, axis=1).max(axis=1)
+        del coarse
         distances, items = self._sorted(index, items, own)
         # What lies beyond a list is farther than its last item, but for the rounding.
         beyond = (last - self.frame.errors(rows)) / self.frame.unit

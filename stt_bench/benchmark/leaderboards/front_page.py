@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
+from stt_bench.benchmark.leaderboards.matrix import matrix
 from stt_bench.benchmark.leaderboards.wording import percent
 from stt_bench.benchmark.system.text import escape_markdown, table_line
 
@@ -26,6 +27,8 @@ def front_page(boards: Sequence[Leaderboard], not_run: Sequence[str], *, timing:
         table_line(["---", "---:", "---", "---:", "---:"]),
         *map(_line, boards),
     ]
+    if across := matrix(boards):
+        lines += ["", *across]
     if timing:
         lines += ["", "[What the second head costs](timing.md)"]
     if not_run:

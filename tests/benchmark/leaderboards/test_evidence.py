@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 from test_leaderboard import record
 
 from stt_bench.benchmark.leaderboards.baseline import baseline_of, best_softmax
 from stt_bench.benchmark.leaderboards.board import Leaderboard, build_leaderboard
 from stt_bench.benchmark.leaderboards.class_shares import class_shares
 from stt_bench.benchmark.leaderboards.comparisons import Pair
+from stt_bench.benchmark.leaderboards.front_page import front_page
 from stt_bench.benchmark.leaderboards.markdown import markdown
 from stt_bench.benchmark.statistics.crossed import crossed
 from stt_bench.benchmark.store.records import ClassScores, Record
@@ -169,3 +172,21 @@ def test_class_values_of_a_record_are_read_in_one_form() -> None:
         )
     assert class_shares(SimpleNamespace(class_values=content, per_class=None), "recall@1") is None
     assert class_shares(SimpleNamespace(per_class=None), "accuracy") is None
+
+
+def test_the_front_page_shows_rows_that_tables_share_and_their_mean() -> None:
+    values = [{"bb": [0.6, 0.61, 0.62]}, {"bb": [0.5, 0.53, 0.53]}, {"bb": [0.45, 0.46, 0.46]}]
+    boards = [
+        replace(board_of({"a": {}, "bb": TRIPLET}, one), table=f"t{place}")
+        for place, one in enumerate(values)
+    ]
+    alone = board_of({"a": {}, "only": TRIPLET}, {"only": [0.6, 0.6, 0.6]})
+    page = front_page([*boards, alone], [], timing=False)
+    (line,) = [line for line in page.splitlines() if line.startswith("| bb")]
+    means = np.array([0.61 - 0.5, 0.52 - 0.5, 1.37 / 3 - 0.5])
+    reach = stats.t.isf(0.025, 2) * means.std(ddof=1) / 3**0.5
+    assert line.endswith(f"| {100 * means.mean():+.1f} ± {100 * reach:.1f} | 2 of 3 (p 1) |")
+    assert line.count(" ± ") == 4
+    assert "| Row | [t0](t0.md) | [t1](t1.md) | [t2](t2.md) | Mean | Above in |" in page
+    assert "only" not in page.partition("## MAP@R")[2]
+    assert "##" not in front_page([alone], [], timing=False)
