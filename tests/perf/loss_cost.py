@@ -5,8 +5,10 @@ second with a bare pairwise distance in float32 (forward and backward); all time
 the third the table has the memory that a step adds at its peak, each loss in a process of its own.
 Batches are classes of 8 rows of length about 1, with D = 512. The peer's N-pairs loss reads one
 pair of each class, ours all pairs of rows, so a second line has classes of two rows, where both do
-the same work. A loss without a counterpart has "—";
-that of `lifted` takes a minute a step, is timed once, and is left out by `--skip-lifted-peer`.
+the same work. A loss without a counterpart has "—"; so have `ntxent`, whose counterpart holds every
+positive pair beside every negative one, gigabytes at the first size, and `smooth_ap`, whose
+counterpart computes something else. That of `lifted` takes a minute a step, is timed once, and is
+left out by `--skip-lifted-peer`.
 
     python tests/perf/loss_cost.py [--device cpu] [--threads 2] [--sizes 512 1024 4096]
 
@@ -44,6 +46,7 @@ CLASS_SIZE = 8
 BACKWARD_PRODUCT = {  # for the losses that hold a distance matrix: has the backward pass one?
     **dict.fromkeys(("hard_triplet", "priming"), False),
     **dict.fromkeys(("batch_all_triplet", "contrastive", "lifted", "semi_hard_triplet"), True),
+    **dict.fromkeys(("multi_similarity", "supcon", "ntxent", "circle", "easy_positive"), True),
 }
 
 # Freed at once, so that the C library keeps what is freed later, as it does in any training. Else
@@ -72,6 +75,9 @@ def peers() -> dict[str, Function]:
     hard_miner = peer_miners.BatchHardMiner(distance=plain)
     semi = peer_losses.TripletMarginLoss(margin=0.2, distance=squared)
     semi_miner = peer_miners.TripletMarginMiner(0.2, "semihard", distance=squared)
+    similar, easy = peer_losses.MultiSimilarityLoss(), peer_losses.NTXentLoss(temperature=0.1)
+    similar_miner = peer_miners.MultiSimilarityMiner(epsilon=0.1)
+    easy_miner = peer_miners.BatchEasyHardMiner(pos_strategy="easy", neg_strategy="hard")
     return {
         "hard_triplet": lambda x, y: hard(x, y, hard_miner(x, y)),
         "semi_hard_triplet": lambda x, y: semi(x, y, semi_miner(x, y)),
@@ -84,6 +90,10 @@ def peers() -> dict[str, Function]:
         ),
         "angular": peer_losses.AngularLoss(alpha=45),
         "contrastive": peer_losses.ContrastiveLoss(),
+        "multi_similarity": lambda x, y: similar(x, y, similar_miner(x, y)),
+        "supcon": peer_losses.SupConLoss(),
+        "circle": peer_losses.CircleLoss(),
+        "easy_positive": lambda x, y: easy(x, y, easy_miner(x, y)),
     }
 
 
