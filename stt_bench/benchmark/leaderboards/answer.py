@@ -118,6 +118,8 @@ def _interval(
         answer = verdict.domain or verdict.classes
         if answer is None:
             return None
+        if not verdict.mark:  # one seed
+            return None
         words = next(text for marks, text in _MARKS.items() if verdict.mark in marks)
         words = words if verdict.mark == "≈" else f"significant {words}"
         return answer.mean - answer.half_width, answer.mean + answer.half_width, words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stt_bench.benchmark.config.experiment import Experiment
@@ -41,7 +41,9 @@ class Baseline(NamedTuple):
     differs: list[tuple[str, Any, Any]]
 
 
-def baseline_of(row: Row, rows: Sequence[Row], metric: str = "map@r") -> Baseline:
+def baseline_of(
+    row: Row, rows: Sequence[Row], metric: str = "map@r", tuned: Collection[str] = ()
+) -> Baseline:
     """Return the Softmax row that agrees with a row in everything that is not the loss.
 
     That is the data, the input, the network with its head, frozen layers, batch norm and
@@ -49,11 +51,14 @@ def baseline_of(row: Row, rows: Sequence[Row], metric: str = "map@r") -> Baselin
     steps, and how the evaluated embeddings are made; for accuracy, not the size of the embedding
     and its distance. Softmax rows and untrained ones have none. Where several agree it is the
     first; where none does, `nearest` is the one that differs in the fewest settings.
+
+    Settings that an equal search has chosen for every row, `tuned` by their dotted names, need not
+    agree: what is compared then is each loss at its own best.
     """
     softmax = [other for other in rows if is_softmax(other) and metric in other.scores]
     if is_softmax(row) or row.experiment.train.steps == 0:
         return Baseline(None, None, [])
-    by_difference = [(differences(row, other, metric), other) for other in softmax]
+    by_difference = [(differences(row, other, metric, tuned), other) for other in softmax]
     if not by_difference:
         return Baseline(None, None, [])
     differs, nearest = min(by_difference, key=lambda one: len(one[0]))
@@ -71,12 +76,14 @@ def is_softmax(row: Row) -> bool:
     return row.experiment.is_softmax and row.experiment.train.steps > 0
 
 
-def differences(row: Row, other: Row, metric: str) -> list[tuple[str, Any, Any]]:
+def differences(
+    row: Row, other: Row, metric: str, tuned: Collection[str] = ()
+) -> list[tuple[str, Any, Any]]:
     """Return in which settings two rows differ, but for the loss: (field, ours, the other's)."""
     ours, theirs = conditions(row.experiment), conditions(other.experiment)
     ours |= {name: row.protocol.get(name) for name in _FROM_PROTOCOL}
     theirs |= {name: other.protocol.get(name) for name in _FROM_PROTOCOL}
-    left_out = _OF_RETRIEVAL if metric.endswith("accuracy") else set()
+    left_out = {*tuned, *(_OF_RETRIEVAL if metric.endswith("accuracy") else ())}
     if ours["model.head"] != theirs["model.head"]:  # which says it
         left_out = left_out | {"model.embedding_dim"}
     return [

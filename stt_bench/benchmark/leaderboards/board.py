@@ -118,16 +118,17 @@ class Leaderboard:
     def pairs(self) -> list[Pair]:
         """Return what is compared: each trained row with its baseline and with the best Softmax.
 
-        A row whose loss had nothing to learn from is not compared.
+        A row whose loss had nothing to learn from is not compared, nor one that lacks a seed before
+        its last: its seeds may have been picked.
         """
         found: dict[Pair, None] = {}
         for metric in self.leads:
             for row in self.rows:
                 trained = row.experiment.train.steps > 0 and metric in row.scores
-                if not trained or is_softmax(row) or row.inactive:
+                if not trained or is_softmax(row) or row.inactive or not row.has_all_seeds:
                     continue
                 for other in (self.baseline(row, metric).row, self.best_softmax(row, metric)):
-                    if other is not None:
+                    if other is not None and other.has_all_seeds:
                         found[Pair(row.name, other.name, metric)] = None
         return list(found)
 

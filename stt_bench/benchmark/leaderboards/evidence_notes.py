@@ -29,7 +29,7 @@ _FIELDS = {
 def evidence_notes(board: Leaderboard) -> list[str]:
     """Return the notes, as Markdown."""
     if not board.pairs:
-        return _below_untrained(board)
+        return [*_seeds(board), *_below_untrained(board)]
     return [
         _differences(board),
         _marks(board),
@@ -37,6 +37,7 @@ def evidence_notes(board: Leaderboard) -> list[str]:
         *_best(board),
         *_plans(board),
         *_without_baseline(board),
+        *_seeds(board),
         *_below_untrained(board),
     ]
 
@@ -100,7 +101,10 @@ def _not_said(board: Leaderboard) -> list[str]:
                 "classes, not over queries."
             )
     if any(verdict.seeds == 1 for verdict in board.verdicts.values()):
-        told.append("Rows of one seed get no △▽: run more seeds.")
+        told.append(
+            "Rows of one seed get no mark, and their ± is that over the classes alone, as if seeds "
+            "did not matter: run more seeds."
+        )
     return told
 
 
@@ -156,6 +160,22 @@ def _without_baseline(board: Leaderboard) -> list[str]:
 def _setting(field: str, ours: Any, theirs: Any) -> str:
     name = _FIELDS.get(field, field)
     return f"{name} {protocol_value(theirs)} (not {protocol_value(ours)})"
+
+
+def _seeds(board: Leaderboard) -> list[str]:
+    """Say which rows lack seeds, or have fewer than others."""
+    most = max(len(row.seeds) for row in board.rows)
+    told = []
+    for row in board.rows:
+        seeds = ", ".join(map(str, sorted(row.seeds)))
+        if not row.has_all_seeds:
+            told.append(
+                f"No difference of {row.label}: its seeds are {seeds}, not 0 to "
+                f"{len(row.seeds) - 1}; seeds are run from 0 on, and all of them are shown."
+            )
+        elif len(row.seeds) < most:
+            told.append(f"{row.label} has seeds {seeds} only, others up to {most - 1}.")
+    return list(map(escape_markdown, told))
 
 
 def _below_untrained(board: Leaderboard) -> list[str]:

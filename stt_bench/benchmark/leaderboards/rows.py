@@ -36,6 +36,11 @@ class Row:
         """Tell whether the row is Softmax alone or the untrained network."""
         return self.experiment.is_softmax_baseline
 
+    @property
+    def has_all_seeds(self) -> bool:
+        """Tell whether the seeds are 0 to S − 1: none is left out, none was picked."""
+        return sorted(self.seeds) == list(range(len(self.seeds)))
+
     def protocol_for(self, metric: str) -> str:
         """Return the fingerprint of what must agree for a metric to be compared.
 

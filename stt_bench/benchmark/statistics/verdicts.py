@@ -51,11 +51,17 @@ class Verdict:
 
     @property
     def mark(self) -> str:
-        """Return ▲▼ by the first question, else △▽ by the second, else ≈; nothing if unanswered."""
+        """Return ▲▼ by the first question, else △▽ by the second, else ≈.
+
+        With one seed there is none: its interval is that of new classes alone, as if seeds did not
+        matter; where they do it covers less than half of what it promises.
+        """
+        if self.seeds < 2:
+            return ""
         for answer, marks in ((self.domain, "▲▼"), (self.classes, "△▽")):
             if answer is not None and answer.adjusted <= 1 - LEVEL and answer.mean != 0:
                 return marks[0 if answer.mean > 0 else 1]
-        return "" if self.domain is None and self.classes is None else "≈"
+        return "≈"
 
     @property
     def half_width(self) -> float | None:

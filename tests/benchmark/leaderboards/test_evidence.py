@@ -190,3 +190,25 @@ def test_the_front_page_shows_rows_that_tables_share_and_their_mean() -> None:
     assert "| Row | [t0](t0.md) | [t1](t1.md) | [t2](t2.md) | Mean | Above in |" in page
     assert "only" not in page.partition("## MAP@R")[2]
     assert "##" not in front_page([alone], [], timing=False)
+
+
+def test_a_row_whose_seeds_may_have_been_picked_gets_no_verdict() -> None:
+    records = [record("a", seed, {"map@r": 0.5}) for seed in range(3)]
+    records += [record("bb", seed, {"map@r": 0.6}, **TRIPLET) for seed in (0, 2, 7)]
+    records += [record("ccc", seed, {"map@r": 0.6}, **TRIPLET) for seed in (0, 1)]
+    board = build_leaderboard("t", records, [])
+    assert [pair.row for pair in board.pairs] == ["ccc"]
+    page = markdown(board)
+    assert "No difference of bb: its seeds are 0, 2, 7, not 0 to 2" in page
+    assert "ccc has seeds 0, 1 only, others up to 2." in page
+
+
+def test_settings_that_were_tuned_for_every_row_need_not_agree() -> None:
+    tuned = {**TRIPLET, "optimizer": {"lr": 0.5}, "model": {"normalize": True}}
+    board = board_of({"s": {}, "row": tuned}, {})
+    row = next(row for row in board.rows if row.name == "row")
+    assert len(baseline_of(row, board.rows).differs) == 2
+    assert baseline_of(row, board.rows, tuned={"optimizer.lr"}).differs == [
+        ("model.normalize", True, False)
+    ]
+    assert baseline_of(row, board.rows, tuned={"optimizer.lr", "model.normalize"}).row

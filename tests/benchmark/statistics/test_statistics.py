@@ -237,10 +237,11 @@ def test_holm_corrects_below_five_seeds_and_where_rows_have_other_seeds() -> Non
     assert [verdict.domain.adjusted for verdict in found] == pytest.approx(expected)
 
 
-def test_one_seed_answers_for_new_classes_or_for_nothing() -> None:
+def test_one_seed_has_an_interval_over_classes_and_no_mark() -> None:
     d = [np.ones((1, 12)) + table((1, 12)) * 0.01]
     (found,) = verdicts([d[0].mean(axis=1)], d)
-    assert (found.mark, found.classes) == ("▲", None)
+    assert (found.mark, found.classes) == ("", None)
+    assert found.half_width == pytest.approx(float(crossed(d[0]).half_width()))
     (found,) = verdicts([np.ones(1)], [None])
     assert (found.mark, found.half_width) == ("", None)
     assert verdicts([], []) == []
