@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from stt_bench.losses.base import RankingLoss
+from stt_bench.losses.peer import PREFIX, PeerLoss
 from stt_bench.names import did_you_mean
 
 ENTRY_POINT_GROUP = "stt_bench.losses"
@@ -72,6 +73,9 @@ def build_loss(
 ) -> RankingLoss:
     """Return the loss called `name`; see `loss_names` and `loss_parameters`.
 
+    `pml:NAME` is a loss of pytorch-metric-learning, with its parameters and a `miner`; see
+    `PeerLoss`.
+
     `num_classes` and `embedding_dim` are needed by losses that hold vectors of the classes
     (`center`, `softmax`, `cosface`), and ignored by all others; so are `class_counts`, the numbers
     of training images of the classes, by all but `softmax` with `logit_adjustment`.
@@ -84,6 +88,9 @@ def build_loss(
         HardTripletLoss(margin='soft', distance='euclidean', normalize=False)
 
     """
+    if name.startswith(PREFIX):
+        sizes = {"num_classes": num_classes, "embedding_dim": embedding_dim}
+        return PeerLoss(name.removeprefix(PREFIX), **sizes, **params)
     factory = _find(name)
     named, takes_any = _signature(factory)
     valid = tuple(key for key in named if key not in CONTEXT)

@@ -13,7 +13,9 @@ from stt_bench.benchmark.config.sections import OptimizerConfig
 from stt_bench.benchmark.models import EmbeddingNetwork, parameter_groups
 from stt_bench.benchmark.system.errors import BenchError
 
-PROXIES = ("proxies", "beta")  # parameters of losses that `optimizer.proxy_lr_factor` is about
+# Parts of the names of the parameters that `optimizer.proxy_lr_factor` is about: those of `pml:`
+# losses are in `peer`.
+PROXIES = {"proxies", "beta", "peer"}
 _OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
@@ -62,8 +64,8 @@ def build_optimizer(
     """
     groups = parameter_groups(network, config.lr, config.backbone_lr_factor)
     named = [entry for entry in objective.named_parameters() if entry[1].requires_grad]
-    learned = [p for name, p in named if name.rpartition(".")[2] not in PROXIES]
-    proxies = [p for name, p in named if name.rpartition(".")[2] in PROXIES]
+    learned = [p for name, p in named if not PROXIES & set(name.split("."))]
+    proxies = [p for name, p in named if PROXIES & set(name.split("."))]
     if proxies and config.proxy_lr_factor:
         rate = config.lr * config.proxy_lr_factor
         groups.append({"params": proxies, "lr": rate, "weight_decay": 0.0})
