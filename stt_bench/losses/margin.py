@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from stt_bench.losses.base import LossResult, RankingLoss, loss_function
 from stt_bench.losses.distances import pairwise_distances
-from stt_bench.losses.parameters import AtLeast0, Count, Limits, parameters_of
+from stt_bench.losses.parameters import AtLeast0, Count, Limits
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.terms import (
     above_zero,
@@ -216,7 +216,7 @@ class MarginLoss(RankingLoss, function=margin_loss):
 
     def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
         """Return (loss, diagnostics)."""
-        options = {name: getattr(self, name) for name in parameters_of(margin_loss.formula)}
+        options = {name: getattr(self, name) for name in self._formula_options}
         negatives = None
         if self.sampling == "distance" and not self.training:
             negatives = nearest(embeddings, labels, cutoff=self.cutoff, upper=self.upper)

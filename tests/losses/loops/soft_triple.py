@@ -11,7 +11,6 @@ DEFAULTS = {"scale": 20.0, "gamma": 0.1, "tau": 0.2, "margin": 0.01, "centers": 
 CASES = [
     {"centers": 3},
     {"centers": 3, "scale": 4.0, "gamma": 1.0, "margin": 0.1, "tau": 0.0},
-    {"centers": 1, "tau": 0.5},
 ]
 BY_DISTANCE = False
 
