@@ -12,6 +12,7 @@ from stt_bench.benchmark.models import check_backbone, library_tag
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.training.objective import needs_of
 from stt_bench.losses import CrossBatchMemory, build_loss
+from stt_bench.losses.registry import CONTEXT
 
 
 def check_experiment(experiment: Experiment, where: Where) -> None:
@@ -67,6 +68,12 @@ def _check_losses(experiment: Experiment, where: Where) -> None:
     places = [("phases", str(number), "loss") for number in range(len(experiment.phases))]
     for field, loss in zip([*places, ("loss",)], experiment.losses, strict=True):
         place = where(*field, "name")
+        for name in CONTEXT:
+            if name in loss.params:
+                raise BenchError(
+                    f"{place}: {name} of the loss {loss.name} is told by the data and the model: "
+                    "leave it out"
+                )
         try:
             built = build_loss(loss.name, num_classes=2, embedding_dim=2, **loss.params)
         except (ValueError, TypeError) as error:

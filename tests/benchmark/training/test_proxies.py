@@ -18,6 +18,7 @@ from stt_bench.benchmark.embedding.embed import embed_split
 from stt_bench.benchmark.scoring.evaluate import measure
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table
+from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.learner import Learner, new_model
 from stt_bench.benchmark.training.optimization import build_optimizer
@@ -187,6 +188,16 @@ def test_the_log_tells_the_rate_of_heads_and_losses(table: Path, tmp_path: Path)
     train(run, QUIET)
     entries = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     assert {entry["learning_rate"] for entry in entries if "loss" in entry} == {0.01}
+
+
+@pytest.mark.parametrize("name", ["num_classes", "embedding_dim", "class_counts"])
+def test_a_table_does_not_say_what_data_and_model_say(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        f"data: {{name: digits}}\nrows:\n  a: {{loss: {{name: softmax, {name}: [1, 1]}}}}\n"
+    )
+    with pytest.raises(BenchError, match=f"line 3: .*{name} of the loss softmax is told by"):
+        load_table(str(path))
 
 
 def test_a_variant_of_softmax_is_compared_with_softmax() -> None:
