@@ -38,8 +38,9 @@ def smooth_ap_loss(
     where s is the cosine, T the temperature, j runs over all rows but i, and in rank⁺ only over
     the relevant ones, that is those of the class of q. As T goes to 0 the loss goes to 1 − AP.
     Queries are taken in blocks, and their comparisons are made again for the gradient: O(B²)
-    memory for O(B²·K) time on a CPU, K rows in the largest class, O(B³) elsewhere. In half
-    precision cosines would be too coarse for a small T, so they are taken in float32 at least.
+    memory for O(B²·K) time on a CPU, K rows in the largest class, O(B³) elsewhere. Only in a graph
+    of torch.compile, where blocks would fix B, they are all held at once. In half precision cosines
+    would be too coarse for a small T, so they are taken in float32 at least.
 
     Args:
         embeddings: (B, D), of any length: only their directions count.
