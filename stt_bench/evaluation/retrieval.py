@@ -83,8 +83,8 @@ def retrieval_metrics(
 
     Raises:
         ValueError: for NaN or infinite rows, shapes or lengths that do not fit, empty input,
-            repeated ids, an unknown distance or backend, K < 1, no query
-            with a positive, or arguments of a wrong type.
+            repeated ids, an unknown distance or backend, K < 1, no query with a positive, numbers
+            too far apart for `euclidean` in float64, or arguments of a wrong type.
 
     Example:
         >>> scores = retrieval_metrics([[0.0], [1.0], [5.0], [6.0]], ["a", "a", "b", "b"], ks=[1])
