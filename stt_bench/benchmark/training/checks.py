@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import LossConfig
 from stt_bench.benchmark.config.tables import Where
 from stt_bench.benchmark.datasets import check_dataset
 from stt_bench.benchmark.datasets.sampler import check_sampler
 from stt_bench.benchmark.models import check_backbone, library_tag
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.text import one_line
 from stt_bench.benchmark.training.objective import needs_of
-from stt_bench.losses import build_loss
+from stt_bench.losses import RankingLoss, build_loss
+from stt_bench.losses.registry import CONTEXT
 
 
 def check_experiment(experiment: Experiment, where: Where) -> None:
@@ -38,8 +41,8 @@ def check_opened(experiment: Experiment, folder: Path) -> None:
         check_dataset(experiment.data)
         check_backbone(experiment.model.backbone)
         for loss in experiment.losses:
-            build_loss(loss.name, num_classes=2, embedding_dim=2, **loss.params)
-    except (BenchError, ValueError, TypeError) as error:
+            _built(loss)
+    except BenchError as error:
         raise BenchError(
             f"{folder / 'run.json'}: {error}; if a plugin has it, name its file before the "
             "command: stt-bench --plugin FILE"
@@ -68,10 +71,24 @@ def _check_losses(experiment: Experiment, where: Where) -> None:
     for field, loss in zip([*places, ("loss",)], experiment.losses, strict=True):
         place = where(*field, "name")
         try:
-            built = build_loss(loss.name, num_classes=2, embedding_dim=2, **loss.params)
-        except (ValueError, TypeError) as error:
-            raise BenchError(f"{place}: {error}") from None
-        try:
-            check_sampler(experiment.sampler, needs_of(built), loss.name)
+            check_sampler(experiment.sampler, needs_of(_built(loss)), loss.name)
         except BenchError as error:
             raise BenchError(f"{place}: {error}") from None
+
+
+def _built(loss: LossConfig) -> RankingLoss:
+    """Build a loss as training will, but for its sizes.
+
+    Raises:
+        BenchError: whatever goes wrong in it, a plugin's own faults too.
+    """
+    for name in CONTEXT:
+        if name in loss.params:
+            raise BenchError(f"loss.{name} follows from the data and the model: remove it")
+    try:
+        return build_loss(loss.name, num_classes=2, embedding_dim=2, **loss.params)
+    except ValueError as error:
+        raise BenchError(one_line(str(error), 500)) from None
+    except Exception as error:
+        told = one_line(f"{type(error).__name__}: {error}", 500)
+        raise BenchError(f"the loss '{loss.name}' cannot be built ({told})") from error
