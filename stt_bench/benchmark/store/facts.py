@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from stt_bench.benchmark.system.errors import BenchError
 
@@ -41,21 +41,30 @@ class Origin(BaseModel):
             )
 
 
-class TrainingFacts(Origin):
-    """What ``training.json`` says of a finished training."""
+class Training(BaseModel):
+    """What a training cost, on what it ran, and what became of it."""
 
-    steps: int
-    selected_step: int | None = None
-    seconds: float
-    images_per_second: float | None
-    peak_memory_mib: float
+    model_config = ConfigDict(extra="forbid")
+
+    seconds: FiniteFloat = Field(ge=0)
+    images_per_second: FiniteFloat | None
+    peak_memory_mib: FiniteFloat = Field(ge=0)
+    trained_parameters: int = Field(ge=0)
     collapsed_at: int | None
-    inactive: bool = False  # every logged step had 0 terms
+    selected_step: int | None = None
+    inactive: bool = False  # the loss has terms, and no logged step had any
     device: str
     threads: int
+
+
+class TrainingFacts(Origin, Training):
+    """What ``training.json`` says of a finished training."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    steps: int
     checkpoint_sha256: str
     embedding_dim: int
-    trained_parameters: int
     classes: list[str]
     versions: dict[str, str]
     pixel_bits: int | None = None  # of grey images of more than 8 bits: see `datasets.depth`

@@ -127,6 +127,24 @@ def test_a_field_that_is_missing_or_of_another_type_is_named(copied: Run, file: 
             assert "\n" not in str(caught.value), (field, value)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("seconds", -4), ("peak_memory_mib", -1), ("embedding_dim", 9)]
+)
+def test_a_number_of_a_training_that_cannot_be_makes_no_record(
+    copied: Run, stt_bench: Command, field: str, value: int
+) -> None:
+    record_of(copied).unlink()
+    write_json(copied.training, read_json(copied.training) | {field: value})
+    shutil.rmtree(copied.embeddings())
+    for command in ("embed", "eval"):
+        code, _, said = stt_bench(command, copied.folder, "-q")
+        assert (code, said.count("\n")) == (2, 1)
+        if command == "embed":
+            assert f"training.json: {'' if field == 'embedding_dim' else 'is not'}" in said
+            assert field in said
+    assert not record_of(copied).exists()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_no_flipped_bit_of_a_checkpoint_is_resumed(copied: Run, seed: int) -> None:
     content = copied.checkpoint.read_bytes()
