@@ -60,6 +60,10 @@ class Experiment(Section):
             )
         if self.loss_weight != 1.0 and not self.softmax_head:
             raise ValueError("loss_weight needs softmax_head: true")
+        if self.loss_weight == 0:
+            raise ValueError(
+                f"loss_weight: 0 never trains {self.loss.name}; for Softmax alone use loss: softmax"
+            )
         if self.model.head != "none" and self.model.embedding_dim is None:
             raise ValueError(f"head: {self.model.head} needs embedding_dim")
         if self.train.validate_every is not None and self.data.validation is None:

@@ -92,6 +92,7 @@ def test_set_reaches_a_loss_given_by_name(tmp_path: Path) -> None:
         ("train: {steps: 12, ", "optimizer: {lr: .inf}\ntrain: {steps: 12, ", ["optimizer.lr"]),
         ("size: 16", "size: 16, resize: 8", ["line 5", "resize (8)", "size (16)"]),
         ("loss_weight: 0.003", "loss_weight: -1", ["line 23", "loss_weight"]),
+        ("loss_weight: 0.003", "loss_weight: 0", ["loss_weight: 0 never trains center", "softmax"]),
         ("seeds: [0]", "figure: {x: loss.margn}", ["line 3", "a row has no field 'loss.margn'"]),
         ("seeds: [0]", "figure: {x: loss.name}", ["line 3", "'softmax', not a number"]),
         ("seeds: [0]", "figure: {y: optimizer.lr}", ["line 3", "'x' is missing"]),
