@@ -456,7 +456,7 @@ def test_classes_of_one_test_image_each_are_classified_all_the_same() -> None:
     assert measure(apart, EvaluationConfig(clustering=False)).metrics["queries"] == 0
 
 
-def test_foreign_embeddings_from_every_csv(tmp_path: Path) -> None:
+def test_external_embeddings_from_every_csv(tmp_path: Path) -> None:
     x = np.eye(4, dtype=np.float64)
     np.save(tmp_path / "x.npy", x)
     for text in (
@@ -480,7 +480,7 @@ def test_foreign_embeddings_from_every_csv(tmp_path: Path) -> None:
         ("label,id\na,1\na\nb,3\nb,4\n", r"y.csv:3: expected 2 cells, found 1"),
     ],
 )
-def test_foreign_csv_mistakes(tmp_path: Path, text: str, said: str) -> None:
+def test_mistakes_in_the_csv_of_external_embeddings(tmp_path: Path, text: str, said: str) -> None:
     np.save(tmp_path / "x.npy", np.eye(4))
     (tmp_path / "y.csv").write_text(text)
     with pytest.raises(BenchError, match=said):

@@ -100,7 +100,7 @@ def _read(path: Path) -> Any:
             "its tensors, and reading those could run a stranger's code: save the state_dict "
             "alone, best as .safetensors"
         ) from None
-    except Exception as error:  # whatever a damaged or foreign file makes the readers raise
+    except Exception as error:  # whatever the readers make of a damaged file
         raise BenchError(f"model.weights: cannot read '{path}': {first_line(error)}") from error
 
 

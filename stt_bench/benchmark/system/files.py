@@ -51,8 +51,10 @@ def told_in_a_sentence(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        mend = ": make room, then the same command goes on from here" if full else ""
-        raise BenchError(f"{path}: cannot be written ({error.strerror or error}){mend}") from None
+        how_to_fix = ": make room, then the same command goes on from here" if full else ""
+        raise BenchError(
+            f"{path}: cannot be written ({error.strerror or error}){how_to_fix}"
+        ) from None
 
 
 def _remove_leftovers(path: Path) -> None:
@@ -113,7 +115,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def read_model(
-    path: Path, model: type[Model], what: str, mend: str, *, content: Any = None
+    path: Path, model: type[Model], what: str, how_to_fix: str, *, content: Any = None
 ) -> Model:
     """Read a JSON file as a pydantic model; a `BenchError` names the field that does not fit.
 
@@ -121,7 +123,7 @@ def read_model(
         path: the file.
         model: what it holds.
         what: names it in a message.
-        mend: says in a message how to fix it.
+        how_to_fix: says in a message how to fix it.
         content: the file's content where it is read already.
     """
     try:
@@ -131,7 +133,7 @@ def read_model(
         field = ".".join(str(key) for key in first["loc"])
         said = first["msg"].removeprefix("Value error, ")
         said = f"{field}: {said[:1].lower()}{said[1:]}" if field else said
-        raise BenchError(f"{path}: is not {what}: {said}; {mend}") from None
+        raise BenchError(f"{path}: is not {what}: {said}; {how_to_fix}") from None
 
 
 def _refuse(constant: str) -> None:

@@ -287,7 +287,7 @@ def test_ctrl_c_is_one_sentence(
     monkeypatch.setattr(Stopwatch, "infer", interrupted)
     assert call(monkeypatch, *SMALL, "--no-memory", "--size", "16", "--to", str(tmp_path)) == 130
     said = capsys.readouterr().err
-    assert said == "stopped: nothing was written; the same command starts anew\n"
+    assert said == "stopped: nothing was written; the same command starts again\n"
     assert not list(tmp_path.iterdir())
 
 
