@@ -46,8 +46,9 @@ def exact_distances(left: np.ndarray, right: np.ndarray, distance: str) -> np.nd
 class Points:
     """The rows of a real matrix, read as float64 points.
 
-    They are normalised for `cosine`; a zero row stays zero, so its cosine similarity to
-    everything is 0. Only the rows asked for are read and converted: the matrix may be a memory
+    They are normalised for `cosine`, in float64 and whatever their size, for exact ranks (training
+    has `stt_bench.unit_length`); a zero row stays zero, so its cosine similarity to everything
+    is 0. Only the rows asked for are read and converted: the matrix may be a memory
     map of any size.
 
     `kind` is the narrowest of float32 and float64 that holds the matrix as it is, or wider.
