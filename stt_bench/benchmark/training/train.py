@@ -16,6 +16,8 @@ from torch import Tensor
 
 from stt_bench.benchmark.datasets import ItemTable, load_items
 from stt_bench.benchmark.datasets.batches import training_batches
+from stt_bench.benchmark.datasets.image_set import image_set
+from stt_bench.benchmark.datasets.items import Split
 from stt_bench.benchmark.models import weights_id
 from stt_bench.benchmark.store.facts import Origin, TrainingFacts
 from stt_bench.benchmark.store.runs import Run
@@ -112,6 +114,7 @@ def _fit(
             progress=bar.of,
             needs=objective.needs,
         )
+    _check_images(run, items, reporter)
     network.train()
     objective.train()
     with (
@@ -157,6 +160,21 @@ def _fit(
             if stop.is_set():
                 raise TrainingStopped(f"{run.name} stopped at step {done}")
         learner.seconds += time.perf_counter() - since
+
+
+def _check_images(run: Run, items: ItemTable, reporter: Reporter) -> None:
+    """Prepare every image once: a broken one is told before the training, not in or after it."""
+    config, crops = run.experiment.input, run.experiment.evaluation.crops
+    splits: tuple[Split, ...] = ("train", "validation", "test")
+    for split in splits:
+        training = split == "train"
+        images = image_set(
+            items, split, config, training=training, crops=crops if split == "test" else "center"
+        )
+        if len(images):
+            with reporter.bar(f"{run.name}: check {split} images", len(images)) as bar:
+                if not images.load(bar.of):
+                    images.check(bar.of)
 
 
 def _measure(

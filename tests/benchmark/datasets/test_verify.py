@@ -38,7 +38,7 @@ def test_every_broken_file_is_named_with_its_reason(mini_cub):
     told = {str(file): line for file in files for line in found.broken if str(file) in line}
     assert list(told) == [str(files[number]) for number in (1, 4, 7)]
     assert "truncated" in told[str(files[1])]
-    assert "cannot identify image file" in told[str(files[4])]
+    assert "it is empty, or of no format" in told[str(files[4])]
     assert "No such file" in told[str(files[7])]
     lines = list(found.lines())
     assert lines[0] == "retrieval: 6 train images of 2 classes and 6 test images of 2 classes"
