@@ -104,6 +104,7 @@ def _fit(
     network, objective, device = learner.network, learner.objective, learner.device
     optimizer, scaler, selection = learner.optimizer, learner.scaler, learner.selection
     dtype = _AUTOCAST.get(settings.precision)
+    _tell_left_out(run, items, objective.needs.together, reporter)
     with reporter.bar(f"{run.name}: read images", 1) as bar:
         batches = training_batches(
             items,
@@ -213,6 +214,16 @@ def _measure(
             "another loss first (priming, batch_all_triplet), or add softmax_head: true"
         )
     return entry
+
+
+def _tell_left_out(run: Run, items: ItemTable, together: int, reporter: Reporter) -> None:
+    """Say how many classes are too small for a loss that reads its pairs in groups."""
+    sizes = items.split("train")["label"].value_counts()
+    if small := int((sizes < together).sum()):
+        reporter.say(
+            f"{run.name}: does not train on {small} of {len(sizes)} classes, which have fewer than "
+            f"{together} images: its loss takes {together} of a class at a time"
+        )
 
 
 def _check_finite(run: Run, learner: Learner) -> None:
