@@ -48,7 +48,7 @@ def test_replaced_images_are_not_taken_for_those_of_the_record(run, tmp_path):
     assert {path: path.stat().st_size for path in images.rglob("*.bmp")} == sizes
     code, said = run()
     assert code == 1
-    assert "was trained with other data; add --force" in said
+    assert "was trained with other data; train it again with --force" in said
     assert run("--force") == (0, "")
     second = json.loads(file.read_bytes())
     assert second["data_hash"] != json.loads(first)["data_hash"]

@@ -234,7 +234,7 @@ def load_network(run: Run, facts: TrainingFacts) -> tuple[EmbeddingNetwork, Obje
     if network.embedding_dim != facts.embedding_dim:
         raise BenchError(
             f"{run.training}: embedding_dim is {facts.embedding_dim}, the network's is "
-            f"{network.embedding_dim}; add --force to train again"
+            f"{network.embedding_dim}; train again with --force"
         )
     modules = {"network": network, "objective": objective}
     read_weights(run.weights, facts.checkpoint_sha256, modules)

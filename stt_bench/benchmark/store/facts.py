@@ -30,14 +30,14 @@ class Origin(BaseModel):
         for key, word in _WORDS.items():
             if getattr(self, key) != getattr(now, key):
                 raise BenchError(
-                    f"{folder} was trained with other {word}; add --force to train it "
-                    "again, or name another folder with --runs"
+                    f"{folder} was trained with other {word}; train it again "
+                    "with --force, or name another folder with --runs"
                 )
         if self.initial_weights != now.initial_weights:
             raise BenchError(
                 f"{folder} was trained from other starting weights "
-                f"({self.initial_weights}, now {now.initial_weights}); add --force to train it "
-                "again"
+                f"({self.initial_weights}, now {now.initial_weights}); train it again "
+                "with --force"
             )
 
 

@@ -108,7 +108,7 @@ def read_record(path: Path) -> Record:
     Raises:
         BenchError: one sentence that names the file and the field.
     """
-    content = read_mapping(path)
+    content = read_mapping(path, _AGAIN)
     if content.get("schema_version") == 1:
         raise BenchError(
             f"{path}: is a record of schema 1, this version reads {RECORD_SCHEMA}: run "

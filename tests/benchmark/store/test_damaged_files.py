@@ -101,6 +101,7 @@ def test_a_damaged_file_is_one_sentence(copied: Run, file: str) -> None:
             READERS[file](copied)
         assert "\n" not in str(caught.value), name
         assert path.parent.name in str(caught.value), name
+        assert "again" in str(caught.value), name  # how to fix it
     path.unlink()
     with pytest.raises(BenchError):
         READERS[file](copied)
@@ -158,7 +159,7 @@ def test_no_flipped_bit_of_a_checkpoint_is_resumed(copied: Run, seed: int) -> No
         try:
             found = read_checkpoint(copied.checkpoint)
         except BenchError as error:
-            refused += "is damaged; add --force" in str(error)
+            refused += "is damaged; train again with --force" in str(error)
             continue
         for part in ("network", "objective"):  # the bit means nothing, as those of a date
             for name, tensor in getattr(expected, part).items():
@@ -169,7 +170,7 @@ def test_no_flipped_bit_of_a_checkpoint_is_resumed(copied: Run, seed: int) -> No
 @pytest.mark.parametrize("state", [[1, 2], 5, None, {}, {"step": 1}, {"network": [0]}])
 def test_a_checkpoint_of_something_else_is_refused(copied: Run, state: Any) -> None:
     torch.save(state, copied.checkpoint)
-    with pytest.raises(BenchError, match=r"checkpoint\.pt is damaged; add --force"):
+    with pytest.raises(BenchError, match=r"checkpoint\.pt is damaged; train again with --force"):
         read_checkpoint(copied.checkpoint)
 
 
@@ -178,7 +179,7 @@ def test_a_checkpoint_of_another_network_is_refused(copied: Run, part: str) -> N
     copied.weights.unlink()
     state = torch.load(copied.checkpoint, weights_only=True)
     torch.save({**state, part: {"x": torch.zeros(2)}}, copied.checkpoint)
-    with pytest.raises(BenchError, match=r"checkpoint\.pt is damaged; add --force"):
+    with pytest.raises(BenchError, match=r"checkpoint\.pt is damaged; train again with --force"):
         train(copied, QUIET)
 
 
