@@ -126,15 +126,6 @@ def read_record(path: Path) -> Record:
     return record
 
 
-def read_records(results: Path) -> dict[str, list[Record]]:
-    """Return all records below ``results/records``, by table, ordered by row and seed.
-
-    Raises:
-        BenchError: a record is broken.
-    """
-    return {table: read_table_records(results, table) for table in tables_with_records(results)}
-
-
 def tables_with_records(results: Path) -> list[str]:
     """Return the names of the tables that have records."""
     paths = (results / "records").glob("*/*/seed-*.json")

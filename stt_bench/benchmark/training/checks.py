@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import LossConfig
@@ -11,6 +13,7 @@ from stt_bench.benchmark.datasets import check_dataset
 from stt_bench.benchmark.datasets.sampler import check_sampler
 from stt_bench.benchmark.models import check_backbone, library_tag
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.machine import check_device_name
 from stt_bench.benchmark.system.text import one_line
 from stt_bench.benchmark.training.objective import needs_of
 from stt_bench.losses import RankingLoss, build_loss
@@ -50,19 +53,18 @@ def check_opened(experiment: Experiment, folder: Path) -> None:
 
 
 def _check_names(experiment: Experiment, where: Where) -> None:
-    """Look up the dataset, its options, backbone and weights, so that a typo is found at once."""
-    try:
-        check_dataset(experiment.data)
-    except BenchError as error:
-        raise BenchError(f"{where('data', 'name')}: {error}") from None
-    try:
-        check_backbone(experiment.model.backbone)
-    except BenchError as error:
-        raise BenchError(f"{where('model', 'backbone')}: {error}") from None
-    try:
-        library_tag(experiment.model)
-    except BenchError as error:
-        raise BenchError(f"{where('model', 'weights')}: {error}") from None
+    """Look up dataset, options, backbone, weights and device, so that a typo is found at once."""
+    lookups: list[tuple[tuple[str, str], Callable[[Any], object], object]] = [
+        (("data", "name"), check_dataset, experiment.data),
+        (("model", "backbone"), check_backbone, experiment.model.backbone),
+        (("model", "weights"), library_tag, experiment.model),
+        (("train", "device"), check_device_name, experiment.train.device),
+    ]
+    for field, look_up, given in lookups:
+        try:
+            look_up(given)
+        except BenchError as error:
+            raise BenchError(f"{where(*field)}: {error}") from None
 
 
 def _check_losses(experiment: Experiment, where: Where) -> None:

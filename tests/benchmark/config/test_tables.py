@@ -83,6 +83,8 @@ def test_set_reaches_a_loss_given_by_name(tmp_path: Path) -> None:
         ("size: 16", "size: 16, crop: random, resize_max: 16", ["line 5", "must be above", "16"]),
         ("backbone: small_cnn", "backbone: smal_cnn", ["line 6", "did you mean 'small_cnn'"]),
         ("  hard:", "  a/b:", ["line 12", "a/b"]),
+        ("steps: 12", "steps: 12, device: gpu", ["line 8", "train.device 'gpu' is unknown"]),
+        ("steps: 12", f"steps: 12, device: 'cuda:{'9' * 20}'", ["line 8", "is unknown; use auto"]),
         ("  hard:", f"  {'a' * 101}:", ["line 12", "at most 100 letters"]),
         ("margin: 1.0", "num_classes: 3", ["line 14", "loss.num_classes follows from the data"]),
         ("  hard:", "  0.5:", ["line 12", "0.5", "quotes"]),
