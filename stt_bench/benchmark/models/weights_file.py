@@ -106,16 +106,12 @@ def _read(path: Path) -> Any:
 
 def _unwrapped(content: Any) -> Any:
     """Return the innermost dictionary of tensors: a checkpoint keeps it beside its bookkeeping."""
-    while isinstance(content, Mapping) and not _is_named_tensors(content):
-        inner = next((content[key] for key in _WRAPPERS if _holds(content, key)), None)
-        if inner is None:
+    for _ in _WRAPPERS:  # none is met twice, but in a dictionary that holds itself
+        if not isinstance(content, Mapping) or _is_named_tensors(content):
             break
-        content = inner
+        inside = (content.get(key) for key in _WRAPPERS)
+        content = next((inner for inner in inside if isinstance(inner, Mapping)), content)
     return content
-
-
-def _holds(content: Mapping[Any, Any], key: str) -> bool:
-    return isinstance(content.get(key), Mapping)
 
 
 def _is_named_tensors(content: Any) -> bool:
