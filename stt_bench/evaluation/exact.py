@@ -13,7 +13,7 @@ DISTANCES = ("euclidean", "cosine")
 USUAL_EXPONENT = 60
 # Numbers below 2 to the power of minus this have squares below float64.
 LEAST_EXPONENT = 500
-MIDDLE_ROWS = 1001
+MIDDLE_ROWS = 101
 
 
 def exact_pairs(left: np.ndarray, right: np.ndarray, distance: str) -> np.ndarray:

@@ -14,8 +14,8 @@ from stt_bench.evaluation.checks import blocks
 from stt_bench.evaluation.coarse import Part, TorchSearch
 
 NUMBERS_AT_ONCE = 2**15  # what a processor keeps at hand
-# Where a smaller share of a row is wanted, the rest is put aside before it is sorted.
-PARTED_SHARE = 1 / 2
+# Where the rest of a row is more than this share and so many, it is put aside before the sort.
+REST_SHARE, REST_LEAST = 0.42, 1000
 TILE_BYTES = 2**24  # as wide as a product needs to be quick
 
 
@@ -52,7 +52,8 @@ class WideSearch(TorchSearch):
                     if seen:
                         keys = np.concatenate([lists[to, :seen], keys], axis=1)
                     count = keys.shape[1]
-                    if width < count and not (last and width > PARTED_SHARE * count):
+                    rest = count - width
+                    if rest > (max(REST_LEAST, REST_SHARE * count) if last else 0):
                         keys.partition(width - 1, axis=1)
                         keys = keys[:, :width]
                     if last:
