@@ -22,7 +22,7 @@ lint: $(VENV)/installed
 setup: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit("stt-bench needs Python 3.11 or newer; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -c 'import sys; sys.exit("stt-bench needs Python 3.11.4 or newer; try: make PYTHON=python3.12" if sys.version_info < (3, 11, 4) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRA),dev]'
 	touch $@

@@ -54,11 +54,11 @@ def record(images) -> dict:
 def test_hash_and_fingerprint_are_written_and_nothing_else(script, record, images, tmp_path):
     file = tmp_path / "results/records/t/r/seed-0.json"
     file.parent.mkdir(parents=True)
-    file.write_text(json.dumps(record, indent=2) + "\n")
+    file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     assert script.main(tmp_path / "results") == 0
     new = load_items(DataConfig(name="images", root=str(images))).data_hash
     old, old_print = record["data_hash"], record["protocol_fingerprint"]
-    text = json.dumps(record, indent=2) + "\n"
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     now = fingerprint({"data": new, "task": "retrieval"})
     assert file.read_text() == text.replace(old, new).replace(old_print, now)
     assert new != old

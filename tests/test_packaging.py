@@ -98,6 +98,13 @@ def test_all_files_name_one_version() -> None:
     assert f"## {stt_bench.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_all_files_ask_for_one_python() -> None:
+    oldest = PROJECT["project"]["requires-python"].removeprefix(">=")
+    for name in ("README.md", "Makefile"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert re.findall(r"Python ([\d.]+) or newer", text) == [oldest], name
+
+
 def test_the_demo_runs_shipped_tables() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     demo = re.search(r"^DEMO := (.*)$", makefile, flags=re.MULTILINE)

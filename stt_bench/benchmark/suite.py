@@ -134,7 +134,7 @@ class _Work:
             record = self._record(run, wait=wait)
         except (RunInUseError, TrainingStopped):
             raise
-        except Exception as error:  # whatever befalls one experiment, the others go on
+        except (Exception, SystemExit) as error:  # whatever befalls one, the others go on
             told = _told(error, run)
             again = told in self.outcome.failed.values()
             self.outcome.failed[run.name] = told
@@ -217,7 +217,7 @@ def _fresh(display: Display, record: Record) -> Display:
     return display.model_copy(update={"command": record.display.command})
 
 
-def _told(error: Exception, run: Run) -> str:
+def _told(error: BaseException, run: Run) -> str:
     """Return the sentence for a failed experiment; keep the traceback of an unforeseen one."""
     if isinstance(error, BenchError):
         return str(error)

@@ -1,5 +1,7 @@
 """Retrieval by an approximate index, for galleries beyond exact search, with its measured error."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any
 

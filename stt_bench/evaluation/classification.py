@@ -1,5 +1,7 @@
 """Classification: accuracy over items, over classes, and within the five best."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

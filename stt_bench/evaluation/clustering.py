@@ -1,5 +1,7 @@
 """Clustering: NMI and AMI of k-means, beside what chance alone would score."""
 
+from __future__ import annotations
+
 import warnings
 
 import numpy as np

@@ -11,14 +11,17 @@ DISTANCES = ("euclidean", "cosine")
 
 # Numbers about 2 to the power of ± this are compared as they are.
 USUAL_EXPONENT = 60
-MIDDLE_ROWS = 1001
+# Numbers below 2 to the power of minus this have squares below float64.
+LEAST_EXPONENT = 500
+MIDDLE_ROWS = 101
 
 
 def exact_pairs(left: np.ndarray, right: np.ndarray, distance: str) -> np.ndarray:
     """Return the (M,) float64 distances between row i of `left` and row i of `right`.
 
     `euclidean` is squared, Σ(x−y)², which ranks alike and keeps integer grids exact;
-    `cosine` is 1 − x·y and takes rows from `Points`, which normalises them. Either
+    `cosine` is 1 − x·y and takes rows from `Points`, which normalises them; below 1/16 it is
+    ‖x − y‖²/2, which is the same for unit rows and keeps the digits that 1 − x·y loses. Either
     argument may be one row, compared with every row of the other.
 
     The kernel sums one pair at a time in the order of its coordinates' storage, so a pair has
@@ -26,7 +29,11 @@ def exact_pairs(left: np.ndarray, right: np.ndarray, distance: str) -> np.ndarra
     equal distances would then stop being equal.
     """
     if distance == "cosine":
-        return 1.0 - np.einsum("md,md->m", *np.broadcast_arrays(left, right))
+        left, right = np.broadcast_arrays(left, right)
+        distances = 1.0 - np.einsum("md,md->m", left, right)
+        near = np.flatnonzero(distances < 1 / 16)
+        distances[near] = exact_pairs(left[near], right[near], "euclidean") / 2
+        return distances
     differences = left - right
     return np.einsum("md,md->m", differences, differences)
 
@@ -39,8 +46,9 @@ def exact_distances(left: np.ndarray, right: np.ndarray, distance: str) -> np.nd
 class Points:
     """The rows of a real matrix, read as float64 points.
 
-    They are normalised for `cosine`; a zero row stays zero, so its cosine similarity to
-    everything is 0. Only the rows asked for are read and converted: the matrix may be a memory
+    They are normalised for `cosine`, in float64 and whatever their size, for exact ranks (training
+    has `stt_bench.unit_length`); a zero row stays zero, so its cosine similarity to everything
+    is 0. Only the rows asked for are read and converted: the matrix may be a memory
     map of any size.
 
     `kind` is the narrowest of float32 and float64 that holds the matrix as it is, or wider.
@@ -63,12 +71,14 @@ class Points:
         self.kept: np.ndarray | None = None
         self.exponents: np.ndarray | None = None
         self.norms: np.ndarray | None = None
+        self.holds_zero = False
         if distance == "cosine":
             if self.kind is np.float64:  # whose squares may be beyond float64
                 widest = np.concatenate([np.abs(self._read(r)).max(axis=1) for r in self.blocks()])
                 self.exponents = np.frexp(widest)[1]
             norms = np.concatenate([row_norms(self._read(rows)) for rows in self.blocks()])
             self.norms = np.where(norms > 0, norms, 1.0)
+            self.holds_zero = not norms.all()
         elif exponent:
             self.exponents = np.full(len(matrix), exponent)
 
@@ -127,15 +137,31 @@ class Points:
 
 
 def points_of(distance: str, *matrices: np.ndarray) -> list[Points]:
-    """Return the points of matrices that are to be compared, of one kind and one scale."""
+    """Return the points of matrices that are to be compared, of one kind and one scale.
+
+    For `cosine` they are compared as `euclidean` where no row is zero: of unit rows ‖x − y‖² is
+    2 (1 − x·y), with the same ranks, and coordinates that all rows share cost no digits.
+
+    Raises:
+        ValueError: for `euclidean`, some rows are so large that the others have no distances.
+    """
     kind = np.result_type(*map(kind_of, matrices)).type
     exponent = 0
     if kind is np.float64 and distance == "euclidean":
         # Far from 1 their squares would be beyond float64, or float32 in a frame.
-        widest = max(_widest(matrix) for matrix in matrices)
-        exponent = int(np.frexp(widest)[1])
+        widest = np.concatenate([_widest(matrix) for matrix in matrices])
+        exponent = int(np.frexp(widest.max())[1])
         exponent = exponent if abs(exponent) > USUAL_EXPONENT else 0
-    return [Points(matrix, distance, kind, exponent) for matrix in matrices]
+        if exponent and np.any((widest > 0) & (widest < np.ldexp(1.0, exponent - LEAST_EXPONENT))):
+            raise ValueError(
+                f"embeddings holds numbers up to {widest.max():.0e}, beside which float64 loses "
+                f"rows of {widest[widest > 0].min():.0e}: correct them, or use the distance cosine."
+            )
+    points = [Points(matrix, distance, kind, exponent) for matrix in matrices]
+    if distance == "cosine" and not any(one.holds_zero for one in points):
+        for one in points:
+            one.distance = "euclidean"
+    return points
 
 
 def kind_of(matrix: np.ndarray) -> type[np.floating]:
@@ -143,9 +169,10 @@ def kind_of(matrix: np.ndarray) -> type[np.floating]:
     return np.float32 if np.can_cast(matrix.dtype, np.float32) else np.float64
 
 
-def _widest(matrix: np.ndarray) -> float:
+def _widest(matrix: np.ndarray) -> np.ndarray:
+    """Return the largest absolute number of every row, (N,)."""
     parts = blocks(len(matrix), max(1, 2**20 // matrix.shape[1]))
-    return max(float(np.abs(matrix[rows].astype(np.float64)).max()) for rows in parts)
+    return np.concatenate([np.abs(matrix[rows].astype(np.float64)).max(axis=1) for rows in parts])
 
 
 class CoarseFrame:

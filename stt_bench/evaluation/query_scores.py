@@ -3,6 +3,8 @@
 The search is done once: everything here costs next to nothing beside it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Hashable
 from dataclasses import dataclass
 from numbers import Real

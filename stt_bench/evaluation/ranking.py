@@ -65,17 +65,22 @@ def ranked_list_metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[in
     """
     query, before, size, positives = groups
     first = np.searchsorted(query, np.arange(len(relevant)))
-    found = np.cumsum(positives) - positives
-    found -= found[first][query]
-    drawn = np.clip(relevant[query] - before, 0, size)
-
-    # A group of one is what it is; expectations are for the others.
-    precision = drawn * (1.0 + (found - before) * (1.0 / (before + 1)))
     shared = np.flatnonzero(size > 1)
     if len(shared):
+        found = np.cumsum(positives) - positives
+        found -= found[first][query]
+    else:
+        found = np.arange(len(query)) - first[query]
+    # A group of one is what it is; expectations are for the others.
+    within = before < relevant[query]
+    precision = within * (1.0 + (found - before) * (1.0 / (before + 1)))
+    share = within
+    if len(shared):
+        drawn = np.clip(relevant[query] - before, 0, size)
         precision[shared] = _summed_precision(
             *(column[shared] for column in (before, size, positives, found, drawn))
         )
+        share = positives * (drawn / size)
     n, t, p = before[first], size[first], positives[first]
     columns = [(n < k).astype(np.float64) for k in ks]
     reciprocal = 1.0 / (n + 1)
@@ -85,7 +90,7 @@ def ranked_list_metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[in
         for column, k in zip(columns, ks, strict=True):
             column[drawn_from] = _per_distinct(_hit, *some, np.full(len(drawn_from), k))
         reciprocal[drawn_from] = _per_distinct(_reciprocal_rank, *some)
-    hits = np.bincount(query, positives * (drawn / size) if len(shared) else drawn)
+    hits = np.bincount(query, share)
     precisions = np.bincount(query, precision)
     columns += [hits / relevant, precisions / relevant, reciprocal]
     return np.stack(columns, axis=1)

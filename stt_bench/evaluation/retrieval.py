@@ -1,5 +1,7 @@
 """Retrieval: Recall@K, R-Precision, MAP@R and MRR, exact and in bounded memory."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,7 +66,7 @@ def retrieval_metrics(
     Args:
         embeddings: (N, D) finite real numbers; float64 and integers up to 2**53 are read as they
             are. A memory map is read in blocks.
-        labels: (N,) integers or strings.
+        labels: (N,) integers or strings; floats that are whole numbers count as integers.
         gallery: (G, D), if it is another set than the queries.
         gallery_labels: (G,), of the kind of `labels`.
         query_ids: (N,) distinct integers or strings.
@@ -73,8 +75,9 @@ def retrieval_metrics(
         distance: `euclidean`, or `cosine` (1 − cosine similarity, which is 0 for a zero row).
         backend: `auto`, `torch-cpu`, `torch-cuda`, `faiss-cpu`, `faiss-gpu` or `dense`
             (`stt_bench.evaluation.backends.resolve_backend`).
-        memory_mib: memory for the working tables and a float32 copy of the gallery; a gallery
-            that does not fit in half of it is read again for every block of queries.
+        memory_mib: memory for the working tables and a copy of the gallery, in float32 and, for
+            long lists, in float64; a gallery that does not fit in half of it is read again for
+            every block of queries.
         progress: is told, now and then, how many queries are done, and how many there are.
 
     Returns:
@@ -83,8 +86,8 @@ def retrieval_metrics(
 
     Raises:
         ValueError: for NaN or infinite rows, shapes or lengths that do not fit, empty input,
-            repeated ids, an unknown distance or backend, K < 1, no query
-            with a positive, or arguments of a wrong type.
+            repeated ids, an unknown distance or backend, K < 1, no query with a positive, numbers
+            too far apart for `euclidean` in float64, or arguments of a wrong type.
 
     Example:
         >>> scores = retrieval_metrics([[0.0], [1.0], [5.0], [6.0]], ["a", "a", "b", "b"], ks=[1])

@@ -14,6 +14,7 @@ Equal rows of the gallery are one point that stands for several items.
 """
 
 from collections.abc import Callable, Generator, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,7 +32,7 @@ from stt_bench.evaluation.exact import CoarseFrame, ExactFrame, Points
 from stt_bench.evaluation.gallery import Gallery
 from stt_bench.evaluation.lists import ListRanker, OutsideBoundError
 from stt_bench.evaluation.ranking import TieGroups
-from stt_bench.evaluation.wide import WideSearch, key_bits, lost_share
+from stt_bench.evaluation.wide import WideSearch, key_bits, lost_share, split_keys
 
 # How many points a list holds beyond position R, at least, and as a share of R.
 SPARE, SPARE_SHARE = 32, 1 / 16
@@ -40,7 +41,18 @@ WIDE_SHARE = 1 / 16  # of the gallery, that a wide list holds at least
 GRID_SHARE = 24  # beyond one so-manieth of the gallery, a list of many ties is all of it
 PROBED = 64  # queries that show whether float32 is worth it for the others
 PART_ROWS = 65_536
-PLACES = 2**18  # of lists that are ranked at once
+PLACES = 2**17  # of lists that are ranked at once
+
+
+class Lists(NamedTuple):
+    """Lists of Q queries.
+
+    `of` gives some queries' distances, ascending, and points, both (S, width); `errors` (Q,)
+    bounds the error of the distances.
+    """
+
+    of: Callable[[slice], tuple[np.ndarray, np.ndarray]]
+    errors: np.ndarray
 
 
 class Level:
@@ -60,23 +72,20 @@ class Level:
         self.memory = memory
         self._kept_parts: list[tuple[slice, Part]] = []
 
-    def lists(
-        self, queries: Points, index: np.ndarray, width: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the `width` nearest points by coarse distance, and the bound on its error.
-
-        Shapes (Q, width), distances ascending; (Q, width); (Q,).
-        """
+    def lists(self, queries: Points, index: np.ndarray, width: int) -> "Lists":
+        """Return the `width` nearest points by coarse distance, of queries (Q,)."""
         rows = self.frame.rows(queries, index)
         size = len(self.gallery.points)
         if isinstance(self.searcher, WideSearch):
-            values, points = self.searcher.sorted_lists(rows, self.parts(), width, size)
-            lost = 0.0 if self.frame.exact else lost_share(size) * values[:, -1]
-        else:
-            values, points = nearest_of_parts(self.searcher, rows, self.parts(), width)
-            lost = 0.0
-        errors = self.frame.errors(rows, values[:, -1] + 2 * lost) + lost
-        return values, points, errors
+            keys = self.searcher.keys(rows, self.parts(), width, size)
+            farthest = split_keys(keys[:, -1:], size)[0][:, 0]
+            lost = np.zeros(len(rows)) if self.frame.exact else lost_share(size) * farthest
+            errors = self.frame.errors(rows, farthest + 2 * lost) + lost
+            return Lists(lambda some: split_keys(keys[some], size), errors)
+        values, points = nearest_of_parts(self.searcher, rows, self.parts(), width)
+        return Lists(
+            lambda some: (values[some], points[some]), self.frame.errors(rows, values[:, -1])
+        )
 
     def parts(self) -> Iterator[tuple[slice, Part]]:
         """Yield the gallery in parts, which are kept if they fit in the memory."""
@@ -185,9 +194,14 @@ class NeighborSearch:
             lists = level.lists(self.queries, block, width)
             few = max(1, min(self.memory // 4 // 128, PLACES) // width)
             for rows in blocks(len(block), few):
-                values, points, errors = (table[rows] for table in lists)
+                values, points = lists.of(rows)
+                if level.frame.exact and isinstance(level.searcher, WideSearch):
+                    # Of many ties, those beyond position R are nobody's concern.
+                    last = min(int(self.gallery.relevant[block[rows]].max()) + 1, width - 1)
+                    kept = int((values <= values[:, last : last + 1]).sum(axis=1).max()) + 1
+                    values, points = values[:, :kept], points[:, :kept]
                 ranked = self.ranker.rank(
-                    block[rows], values, points, errors, level.frame.unit, patience
+                    block[rows], values, points, lists.errors[rows], level.frame.unit, patience
                 )
                 yield from ranked.found
                 failed = np.concatenate([failed, ranked.short, ranked.unclear])

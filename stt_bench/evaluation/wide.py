@@ -13,9 +13,10 @@ import numpy as np
 from stt_bench.evaluation.checks import blocks
 from stt_bench.evaluation.coarse import Part, TorchSearch
 
-NUMBERS_AT_ONCE = 2**17  # what a processor keeps at hand
-# Where a smaller share of a row is wanted, the rest is put aside before it is sorted.
-PARTED_SHARE = 2 / 3
+NUMBERS_AT_ONCE = 2**15  # what a processor keeps at hand
+# Where the rest of a row is more than this share and so many, it is put aside before the sort.
+REST_SHARE, REST_LEAST = 0.42, 1000
+TILE_BYTES = 2**24  # as wide as a product needs to be quick
 
 
 class WideSearch(TorchSearch):
@@ -24,39 +25,51 @@ class WideSearch(TorchSearch):
     copies = 2
     precision = np.float64
 
-    def sorted_lists(
-        self, rows: np.ndarray, parts: Iterable[tuple[slice, Part]], width: int, points: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the distances and numbers of the `width` nearest of all `points`, ascending.
+    def __init__(self, inner_product: bool, tile_bytes: int, device: str = "cpu") -> None:
+        """Search on `device` with tables of at most `tile_bytes`."""
+        super().__init__(inner_product, min(tile_bytes, TILE_BYTES), device)
 
-        Shapes (Q, width). A distance is rounded down, by less than `lost_share` of itself.
-        """
+    def keys(
+        self, rows: np.ndarray, parts: Iterable[tuple[slice, Part]], width: int, points: int
+    ) -> np.ndarray:
+        """Return the keys of the `width` nearest of all `points`, ascending: (Q, width) int64."""
         low = (1 << key_bits(points)) - 1
-        lists = np.full((len(rows), width), np.iinfo(np.int64).max)
+        lists = np.empty((len(rows), width), dtype=np.int64)
         held = self.queries(rows)
+        lengths = held.lengths.cpu().numpy()
+        seen = 0
         for place, part in parts:
             numbers = np.arange(place.start, place.stop)
             last = place.stop == points
             for block, table in self._tiles(held, part):
-                table += held.lengths[block]
-                tile = table.clamp_(min=0)[:, : len(part)].cpu().numpy()
+                tile = table.cpu().numpy()[:, : len(part)]
                 for some in blocks(len(tile), max(1, NUMBERS_AT_ONCE // len(part))):
-                    keys = np.ascontiguousarray(tile[some]).view(np.int64)
+                    to = slice(block.start + some.start, block.start + some.stop)
+                    distances = tile[some] + lengths[to]
+                    keys = np.maximum(distances, 0.0, out=distances).view(np.int64)
                     keys &= 2**63 - 1 - low  # −0 loses its sign
                     keys |= numbers
-                    to = slice(block.start + some.start, block.start + some.stop)
-                    if place.start:
-                        keys = np.concatenate([lists[to], keys], axis=1)
+                    if seen:
+                        keys = np.concatenate([lists[to, :seen], keys], axis=1)
                     count = keys.shape[1]
-                    if width < count and not (last and width > PARTED_SHARE * count):
+                    rest = count - width
+                    if rest > (max(REST_LEAST, REST_SHARE * count) if last else 0):
                         keys.partition(width - 1, axis=1)
                         keys = keys[:, :width]
                     if last:
                         keys.sort(axis=1)
                     lists[to, : min(width, count)] = keys[:, :width]
-        found = lists & low
-        lists &= ~low
-        return lists.view(np.float64), found
+            seen = min(width, place.stop)
+        return lists
+
+
+def split_keys(keys: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distances and the numbers of the points that keys hold.
+
+    A distance is rounded down, by less than `lost_share` of itself.
+    """
+    low = (1 << key_bits(points)) - 1
+    return (keys & ~low).view(np.float64), keys & low
 
 
 def key_bits(points: int) -> int:

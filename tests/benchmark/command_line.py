@@ -1,4 +1,4 @@
-"""The command line called in this process: importing torch anew for each would take minutes."""
+"""The command line called in this process: importing torch again for each would take minutes."""
 
 from __future__ import annotations
 

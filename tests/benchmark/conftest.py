@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from command_line import stt_bench  # noqa: F401  (a fixture)
 
+from stt_bench.benchmark.datasets import catalog
+from stt_bench.benchmark.system import plugins
 from stt_bench.benchmark.training.objective import Objective
+from stt_bench.losses import registry
 
 TINY = """\
 title: Tiny
@@ -37,6 +40,15 @@ rows:
     softmax_head: true
     loss_weight: 0.003
 """
+
+
+@pytest.fixture(autouse=True)
+def _registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test's plugin registers is forgotten after it."""
+    monkeypatch.setattr(registry, "_factories", dict(registry._factories))
+    monkeypatch.setattr(registry, "_from_packages", set(registry._from_packages))
+    monkeypatch.setattr(catalog, "_DATASETS", dict(catalog._DATASETS))
+    monkeypatch.setattr(plugins, "_loaded", list(plugins._loaded))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ import pytest
 from command_line import Command
 from PIL import Image
 
+from stt_bench.benchmark.datasets import image_set
+
 SETTINGS = ("--rows", "softmax", "--set", "train.steps=2", "--set", "data.name=images", "-q")
 
 
@@ -46,7 +48,7 @@ def test_replaced_images_are_not_taken_for_those_of_the_record(run, tmp_path):
     assert {path: path.stat().st_size for path in images.rglob("*.bmp")} == sizes
     code, said = run()
     assert code == 1
-    assert "was trained with other data; add --force" in said
+    assert "was trained with other data; train it again with --force" in said
     assert run("--force") == (0, "")
     second = json.loads(file.read_bytes())
     assert second["data_hash"] != json.loads(first)["data_hash"]
@@ -67,3 +69,19 @@ def test_a_record_is_taken_as_it_is_where_its_data_are_gone_but_not_where_they_a
     code, said = run()
     assert code == 1
     assert "class folders without images" in said
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("label", "ad")
+def test_a_broken_image_is_told_before_the_training(run, tmp_path, monkeypatch, label, in_memory):
+    """Its repair makes other data of them: what was trained before would be lost."""
+    monkeypatch.setattr(image_set, "MEMORY_LIMIT", 1 << 30 if in_memory else 0)
+    draw(tmp_path / "images", 0)
+    broken = tmp_path / "images" / label / "1.bmp"
+    broken.write_bytes(broken.read_bytes()[:-60])
+    code, said = run()
+    assert code == 1
+    assert f"{broken} cannot be read as an image" in said
+    assert not list((tmp_path / "runs").rglob("metrics.jsonl"))
+    draw(tmp_path / "images", 0)
+    assert run() == (0, "")

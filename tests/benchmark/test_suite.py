@@ -29,7 +29,7 @@ from stt_bench.benchmark.leaderboards.published import read_published
 from stt_bench.benchmark.leaderboards.report import report
 from stt_bench.benchmark.scoring.evaluate import evaluate, measure
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
-from stt_bench.benchmark.store.records import Record, read_records, record_path
+from stt_bench.benchmark.store.records import Record, read_table_records, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table, run_table
 from stt_bench.benchmark.system.errors import BenchError
@@ -207,13 +207,16 @@ def test_an_unforeseen_failure_is_kept_and_the_others_go_on(
     def fail(run: Run, *args: Any, **kwargs: Any) -> EmbeddingSet:
         if run.row == "hard":
             raise RuntimeError("out of memory\nand more")
+        if run.row == "center":  # as a plugin may
+            raise SystemExit(3)
         return original(run, *args, **kwargs)
 
     monkeypatch.setattr(suite, "embed_split", fail)
     outcome = run_all(tmp_path)
     assert outcome.failed["tiny/hard/seed-0"].startswith("RuntimeError: out of memory (")
     assert "fail" in (tmp_path / "runs/tiny/hard/seed-0/error.txt").read_text()
-    assert len(outcome.done) == 3
+    assert outcome.failed["tiny/center/seed-0"].startswith("SystemExit: 3 (")
+    assert len(outcome.done) == 2
 
 
 def test_other_starting_weights_are_never_taken_for_the_same(tiny: Path, tmp_path: Path) -> None:
@@ -303,7 +306,7 @@ def test_report_is_a_function_of_the_records(finished: Path) -> None:
 
 
 def test_leaderboard_numbers_are_those_of_the_records(finished: Path) -> None:
-    records = read_records(finished / "results")["tiny"]
+    records = read_table_records(finished / "results", "tiny")
     board = build_leaderboard("tiny", records, [])
     values = [r.metrics["recall@1"] for r in records if r.row == "hard"]
     mean = sum(values) / 2
@@ -323,7 +326,7 @@ def test_leaderboard_numbers_are_those_of_the_records(finished: Path) -> None:
 
 
 def test_rows_of_another_protocol_are_marked_and_never_best(finished: Path) -> None:
-    records = read_records(finished / "results")["tiny"]
+    records = read_table_records(finished / "results", "tiny")
     board = build_leaderboard("tiny", records, [])
     two_head = next(row for row in board.rows if row.name == "two_head")
     assert two_head.fingerprint != board.main_protocol  # other task, other test items
@@ -340,7 +343,7 @@ def test_softmax_stands_first_and_published_numbers_apart(finished: Path) -> Non
     published.write_text(
         'table,row,metric,value,source,note\ntiny,hard,recall@1,99.9,"Doe, 2020",one seed\n'
     )
-    records = read_records(finished / "results")["tiny"]
+    records = read_table_records(finished / "results", "tiny")
     board = build_leaderboard("tiny", records[::-1], read_published(published)["tiny"])
     lines = [line for line in markdown(board).splitlines() if line.startswith("| ")]
     assert lines[0].endswith("*R@1, published* |")
@@ -456,7 +459,7 @@ def test_classes_of_one_test_image_each_are_classified_all_the_same() -> None:
     assert measure(apart, EvaluationConfig(clustering=False)).metrics["queries"] == 0
 
 
-def test_foreign_embeddings_from_every_csv(tmp_path: Path) -> None:
+def test_external_embeddings_from_every_csv(tmp_path: Path) -> None:
     x = np.eye(4, dtype=np.float64)
     np.save(tmp_path / "x.npy", x)
     for text in (
@@ -480,7 +483,7 @@ def test_foreign_embeddings_from_every_csv(tmp_path: Path) -> None:
         ("label,id\na,1\na\nb,3\nb,4\n", r"y.csv:3: expected 2 cells, found 1"),
     ],
 )
-def test_foreign_csv_mistakes(tmp_path: Path, text: str, said: str) -> None:
+def test_mistakes_in_the_csv_of_external_embeddings(tmp_path: Path, text: str, said: str) -> None:
     np.save(tmp_path / "x.npy", np.eye(4))
     (tmp_path / "y.csv").write_text(text)
     with pytest.raises(BenchError, match=said):
@@ -540,7 +543,7 @@ def test_somebody_elses_readme_is_not_overwritten(finished: Path, tmp_path: Path
 def test_labels_are_printed_as_they_are(
     finished: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    records = read_records(finished / "results")["tiny"]
+    records = read_table_records(finished / "results", "tiny")
     odd = records[0].display.model_copy(update={"label": "a [b] $x [/c]", "title": "[red]"})
     board = build_leaderboard("tiny", [r.model_copy(update={"display": odd}) for r in records], [])
     print_leaderboard(board)

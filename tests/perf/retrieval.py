@@ -21,7 +21,7 @@ left out; both are said.
 
     python tests/perf/retrieval.py [sop] [peers] [growth] [shapes] [--threads 2] [--limit 900]
         [--plot growth.png] [--backends torch-cpu,faiss-cpu] [--sizes 10000,20000]
-        [--dims 16,512] [--classes 2,6,50,half,huge,alone] [--points plain,noise,twice]
+        [--dims 16,512] [--classes 2,6,50,half,huge,alone] [--points plain,noise,twice] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -279,6 +279,7 @@ def main() -> None:
     options.add_argument("--dims", default="16,512")
     options.add_argument("--classes", default="2,6,50,half,huge,alone")
     options.add_argument("--points", default="plain,noise,twice,signs,outlier")
+    options.add_argument("--rounds", type=int, default=3)
     given = options.parse_args()
     bench = Bench(given.threads, given.limit)
     if "sop" in given.parts:
@@ -289,7 +290,8 @@ def main() -> None:
         growth(bench, integers(given.sizes) or list(GROWTH), given.plot)
     if "shapes" in given.parts:
         sizes = integers(given.sizes) or [1_000, 5_000, 10_000]
-        scan(sizes, integers(given.dims), given.classes.split(","), given.points.split(","))
+        names, points = given.classes.split(","), given.points.split(",")
+        scan(sizes, integers(given.dims), names, points, given.rounds)
 
 
 if __name__ == "__main__":

@@ -112,6 +112,7 @@ def scan(
     from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
+    compare(300, 8, "3", "plain", 1)  # imports and first calls
     print("\n| items | D | classes | points | CPU s | plain loop | ratio |")
     print("|---:|---:|---|---|---:|---:|---:|")
     with threadpool_limits(1):

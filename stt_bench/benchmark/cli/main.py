@@ -31,6 +31,7 @@ from stt_bench.benchmark.cli.options import (
 from stt_bench.benchmark.cli.stages import STAGES
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.plugins import import_plugin
+from stt_bench.benchmark.system.text import one_line
 from stt_bench.names import did_you_mean
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def common(
     stt-bench trains an embedding under each loss of a table, writes the embeddings to disk,
     measures retrieval, clustering and classification, and writes a leaderboard.
 
-    Start with `stt-bench run digits_retrieval` (a minute on two CPU cores), then look at
-    `results/digits_retrieval.md`.
+    Start with `stt-bench run omniglot_mini_retrieval` (a minute on two CPU cores), then look at
+    `results/omniglot_mini_retrieval.md`.
     """
     for number, file in enumerate(plugin or ()):
         import_plugin(file, number)
@@ -251,7 +252,7 @@ def main() -> None:
         if os.environ.get("STT_BENCH_DEBUG"):
             traceback.print_exc()
         code, sentence = _ending(error)
-        print(f"error: {sentence}", file=sys.stderr)
+        print(f"error: {one_line(sentence)}", file=sys.stderr)
         sys.exit(code)
 
 
@@ -269,7 +270,6 @@ def _ending(error: Exception) -> tuple[int, str]:
 def _show(boards: list[Leaderboard], results: Path, quiet: bool) -> None:
     from stt_bench.benchmark.cli.screen import print_leaderboard
     from stt_bench.benchmark.leaderboards.answer import answer
-    from stt_bench.benchmark.system.text import one_line
 
     for board in boards:
         if not quiet:

@@ -79,6 +79,10 @@ class Experiment(Section):
                 f"memory.size ({self.memory.size}) must not be below the batch "
                 f"({self.sampler.images_per_batch} images)"
             )
+        if self.loss_weight == 0:
+            raise ValueError(
+                f"loss_weight: 0 never trains {self.loss.name}; for Softmax alone use loss: softmax"
+            )
         if self.model.head != "none" and self.model.embedding_dim is None:
             raise ValueError(f"head: {self.model.head} needs embedding_dim")
         if self.train.validate_every is not None and self.data.validation is None:

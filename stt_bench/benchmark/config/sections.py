@@ -248,7 +248,7 @@ class TrainConfig(Section):
     threads: int | None = Field(
         None,
         ge=1,
-        le=4096,
+        le=1024,
         description="CPU threads; fixes the bytes of a result whatever the machine's cores.",
     )
     workers: int = Field(0, ge=0, le=1024, description="Processes that load images.")

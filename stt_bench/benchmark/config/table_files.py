@@ -43,11 +43,6 @@ def table_files() -> dict[str, Path]:
     }
 
 
-def table_names() -> list[str]:
-    """Return the names of the tables in ``configs/`` and of the shipped ones."""
-    return sorted(table_files())
-
-
 def is_shipped(path: Path) -> bool:
     """Tell whether a file is one of the shipped tables."""
     return path.resolve().parent == SHIPPED_FOLDER.resolve()

@@ -22,7 +22,7 @@ from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.config.table_files import Places, find_table, merge, read_with_base
 from stt_bench.benchmark.config.yaml_lines import DEEPEST, KeyPath, parse_value
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.text import is_name, is_table_name, one_line
+from stt_bench.benchmark.system.text import NAME_RULE, is_name, is_table_name, one_line
 from stt_bench.names import did_you_mean
 
 TABLE_FIELDS = ("title", "description", "seeds", "rows", "figure")
@@ -51,10 +51,7 @@ def read_table(
     """
     path = find_table(name)
     if not is_table_name(path.stem):
-        raise BenchError(
-            f"{path}: name the file with letters, digits, '_', '-' and '.' alone, and not "
-            "README or timing"
-        )
+        raise BenchError(f"{path}: name the file with {NAME_RULE}, and not README or timing")
     content, places = read_with_base(path)
     content = {key: value for key, value in content.items() if value is not None}
     shared_fields = set(Experiment.model_fields) - {"label"}
@@ -63,16 +60,20 @@ def read_table(
             nearest = did_you_mean(key, [*TABLE_FIELDS, "base", *shared_fields])
             raise BenchError(f"{places[key,]}: unknown field '{key}'; {nearest}")
     title, description = (_text(content, key, places) for key in ("title", "description"))
-    rows = content.get("rows")
-    if not isinstance(rows, dict) or not rows:
+    given = content.get("rows")
+    rows = (
+        {name: own for name, own in given.items() if own is not None}
+        if isinstance(given, dict)
+        else {}
+    )
+    if not rows:
         place = places.get(("rows",), str(path))
         raise BenchError(f"{place}: a table needs 'rows:' with at least one row in it")
-    rows = {name: own for name, own in rows.items() if own is not None}
     for row in rows:
         if not is_name(row):
             raise BenchError(
-                f"{places[('rows', row)]}: name the row '{row}' with letters, digits, "
-                "'_', '-' and '.' alone; its label may be anything"
+                f"{places[('rows', row)]}: name the row '{one_line(row, 40)}' with {NAME_RULE}; "
+                "its label may be anything"
             )
     shared = {key: value for key, value in content.items() if key in shared_fields}
     overrides = tuple(overrides)

@@ -84,7 +84,10 @@ def _content(text: str) -> tuple[Any, Lines]:
     yaml = YAML(typ="safe", pure=True)
     yaml.composer.warn_double_anchors = False
     lines: Lines = {}
-    root = yaml.compose(text)
+    try:
+        root = yaml.compose(text)
+    except (AssertionError, ValueError) as error:  # ruamel's, for %YAML 1.3 and \\U00110000
+        raise YAMLError(str(error)) from None
     if root is None:
         return None, lines
     _measure(root, {})
@@ -154,7 +157,7 @@ def _value(node: Node, place: KeyPath, lines: Lines, yaml: YAML) -> Any:
             if isinstance(value, int) and value.bit_length() > LARGEST_INTEGER:
                 raise ValueError
             return value
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, IndexError):
             shown = node.value if len(node.value) <= 40 else f"{len(node.value):,} characters"
             raise _MistakeError(node, f"is no {kind} that can be used ({shown})") from None
     raise _MistakeError(node, f"the tag '{node.tag}' has no meaning here; remove it")

@@ -6,6 +6,7 @@ column that is not used is named.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from stt_bench.benchmark.datasets.splits import NEITHER, ROLES, SPLITS
+from stt_bench.benchmark.datasets.suffixes import is_image
 from stt_bench.benchmark.system.csv_table import read_csv
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.names import did_you_mean
@@ -81,6 +83,10 @@ def read_item_list(
                 f"{file}:{empty[0]}: the {column} is empty ({len(empty)} such): fill it in or "
                 "delete the line"
             )
+    if "label" in frame:
+        frame["label"] = frame["label"].map(label_of)
+    if {"path", "label"} <= set(frame):
+        _check_order(file, frame)
     if "split" in frame:
         frame["split"] = _valid(file, frame["split"], SPLITS)
     trains = frame["split"] == "train" if "split" in frame else pd.Series(False, frame.index)
@@ -91,6 +97,21 @@ def read_item_list(
         roles = frame["role"].mask(trains & (frame["role"] == ""), "both")
         frame["role"] = _valid(file, roles, _ROLES)
     return ItemList(frame.reset_index(drop=True), notes)
+
+
+def label_of(name: str) -> str:
+    """Return a class name with its accents as single characters: é, written as two, is the same."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _check_order(file: Path, frame: pd.DataFrame) -> None:
+    """Refuse a list whose columns are swapped, as one without a header may be."""
+    path, label = frame["path"].iloc[-1], frame["label"].iloc[-1]
+    if is_image(label) and not is_image(path):
+        raise BenchError(
+            f"{file}:{frame.index[-1]}: the path is '{path}' and the class '{label}', an image: "
+            "name the columns in a header path,label"
+        )
 
 
 def _unused(file: Path, columns: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Literal, NoReturn
 
 import pandas as pd
 
-from stt_bench.benchmark.datasets.csv_lists import ItemList
+from stt_bench.benchmark.datasets.csv_lists import ItemList, label_of
 from stt_bench.benchmark.datasets.splits import ROLES, SPLITS
 from stt_bench.benchmark.datasets.suffixes import is_image, suffixes_in_words
 from stt_bench.benchmark.system.errors import BenchError
@@ -174,7 +174,7 @@ def _read_classes(folder: Path, classes: Level | None, skipped: Counter[str]) ->
     paths = [os.path.relpath(path, folder) for found in images.values() for path in found]
     frame = pd.DataFrame({"path": [Path(path).as_posix() for path in paths]})
     where = frame["path"].str.rpartition("/")[0]
-    frame["label"] = where if classes == "leaf" else where.str.partition("/")[0]
+    frame["label"] = (where if classes == "leaf" else where.str.partition("/")[0]).map(label_of)
     deep = int(where.str.contains("/").sum())
     if deep and classes is None:
         told = f"{folder}: {counted(deep, 'image')} in folders of a class folder taken as its class"
@@ -187,7 +187,14 @@ def _hidden(name: str) -> bool:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return [folder / one.name for one in _entries(folder) if one.is_dir() and not _hidden(one.name)]
+    found = [one for one in _entries(folder) if one.is_dir() and not _hidden(one.name)]
+    for target, one in [(Path(one.path).resolve(), one) for one in found if one.is_symlink()]:
+        whole = folder.resolve()
+        if target.is_relative_to(whole) or whole.is_relative_to(target):
+            raise BenchError(
+                f"{one.path} is a link to {target}, whose images would count twice: remove it"
+            )
+    return [folder / one.name for one in found]
 
 
 def _images_in(folder: Path) -> list[str]:

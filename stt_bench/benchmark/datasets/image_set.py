@@ -80,6 +80,7 @@ class ImageSet:
         largest = config.resize_max if training else None
         self._kept_as = config.model_copy(update={"resize": largest}) if largest else config
         self._kept: torch.Tensor | list[torch.Tensor] | None = None
+        self._checked = False
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -130,7 +131,12 @@ class ImageSet:
         return crops + [crop.flip(-1) for crop in crops] if flip else crops
 
     def check(self, progress: Progress | None = None) -> None:
-        """Prepare every image once; one error tells of all that cannot be prepared."""
+        """Prepare every image once; one error tells of all that cannot be prepared.
+
+        Images that were checked before are not prepared again.
+        """
+        if self._checked:
+            return
         reasons = []
         with ThreadPoolExecutor(THREADS) as pool:
             for done, reason in enumerate(pool.map(self._reason, self.paths), start=1):
@@ -141,6 +147,7 @@ class ImageSet:
         if reasons:
             more = f" ({len(reasons) - 1} more of {len(self)} images)" if reasons[1:] else ""
             raise BenchError(reasons[0] + more)
+        self._checked = True
 
     def _reason(self, path: str) -> str | None:
         try:

@@ -100,8 +100,8 @@ def _counts(dataset: Dataset, task: Task, frame: pd.DataFrame, root: Path | None
     if expected is None or found == expected:
         return None
     place = f" in {root}" if root is not None else ""
-    mend = dataset.get or "get a complete copy"
-    return f"expected {expected}, found {found}{place}: {mend}"
+    how_to_fix = dataset.get or "get a complete copy"
+    return f"expected {expected}, found {found}{place}: {how_to_fix}"
 
 
 def _classes(task: Task, frame: pd.DataFrame) -> str | None:

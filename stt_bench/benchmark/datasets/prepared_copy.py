@@ -122,8 +122,8 @@ def prepare_copy(
     copy = folder if csv_list is None else folder / csv_list.name
     copied = read_tables(dataset, copy, options)
     if _listed(copied) != _listed(tables):
-        mend = copied.problem or "remove the copy and make it again"
-        raise BenchError(f"the copy in {folder} lists other images than {start}: {mend}")
+        how_to_fix = copied.problem or "remove the copy and make it again"
+        raise BenchError(f"the copy in {folder} lists other images than {start}: {how_to_fix}")
     _image_files(copied, folder)
     return PreparedCopy(copy, len(images), len(images) - len(missing), left_out, _hashes(copied))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from stt_bench.benchmark.datasets.depth import Depth, bits_of, check_size, depth_of
 from stt_bench.benchmark.datasets.threads import Progress
@@ -82,10 +82,17 @@ def _decode(stream: str | IO[bytes], where: str) -> Image.Image:
             image.load()
             return image
     except Exception as error:  # broken files raise nearly anything, from OSError to struct.error
-        reason = str(error).replace(repr(stream), "the file").rstrip(".") or type(error).__name__
+        reason = _reason(error)
         raise BenchError(
             f"{where} cannot be read as an image ({reason}): replace or remove it"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is empty, or of no format that Pillow reads"
+    told = error.strerror if isinstance(error, OSError) else None
+    return (told or str(error)).rstrip(".") or type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -116,9 +123,10 @@ class FileStore:
             path, error = failed[0]
             absent = isinstance(error, ValueError | FileNotFoundError | NotADirectoryError)
             reason = "do not exist" if absent else f"cannot be read ({error.strerror})"
+            mend = "write / for \\ in" if "\\" in path else "restore them or correct"
             raise BenchError(
                 f"{len(failed)} of {len(paths)} image files {reason}, the first is "
-                f"{os.path.join(self.root, path)}: restore them or correct the list"
+                f"{os.path.join(self.root, path)}: {mend} the list"
             )
         return _contents(paths, found)
 

@@ -59,7 +59,8 @@ class Verification:
     @property
     def passed(self) -> bool:
         """Tell whether nothing is wrong."""
-        return not self.broken and self.tables.problem is None
+        hashed = self.hashes.keys() == self.tables.sources.keys()
+        return not self.broken and self.tables.problem is None and hashed
 
     def lines(self) -> Iterator[str]:
         """Yield what to tell: a line for each table, the broken files, the count of files."""
@@ -75,7 +76,9 @@ class Verification:
         yield from self.broken[:SHOWN]
         if len(self.broken) > SHOWN:
             yield f"and {len(self.broken) - SHOWN} more"
-        verdict = f"{len(self.broken)} are broken or missing" if self.broken else "all can be read"
+        verdict = "all can be read" if self.hashes else "all can be read but not used"
+        if self.broken:
+            verdict = f"{len(self.broken)} broken or missing"
         yield f"{self.images:,} images decoded, {verdict}"
 
 
@@ -101,7 +104,7 @@ def verify_dataset(
             try:
                 contents = store.contents(frame["path"].tolist())
             except BenchError as error:  # pixels of no known range
-                broken += [str(error)] if str(error) not in broken else []
+                tables.refused[task] = str(error)
                 continue
             hashes[task] = hash_items(frame, contents.identity)
             tables.sources[task] = Source(frame, store, (*notes, *contents.notes))

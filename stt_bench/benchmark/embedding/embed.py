@@ -231,6 +231,11 @@ def load_network(run: Run, facts: TrainingFacts) -> tuple[EmbeddingNetwork, Obje
         update={"model": run.experiment.model.model_copy(update={"weights": None})}
     )
     network, objective = new_model(bare, len(facts.classes))
+    if network.embedding_dim != facts.embedding_dim:
+        raise BenchError(
+            f"{run.training}: embedding_dim is {facts.embedding_dim}, the network's is "
+            f"{network.embedding_dim}; train again with --force"
+        )
     modules = {"network": network, "objective": objective}
     read_weights(run.weights, facts.checkpoint_sha256, modules)
     device = resolve_device(run.experiment.train.device)

@@ -33,7 +33,9 @@ def read_external_set(
             lengths or, where both name the items, of different items, or the gallery has one class.
     """
     array, own_ids = (
-        read_hdf5(embeddings) if embeddings.suffix in SUFFIXES else (read_array(embeddings), None)
+        read_hdf5(embeddings)
+        if embeddings.suffix.lower() in SUFFIXES
+        else (read_array(embeddings), None)
     )
     frame, notes = read_item_list(
         labels,
@@ -48,7 +50,7 @@ def read_external_set(
         parts = f", {len(tested)} of them to be measured" if len(tested) < len(frame) else ""
         raise BenchError(
             f"{embeddings} has {len(array)} rows but {labels} has {len(frame)} labels{parts}; "
-            "they must be the same items in the same order"
+            f"they must be the same items in the same order{_header_taken(array, frame)}"
         )
     if len(array) == len(frame) and len(tested) < len(frame):
         places = tested.index.to_numpy()
@@ -73,6 +75,13 @@ def read_external_set(
         None,
         {},
     )
+
+
+def _header_taken(array: np.ndarray, frame: pd.DataFrame) -> str:
+    """Say how a header of other names comes to be a label."""
+    if len(frame) != len(array) + 1:
+        return ""
+    return f" (if the first label, '{frame['label'].iloc[0]}', is a header, name it label)"
 
 
 def _tested(labels: Path, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

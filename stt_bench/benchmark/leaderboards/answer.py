@@ -28,11 +28,12 @@ def answer(board: Leaderboard) -> list[str]:
     untrained = [  # an untrained classifier has nothing to say
         row for row in board.rows if row not in trained and metric in row.scores and not classifies
     ]
-    rivals = _rivals(board, best, ranked, metric)
+    value = best.scores[metric].mean
+    leaders = [row for row in ranked if row.scores[metric].mean == value]
+    rivals = _rivals(board, leaders, ranked, metric)
     return [
         _what(
-            best,
-            ranked,
+            leaders,
             [row for row in trained if row not in ranked and not row.inactive],
             untrained,
             metric,
@@ -42,20 +43,19 @@ def answer(board: Leaderboard) -> list[str]:
     ]
 
 
-def _rivals(board: Leaderboard, best: Row, ranked: list[Row], metric: str) -> list[Row]:
-    """Return Softmax and the next row, without the best row itself and without repetition."""
-    softmax = None if best.experiment.is_softmax else board.best_softmax(best, metric)
-    found = [row for row in (softmax, *ranked[1:2]) if row is not None]
-    return found[:1] if len(found) == 2 and found[0] is found[1] else found
+def _rivals(board: Leaderboard, leaders: list[Row], ranked: list[Row], metric: str) -> list[Row]:
+    """Return Softmax and the next row, without those that lead and without repetition."""
+    following = ranked[len(leaders) : len(leaders) + 1]
+    if any(row.experiment.is_softmax for row in leaders):
+        return following
+    softmax = board.best_softmax(leaders[0], metric)
+    return following if softmax is None or softmax in following else [softmax, *following]
 
 
-def _what(
-    best: Row, ranked: list[Row], others: list[Row], untrained: list[Row], metric: str
-) -> str:
-    value, name = best.scores[metric].mean, metric_name(metric)
-    level = [row for row in ranked if row.scores[metric].mean == value]
-    labels = " and ".join(row.label for row in level)
-    told = f"{labels} {'leads' if len(level) == 1 else 'lead'} by {name} with {_percent(value)}"
+def _what(leaders: list[Row], others: list[Row], untrained: list[Row], metric: str) -> str:
+    value, name = leaders[0].scores[metric].mean, metric_name(metric)
+    labels = _listed([row.label for row in leaders])
+    told = f"{labels} {'leads' if len(leaders) == 1 else 'lead'} by {name} with {_percent(value)}"
     for row in untrained:
         if row.scores[metric].mean >= value:
             score = _percent(row.scores[metric].mean)
@@ -75,7 +75,7 @@ def _what(
 
 def _by_how_much(best: Row, rivals: list[Row], metric: str) -> str:
     if not rivals:
-        return "There is no other row to compare it with."
+        return "There is no row below to compare with."
     told = []
     for row in rivals:
         points = 100 * (best.scores[metric].mean - row.scores[metric].mean)
@@ -89,6 +89,8 @@ def _by_how_much(best: Row, rivals: list[Row], metric: str) -> str:
 def _how_sure(
     board: Leaderboard, best: Row, rivals: list[Row], metric: str, candidates: int
 ) -> str:
+    if not rivals:
+        return "So there is no difference to be sure of."
     known = [(row, _interval(board, best, row, metric)) for row in rivals]
     told = [
         f"{100 * found[0]:+.1f} to {100 * found[1]:+.1f} over {row.label} ({found[2]})"

@@ -8,7 +8,7 @@ from pathlib import Path
 import stt_bench
 from stt_bench.benchmark.system.csv_table import read_csv
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.text import is_table_name
+from stt_bench.benchmark.system.text import NAME_RULE, is_table_name, one_line
 
 SHIPPED = Path(stt_bench.__file__).parent / "published.csv"
 _COLUMNS = ("table", "row", "metric", "value", "source", "note")
@@ -48,7 +48,7 @@ def read_published(path: Path) -> dict[str, list[Published]]:
         number = Published(*fields)
         if not is_table_name(table):  # it becomes the name of a file
             raise BenchError(
-                f"{path}:{line}: '{table}' is no table's name: use letters, digits, '.', '_', '-'"
+                f"{path}:{line}: '{one_line(table, 40)}' is no table's name: use {NAME_RULE}"
             )
         if not number.source:
             raise BenchError(f"{path}:{line}: a published number needs a source: name the paper")

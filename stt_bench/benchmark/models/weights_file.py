@@ -100,22 +100,18 @@ def _read(path: Path) -> Any:
             "its tensors, and reading those could run a stranger's code: save the state_dict "
             "alone, best as .safetensors"
         ) from None
-    except Exception as error:  # whatever a damaged or foreign file makes the readers raise
+    except Exception as error:  # whatever the readers make of a damaged file
         raise BenchError(f"model.weights: cannot read '{path}': {first_line(error)}") from error
 
 
 def _unwrapped(content: Any) -> Any:
     """Return the innermost dictionary of tensors: a checkpoint keeps it beside its bookkeeping."""
-    while isinstance(content, Mapping) and not _is_named_tensors(content):
-        inner = next((content[key] for key in _WRAPPERS if _holds(content, key)), None)
-        if inner is None:
+    for _ in _WRAPPERS:  # none is met twice, but in a dictionary that holds itself
+        if not isinstance(content, Mapping) or _is_named_tensors(content):
             break
-        content = inner
+        inside = (content.get(key) for key in _WRAPPERS)
+        content = next((inner for inner in inside if isinstance(inner, Mapping)), content)
     return content
-
-
-def _holds(content: Mapping[Any, Any], key: str) -> bool:
-    return isinstance(content.get(key), Mapping)
 
 
 def _is_named_tensors(content: Any) -> bool:

@@ -10,9 +10,9 @@ import pandas as pd
 
 from stt_bench.benchmark.config.sections import EvaluationConfig
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
-from stt_bench.benchmark.store.facts import TrainingFacts
+from stt_bench.benchmark.store.facts import Training, TrainingFacts
 from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
-from stt_bench.benchmark.store.records import ClassScores, Record, Training, record_path
+from stt_bench.benchmark.store.records import ClassScores, Record, record_path
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import write_text

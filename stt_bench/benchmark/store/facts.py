@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from stt_bench.benchmark.system.errors import BenchError
 
@@ -30,32 +30,41 @@ class Origin(BaseModel):
         for key, word in _WORDS.items():
             if getattr(self, key) != getattr(now, key):
                 raise BenchError(
-                    f"{folder} was trained with other {word}; add --force to train it "
-                    "again, or name another folder with --runs"
+                    f"{folder} was trained with other {word}; train it again "
+                    "with --force, or name another folder with --runs"
                 )
         if self.initial_weights != now.initial_weights:
             raise BenchError(
                 f"{folder} was trained from other starting weights "
-                f"({self.initial_weights}, now {now.initial_weights}); add --force to train it "
-                "again"
+                f"({self.initial_weights}, now {now.initial_weights}); train it again "
+                "with --force"
             )
 
 
-class TrainingFacts(Origin):
-    """What ``training.json`` says of a finished training."""
+class Training(BaseModel):
+    """What a training cost, on what it ran, and what became of it."""
 
-    steps: int
-    selected_step: int | None = None
-    seconds: float
-    images_per_second: float | None
-    peak_memory_mib: float
+    model_config = ConfigDict(extra="forbid")
+
+    seconds: FiniteFloat = Field(ge=0)
+    images_per_second: FiniteFloat | None
+    peak_memory_mib: FiniteFloat = Field(ge=0)
+    trained_parameters: int = Field(ge=0)
     collapsed_at: int | None
-    inactive: bool = False  # every logged step had 0 terms
+    selected_step: int | None = None
+    inactive: bool = False  # the loss has terms, and no logged step had any
     device: str
     threads: int
+
+
+class TrainingFacts(Origin, Training):
+    """What ``training.json`` says of a finished training."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    steps: int
     checkpoint_sha256: str
     embedding_dim: int
-    trained_parameters: int
     classes: list[str]
     versions: dict[str, str]
     pixel_bits: int | None = None  # of grey images of more than 8 bits: see `datasets.depth`

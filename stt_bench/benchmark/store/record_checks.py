@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _COUNTS = ("queries", "queries_without_positive", "clusters")
 _LOWEST = {"ami": -1.0}  # every other metric that is no count lies between 0 and 1
 _ROUNDING = 1e-9
-_RECALL = re.compile(r"recall@[1-9][0-9]*")
+_RECALL = re.compile(r"recall@[1-9][0-9]{0,9}")
 
 
 def faults(record: Record) -> Iterator[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, Strict, model_validator
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.store.display import Display
+from stt_bench.benchmark.store.facts import Training
 from stt_bench.benchmark.store.names import RowName, Seed, TableName
 from stt_bench.benchmark.store.record_checks import faults
 from stt_bench.benchmark.system.errors import BenchError
@@ -18,22 +19,6 @@ from stt_bench.benchmark.system.files import read_mapping, read_model, write_jso
 
 RECORD_SCHEMA: Literal[2] = 2
 _AGAIN = "delete it and evaluate again"
-
-
-class Training(BaseModel):
-    """What a training cost, and on what it ran."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    seconds: FiniteFloat = Field(ge=0)
-    images_per_second: FiniteFloat | None
-    peak_memory_mib: FiniteFloat = Field(ge=0)
-    trained_parameters: int = Field(ge=0)
-    collapsed_at: int | None
-    selected_step: int | None = None
-    inactive: bool = False  # the loss has terms, and no logged step had any
-    device: str
-    threads: int
 
 
 class ClassScores(BaseModel):
@@ -94,7 +79,7 @@ class Record(BaseModel):
     row: RowName
     seed: Seed
     display: Display
-    metrics: dict[str, FiniteFloat]
+    metrics: dict[str, Annotated[FiniteFloat, Strict()]]
     experiment: Experiment
     config_digest: str
     protocol: dict[str, Any]
@@ -123,7 +108,7 @@ def read_record(path: Path) -> Record:
     Raises:
         BenchError: one sentence that names the file and the field.
     """
-    content = read_mapping(path)
+    content = read_mapping(path, _AGAIN)
     if content.get("schema_version") == 1:
         raise BenchError(
             f"{path}: is a record of schema 1, this version reads {RECORD_SCHEMA}: run "
@@ -139,15 +124,6 @@ def read_record(path: Path) -> Record:
     if wrong := next(faults(record), None):
         raise BenchError(f"{path}: {wrong}: the record was changed after it was made; {_AGAIN}")
     return record
-
-
-def read_records(results: Path) -> dict[str, list[Record]]:
-    """Return all records below ``results/records``, by table, ordered by row and seed.
-
-    Raises:
-        BenchError: a record is broken.
-    """
-    return {table: read_table_records(results, table) for table in tables_with_records(results)}
 
 
 def tables_with_records(results: Path) -> list[str]:

@@ -94,7 +94,7 @@ class Run:
         if not self.is_trained:
             raise BenchError(f"{self.folder} is not trained to its end: run `stt-bench train`")
         facts = read_model(
-            self.training, TrainingFacts, "the facts of a training", "add --force to train again"
+            self.training, TrainingFacts, "the facts of a training", "train again with --force"
         )
         facts.check(self.origin(facts.data_hash, facts.initial_weights), self.folder)
         return facts
@@ -130,8 +130,8 @@ class Run:
                 ours = self.experiment.model_dump(mode="json", exclude={"label", "evaluation"})
                 changed = _first_difference(before.get("experiment"), ours) or "evaluation.distance"
                 raise BenchError(
-                    f"{self.folder} holds a run with another '{changed}'; add --force to train "
-                    "it again, or name another folder with --runs"
+                    f"{self.folder} holds a run with another '{changed}'; train it "
+                    "again with --force, or name another folder with --runs"
                 )
         write_json(file, content)
 
@@ -151,7 +151,7 @@ def open_run(folder: Path) -> Run:
     file = folder / "run.json"
     if not file.exists():
         raise BenchError(f"{folder} is not a run: there is no run.json in it")
-    raw = read_mapping(file)
+    raw = read_mapping(file, "train again")
     if raw.get("schema") == 1:
         raise BenchError(
             f"{file}: was written by an earlier version; `stt-bench run` or `stt-bench train` of "

@@ -58,7 +58,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def damaged_checkpoint(path: Path) -> str:
     """Say that a checkpoint is damaged, and how to fix it."""
-    return f"{path} is damaged; add --force to train again from the start"
+    return f"{path} is damaged; train again with --force"
 
 
 def write_weights(path: Path, modules: Mapping[str, nn.Module]) -> str:
@@ -101,9 +101,9 @@ def read_weights(path: Path, sha256: str, modules: Mapping[str, nn.Module]) -> N
             )
     except (RuntimeError, SafetensorError):
         raise BenchError(
-            f"{path} does not fit the network of its run.json; add --force to train again"
+            f"{path} does not fit the network of its run.json; train again with --force"
         ) from None
 
 
 def _not_ours(path: Path) -> str:
-    return f"{path} is not what training wrote; add --force to train again"
+    return f"{path} is not what training wrote; train again with --force"

@@ -51,8 +51,10 @@ def told_in_a_sentence(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        mend = ": make room, then the same command goes on from here" if full else ""
-        raise BenchError(f"{path}: cannot be written ({error.strerror or error}){mend}") from None
+        how_to_fix = ": make room, then the same command goes on from here" if full else ""
+        raise BenchError(
+            f"{path}: cannot be written ({error.strerror or error}){how_to_fix}"
+        ) from None
 
 
 def _remove_leftovers(path: Path) -> None:
@@ -94,26 +96,30 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, how_to_fix: str = "") -> Any:
     """Read a JSON file; a missing or broken one, or one with NaN or infinity, is a `BenchError`."""
+    fix = how_to_fix and f"; {how_to_fix}"
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
         raise BenchError(f"{path}: there is no such file") from None
     except (ValueError, RecursionError, OSError) as error:
-        raise BenchError(f"{path}: cannot be read as JSON ({error})") from None
+        raise BenchError(f"{path}: cannot be read as JSON ({error}){fix}") from None
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path, how_to_fix: str = "") -> dict[str, Any]:
     """Read a JSON file that holds a mapping."""
-    content = read_json(path)
+    content = read_json(path, how_to_fix)
     if not isinstance(content, dict):
-        raise BenchError(f"{path}: holds a {type(content).__name__} where a mapping is expected")
+        fix = how_to_fix and f"; {how_to_fix}"
+        raise BenchError(
+            f"{path}: holds a {type(content).__name__} where a mapping is expected{fix}"
+        )
     return content
 
 
 def read_model(
-    path: Path, model: type[Model], what: str, mend: str, *, content: Any = None
+    path: Path, model: type[Model], what: str, how_to_fix: str, *, content: Any = None
 ) -> Model:
     """Read a JSON file as a pydantic model; a `BenchError` names the field that does not fit.
 
@@ -121,17 +127,17 @@ def read_model(
         path: the file.
         model: what it holds.
         what: names it in a message.
-        mend: says in a message how to fix it.
+        how_to_fix: says in a message how to fix it.
         content: the file's content where it is read already.
     """
     try:
-        return model.model_validate(read_mapping(path) if content is None else content)
+        return model.model_validate(read_mapping(path, how_to_fix) if content is None else content)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(key) for key in first["loc"])
         said = first["msg"].removeprefix("Value error, ")
         said = f"{field}: {said[:1].lower()}{said[1:]}" if field else said
-        raise BenchError(f"{path}: is not {what}: {said}; {mend}") from None
+        raise BenchError(f"{path}: is not {what}: {said}; {how_to_fix}") from None
 
 
 def _refuse(constant: str) -> None:

@@ -23,15 +23,20 @@ _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pandas")
 
 def resolve_device(name: str) -> torch.device:
     """Return the torch device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    check_device_name(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise BenchError(f"train.device '{name}' is unknown; use auto, cpu, cuda or cuda:N")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise BenchError(f"train.device is '{name}' but PyTorch finds {count} CUDA GPU(s)")
     return device
+
+
+def check_device_name(name: str) -> None:
+    """Raise BenchError for a name that is no device's on any machine."""
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,2})?", name):
+        raise BenchError(f"train.device '{name}' is unknown; use auto, cpu, cuda or cuda:N")
 
 
 def make_deterministic(threads: int | None) -> None:

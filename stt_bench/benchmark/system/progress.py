@@ -13,6 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from stt_bench.benchmark.system.text import one_line
+
 LINE_EVERY = 30.0  # seconds
 
 
@@ -38,7 +40,7 @@ class Reporter:
     def warn(self, text: str) -> None:
         """Print one line that should not be overlooked, also with ``--quiet``."""
         console = Console(stderr=True, highlight=False)
-        console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"warning: {one_line(text)}", style="yellow", markup=False, soft_wrap=True)
 
     @contextmanager
     def bar(

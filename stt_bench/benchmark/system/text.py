@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME_RULE = "at most 100 letters, digits, '_', '-' and '.', the first a letter or digit"
+"""What a name is made of; a file system takes 255 bytes, and we add to it."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PAGES = ("readme", "timing")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;"}
 _MARKUP = re.compile(
@@ -18,7 +21,7 @@ _REORDERING = "".join(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a text may name a file or folder: letters, digits, ``.``, ``_`` and ``-``."""
+    """Tell whether a text may name a file or folder: see `NAME_RULE`."""
     return _NAME.fullmatch(text) is not None
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import LossConfig
 from stt_bench.benchmark.config.tables import Where
 from stt_bench.benchmark.datasets import check_dataset
 from stt_bench.benchmark.datasets.sampler import check_sampler
 from stt_bench.benchmark.models import check_backbone, library_tag
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.machine import check_device_name
+from stt_bench.benchmark.system.text import one_line
 from stt_bench.benchmark.training.objective import needs_of
-from stt_bench.losses import CrossBatchMemory, build_loss
+from stt_bench.losses import CrossBatchMemory, RankingLoss, build_loss
 from stt_bench.losses.registry import CONTEXT
 
 
@@ -39,8 +44,8 @@ def check_opened(experiment: Experiment, folder: Path) -> None:
         check_dataset(experiment.data)
         check_backbone(experiment.model.backbone)
         for loss in experiment.losses:
-            build_loss(loss.name, num_classes=2, embedding_dim=2, **loss.params)
-    except (BenchError, ValueError, TypeError) as error:
+            _built(loss)
+    except BenchError as error:
         raise BenchError(
             f"{folder / 'run.json'}: {error}; if a plugin has it, name its file before the "
             "command: stt-bench --plugin FILE"
@@ -48,19 +53,18 @@ def check_opened(experiment: Experiment, folder: Path) -> None:
 
 
 def _check_names(experiment: Experiment, where: Where) -> None:
-    """Look up the dataset, its options, backbone and weights, so that a typo is found at once."""
-    try:
-        check_dataset(experiment.data)
-    except BenchError as error:
-        raise BenchError(f"{where('data', 'name')}: {error}") from None
-    try:
-        check_backbone(experiment.model.backbone)
-    except BenchError as error:
-        raise BenchError(f"{where('model', 'backbone')}: {error}") from None
-    try:
-        library_tag(experiment.model)
-    except BenchError as error:
-        raise BenchError(f"{where('model', 'weights')}: {error}") from None
+    """Look up dataset, options, backbone, weights and device, so that a typo is found at once."""
+    lookups: list[tuple[tuple[str, str], Callable[[Any], object], object]] = [
+        (("data", "name"), check_dataset, experiment.data),
+        (("model", "backbone"), check_backbone, experiment.model.backbone),
+        (("model", "weights"), library_tag, experiment.model),
+        (("train", "device"), check_device_name, experiment.train.device),
+    ]
+    for field, look_up, given in lookups:
+        try:
+            look_up(given)
+        except BenchError as error:
+            raise BenchError(f"{where(*field)}: {error}") from None
 
 
 def _check_losses(experiment: Experiment, where: Where) -> None:
@@ -68,15 +72,9 @@ def _check_losses(experiment: Experiment, where: Where) -> None:
     places = [("phases", str(number), "loss") for number in range(len(experiment.phases))]
     for field, loss in zip([*places, ("loss",)], experiment.losses, strict=True):
         place = where(*field, "name")
-        for name in CONTEXT:
-            if name in loss.params:
-                raise BenchError(
-                    f"{place}: {name} of the loss {loss.name} is told by the data and the model: "
-                    "leave it out"
-                )
         try:
-            built = build_loss(loss.name, num_classes=2, embedding_dim=2, **loss.params)
-        except (ValueError, TypeError) as error:
+            built = _built(loss)
+        except BenchError as error:
             raise BenchError(f"{place}: {error}") from None
         if experiment.memory is not None and field == ("loss",):
             try:
@@ -87,3 +85,21 @@ def _check_losses(experiment: Experiment, where: Where) -> None:
             check_sampler(experiment.sampler, needs_of(built), loss.name)
         except BenchError as error:
             raise BenchError(f"{place}: {error}") from None
+
+
+def _built(loss: LossConfig) -> RankingLoss:
+    """Build a loss as training will, but for its sizes.
+
+    Raises:
+        BenchError: whatever goes wrong in it, a plugin's own faults too.
+    """
+    for name in CONTEXT:
+        if name in loss.params:
+            raise BenchError(f"loss.{name} follows from the data and the model: remove it")
+    try:
+        return build_loss(loss.name, num_classes=2, embedding_dim=2, **loss.params)
+    except ValueError as error:
+        raise BenchError(one_line(str(error), 500)) from None
+    except Exception as error:
+        told = one_line(f"{type(error).__name__}: {error}", 500)
+        raise BenchError(f"the loss '{loss.name}' cannot be built ({told})") from error

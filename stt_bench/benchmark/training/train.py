@@ -16,6 +16,8 @@ from torch import Tensor
 
 from stt_bench.benchmark.datasets import ItemTable, load_items
 from stt_bench.benchmark.datasets.batches import training_batches
+from stt_bench.benchmark.datasets.image_set import image_set
+from stt_bench.benchmark.datasets.items import Split
 from stt_bench.benchmark.models import weights_id
 from stt_bench.benchmark.store.facts import Origin, TrainingFacts
 from stt_bench.benchmark.store.runs import Run
@@ -102,6 +104,7 @@ def _fit(
     network, objective, device = learner.network, learner.objective, learner.device
     optimizer, scaler, selection = learner.optimizer, learner.scaler, learner.selection
     dtype = _AUTOCAST.get(settings.precision)
+    _tell_left_out(run, items, objective.needs.together, reporter)
     with reporter.bar(f"{run.name}: read images", 1) as bar:
         batches = training_batches(
             items,
@@ -112,6 +115,7 @@ def _fit(
             progress=bar.of,
             needs=objective.needs,
         )
+    _check_images(run, items, reporter)
     network.train()
     objective.train()
     with (
@@ -159,6 +163,21 @@ def _fit(
         learner.seconds += time.perf_counter() - since
 
 
+def _check_images(run: Run, items: ItemTable, reporter: Reporter) -> None:
+    """Prepare every image once: a broken one is told before the training, not in or after it."""
+    config, crops = run.experiment.input, run.experiment.evaluation.crops
+    splits: tuple[Split, ...] = ("train", "validation", "test")
+    for split in splits:
+        training = split == "train"
+        images = image_set(
+            items, split, config, training=training, crops=crops if split == "test" else "center"
+        )
+        if len(images):
+            with reporter.bar(f"{run.name}: check {split} images", len(images)) as bar:
+                if not images.load(bar.of):
+                    images.check(bar.of)
+
+
 def _measure(
     run: Run,
     learner: Learner,
@@ -196,6 +215,16 @@ def _measure(
             "another loss first (priming, batch_all_triplet), or add softmax_head: true"
         )
     return entry
+
+
+def _tell_left_out(run: Run, items: ItemTable, together: int, reporter: Reporter) -> None:
+    """Say how many classes are too small for a loss that reads its pairs in groups."""
+    sizes = items.split("train")["label"].value_counts()
+    if small := int((sizes < together).sum()):
+        reporter.say(
+            f"{run.name}: does not train on {small} of {len(sizes)} classes, which have fewer than "
+            f"{together} images: its loss takes {together} of a class at a time"
+        )
 
 
 def _check_finite(run: Run, learner: Learner) -> None:

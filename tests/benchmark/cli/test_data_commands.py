@@ -80,7 +80,7 @@ def test_verify_tells_by_its_exit_code(
     code, out, err = data("verify", "images", "--root", "photos", "--quiet")
     assert code == 1
     assert "photos/b/1.jpg cannot be read as an image" in out
-    assert "1 are broken or missing" in out
+    assert "1 broken or missing" in out
     assert err == ""
 
 

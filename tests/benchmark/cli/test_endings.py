@@ -119,3 +119,14 @@ def test_a_plugin_that_is_no_python_file(
     (tmp_path / "text.txt").write_text("x = 1")
     done = stt_bench("--plugin", tmp_path / name, "list", "losses")
     assert (done.returncode, "is not a Python file" in done.stderr) == (2, True)
+
+
+def test_words_of_a_table_command_no_terminal(
+    stt_bench: Callable[..., Done], tmp_path: Path
+) -> None:
+    table = tmp_path / "t.yaml"
+    table.write_text('"\\e[31mred\\nline": 1\n')
+    done = stt_bench("run", table)
+    assert done.returncode == 2
+    assert "unknown field '[31mred line'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

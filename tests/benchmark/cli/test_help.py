@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,7 +74,7 @@ def test_all_that_an_example_names_exists(example: str) -> None:
         integers("--seeds", values["seeds"])
     folder = next((values[key] for key in ("run", "source") if values.get(key)), None)
     if folder is not None:
-        runs, name, row, seed = folder.parts
+        runs, name, row, seed = Path(folder).parts
         assert (runs, seed[:5]) == ("runs", "seed-")
         table = load_table(str(SHIPPED_FOLDER / f"{name}.yaml"))
         assert int(seed[5:]) in table.seeds

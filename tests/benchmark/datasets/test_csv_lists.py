@@ -42,6 +42,13 @@ def test_split_and_role(read):
     assert read(text) == rows
 
 
+def test_a_class_written_with_two_kinds_of_accents_is_one(read):
+    assert read("caf\u00e9,e\u0301.jpg\ncafe\u0301,2.jpg\n") == [
+        ("caf\u00e9", "e\u0301.jpg"),  # a path stays as the file system knows it
+        ("caf\u00e9", "2.jpg"),
+    ]
+
+
 def test_quoted_commas(read):
     assert read('"Hat, red","a, b.jpg"\n') == [("Hat, red", "a, b.jpg")]
 
@@ -65,6 +72,10 @@ def test_quoted_commas(read):
             r"list.csv:1: column 'path' is there twice \(path, file_name\): remove one",
         ),
         ('1,a\n1,"b\n', r"list.csv:\d: not a csv line"),
+        (
+            "image,class\na/1.jpg,cat\na/2.jpg,dog\n",
+            r"list.csv:3: the path is 'dog' and the class 'a/2.jpg', an image: name the columns",
+        ),
         (b"1,a\n2,\xff\n", r"list.csv:2: byte 0xff is not UTF-8"),
     ],
 )

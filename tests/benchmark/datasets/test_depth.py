@@ -110,7 +110,10 @@ def test_unknown_ranges_are_refused_before_training(load, folder, low, top, kind
     match = rf"image b/3.tif: .*(between {low} and {top}|float pixels).*save it with 8 bits"
     with pytest.raises(BenchError, match=match):
         load("images", root, "classification")
-    assert any("b/3.tif" in line for line in verify_dataset("images", root=str(root)).broken)
+    found = verify_dataset("images", root=str(root))
+    assert not found.passed
+    assert any("b/3.tif" in line for line in found.lines())
+    assert list(found.lines())[-1] == "4 images decoded, all can be read but not used"
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,24 @@ def test_classes_may_be_at_either_level(tmp_path: Path) -> None:
     assert set(seen(flat, classes="top").values()) == {"train", "test"}
 
 
+def test_a_class_of_folders_written_with_two_kinds_of_accents_is_one(tmp_path: Path) -> None:
+    names = ["caf\u00e9", "cafe\u0301"]
+    frame = read_folder(lay(tmp_path, f"{{{','.join(names)}}}/1.jpg")).frame
+    assert sorted(frame["path"]) == sorted(f"{name}/1.jpg" for name in names)
+    assert set(frame["label"]) == {"caf\u00e9"}
+
+
+@pytest.mark.parametrize("target", [".", "..", "a"])
+def test_a_link_to_images_that_count_already_is_refused(tmp_path: Path, target: str) -> None:
+    folder = lay(tmp_path / "photos", "{a,b,c,d}/1.jpg")
+    (folder / "e").symlink_to(target)
+    with pytest.raises(BenchError, match=r"photos/e is a link to .*, whose images would count twi"):
+        read_folder(folder, "top")
+    (folder / "e").unlink()
+    (folder / "e").symlink_to(lay(tmp_path / "elsewhere", "1.jpg"))
+    assert set(read_folder(folder).frame["label"]) == {"a", "b", "c", "d", "e"}
+
+
 def test_what_is_skipped_is_counted_and_told(tmp_path: Path) -> None:
     root = lay(tmp_path / "x", "a/{1.jpg,2.svg,3.SVG,notes,.hidden} b/{1.PPM,2.pgm,deep/2.png}")
     (root / "a" / "link").symlink_to(root / "b", target_is_directory=True)

@@ -1,4 +1,4 @@
-"""`input.resize_max`: the side of a training image is drawn anew for each batch."""
+"""`input.resize_max`: the side of a training image is drawn for each batch."""
 
 import numpy as np
 import pandas as pd

@@ -40,8 +40,11 @@ def broken(tmp_path, save, how: str) -> str:
 @pytest.mark.parametrize("how", ["empty", "text", "truncated", "bytes"])
 def test_a_broken_file_is_named(tmp_path, save, how):
     name = broken(tmp_path, save, how)
-    with pytest.raises(BenchError, match=re.escape(f"{tmp_path / name} cannot be read as an")):
+    with pytest.raises(
+        BenchError, match=re.escape(f"{tmp_path / name} cannot be read as an")
+    ) as told:
         FileStore(tmp_path).read(name)
+    assert ("empty, or of no format" in str(told.value)) == (how in ("empty", "text"))
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.write(tmp_path / name, name)
     with pytest.raises(BenchError, match=re.escape(f"x.zip/{name} cannot be read as an image")):
@@ -54,8 +57,12 @@ def test_missing_files_are_counted_and_the_first_named(tmp_path):
     assert list(store.contents(["a", "a"]).identity) == [hashlib.sha256(b"12345").digest()] * 2
     with pytest.raises(BenchError, match=r"2 of 3 image files do not exist, the first is .*/b:"):
         list(store.contents(["a", "b", "c\0"]).identity)
-    with pytest.raises(BenchError, match="b cannot be read"):
+    with pytest.raises(
+        BenchError, match=r"b cannot be read as an image \(No such file or directory\)"
+    ):
         store.read("b")
+    with pytest.raises(BenchError, match=r"d.1\.png: write / for \\ in the list"):
+        store.contents([r"d\1.png"])
 
 
 @pytest.fixture

@@ -132,6 +132,14 @@ def test_the_numbers_of_rows_are_told(points: np.ndarray, tmp_path: Path) -> Non
         read_external_set(tmp_path / "x.npy", labels)
 
 
+def test_a_header_of_another_name_is_told(points: np.ndarray, tmp_path: Path) -> None:
+    labels = write(tmp_path, "target", lambda i: f"{i % 8}")
+    with pytest.raises(
+        BenchError, match=r"80 rows but .* 81 labels.*the first label, 'target', is"
+    ):
+        read_external_set(tmp_path / "x.npy", labels)
+
+
 def test_the_ids_of_an_h5_are_those_of_the_test_items(points: np.ndarray, tmp_path: Path) -> None:
     labels = write(tmp_path, *LISTS["own"][:2])
     with h5py.File(tmp_path / "x.h5", "w") as file:

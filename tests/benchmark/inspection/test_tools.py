@@ -126,7 +126,7 @@ def test_the_picture_of_many_is_bounded_and_the_table_is_not(
     found = recommend(photos, names, k=4, to=tmp_path / "many.png")
     assert len(found) == 12
     with Image.open(tmp_path / "many.png") as picture:
-        assert picture.width == round(3 * 1.2 * 120)
+        assert abs(picture.width - 3 * 1.2 * 120) <= 1  # older matplotlibs cut off, newer round
         assert picture.height < 3 * 1.55 * 120
 
 

@@ -91,15 +91,18 @@ def test_softmax_may_lead_and_be_compared_with_the_next_row_alone() -> None:
     assert how_much == "That is 30.0 points above semi (55.0)."
 
 
-def test_an_exact_tie_names_both_rows() -> None:
-    what, how_much, _ = said(
-        rows(
-            "map@r",
-            {"softmax": ({}, [0.1, 0.2]), "a": (TRIPLET, [0.5, 0.6]), "b": (OTHER, [0.6, 0.5])},
-        )
-    )
+def test_rows_that_tie_lead_together_and_are_compared_with_those_below() -> None:
+    tied = {"a": (TRIPLET, [0.5, 0.6]), "b": (OTHER, [0.6, 0.5])}
+    softmax = {"softmax": ({}, [0.1, 0.2])}
+    what, how_much, how_sure = said(rows("map@r", {**softmax, **tied}))
     assert what == "a and b lead by MAP@R with 55.0."
-    assert "level with b (55.0)" in how_much
+    assert how_much == "That is 40.0 points above softmax (15.0)."
+    assert "over b" not in how_sure
+    leads, below = said(
+        rows("map@r", {"softmax": ({}, [0.5, 0.6]), **tied, "c": (OTHER, [0.3, 0.3])})
+    )[:2]
+    assert leads == "softmax, a and b lead by MAP@R with 55.0."
+    assert below == "That is 25.0 points above c (30.0)."
 
 
 def test_differences_equal_to_the_last_bit_have_an_interval() -> None:
@@ -137,9 +140,10 @@ def test_a_row_of_another_protocol_is_named_where_it_is_above() -> None:
 
 
 def test_one_row_alone_and_no_trained_row() -> None:
-    assert said(rows("map@r", {"semi": (TRIPLET, [0.5, 0.5])}))[1] == (
-        "There is no other row to compare it with."
-    )
+    assert said(rows("map@r", {"semi": (TRIPLET, [0.5, 0.5])}))[1:] == [
+        "There is no row below to compare with.",
+        "So there is no difference to be sure of.",
+    ]
     assert said(rows("map@r", {"untrained": (UNTRAINED, [0.5])})) == []
 
 

@@ -23,8 +23,9 @@ from stt_bench.benchmark.leaderboards.markdown import markdown, markdown_of_publ
 from stt_bench.benchmark.leaderboards.published import Published
 from stt_bench.benchmark.leaderboards.scores import Score
 from stt_bench.benchmark.store.display import Display
+from stt_bench.benchmark.store.facts import Training
 from stt_bench.benchmark.store.protocol import fingerprint
-from stt_bench.benchmark.store.records import Record, Training
+from stt_bench.benchmark.store.records import Record
 
 TRAINING = Training(
     seconds=1.0,

@@ -1,4 +1,4 @@
-"""What `report` reads and writes where files are broken, foreign, hostile or missing."""
+"""What `report` reads and writes where files are broken, not ours, hostile or missing."""
 
 from __future__ import annotations
 

@@ -289,7 +289,9 @@ def test_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"")
     told = message_of(lambda: read_weights(tmp_path / "a.npz"))
     assert "ends in none of .safetensors, .pth, .pt" in told
-    for content in ({"weight": 3}, [torch.zeros(1)], {}):
+    endless: dict[str, Any] = {}
+    endless["model"] = endless
+    for content in ({"weight": 3}, [torch.zeros(1)], {}, endless):
         torch.save(content, tmp_path / "b.pth")
         told = message_of(lambda: read_weights(tmp_path / "b.pth"))
         assert "does not hold a dictionary of named tensors" in told

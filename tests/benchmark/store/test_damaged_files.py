@@ -101,6 +101,7 @@ def test_a_damaged_file_is_one_sentence(copied: Run, file: str) -> None:
             READERS[file](copied)
         assert "\n" not in str(caught.value), name
         assert path.parent.name in str(caught.value), name
+        assert "again" in str(caught.value), name  # how to fix it
     path.unlink()
     with pytest.raises(BenchError):
         READERS[file](copied)
@@ -127,6 +128,24 @@ def test_a_field_that_is_missing_or_of_another_type_is_named(copied: Run, file: 
             assert "\n" not in str(caught.value), (field, value)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("seconds", -4), ("peak_memory_mib", -1), ("embedding_dim", 9)]
+)
+def test_a_number_of_a_training_that_cannot_be_makes_no_record(
+    copied: Run, stt_bench: Command, field: str, value: int
+) -> None:
+    record_of(copied).unlink()
+    write_json(copied.training, read_json(copied.training) | {field: value})
+    shutil.rmtree(copied.embeddings())
+    for command in ("embed", "eval"):
+        code, _, said = stt_bench(command, copied.folder, "-q")
+        assert (code, said.count("\n")) == (2, 1)
+        if command == "embed":
+            assert f"training.json: {'' if field == 'embedding_dim' else 'is not'}" in said
+            assert field in said
+    assert not record_of(copied).exists()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_no_flipped_bit_of_a_checkpoint_is_resumed(copied: Run, seed: int) -> None:
     content = copied.checkpoint.read_bytes()
@@ -140,7 +159,7 @@ def test_no_flipped_bit_of_a_checkpoint_is_resumed(copied: Run, seed: int) -> No
         try:
             found = read_checkpoint(copied.checkpoint)
         except BenchError as error:
-            refused += "is damaged; add --force" in str(error)
+            refused += "is damaged; train again with --force" in str(error)
             continue
         for part in ("network", "objective"):  # the bit means nothing, as those of a date
             for name, tensor in getattr(expected, part).items():
@@ -151,7 +170,7 @@ def test_no_flipped_bit_of_a_checkpoint_is_resumed(copied: Run, seed: int) -> No
 @pytest.mark.parametrize("state", [[1, 2], 5, None, {}, {"step": 1}, {"network": [0]}])
 def test_a_checkpoint_of_something_else_is_refused(copied: Run, state: Any) -> None:
     torch.save(state, copied.checkpoint)
-    with pytest.raises(BenchError, match=r"checkpoint\.pt is damaged; add --force"):
+    with pytest.raises(BenchError, match=r"checkpoint\.pt is damaged; train again with --force"):
         read_checkpoint(copied.checkpoint)
 
 
@@ -160,7 +179,7 @@ def test_a_checkpoint_of_another_network_is_refused(copied: Run, part: str) -> N
     copied.weights.unlink()
     state = torch.load(copied.checkpoint, weights_only=True)
     torch.save({**state, part: {"x": torch.zeros(2)}}, copied.checkpoint)
-    with pytest.raises(BenchError, match=r"checkpoint\.pt is damaged; add --force"):
+    with pytest.raises(BenchError, match=r"checkpoint\.pt is damaged; train again with --force"):
         train(copied, QUIET)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from command_line import Command
 
-from stt_bench.benchmark.store.records import read_record, read_records
+from stt_bench.benchmark.store.records import read_record, read_table_records, tables_with_records
 from stt_bench.benchmark.system.errors import BenchError
 
 ROOT = Path(__file__).parents[3]
@@ -57,6 +57,9 @@ def record_with(folder: Path, change: Any) -> Path:
         ("metrics.queries", ..., r"metrics: 'queries' is missing"),
         ("metrics.recall@x", 0.5, r"metrics\.recall@x: the K"),
         ("metrics.recall@0", 0.5, r"metrics\.recall@0: the K"),
+        ("metrics.recall@" + "9" * 6000, 0.5, r"metrics\.recall@9+: the K"),
+        ("metrics.map@r", True, r"metrics\.map@r"),
+        ("metrics.map@r", "0.5", r"metrics\.map@r"),
         ("metrics", [], r"metrics"),
         ("experiment.loss.name", "lifted", "config_digest"),
         ("experiment.optimizer.lr", 0.5, "config_digest"),
@@ -108,8 +111,9 @@ def test_a_record_that_was_changed_is_not_believed(
 
 
 def test_committed_records_are_believed() -> None:
-    records = read_records(ROOT / "results")
-    assert sum(map(len, records.values())) == len(list(ROOT.glob("results/records/*/*/*.json")))
+    tables = tables_with_records(ROOT / "results")
+    records = [read_table_records(ROOT / "results", table) for table in tables]
+    assert sum(map(len, records)) == len(list(ROOT.glob("results/records/*/*/*.json")))
 
 
 def test_a_changed_number_is_printed_nowhere(tmp_path: Path, stt_bench: Command) -> None:

@@ -23,7 +23,6 @@ from stt_bench.benchmark.timing.measure import measure
 from stt_bench.benchmark.timing.page import draw_timing, markdown
 from stt_bench.benchmark.timing.results import BackboneTiming, Timing, Variant, paired_ratio
 from stt_bench.benchmark.timing.stopwatch import Stopwatch, experiment_of, take_turns
-from stt_bench.losses import registry
 
 QUIET = Reporter(quiet=True)
 SMALL = ["--backbones", "small_cnn", "--losses", "hard_triplet", "--quiet"]
@@ -200,7 +199,6 @@ def test_from_the_command_to_the_page_and_the_index(
         "from stt_bench.losses import HardTripletLoss, register_loss\n"
         "register_loss('mine')(lambda: HardTripletLoss())\n"
     )
-    monkeypatch.setattr(registry, "_factories", dict(registry._factories))
     monkeypatch.setattr(plugins, "_loaded", [])
     plugins.import_plugin(plugin, 97)
     sizes = ["--batch", "64", "--size", "96", "--steps", "2"]
@@ -287,7 +285,7 @@ def test_ctrl_c_is_one_sentence(
     monkeypatch.setattr(Stopwatch, "infer", interrupted)
     assert call(monkeypatch, *SMALL, "--no-memory", "--size", "16", "--to", str(tmp_path)) == 130
     said = capsys.readouterr().err
-    assert said == "stopped: nothing was written; the same command starts anew\n"
+    assert said == "stopped: nothing was written; the same command starts again\n"
     assert not list(tmp_path.iterdir())
 
 

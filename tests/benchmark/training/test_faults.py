@@ -50,6 +50,16 @@ def test_a_damaged_checkpoint_is_told(tiny: Path, tmp_path: Path) -> None:
         train(run, QUIET)
 
 
+def test_classes_too_small_for_the_loss_are_counted(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tail = ["data.long_tail=178", "sampler.p=4", "sampler.k=4", "train.steps=1"]
+    for loss in ("npairs", "lifted"):
+        train(make_run(tiny, "hard", tmp_path / loss, *tail, f"loss={{name: {loss}}}"), Reporter())
+        said = "does not train on 1 of 5 classes, which have fewer than 2 images"
+        assert (said in capsys.readouterr().err) == (loss == "npairs")
+
+
 def test_nothing_to_train_is_told(tiny: Path, tmp_path: Path) -> None:
     frozen = ["model.head=none", "optimizer.backbone_lr_factor=0"]
     with pytest.raises(BenchError, match="nothing trains"):

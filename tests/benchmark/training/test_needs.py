@@ -6,7 +6,7 @@ import pytest
 
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.losses import build_loss, loss_names
+from stt_bench.losses import build_loss, loss_names, registry
 
 NEVER = {"needs_positives": "{p: 4, k: 1}", "needs_negatives": "{p: 1, k: 4}"}
 
@@ -59,3 +59,15 @@ def test_fast_pairs_need_two_classes(tmp_path: Path) -> None:
     row = "{loss: {name: contrastive, pairs: fast}}"
     with pytest.raises(BenchError, match="contrastive needs batches of 8 or more images"):
         load_table(table(tmp_path, "{p: 1, k: 4}", row))
+
+
+def test_a_loss_of_a_plugin_that_cannot_be_built_is_told_with_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("two\nlines")
+
+    monkeypatch.setitem(registry._factories, "broken", broken)
+    said = r"line 5: row 'a': the loss 'broken' cannot be built \(ZeroDivisionError: two lines\)"
+    with pytest.raises(BenchError, match=said):
+        load_table(table(tmp_path, "{p: 4, k: 4}", "{loss: broken}"))

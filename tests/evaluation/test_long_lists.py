@@ -1,0 +1,102 @@
+"""Few large classes, duplicates, grids, an outlier: long lists by float64 products."""
+
+import numpy as np
+import pytest
+from clustered_points import clustered
+from evaluation_reference import retrieval_reference
+
+from stt_bench.evaluation import retrieval, retrieval_metrics
+from stt_bench.evaluation.exact import CoarseFrame, Points, exact_distances
+from stt_bench.evaluation.lists import ListRanker
+from stt_bench.evaluation.wide import WideSearch, split_keys
+
+
+def few_classes(kind):
+    """Large classes: lists that hold a good part of the gallery."""
+    points, labels = clustered(3, 50, 6, 2.0)
+    labels[:20] = labels[0]  # of several sizes
+    if kind == "twice":
+        points[75:] = points[:75]
+    elif kind == "grid":
+        points = np.round(points)
+    elif kind == "outlier":
+        points[3] *= 1e6
+    elif kind == "huge and pairs":
+        labels = np.minimum(np.arange(150) // 2, 40)
+    return points, labels
+
+
+@pytest.mark.parametrize("kind", ["plain", "twice", "grid", "outlier", "huge and pairs"])
+def test_few_large_classes_equal_the_float64_loop(kind, monkeypatch):
+    points, labels = few_classes(kind)
+    expected = retrieval_reference(points, labels)
+    for kibibytes in (16, 2**18):
+        monkeypatch.setattr(retrieval, "MIB", kibibytes * 1024)
+        found = [
+            retrieval_metrics(points, labels, backend=backend, memory_mib=1)
+            for backend in ("torch-cpu", "faiss-cpu", "dense")
+        ]
+        assert found[0] == pytest.approx(expected, abs=1e-12)
+        assert found[1:] == found[:1] * 2
+
+
+@pytest.mark.parametrize("kind", ["plain", "twice", "grid", "outlier", "huge and pairs"])
+def test_few_large_classes_are_not_compared_one_by_one(kind, monkeypatch):
+    """What a float64 product can tell is not asked of the exact distances again."""
+    points, labels = few_classes(kind)
+    pairs = []
+    exact = ListRanker.exact
+    monkeypatch.setattr(
+        ListRanker, "exact", lambda *given: pairs.append(len(given[1])) or exact(*given)
+    )
+    retrieval_metrics(points, labels, backend="torch-cpu")
+    assert sum(pairs) <= 3 * len(points)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_the_float64_bound_holds_up_to_the_end_of_every_list(distance):
+    rng = np.random.default_rng(0)
+    for dimension in (1, 5, 300):
+        points = rng.normal(size=(80, dimension))
+        points[0] *= 1e9
+        points[1:9] = points[9]
+        held = Points(points.astype(np.float32), distance)
+        exact = exact_distances(held.rows(slice(None)), held.rows(slice(None)), distance)
+        narrow = CoarseFrame(held, held, distance == "cosine")
+        for frame in (narrow, narrow.widened(held, held, 7)):
+            rows = frame.rows(held, slice(None))
+            squares = (rows.astype(np.float64) ** 2).sum(axis=1)
+            table = squares[:, None] + squares - 2 * (rows @ rows.T)
+            if frame.inner_product:
+                table = 1 - rows @ rows.T
+            off = np.abs(table - exact * frame.unit)
+            order = np.argsort(table, axis=1)
+            for count in (1, 10, 79):
+                some = order[:, :count]
+                largest = np.take_along_axis(table, some, axis=1)[:, -1]
+                bound = frame.errors(rows, largest)
+                assert (np.take_along_axis(off, some, axis=1) <= bound[:, None]).all()
+        # The outlier widens no bound but its own.
+        if distance == "euclidean":
+            assert np.median(bound) < 1e-9 * frame.errors(rows).max()
+
+
+def test_distances_on_a_grid_are_exact_products():
+    rng = np.random.default_rng(0)
+    for points in (
+        rng.integers(-3, 4, (60, 9)),
+        np.sign(rng.normal(size=(60, 200))) / 8,
+        rng.integers(0, 256, (60, 30)).astype(np.uint8),
+        rng.integers(0, 9, (60, 5)) + 2**20,
+    ):
+        held = Points(points, "euclidean")
+        frame = CoarseFrame(held, held, False).widened(held, held, 6)
+        assert frame.exact
+        rows = frame.rows(held, slice(None))
+        exact = exact_distances(held.rows(slice(None)), held.rows(slice(None)), "euclidean")
+        searcher = WideSearch(False, 2**16)
+        parts = [(slice(0, 60), searcher.load(rows, np.ones(60)))]
+        values, places = split_keys(searcher.keys(rows, parts, 60, 60), 60)
+        assert np.array_equal(values, np.take_along_axis(exact * frame.unit, places, axis=1))
+    held = Points(rng.normal(size=(60, 9)), "euclidean")
+    assert not CoarseFrame(held, held, False).widened(held, held, 6).exact
