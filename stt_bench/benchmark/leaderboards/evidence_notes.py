@@ -70,7 +70,7 @@ def _marks(board: Leaderboard) -> str:
     return (
         f"±: half of the 95 % interval {interval}. ▲ above, ▼ below for new seeds and new classes "
         "like these; △ above, ▽ below for new seeds on these very test classes only; ≈: not "
-        f"significant. All {len(board.verdicts)} comparisons of the page are one family: at most "
+        f"significant. All {len(board.verdicts)} comparisons of the page are one family: about "
         f"5 % of such pages show any mark where there is no difference ({correction})."
     )
 
