@@ -56,8 +56,9 @@ class Plan:
             yield f"  {row}, seed {seeds}: {_WORDS[state]}{length}"
         training = [one for one in self.runs if one.state in _TRAINS]
         known = [one.seconds for one in training if one.seconds is not None]
-        total = f", about {duration(sum(known))} in all" if known else ""
         unknown = len(training) - len(known)
+        of_them = f"for {len(known)} of them" if unknown else "in all"
+        total = f", about {duration(sum(known))} {of_them}" if known else ""
         more = f"; the time of {unknown} is not known: their rows have no record" if unknown else ""
         yield f"  {len(training)} to train{total}{more}"
 

@@ -52,7 +52,7 @@ def test_states_and_times(
         "  two_head, seed 0, 5: starts; an unknown time of training each",
         "  center, seed 0: would be refused: its folder holds a run with other settings",
         "  center, seed 5: starts; an unknown time of training each",
-        "  6 to train, about 20 min 0 s in all; the time of 5 is not known: "
+        "  6 to train, about 20 min 0 s for 1 of them; the time of 5 is not known: "
         "their rows have no record",
     ]
     longer = stt_bench(
