@@ -17,7 +17,14 @@ from stt_bench.losses.distances import (
 from stt_bench.losses.parameters import AtLeast0
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.semi_hard_triplet import SemiHardMargin
-from stt_bench.losses.terms import BLOCK, SPREAD, anchor_counts, positive_pairs, same_class
+from stt_bench.losses.terms import (
+    BLOCK,
+    SPREAD,
+    anchor_counts,
+    largest_class,
+    positive_pairs,
+    same_class,
+)
 from stt_bench.unit_length import unit_length
 
 Triplets = Literal["all", "hard", "semi_hard", "easy"]
@@ -46,7 +53,8 @@ def batch_all_triplet_loss(
     `active` are exact. With pos(a, p) the number of active triplets that hold the pair (a, p), and
     neg(a, n) likewise, the sum is Σ pos(a, p)·(d(a, p) + margin) − Σ neg(a, n)·d(a, n). The counts
     are found by sorting the distances of each anchor: O(B² log B) time, O(B²) memory. The soft
-    margin takes O(B³) time, in blocks of anchors, and O(B²) memory.
+    margin takes O(B²·K) time, in blocks of anchors, K rows in the largest class on a CPU, O(B³)
+    elsewhere, and O(B²) memory.
 
     Args:
         embeddings: (B, D).
@@ -171,23 +179,27 @@ def _soft_blocks(
     distances: Tensor, limits: Sequence[Tensor | None]
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield for each block of anchors the sum of its terms, their slopes, and their number."""
-    anchors, others = distances.shape
-    size = max(1, BLOCK // others**2)
-    for start in range(0, anchors, size):
+    pairs, negatives, low, high = limits
+    assert pairs is not None
+    assert negatives is not None
+    most = largest_class(pairs.detach().sum(1))
+    chosen, places = pairs.topk(max(most, 1), 1)  # the positives, and others that do not count
+    size = max(1, BLOCK // (places.shape[1] * distances.shape[1]))
+    for start in range(0, len(distances), size):
         rows = slice(start, start + size)
-        pairs, negatives, low, high = (None if one is None else one[rows] for one in limits)
-        near, far = distances[rows, :, None], distances[rows, None, :]
-        assert pairs is not None
-        assert negatives is not None
-        valid = pairs[:, :, None] * negatives[:, None, :]
+        place = places[rows]
+        far = distances[rows]
+        near = far.gather(1, place)
+        valid = chosen[rows, :, None] * negatives[rows, None, :]
         if low is not None:
-            valid *= far > low[:, :, None]
+            valid *= far[:, None, :] > low[rows].gather(1, place)[:, :, None]
         if high is not None:
-            valid *= far <= high[:, :, None]
-        excess = near - far
+            valid *= far[:, None, :] <= high[rows].gather(1, place)[:, :, None]
+        excess = near[:, :, None] - far[:, None, :]
         terms = SPREAD * valid * torch.logaddexp(excess, torch.zeros_like(excess))
         slopes = valid * excess.sigmoid()
-        yield terms.sum(), slopes.sum(2) - slopes.sum(1), torch.count_nonzero(valid)
+        pull = torch.zeros_like(far).scatter_add(1, place, slopes.sum(2))
+        yield terms.sum(), pull - slopes.sum(1), torch.count_nonzero(valid)
 
 
 @register_loss("batch_all_triplet")

@@ -94,9 +94,9 @@ def term_counts(terms: Tensor, valid: Tensor, margin: Margin = 0.0) -> Diagnosti
 
 
 def largest_class(sizes: Tensor) -> int:
-    """Return how many rows the largest class has; B where looking would stall the device."""
+    """Return how many rows the largest class has; all where looking would stall the device."""
     if sizes.device.type != "cpu" or torch.compiler.is_compiling():
-        return len(sizes)
+        return columns(len(sizes))
     return int(sizes.max())
 
 

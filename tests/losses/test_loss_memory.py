@@ -12,7 +12,8 @@ from test_loss_golden import close
 
 from stt_bench.losses import CrossBatchMemory, RankingLoss, build_loss
 from stt_bench.losses.distances import pairwise_distances
-from stt_bench.losses.terms import positive_pairs, same_class
+from stt_bench.losses.others import Others, compared_with
+from stt_bench.losses.terms import largest_class, positive_pairs, same_class
 
 STREAM = torch.tensor([0, 0, 1, 1, 0, 1, 0, 1, 1, 1, 0, 0])
 ROWS = torch.tensor(
@@ -221,6 +222,13 @@ def test_a_memory_of_the_batch_alone_doubles_the_loss(name):
         pytest.skip("has no memory")
     memory = memory_of(loss, DIM, size=8, weight=0.5).eval()
     torch.testing.assert_close(memory(x, y), 1.5 * loss(x, y), rtol=1e-9, atol=0)
+
+
+def test_all_columns_may_be_of_a_class_where_looking_would_stall_the_device():
+    sizes = torch.ones(4, device="meta")
+    assert largest_class(sizes) == 4
+    with compared_with(Others(torch.zeros(9, 2), torch.zeros(9), with_batch=True)):
+        assert largest_class(sizes) == 13
 
 
 def test_distance_weighted_draws_are_from_the_memory():
