@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 import stt_bench
-from stt_bench.benchmark.config.table_files import table_names
+from stt_bench.benchmark.config.table_files import table_files
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -109,7 +109,7 @@ def test_the_demo_runs_shipped_tables() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     demo = re.search(r"^DEMO := (.*)$", makefile, flags=re.MULTILINE)
     assert demo is not None
-    assert set(demo[1].split()) <= set(table_names())
+    assert set(demo[1].split()) <= set(table_files())
 
 
 def test_the_workflow_calls_the_two_commands() -> None:

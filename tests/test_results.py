@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stt_bench.benchmark.leaderboards import report as reporting
-from stt_bench.benchmark.store.records import read_records
+from stt_bench.benchmark.store.records import read_table_records
 from stt_bench.benchmark.suite import load_table
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -35,7 +35,7 @@ def test_pages_are_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("table", TABLES)
 def test_records_are_of_the_tables_rows_and_settings(table: str) -> None:
     rows = load_table(str(RESULTS.parent / "stt_bench" / "configs" / f"{table}.yaml")).rows
-    records = read_records(RESULTS)[table]
+    records = read_table_records(RESULTS, table)
     assert {record.row for record in records} <= set(rows)
     for record in records:
         assert record.config_digest == rows[record.row].digest(), record.row

@@ -21,7 +21,7 @@ from stt_bench.benchmark.models.views import check_views
 from stt_bench.benchmark.scoring.evaluate import evaluate
 from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.protocol import protocol_of
-from stt_bench.benchmark.store.records import read_records
+from stt_bench.benchmark.store.records import read_table_records, tables_with_records
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table, run_table
 from stt_bench.benchmark.system.errors import BenchError
@@ -165,8 +165,8 @@ def test_views_that_cannot_be(tiny: Path, overrides: list[str], said: str) -> No
 
 
 def test_committed_fingerprints_stay() -> None:
-    for records in read_records(ROOT / "results").values():
-        for record in records:
+    for table in tables_with_records(ROOT / "results"):
+        for record in read_table_records(ROOT / "results", table):
             facts = {
                 "data_hash": record.protocol["data"],
                 "initial_weights": record.protocol["weights"],
