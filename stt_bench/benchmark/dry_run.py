@@ -12,18 +12,20 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.datasets.catalog import find_dataset
 from stt_bench.benchmark.datasets.items import find_root
+from stt_bench.benchmark.datasets.sampler import build_sampler
 from stt_bench.benchmark.store.records import expected_seconds
 from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.suite import Data, is_done
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter, duration
 
-State = Literal["finished", "trained", "stopped", "refused", "new"]
+State = Literal["finished", "trained", "stopped", "refused", "unfit", "new"]
 _WORDS: dict[State, str] = {
     "finished": "has a record",
     "trained": "is trained: will be embedded and evaluated",
     "stopped": "continues from its checkpoint",
     "refused": "would be refused: its folder holds a run with other settings",
+    "unfit": "would be refused",
     "new": "starts",
 }
 _TRAINS = ("stopped", "new")
@@ -36,6 +38,7 @@ class Planned:
     run: Run
     state: State
     seconds: float | None  # by the last records of its row; None: there are none
+    why: str = ""  # an unfit run does not fit its data
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,11 @@ class Plan:
         """Yield the plan as it is printed."""
         yield f"{self.table}: {len(self.runs)} run(s)"
         yield from (f"  data {told}" for told in self.data)
-        for (row, state, seconds), group in groupby(self.runs, key=_kind):
+        for (row, state, seconds, why), group in groupby(self.runs, key=_kind):
             seeds = ", ".join(str(one.run.seed) for one in group)
             length = f"; {_in_words(seconds)} of training each" if state in _TRAINS else ""
-            yield f"  {row}, seed {seeds}: {_WORDS[state]}{length}"
+            reason = f": {why}" if why else ""
+            yield f"  {row}, seed {seeds}: {_WORDS[state]}{length}{reason}"
         training = [one for one in self.runs if one.state in _TRAINS]
         known = [one.seconds for one in training if one.seconds is not None]
         unknown = len(training) - len(known)
@@ -63,8 +67,8 @@ class Plan:
         yield f"  {len(training)} to train{total}{more}"
 
 
-def _kind(one: Planned) -> tuple[str, State, float | None]:
-    return one.run.row, one.state, one.seconds
+def _kind(one: Planned) -> tuple[str, State, float | None, str]:
+    return one.run.row, one.state, one.seconds, one.why
 
 
 def plan(
@@ -91,10 +95,14 @@ def plan(
     for row, experiment in table.select(rows).items():
         places[_place(experiment, data)] = None
         seconds = expected_seconds(results, table.name, row, experiment)
+        misfit = _misfit(experiment, data)
         for seed in table.seeds if seeds is None else seeds:
             run = run_of(table, row, seed, runs)
             state = "new" if force else _state(run, results, data)
-            planned.append(Planned(run, state, seconds))
+            if misfit and state in _TRAINS:
+                planned.append(Planned(run, "unfit", seconds, misfit))
+            else:
+                planned.append(Planned(run, state, seconds))
     return Plan(table.name, list(places), planned)
 
 
@@ -110,6 +118,19 @@ def _state(run: Run, results: Path, data: Data) -> State:
     if before != run.experiment.training_digest():
         return "refused"
     return "trained" if run.is_trained else "stopped"
+
+
+def _misfit(experiment: Experiment, data: Data) -> str:
+    """Return why no batch can be drawn from the data, if they are here; else nothing."""
+    try:
+        labels = data.of(experiment).split("train")["label"].to_numpy()
+    except BenchError:
+        return ""  # is told of the data
+    try:
+        build_sampler(experiment.sampler, labels, seed=0)
+    except BenchError as error:
+        return str(error)
+    return ""
 
 
 def _place(experiment: Experiment, data: Data) -> str:

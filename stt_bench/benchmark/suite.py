@@ -114,9 +114,11 @@ class _Work:
         times = [expected_seconds(self.results, r.table, r.row, r.experiment) for r in found]
         known = [seconds for seconds in times if seconds is not None]
         told = [f"{len(found)} run(s) to train"]
+        unknown = len(times) - len(known)
         if known:
-            told.append(f"about {duration(sum(known))} by the records of their rows")
-        if unknown := len(times) - len(known):
+            of_them = f"for {len(known)} of them " if unknown else ""
+            told.append(f"about {duration(sum(known))} {of_them}by the records of their rows")
+        if unknown:
             told.append(f"how long {unknown} will take is told after their first steps")
         if found:
             self.reporter.say("; ".join(told))
