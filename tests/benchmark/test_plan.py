@@ -65,6 +65,21 @@ def test_states_and_times(
     assert everything_in(tmp_path) == before
 
 
+def test_a_sampler_that_does_not_fit_the_data_is_told(
+    stt_bench: Callable[..., Done], tiny: Path, places: tuple[object, ...]
+) -> None:
+    done = stt_bench("run", tiny, "--dry-run", "--rows", "hard", "--set", "sampler.p=9", *places)
+    assert "hard, seed 0: would be refused: sampler.p is 9, but only 5 classes" in done.stdout
+    assert done.stdout.splitlines()[-1] == "  0 to train"
+
+
+def test_a_table_file_of_another_name_is_proposed(
+    stt_bench: Callable[..., Done], tiny: Path
+) -> None:
+    done = stt_bench("run", tiny.with_suffix(".yml"), "--dry-run")
+    assert f"there is no such file; did you mean '{tiny}'?" in done.stderr
+
+
 def test_a_trained_run_is_only_evaluated(
     stt_bench: Callable[..., Done], tiny: Path, tmp_path: Path, places: tuple[object, ...]
 ) -> None:

@@ -91,7 +91,7 @@ def export(
     source: Annotated[Path, typer.Argument(help="A run's folder, or an embedding set's.")],
     to: Annotated[Path, typer.Option(help="The HDF5 file; the csv is written beside it.")],
     split: SplitOption = "test",
-    force: ForceOption = False,
+    force: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Write embeddings as HDF5 (`emb`, N × D), and a csv `class,path` in the same order.

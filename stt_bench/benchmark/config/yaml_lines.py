@@ -15,6 +15,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.text import one_line
+from stt_bench.names import nearest
 
 KeyPath = tuple[str, ...]
 Lines = dict[KeyPath, int]
@@ -60,7 +61,10 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
             raise BenchError(f"{path}: is larger than a table can be ({LONGEST_FILE >> 20} MiB)")
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise BenchError(f"{path}: there is no such file") from None
+        beside = [file.name for end in ("yaml", "yml") for file in path.parent.glob(f"*.{end}")]
+        near = nearest(path.name, beside)
+        told = f"; did you mean '{path.with_name(near)}'?" if near else ""
+        raise BenchError(f"{path}: there is no such file{told}") from None
     except UnicodeDecodeError:
         raise BenchError(f"{path}: is not text in UTF-8; save it in that encoding") from None
     except OSError as error:

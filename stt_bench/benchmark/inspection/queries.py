@@ -12,7 +12,7 @@ from PIL import Image
 from stt_bench.benchmark.datasets import FileStore, ItemTable
 from stt_bench.benchmark.datasets.item_rules import GROUP
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.names import did_you_mean
+from stt_bench.names import nearest
 
 
 def open_image(name: str, items: Callable[[], ItemTable]) -> Image.Image:
@@ -30,9 +30,9 @@ def open_image(name: str, items: Callable[[], ItemTable]) -> Image.Image:
     if GROUP in table.frame and name in set(table.frame[GROUP]):
         first = table.frame.loc[table.frame[GROUP] == name, "path"].iloc[0]
         raise BenchError(f"'{name}' is an item of several images: give one, such as '{first}'")
-    raise BenchError(
-        f"'{name}' is neither a file nor an item of {table.name}: {did_you_mean(name, ids)}"
-    )
+    near = nearest(name, ids)
+    told = f"did you mean '{near}'?" if near else f"its ids are such as '{ids[0]}'"
+    raise BenchError(f"'{name}' is neither a file nor an item of {table.name}: {told}")
 
 
 def item_of(name: str, image: Image.Image, items: ItemTable) -> str | None:

@@ -150,7 +150,7 @@ def open_run(folder: Path) -> Run:
     """
     file = folder / "run.json"
     if not file.exists():
-        raise BenchError(f"{folder} is not a run: there is no run.json in it")
+        raise BenchError(f"{folder} is not a run: {_why_no_run(folder)}")
     raw = read_mapping(file, "train again")
     if raw.get("schema") == 1:
         raise BenchError(
@@ -171,6 +171,13 @@ class _RunFile(BaseModel):
     seed: Seed
     experiment: Experiment
     display: Display
+
+
+def _why_no_run(folder: Path) -> str:
+    if not folder.exists():
+        return "there is no such folder"
+    below = sorted(file.parent for file in folder.glob("*/run.json"))
+    return "there is no run.json in it" + (f"; did you mean '{below[0]}'?" if below else "")
 
 
 def _as_it_was(file: Path) -> dict[str, Any]:

@@ -24,6 +24,8 @@ def import_plugin(file: Path, number: int) -> None:
         BenchError: it is no Python file, or whatever goes wrong in it, with the line.
     """
     name = f"stt_bench_plugin_{number}"
+    if not file.exists():
+        raise BenchError(f"--plugin {file}: there is no such file")
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None or not file.is_file():
         raise BenchError(f"--plugin {file}: is not a Python file (FILE.py)")

@@ -150,7 +150,7 @@ def test_anybodys_embeddings_have_intervals_and_scores_of_classes(
         ),
         (["eval", "nowhere", "--per-class", "."], "name a file FILE.csv"),
         (["report", "--results", "nowhere"], "no records"),
-        (["--plugin", "nowhere.py", "list", "losses"], "not a Python file"),
+        (["--plugin", "nowhere.py", "list", "losses"], "there is no such file"),
         (["train", "digits_retrieval", "--row", "npairs", "--set", "train.device=gpu"], "device"),
     ],
 )

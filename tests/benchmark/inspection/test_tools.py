@@ -212,6 +212,8 @@ def test_a_zero_embedding_is_at_cosine_distance_one() -> None:
 def test_an_unknown_image_and_a_broken_one_are_told(photos: Run, tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"neither a file nor an item .* did you mean 'd/1.png'"):
         distances_of_two(photos, "c/0.png", "dd/1.png")
+    with pytest.raises(BenchError, match=r"nor an item of images: its ids are such as '[^',]+'$"):
+        distances_of_two(photos, "c/0.png", "nothing alike at all")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(BenchError, match=r"broken\.png cannot be read as an image"):
         recommend(photos, [str(tmp_path / "broken.png")])

@@ -185,8 +185,12 @@ def test_open_run_gives_back_what_was_saved(tiny: Path, tmp_path: Path) -> None:
     run = make_run(tiny, "two_head", tmp_path)
     run.save()
     assert open_run(run.folder) == run
-    with pytest.raises(BenchError, match="is not a run"):
+    with pytest.raises(BenchError, match=r"is not a run: there is no run\.json in it$"):
         open_run(tmp_path)
+    with pytest.raises(BenchError, match=r"no run\.json in it; did you mean '.*seed-0'\?"):
+        open_run(run.folder.parent)
+    with pytest.raises(BenchError, match="is not a run: there is no such folder"):
+        open_run(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
