@@ -291,6 +291,10 @@ def test_record_holds_what_the_issue_asks(finished: Path) -> None:
     assert record.versions["torch"] == torch.__version__.partition("+")[0]
     table = load_table(str(finished / "tiny.yaml"))
     assert record.config_digest == table.rows["hard"].digest()
+    assert record.class_values is not None
+    assert record.class_values.groups == ["5", "6", "7", "8", "9"]
+    for metric, share in record.class_values.metrics.items():
+        assert sum(share.values) / 5 == pytest.approx(record.metrics[metric])
 
 
 def test_report_is_a_function_of_the_records(finished: Path) -> None:

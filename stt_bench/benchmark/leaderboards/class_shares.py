@@ -27,13 +27,10 @@ def class_shares(record: Record, metric: str) -> ClassShares | None:
     Retrieval: the leave-class-out values of `record.class_values`. Accuracies: the classes' own,
     of `record.per_class`, linearised about the mean over the items.
     """
-    held: Any = getattr(record, "class_values", None)
-    if held is not None:
-        content = held if isinstance(held, dict) else held.model_dump()
-        if isinstance(content.get(metric), dict):
-            values = np.asarray(content[metric]["value"], dtype=float)
-            weighting = content.get("weighting") or "query"
-            return ClassShares(tuple(content["groups"]), values, weighting)
+    held = record.class_values
+    if held is not None and metric in held.metrics:
+        values = np.asarray(held.metrics[metric].values)
+        return ClassShares(tuple(held.groups), values, held.weighting)
     if record.per_class is None or metric not in ("accuracy", "macro_accuracy"):
         return None
     scores = record.per_class

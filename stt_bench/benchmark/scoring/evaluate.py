@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from stt_bench.benchmark.config.sections import EvaluationConfig
+from stt_bench.benchmark.store.class_records import ClassRetrieval, ClassScores
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.facts import Training, TrainingFacts
 from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
-from stt_bench.benchmark.store.records import ClassScores, Record, record_path
+from stt_bench.benchmark.store.records import Record, record_path
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import write_text
@@ -22,6 +23,7 @@ from stt_bench.evaluation import (
     QueryScores,
     approximate_retrieval_metrics,
     chosen_backend,
+    class_values,
     classification_metrics,
     clustering_metrics,
     confusion_matrix,
@@ -104,6 +106,7 @@ def score(
         versions=facts.versions,
         evaluated_with={"backend": backend, **versions()},
         per_class=_per_class(embedded),
+        class_values=_class_values(embedded, config, reporter) if "map@r" in metrics else None,
     )
     return record, scores
 
@@ -192,6 +195,38 @@ def _targets(embedded: EmbeddingSet) -> np.ndarray:
     """Return (N,) the columns of the class scores that the items' labels belong to."""
     order = {name: index for index, name in enumerate(embedded.meta["classes"])}
     return np.array([order[label] for label in embedded.labels])
+
+
+def _class_values(
+    embedded: EmbeddingSet, config: EvaluationConfig, reporter: Reporter
+) -> ClassRetrieval | None:
+    """Return the share of each class in Recall@1 and MAP@R; None where one class alone has any."""
+    try:
+        with reporter.bar("classes left out", 1) as bar:
+            found = class_values(
+                **_queries_and_gallery(embedded),
+                ks=(1,),
+                distance=config.distance,
+                memory_mib=config.memory_mib,
+                progress=bar.of,
+            )
+    except ValueError:  # retrieval itself could be measured: one class alone has a positive
+        return None
+    return ClassRetrieval.model_validate(
+        {
+            "groups": found.groups.tolist(),
+            "counts": found.counts.tolist(),
+            "weighting": found.weighting,
+            "metrics": {
+                name: {
+                    "sums": found.sums[:, place].tolist(),
+                    "values": found.values[:, place].tolist(),
+                }
+                for place, name in enumerate(found.names)
+                if name in ("recall@1", "map@r")
+            },
+        }
+    )
 
 
 def _per_class(embedded: EmbeddingSet) -> ClassScores | None:

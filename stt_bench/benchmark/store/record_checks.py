@@ -21,6 +21,7 @@ _RECALL = re.compile(r"recall@[1-9][0-9]{0,9}")
 def faults(record: Record) -> Iterator[str]:
     """Yield what is wrong in a record: the field, and why it cannot be."""
     yield from _metric_faults(record.metrics)
+    yield from _class_faults(record)
     yield from _identity_faults(record)
     yield from _display_faults(record)
 
@@ -41,6 +42,14 @@ def _metric_faults(metrics: Mapping[str, float]) -> Iterator[str]:
             lowest = _LOWEST.get(name, 0.0)
             if not lowest - _ROUNDING <= value <= 1 + _ROUNDING:
                 yield f"{field} is {value:g}: it lies between {lowest:g} and 1"
+
+
+def _class_faults(record: Record) -> Iterator[str]:
+    held = record.class_values
+    for metric in held.metrics if held else ():
+        own = record.metrics.get(metric)
+        if held and (own is None or not math.isclose(held.mean(metric), own, abs_tol=_ROUNDING)):
+            yield f"class_values.metrics.{metric} do not give the {metric} beside them"
 
 
 def _identity_faults(record: Record) -> Iterator[str]:

@@ -6,10 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, FiniteFloat, Strict, model_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, Strict
 
 from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.store.class_records import ClassRetrieval, ClassScores
 from stt_bench.benchmark.store.display import Display
 from stt_bench.benchmark.store.facts import Training
 from stt_bench.benchmark.store.names import RowName, Seed, TableName
@@ -19,54 +19,6 @@ from stt_bench.benchmark.system.files import read_mapping, read_model, write_jso
 
 RECORD_SCHEMA: Literal[2] = 2
 _AGAIN = "delete it and evaluate again"
-
-
-class ClassScores(BaseModel):
-    """How a classifier did on each class of the test split."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    labels: list[str]
-    items: list[int]
-    recall: list[float | None]  # None: no test item is of this class
-    confusion: list[str]  # of each true class: `predicted:count` where the count is not 0
-
-    @model_validator(mode="after")
-    def _check(self) -> ClassScores:
-        count = len(self.labels)
-        if not len(self.items) == len(self.recall) == len(self.confusion) == count:
-            raise ValueError("labels, items, recall and confusion are of different lengths")
-        if any(value is not None and not 0 <= value <= 1 for value in self.recall):
-            raise ValueError("a recall lies between 0 and 1")
-        try:
-            matrix = self.confusion_matrix()
-        except (ValueError, IndexError):
-            raise ValueError("confusion: a cell is predicted:count") from None
-        if not (np.isfinite(matrix) & (matrix >= 0)).all():
-            raise ValueError("confusion: a count is a number from 0")
-        return self
-
-    @classmethod
-    def of(cls, labels: list[str], confusion: np.ndarray) -> ClassScores:
-        """Return the scores of a (C, C) confusion matrix of counts, true classes in rows."""
-        items = np.rint(confusion.sum(axis=1)).astype(int).tolist()
-        return cls(
-            labels=labels,
-            items=items,
-            recall=[row[i] / n if (n := items[i]) else None for i, row in enumerate(confusion)],
-            confusion=[
-                " ".join(f"{j}:{row[j]:.12g}" for j in np.flatnonzero(row)) for row in confusion
-            ],
-        )
-
-    def confusion_matrix(self) -> np.ndarray:
-        """Return the (C, C) counts, true classes in rows."""
-        matrix = np.zeros((len(self.labels), len(self.labels)))
-        for row, cells in zip(matrix, self.confusion, strict=True):
-            for cell in cells.split():
-                column, _, count = cell.partition(":")
-                row[int(column)] = float(count)
-        return matrix
 
 
 class Record(BaseModel):
@@ -91,6 +43,7 @@ class Record(BaseModel):
     versions: dict[str, str]
     evaluated_with: dict[str, str] = {}
     per_class: ClassScores | None = None
+    class_values: ClassRetrieval | None = None  # older records have none
 
     def save(self, path: Path) -> None:
         """Write the record."""

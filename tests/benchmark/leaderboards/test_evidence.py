@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,8 @@ from stt_bench.benchmark.leaderboards.comparisons import Pair
 from stt_bench.benchmark.leaderboards.front_page import front_page
 from stt_bench.benchmark.leaderboards.markdown import markdown
 from stt_bench.benchmark.statistics.crossed import crossed
-from stt_bench.benchmark.store.records import ClassScores, Record
+from stt_bench.benchmark.store.class_records import ClassRetrieval, ClassScores, ClassShare
+from stt_bench.benchmark.store.records import Record
 
 TRIPLET = {"loss": {"name": "semi_hard_triplet", "margin": 0.2}}
 
@@ -158,20 +158,22 @@ def test_records_with_class_values_answer_the_first_question() -> None:
 
 
 def test_class_values_of_a_record_are_read_in_one_form() -> None:
-    content = {
-        "groups": ["x", "y"],
-        "count": [2, 3],
-        "map@r": {"sum": [1.0, 2.0], "value": [0.4, 0.8]},
-    }
-    for held in (content, SimpleNamespace(model_dump=lambda: content)):
-        found = class_shares(SimpleNamespace(class_values=held, per_class=None), "map@r")
-        assert (found.groups, found.values.tolist(), found.weighting) == (
-            ("x", "y"),
-            [0.4, 0.8],
-            "query",
-        )
-    assert class_shares(SimpleNamespace(class_values=content, per_class=None), "recall@1") is None
-    assert class_shares(SimpleNamespace(per_class=None), "accuracy") is None
+    held = ClassRetrieval(
+        groups=["x", "y"],
+        counts=[2, 3],
+        weighting="query",
+        metrics={"map@r": ClassShare(sums=[1.0, 2.0], values=[0.4, 0.8])},
+    )
+    made = record("a", 0, {"map@r": 0.6})
+    found = class_shares(made.model_copy(update={"class_values": held}), "map@r")
+    assert found is not None
+    assert (found.groups, found.values.tolist(), found.weighting) == (
+        ("x", "y"),
+        [0.4, 0.8],
+        "query",
+    )
+    assert class_shares(made.model_copy(update={"class_values": held}), "recall@1") is None
+    assert class_shares(made, "accuracy") is None
 
 
 def test_the_front_page_shows_rows_that_tables_share_and_their_mean() -> None:

@@ -162,3 +162,22 @@ def test_a_run_file_with_a_name_that_leaves_its_folder_is_refused(
         assert name in said
     assert not results.exists()
     assert not (tmp_path / "deep").exists()
+
+
+def held(content: dict[str, Any], **changes: Any) -> None:
+    """Add shares of two classes that give the record's MAP@R, then change them."""
+    share = {"sums": [0.4, 2 * content["metrics"]["map@r"] - 0.4], "values": [0.2, 0.5]}
+    shares = {"groups": ["a", "b"], "counts": [1, 1], "weighting": "query", "metrics": {}}
+    content["class_values"] = {**shares, "metrics": {"map@r": {**share, **changes}}}
+
+
+def test_shares_of_the_classes_must_give_the_metric(tmp_path: Path) -> None:
+    assert read_record(record_with(tmp_path, held)).class_values is not None
+    for changes, said in (
+        ({"sums": [0.1, 0.1]}, r"class_values\.metrics\.map@r do not give the map@r beside them"),
+        ({"values": [0.1]}, "of different lengths"),
+        ({"values": [0.1, "x"]}, r"class_values\.metrics\.map@r\.values\.1"),
+    ):
+        path = record_with(tmp_path, lambda content, changes=changes: held(content, **changes))
+        with pytest.raises(BenchError, match=said):
+            read_record(path)
