@@ -191,9 +191,19 @@ def _as_it_was(file: Path) -> dict[str, Any]:
         return {}
 
 
-def _first_difference(before: Any, now: Any, path: str = "") -> str:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted(now, key=lambda key: key not in before):  # then what is younger than it
-            if before.get(key) != now[key]:
-                return _first_difference(before.get(key), now[key], f"{path}.{key}".lstrip("."))
-    return path
+def _first_difference(before: Any, now: Any) -> str:
+    """Return the field that differs; one that `before` lacks, being younger, only if no other."""
+    known, young = [], []
+    todo = [("", before, now)]
+    while todo:
+        path, then, value = todo.pop(0)
+        if isinstance(then, dict) and isinstance(value, dict):
+            for key in value:
+                at = f"{path}.{key}".lstrip(".")
+                if key in then:
+                    todo.append((at, then[key], value[key]))
+                elif value[key] is not None:
+                    young.append(at)
+        elif then != value:
+            known.append(path)
+    return [*known, *young, ""][0]

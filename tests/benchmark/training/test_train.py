@@ -97,6 +97,12 @@ def test_another_config_in_the_same_folder_is_refused(tiny: Path, tmp_path: Path
     train(make_run(tiny, "hard", tmp_path), QUIET)
     with pytest.raises(BenchError, match=r"optimizer\.lr.*--force"):
         train(other, QUIET)
+    file = other.folder / "run.json"
+    content = json.loads(file.read_text())
+    del content["experiment"]["optimizer"]["proxy_lr_factor"]  # as a version before it wrote it
+    file.write_text(json.dumps(content))
+    with pytest.raises(BenchError, match=r"another 'train\.steps'"):
+        train(make_run(tiny, "hard", tmp_path, "train.steps=24"), QUIET)
 
 
 def test_evaluation_settings_do_not_ask_for_new_training(tiny: Path, tmp_path: Path) -> None:
