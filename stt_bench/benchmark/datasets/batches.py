@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ class Batch(NamedTuple):
     step: int
     images: torch.Tensor
     labels: torch.Tensor
+
+
+_Item = tuple[int, np.ndarray, np.ndarray] | BenchError
 
 
 class TrainingBatches(Dataset[Batch]):
@@ -55,6 +58,7 @@ class TrainingBatches(Dataset[Batch]):
             batch_size=None,
             sampler=range(start, stop),
             num_workers=self.workers,
+            collate_fn=_as_it_is,
             worker_init_fn=_leave_interrupts_to_the_trainer,
             generator=torch.Generator(),  # the loader would else draw from the trainer's
         )
@@ -94,21 +98,31 @@ def _leave_interrupts_to_the_trainer(_worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-class _Told(Dataset[Batch | BenchError]):
-    """Hands a user's error over as an item: a worker process would bury it in a traceback."""
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+class _Told(Dataset[_Item]):
+    """Hands over arrays, and a user's error as an item: a worker would bury it in a traceback.
+
+    A tensor would come from a worker by way of a socket in the temporary folder; where that
+    folder's name is long, the socket cannot be made and the trainer waits for ever.
+    """
 
     def __init__(self, batches: TrainingBatches) -> None:
         self.batches = batches
 
-    def __getitem__(self, step: int) -> Batch | BenchError:
+    def __getitem__(self, step: int) -> _Item:
         try:
-            return self.batches[step]
+            batch = self.batches[step]
         except BenchError as error:
             return BenchError(str(error))
+        return step, batch.images.numpy(), batch.labels.numpy()
 
 
-def _raise_errors(items: Iterator[Batch | BenchError]) -> Iterator[Batch]:
+def _raise_errors(items: Iterator[_Item]) -> Iterator[Batch]:
     for item in items:
         if isinstance(item, BenchError):
             raise item
-        yield item
+        step, images, labels = item
+        yield Batch(step, torch.from_numpy(images), torch.from_numpy(labels))

@@ -1,4 +1,6 @@
+import pickle
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from dataset_miniatures import zip_folder
 from PIL import Image
 
 from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.datasets import batches as batches_module
 from stt_bench.benchmark.datasets import image_set
 from stt_bench.benchmark.datasets.batches import (
     TrainingBatches,
@@ -92,6 +95,19 @@ def test_workers_change_nothing(birds, monkeypatch, limit):
         training_batches(birds, experiment(), 1, 2, 9),
         training_batches(birds, experiment(workers=2), 1, 2, 9),
     )
+
+
+def test_a_worker_needs_no_socket_in_the_temporary_folder(birds, monkeypatch):
+    """Its path may be too long for one, and then the trainer would wait for ever."""
+
+    def refuse(*_):
+        raise OSError("AF_UNIX path too long")
+
+    made = batches_module._Told(TrainingBatches(birds, experiment(), 1))
+    monkeypatch.setattr("multiprocessing.reduction.DupFd", refuse)
+    monkeypatch.setattr("torch.multiprocessing.reductions.reduce_storage", refuse)
+    step, images, labels = pickle.loads(ForkingPickler.dumps(made[2]))
+    assert (step, images.shape, labels.shape) == (2, (6, 3, 16, 16), (6,))
 
 
 def test_workers_read_one_zip(load, mini_omniglot, tmp_path, monkeypatch):
