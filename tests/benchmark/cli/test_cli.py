@@ -209,7 +209,7 @@ def test_losses_are_listed_without_importing_them(stt_bench: Callable[..., Done]
     assert done.returncode == 0, done.stderr
     listed = stt_bench("list", "losses").stdout  # here they are imported
     assert listed == done.stdout
-    assert re.search(r"^lifted +margin=1.0, normalize=False$", listed, re.MULTILINE)
+    assert re.search(r"^npairs +l2_weight=0.002$", listed, re.MULTILINE)
 
 
 def test_help_teaches_and_imports_nothing_heavy(stt_bench: Callable[..., Done]) -> None:

@@ -98,6 +98,6 @@ def test_a_row_is_compared_with_softmax_on_the_same_head() -> None:
     flattened = row_of(experiment(loss="softmax", model={"features": "flattened"}), "flattened")
     ours = row_of(experiment(model={"features": "flattened"}), "ours")
     board = Leaderboard("t", "t", "", [pooled, flattened, ours], "f", [], [])
-    assert board.softmax_for(ours, "map@r") is flattened
-    assert board.softmax_for(replace(ours, experiment=experiment()), "map@r") is pooled
-    assert replace(board, rows=[pooled, ours]).softmax_for(ours, "map@r") is pooled
+    assert board.baseline(ours, "map@r").row is flattened
+    assert board.baseline(replace(ours, experiment=experiment()), "map@r").row is pooled
+    assert replace(board, rows=[pooled, ours]).baseline(ours, "map@r").row is None

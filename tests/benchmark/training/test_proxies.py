@@ -196,7 +196,7 @@ def test_a_table_does_not_say_what_data_and_model_say(tmp_path: Path, name: str)
     path.write_text(
         f"data: {{name: digits}}\nrows:\n  a: {{loss: {{name: softmax, {name}: [1, 1]}}}}\n"
     )
-    with pytest.raises(BenchError, match=f"line 3: .*{name} of the loss softmax is told by"):
+    with pytest.raises(BenchError, match=f"line 3: .*{name} follows from the data and the model"):
         load_table(str(path))
 
 
