@@ -1,5 +1,6 @@
 """The official layouts, against other readers of the same files, and lists with mistakes."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torchvision.datasets as tv
@@ -48,6 +49,18 @@ def test_flowers_are_torchvisions(load, mini, monkeypatch):
             theirs += zip(map(str, other._image_files), labels, strict=True)
         assert rows(items, split) == theirs
     assert len(rows(items, "train")) == 64
+
+
+def test_flowers_for_retrieval_are_split_by_the_number_of_the_class(load, mini):
+    root = mini("flowers102")
+    order = np.random.default_rng(0).permutation(128)  # as the miniature is written
+    expected: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
+    for image, place in enumerate(order, 1):
+        path = str(root / "flowers-102" / "jpg" / f"image_{image:05}.jpg")
+        number = place // 8 + 1  # 16 classes of 8 images
+        expected["train" if number <= 8 else "test"].append((path, f"{number:03}"))
+    items = load("flowers102", root, "retrieval")
+    assert {split: rows(items, split) for split in expected} == expected
 
 
 def test_products_are_metric_learnings(load, mini):
