@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -49,6 +49,11 @@ class Experiment(Section):
     softmax_head: bool = Field(
         False, description="Add a classifier on the pooled features: two-head training."
     )
+    softmax_on: Literal["features", "embedding"] = Field(
+        "features",
+        description="What the classifier of softmax_head stands on; `embedding`: one head, trained "
+        "by both losses.",
+    )
     loss_weight: Factor = Field(
         1.0, description="With softmax_head: total = cross-entropy + loss_weight × loss."
     )
@@ -74,6 +79,8 @@ class Experiment(Section):
             )
         if self.loss_weight != 1.0 and not self.softmax_head:
             raise ValueError("loss_weight needs softmax_head: true")
+        if self.softmax_on != "features" and not self.softmax_head:
+            raise ValueError("softmax_on needs softmax_head: true")
         if self.memory and self.memory.size < self.sampler.images_per_batch:
             raise ValueError(
                 f"memory.size ({self.memory.size}) must not be below the batch "

@@ -9,7 +9,15 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.leaderboards.rows import Row
 
 # What makes a method: the loss with its parameters, and how its own learned vectors learn.
-_LOSS = {"label", "loss", "softmax_head", "loss_weight", "memory", "optimizer.proxy_lr_factor"}
+_LOSS = {
+    "label",
+    "loss",
+    "softmax_head",
+    "softmax_on",
+    "loss_weight",
+    "memory",
+    "optimizer.proxy_lr_factor",
+}
 # What changes no trained weights, or only which metrics there are.
 _BESIDE = {
     "data.root",

@@ -79,7 +79,8 @@ def loss_text(row: Row) -> str:
     if experiment.memory:
         text += f" with a memory of {experiment.memory.size} embeddings"
     if experiment.softmax_head:
-        text = f"softmax + {experiment.loss_weight:g} × {text}"
+        where = " on the embedding" if experiment.softmax_on == "embedding" else ""
+        text = f"softmax{where} + {experiment.loss_weight:g} × {text}"
     head = {"none": ", on pooled features", "linear": "", "fc1024": ", fc1024 head"}
     text += head[experiment.model.head]
     text += ", on the flattened map" if experiment.model.features == "flattened" else ""

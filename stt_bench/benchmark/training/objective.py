@@ -23,7 +23,8 @@ class Objective(nn.Module):
       classifies by them.
     - a ranking loss with `softmax_head`: cross-entropy of a linear classifier on the pooled
       features + `loss_weight` × ranking loss on the embedding (the two-head network of
-      arXiv:1901.08616).
+      arXiv:1901.08616). With `softmax_on: embedding` the classifier stands on the embedding, too:
+      where the features are frozen, it is only from there that it teaches the head anything.
 
     With `phases` the loss on the embedding changes at the steps they end; the network, the
     optimiser and the classifier of two-head training go on as they are.
@@ -55,6 +56,7 @@ class Objective(nn.Module):
                 last, embedding_dim=embedding_dim, **experiment.memory.model_dump()
             )
         self.two_heads = experiment.softmax_head
+        self.on_features = self.two_heads and experiment.softmax_on == "features"
         self.weight = experiment.loss_weight
         self.ranking: RankingLoss | None = None
         self.softmax: SoftmaxLoss | None = None  # the classifier that is kept
@@ -63,7 +65,8 @@ class Objective(nn.Module):
         else:
             self.ranking = last
             if self.two_heads:
-                self.softmax = SoftmaxLoss(num_classes=num_classes, embedding_dim=feature_dim)
+                seen = feature_dim if self.on_features else embedding_dim
+                self.softmax = SoftmaxLoss(num_classes=num_classes, embedding_dim=seen)
         self.earlier = nn.ModuleList(build(phase.loss) for phase in experiment.phases)
         self._ends = list(accumulate(phase.steps for phase in experiment.phases))
 
@@ -77,7 +80,7 @@ class Objective(nn.Module):
             name = "softmax_loss" if loss.name == "softmax" else "ranking_loss"
             return total, {name: total.detach()}
         assert self.softmax is not None
-        softmax = self.softmax(features, labels)
+        softmax = self.softmax(features if self.on_features else embeddings, labels)
         parts = {"softmax_loss": softmax.detach(), "ranking_loss": total.detach()}
         return softmax + self.weight * total, parts
 
@@ -103,7 +106,7 @@ class Objective(nn.Module):
         if self.softmax is None:
             assert self.ranking is not None
             return self.ranking.logits(embeddings)
-        return self.softmax.logits(features if self.two_heads else embeddings)
+        return self.softmax.logits(features if self.on_features else embeddings)
 
     @property
     def needs(self) -> Needs:
