@@ -6,7 +6,7 @@ from typing import Any
 
 from stt_bench.benchmark.config.bounds import LARGEST_SEED
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import FigureConfig
+from stt_bench.benchmark.config.sections import FigureConfig, TuningConfig
 from stt_bench.benchmark.datasets import dataset_names
 from stt_bench.losses import loss_names, loss_parameters
 
@@ -20,6 +20,7 @@ def table_schema() -> Schema:
     experiment = Experiment.model_json_schema()
     parts = experiment.pop("$defs")
     parts["FigureConfig"] = FigureConfig.model_json_schema()
+    parts["TuningConfig"] = TuningConfig.model_json_schema()
     for name in _MERGED:
         parts[name].pop("required", None)
     parts["DataConfig"]["properties"]["name"] |= _names(dataset_names())
@@ -37,6 +38,7 @@ def table_schema() -> Schema:
             "description": "Each row is run once with each.",
         },
         "figure": {"$ref": "#/$defs/FigureConfig"},
+        "tuning": {"$ref": "#/$defs/TuningConfig"},
         "rows": {
             "type": "object",
             "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},

@@ -302,6 +302,24 @@ class EvaluationConfig(Section):
         return (5 if self.crops == "five" else 1) * (2 if self.flip else 1)
 
 
+class TuningConfig(Section):
+    """How the rows of a table are tuned, all alike; `train.steps` is the longest length."""
+
+    studies: bounds.Studies = Field(
+        3, description="Searches of their own; seed s takes the winner of study s mod studies."
+    )
+    trials: bounds.Trials = Field(20, description="Points that a study tries.")
+    folds: bounds.Folds = Field(
+        4,
+        description="Parts of the training classes (retrieval) or of each class's training images "
+        "(classification); each is held out once.",
+    )
+    every: bounds.Interval = Field(50, description="Steps between two validations.")
+    patience: bounds.Trials = Field(
+        4, description="Validations without a better mean over the folds that end a trial."
+    )
+
+
 class FigureConfig(Section):
     """A second figure of a table: MAP@R (and accuracy) over a field, a curve for each loss."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import FigureConfig
+from stt_bench.benchmark.config.sections import FigureConfig, TuningConfig
 from stt_bench.benchmark.config.table_files import is_shipped
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.names import did_you_mean
@@ -26,6 +26,7 @@ class Table:
     rows: dict[str, Experiment]
     figure: FigureConfig | None = None
     overrides: tuple[str, ...] = ()
+    tuning: TuningConfig | None = None
 
     @property
     def command(self) -> str:

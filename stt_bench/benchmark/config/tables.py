@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from stt_bench.benchmark.config.bounds import LARGEST_SEED
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.mistakes import first_mistake
-from stt_bench.benchmark.config.sections import FigureConfig
+from stt_bench.benchmark.config.sections import FigureConfig, TuningConfig
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.config.table_files import Places, find_table, merge, read_with_base
 from stt_bench.benchmark.config.yaml_lines import DEEPEST, KeyPath, parse_value
@@ -25,7 +25,7 @@ from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.text import NAME_RULE, is_name, is_table_name, one_line
 from stt_bench.names import did_you_mean
 
-TABLE_FIELDS = ("title", "description", "seeds", "rows", "figure")
+TABLE_FIELDS = ("title", "description", "seeds", "rows", "figure", "tuning")
 Where = Callable[..., str]
 Check = Callable[[Experiment, Where], None]
 
@@ -94,6 +94,8 @@ def read_table(
     )
     if "figure" in content:
         table = replace(table, figure=_figure(table, content["figure"], places))
+    if "tuning" in content:
+        table = replace(table, tuning=_tuning(content["tuning"], places))
     for row, experiment in table.rows.items():
         changed = {keys[0] for keys, _ in changes} if not chosen or row in chosen else set()
 
@@ -153,6 +155,15 @@ def _figure(table: Table, value: Any, places: Places) -> FigureConfig:
         if isinstance(x, bool) or not isinstance(x, int | float):
             raise BenchError(f"{place}: the field '{figure.x}' of a row is {x!r}, not a number")
     return figure
+
+
+def _tuning(value: Any, places: Places) -> TuningConfig:
+    try:
+        return TuningConfig.model_validate(value)
+    except ValidationError as error:
+        keys, sentence = first_mistake(error, TuningConfig)
+        place = places.get(("tuning", *keys), places["tuning",])
+        raise BenchError(f"{place}: tuning: {sentence}") from None
 
 
 def _experiment(

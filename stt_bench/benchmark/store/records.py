@@ -14,6 +14,7 @@ from stt_bench.benchmark.store.display import Display
 from stt_bench.benchmark.store.facts import Training
 from stt_bench.benchmark.store.names import RowName, Seed, TableName
 from stt_bench.benchmark.store.record_checks import faults
+from stt_bench.benchmark.store.trials import TuningRecord
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import read_mapping, read_model, write_json
 
@@ -44,6 +45,7 @@ class Record(BaseModel):
     evaluated_with: dict[str, str] = {}
     per_class: ClassScores | None = None
     class_values: ClassRetrieval | None = None  # older records have none
+    tuning: TuningRecord | None = None
 
     def save(self, path: Path) -> None:
         """Write the record."""

@@ -42,10 +42,9 @@ from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.health import COLLAPSED_SPREAD, batch_health, gradient_norm
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.log import TrainingLog
-from stt_bench.benchmark.training.optimization import learning_rate_factor, set_learning_rate
+from stt_bench.benchmark.training.optimization import learning_rate_factor
+from stt_bench.benchmark.training.step import take_step
 from stt_bench.benchmark.training.stop import stop_requested
-
-_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> TrainingFacts:
@@ -101,9 +100,7 @@ def _fit(
 ) -> None:
     """Train from the learner's step to the last."""
     experiment, settings = run.experiment, run.experiment.train
-    network, objective, device = learner.network, learner.objective, learner.device
-    optimizer, scaler, selection = learner.optimizer, learner.scaler, learner.selection
-    dtype = _AUTOCAST.get(settings.precision)
+    network, objective, selection = learner.network, learner.objective, learner.selection
     _tell_left_out(run, items, objective.needs.together, reporter)
     with reporter.bar(f"{run.name}: read images", 1) as bar:
         batches = training_batches(
@@ -126,24 +123,12 @@ def _fit(
     ):
         since, first = time.perf_counter(), learner.step
         for step, images, labels in batches:
-            images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
-            labels = labels.to(device, non_blocking=True)
-            seed_torch(run.seed, step + 1)
-            set_learning_rate(optimizer, experiment, step)
-            with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                features, embeddings = network(images)
-                loss, parts = objective(features, embeddings, labels, step)
-            optimizer.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
-            scaler.unscale_(optimizer)
+            loss, parts, embeddings = take_step(learner, experiment, run.seed, step, images, labels)
             done = step + 1
             report = done % settings.log_every == 0 or done in (1, settings.steps)
             if report:
                 entry = _measure(run, learner, step, loss, parts, embeddings, labels, reporter)
                 log.write(entry)
-            scaler.step(optimizer)
-            scaler.update()
-            learner.step = done
             if selection.is_due(done, settings.steps):
                 value = selection.look(done, network, objective)
                 log.write({"step": done, f"validation_{selection.metric}": value})
@@ -189,7 +174,7 @@ def _measure(
     reporter: Reporter,
 ) -> dict[str, float]:
     """Return what is logged of a step (from 0), once its gradients are there."""
-    value, objective = float(loss.detach()), learner.objective
+    value, objective = float(loss), learner.objective
     if not math.isfinite(value):
         raise BenchError(
             f"{run.name}: the loss is {value} at step {step + 1}; lower optimizer.lr "
