@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.figures import drawn_rows
+from stt_bench.benchmark.leaderboards.halves import halves
 from stt_bench.benchmark.leaderboards.notes import notes
 from stt_bench.benchmark.leaderboards.published import Published
 from stt_bench.benchmark.leaderboards.rows import Row
@@ -28,6 +29,8 @@ def markdown(board: Leaderboard) -> str:
         parts += [paragraph, ""]
     parts += [*_main_table(board), ""]
     parts += [*(f"- {note}" for note in notes(board)), ""]
+    if apart := halves(board):
+        parts += [*apart, ""]
     if board.figure is not None and drawn_rows(board, board.figure):
         over = escape_markdown(board.figure.x)
         parts += [f"![{title}, over {over}]({board.table}_curves.png)", ""]

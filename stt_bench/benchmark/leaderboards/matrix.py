@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
+from stt_bench.benchmark.leaderboards.carry_over import carry_over
 from stt_bench.benchmark.leaderboards.wording import metric_name, points
 from stt_bench.benchmark.statistics.across import across_tables
 from stt_bench.benchmark.statistics.verdicts import Verdict
@@ -20,7 +21,7 @@ def matrix(boards: Sequence[Leaderboard]) -> list[str]:
     """Return the lines of a matrix of rows and tables, as Markdown; none where no row is shared.
 
     A cell is the difference to the table's best Softmax row, with its interval and mark; rows are
-    those of one name in two tables or more.
+    those of one name in two tables or more. Below it stands whether their order carries over.
     """
     found = {board.table: _differences(board) for board in boards}
     names = list(dict.fromkeys(name for of_table in found.values() for name in of_table))
@@ -36,15 +37,20 @@ def matrix(boards: Sequence[Leaderboard]) -> list[str]:
         table_line(["Row", *links, "Mean", "Above in"]),
         table_line(["---", *["---:"] * len(tables), "---:", "---:"]),
     ]
+    run = {board.table: {row.name for row in board.rows} for board in tables}
     for name in shared:
         there = [found[board.table].get(name) for board in tables]
         over = across_tables(np.array([one.mean for one in there if one is not None]))
         reach = "" if over.half_width is None else f" ± {100 * over.half_width:.1f}"
+        cells = [
+            points(one) if one is not None else "–" if name in run[board.table] else "not run"
+            for one, board in zip(there, tables, strict=True)
+        ]
         lines.append(
             table_line(
                 [
                     escape_markdown(labels[name].most_common(1)[0][0]),
-                    *("–" if one is None else points(one) for one in there),
+                    *cells,
                     f"{100 * over.mean:+z.1f}{reach}",
                     f"{over.above} of {over.tables} (p {over.sign_p:.2g})",
                 ]
@@ -56,10 +62,13 @@ def matrix(boards: Sequence[Leaderboard]) -> list[str]:
         *lines,
         "",
         "Rows of one name in several tables: difference in points with its 95 % interval and mark, "
-        "as explained on the tables' pages. Mean: over the tables, with Student's 95 % interval "
+        "as explained on the tables' pages (–: run, and not compared there). Mean: over the "
+        "tables, with Student's 95 % interval "
         "of as many tables less one, not corrected for the number of rows; p: two-sided sign test. "
         "Points of different tables are of different scales, so the means rank nothing, and with "
         "fewer than nine tables no test over tables can be corrected for so many rows.",
+        "",
+        *carry_over(tables, _METRIC),
     ]
 
 

@@ -1,0 +1,75 @@
+"""The front page: the matrix first, and whether an order of losses carries over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from test_leaderboard import record
+
+from stt_bench.benchmark.leaderboards.board import Leaderboard, build_leaderboard
+from stt_bench.benchmark.leaderboards.carry_over import carry_over
+from stt_bench.benchmark.leaderboards.front_page import front_page
+from stt_bench.benchmark.statistics.rank_correlation import rank_correlation
+from stt_bench.benchmark.store.protocol import fingerprint
+from stt_bench.benchmark.store.records import Record
+
+NAMES = [f"row{letter}" for letter in "abcdefgh"]
+
+
+def of_protocol(made: Record, **protocol: Any) -> Record:
+    changed = {**made.protocol, **protocol}
+    return made.model_copy(
+        update={"protocol": changed, "protocol_fingerprint": fingerprint(changed)}
+    )
+
+
+def board_of(table: str, means: dict[str, float], **protocol: Any) -> Leaderboard:
+    records = [
+        of_protocol(record(name, seed, {"map@r": mean + seed / 1000}, **settings), **protocol)
+        for name, mean in means.items()
+        for settings in [{} if name == "softmax" else {"loss": "priming"}]
+        for seed in range(2)
+    ]
+    return replace(build_leaderboard(table, records, []), table=table)
+
+
+def test_the_matrix_stands_first_and_says_what_was_not_run() -> None:
+    one = board_of("t0", {"softmax": 0.3, "rowa": 0.5, "rowb": 0.4})
+    two = board_of("t1", {"softmax": 0.3, "rowa": 0.5})
+    three = board_of("t2", {"softmax": 0.3, "rowa": 0.5, "rowb": 0.4})
+    page = front_page([one, two, three], [], timing=False)
+    assert page.index("table by table") < page.index("## Each table") < page.index("| Table |")
+    (line,) = [line for line in page.splitlines() if line.startswith("| rowb")]
+    assert line.split(" | ")[2] == "not run"
+    assert "carry over" not in page  # three rows are too few
+
+
+def test_the_order_of_two_backbones_is_compared_by_the_rows_both_have() -> None:
+    x = np.array([1, 2, 3, 4, 5, 6, 7, 8]) / 10
+    y = np.array([2, 1, 3, 4, 6, 5, 7, 8]) / 10
+    one = board_of("lite0", dict(zip(NAMES, x, strict=True)) | {"softmax": 0.0}, backbone="lite")
+    two = board_of("mobile", dict(zip(NAMES, y, strict=True)) | {"extra": 0.9}, backbone="mobile")
+    other = board_of("other", dict(zip(NAMES, y, strict=True)), data="e")
+    lines = carry_over([one, two, other], "map@r")
+    expected = rank_correlation(x, y)
+    assert expected is not None
+    assert expected.tau == pytest.approx((26 - 2) / 28)  # two of 28 pairs are turned round
+    low, high = expected.interval
+    cell = f"0.86 ({low:.2f} to {high:.2f}), 8 rows"
+    assert f"| lite0 | **{cell}** | {cell} |" in lines
+    assert "| mobile |  | 1.00, 8 rows |" in lines
+    told = "Between lite0 and mobile the order carries over: 93 % of the pairs of rows stand in "
+    assert any(told in line for line in lines)
+    assert not any("lite0 and other" in line for line in lines)
+
+
+def test_an_order_that_may_be_chance_is_told_as_such() -> None:
+    x, y = np.arange(8) / 10, np.array([3, 7, 0, 5, 1, 6, 2, 4]) / 10
+    one = board_of("lite0", dict(zip(NAMES, x, strict=True)), backbone="lite")
+    two = board_of("mobile", dict(zip(NAMES, y, strict=True)), backbone="mobile")
+    lines = carry_over([one, two], "map@r")
+    assert any("From lite0 and mobile it cannot be told that" in line for line in lines)
+    assert carry_over([one], "map@r") == []
