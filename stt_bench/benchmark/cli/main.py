@@ -16,6 +16,7 @@ import typer
 
 import stt_bench
 from stt_bench.benchmark.cli.data import data
+from stt_bench.benchmark.cli.evidence import EVIDENCE
 from stt_bench.benchmark.cli.inspection import TOOLS
 from stt_bench.benchmark.cli.options import (
     STOPPED,
@@ -226,7 +227,7 @@ def schema() -> None:
     print(json.dumps(table_schema(), indent=1, ensure_ascii=False))
 
 
-for name, command in {**STAGES, **TOOLS}.items():
+for name, command in {**STAGES, **EVIDENCE, **TOOLS}.items():
     app.command(name)(command)
 
 

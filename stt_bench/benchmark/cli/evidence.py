@@ -1,0 +1,175 @@
+"""The commands that ask whether a record can be believed: verify, diff, reproduce."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stt_bench.benchmark.cli.options import ForceOption, QuietOption, ResultsOption, RunsOption
+from stt_bench.benchmark.system.errors import BenchError
+
+DIFFERS = 1
+
+
+def _records(context: typer.Context, incomplete: str) -> Iterator[str]:
+    from stt_bench.benchmark.verification.places import completions
+
+    yield from completions(Path(context.params.get("results") or "results"), incomplete)
+
+
+def _one_record(context: typer.Context, incomplete: str) -> Iterator[str]:
+    yield from (name for name in _records(context, incomplete) if name != "all")
+
+
+RootOption = Annotated[
+    str | None,
+    typer.Option("--data-root", help="Folder of the data; searched for when not given."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")]
+
+
+def verify(
+    record: Annotated[
+        str,
+        typer.Argument(
+            help="A record's file, `TABLE/ROW/seed-N`, or `all` below --results.",
+            autocompletion=_records,
+        ),
+    ],
+    runs: RunsOption = Path("runs"),
+    results: ResultsOption = Path("results"),
+    data_root: RootOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure records again from their embeddings and name each field that differs.
+
+    The embeddings are searched for below --runs; where they are gone that is said. Images and
+    weights are hashed again where they are here. Writes nothing; the exit code is 1 if any record
+    differs. What was edited together with its embeddings only `stt-bench reproduce` finds.
+
+    - `stt-bench verify all`
+    - `stt-bench verify digits_retrieval/softmax/seed-0`
+    - `stt-bench verify results/records/digits_retrieval/softmax/seed-0.json --runs my-runs`
+    """
+    from stt_bench.benchmark.system.progress import Reporter
+    from stt_bench.benchmark.verification.places import record_file, record_files
+    from stt_bench.benchmark.verification.verify import Verifier
+
+    reporter = Reporter(quiet=quiet)
+    if record != "all":
+        found = Verifier(runs, reporter, data_root).verify(record_file(record, results))
+        print("\n".join(found.lines()))
+        raise typer.Exit(DIFFERS if found.wrong else 0)
+    files = record_files(results / "records")
+    if not files:
+        raise BenchError(f"{results / 'records'} holds no records; run `stt-bench run` first")
+    verifier, verdicts = Verifier(runs, Reporter(quiet=True), data_root), Counter[tuple[str, str]]()
+    with reporter.bar("verify records", len(files), stage=True) as bar:
+        for done, path in enumerate(files, start=1):
+            found = verifier.verify(path)
+            verdicts[found.name.partition("/")[0], found.verdict] += 1
+            if found.wrong:
+                print("\n".join(found.lines()))
+            bar.to(done, found.name)
+    _print_summary(verdicts)
+    raise typer.Exit(DIFFERS if any(verdict == "differs" for _, verdict in verdicts) else 0)
+
+
+def _print_summary(verdicts: Counter[tuple[str, str]]) -> None:
+    kinds = {"same": "same", "differs": "differs", "gone": "embeddings gone"}
+    tables = sorted({table for table, _ in verdicts})
+    width = max(map(len, tables))
+    print(" " * width, *kinds.values(), sep="  ")
+    for table in tables:
+        counts = (str(verdicts[table, kind]).rjust(len(head)) for kind, head in kinds.items())
+        print(table.ljust(width), *counts, sep="  ")
+
+
+def diff(
+    first: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help="A record (its file, or `TABLE/ROW/seed-N`), a row (`TABLE/ROW`), a table, or a "
+            "folder of results.",
+            autocompletion=_one_record,
+        ),
+    ],
+    second: Annotated[
+        str,
+        typer.Argument(
+            metavar="B", help="What it is compared with, likewise.", autocompletion=_one_record
+        ),
+    ],
+    results: ResultsOption = Path("results"),
+    as_json: JsonOption = False,
+) -> None:
+    """Name every difference of two records, rows or results, and what may explain it.
+
+    Settings by field, data, weights, code (commit, versions, probe), machine, and the metrics with
+    the difference in points. Rows are compared seed by seed.
+
+    - `stt-bench diff digits_retrieval/softmax digits_retrieval/hard_triplet`
+    - `stt-bench diff digits_retrieval/softmax/seed-0 digits_retrieval/softmax/seed-1`
+    - `stt-bench diff results my-results --json`
+    """
+    from stt_bench.benchmark.verification.diff import compare
+    from stt_bench.benchmark.verification.places import records_at
+
+    found = compare(records_at(first, results), records_at(second, results))
+    if as_json:
+        print(json.dumps(found.content(), indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(found.lines()))
+
+
+def reproduce(
+    record: Annotated[
+        str,
+        typer.Argument(
+            help="A record's file, or `TABLE/ROW/seed-N` below --results.",
+            autocompletion=_one_record,
+        ),
+    ],
+    runs: Annotated[
+        Path, typer.Option("--runs", help="Folder of the new run; it stays where it differs.")
+    ] = Path("runs/reproduced"),
+    results: ResultsOption = Path("results"),
+    data_root: RootOption = None,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train a record again from the settings in it, and compare.
+
+    Needs no table, and writes no record. With the record's commit, versions and machine the bytes
+    are the same; elsewhere each metric is held against the interval that the row's other seeds
+    give. The exit code is 1 where neither holds: that catches an edit of any kind.
+
+    - `stt-bench reproduce digits_retrieval/softmax/seed-0`
+    - `stt-bench reproduce my-results/records/my/softmax/seed-0.json --data-root photos`
+    """
+    from stt_bench.benchmark.system.progress import Reporter
+    from stt_bench.benchmark.verification.places import record_file
+    from stt_bench.benchmark.verification.reproduce import reproduce
+
+    found = reproduce(
+        record_file(record, results),
+        Reporter(quiet=quiet),
+        runs=runs,
+        data_root=data_root,
+        force=force,
+    )
+    print("\n".join(found.lines()))
+    raise typer.Exit(0 if found.passed else DIFFERS)
+
+
+EVIDENCE: dict[str, Callable[..., None]] = {
+    "verify": verify,
+    "diff": diff,
+    "reproduce": reproduce,
+}

@@ -1,0 +1,194 @@
+"""A record made again: trained from the settings that stand in it, embedded, measured, compared."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stt_bench.benchmark.datasets import load_items
+from stt_bench.benchmark.embedding.embed import embed_split
+from stt_bench.benchmark.scoring.evaluate import score
+from stt_bench.benchmark.store.locks import held
+from stt_bench.benchmark.store.records import Record, read_record
+from stt_bench.benchmark.store.runs import Run
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training.checks import check_experiment
+from stt_bench.benchmark.training.train import train
+from stt_bench.benchmark.verification.diff import GROUPS
+from stt_bench.benchmark.verification.fields import Difference, differences
+from stt_bench.benchmark.verification.spread import Reach, reaches
+from stt_bench.benchmark.verification.verify import ROUNDING, with_root
+
+_MEASURED = GROUPS["metrics"]
+_BYTES = ("checkpoint_sha256", "embeddings_sha256")
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What became of a record that was made again."""
+
+    name: str
+    folder: Path
+    same_bytes: bool
+    metrics: list[Difference]  # beyond rounding; of the same bytes there must be none
+    circumstances: list[Difference]  # commit, versions, machine
+    data: list[Difference]  # of the images and the starting weights
+    reach: list[Reach] | None  # None: too few other seeds to have an interval
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether the record stands: the same bytes and metrics, or inside elsewhere."""
+        if self.data:
+            return False
+        if self.same_bytes or (self.circumstances and not self.metrics):
+            return not self.metrics
+        inside = self.reach is not None and all(one.is_inside for one in self.reach)
+        return bool(self.circumstances) and inside
+
+    def lines(self) -> Iterator[str]:
+        """Yield the sentence, and what differs."""
+        yield f"{self.name}: {self._sentence()}"
+        shown = self.data + (self.metrics if self.same_bytes else [])
+        yield from (f"  {one.text()} when made again" for one in shown)
+        if self.same_bytes:
+            return
+        if self.circumstances:
+            yield "made in other circumstances (recorded → now):"
+            yield from (f"  {one.text()}" for one in self.circumstances)
+        for one in self.reach or ():
+            yield f"  {'inside ' if one.is_inside else 'OUTSIDE'} {one.text()}"
+        yield f"the run made again lies in {self.folder}"
+
+    def _sentence(self) -> str:
+        if self.data:
+            return "cannot be reproduced: the images or starting weights are others"
+        if self.same_bytes and not self.metrics:
+            return "same bytes (network and embeddings), and the same metrics"
+        if self.same_bytes:
+            return (
+                "same bytes (network and embeddings), but the record's numbers are not what they "
+                "give: it was edited, or measured by other code"
+            )
+        told = "not the same bytes"
+        if not self.circumstances:
+            told += ", though commit, versions and machine are the record's"
+        if not self.metrics:
+            return f"{told}; all metrics are the same to rounding"
+        if self.reach is None:
+            return f"{told}; its row has fewer than two other seeds, so there is no interval"
+        outside = [one.metric for one in self.reach if not one.is_inside]
+        if outside:
+            return f"{told}, and outside the interval of the row's other seeds: {_listed(outside)}"
+        return f"{told}; all metrics are inside the interval of the row's other seeds"
+
+
+def reproduce(
+    path: Path,
+    reporter: Reporter,
+    *,
+    runs: Path,
+    data_root: str | None = None,
+    force: bool = False,
+) -> Reproduction:
+    """Train a record's experiment again and compare; no record is written.
+
+    The settings are those that stand in the record, so no table is needed. The run lies in
+    ``RUNS/TABLE/ROW/seed-N``; it is removed where all is the same.
+
+    Args:
+        path: the record's file.
+        reporter: where the progress is shown.
+        runs: where the new run lies; not where that of the record lies.
+        data_root: the folder of the data; searched for if None.
+        force: train again where a finished run lies there.
+
+    Raises:
+        BenchError: the record is broken, its data are not here, or the folder holds a finished run.
+        TrainingStopped: the user stopped it; the same command continues.
+    """
+    record = read_record(path)
+    experiment = with_root(record.experiment, data_root)
+    check_experiment(experiment, lambda *field: f"{path}: experiment.{'.'.join(field)}")
+    folder = runs / record.table / record.row / f"seed-{record.seed}"
+    run = Run(record.table, record.row, record.seed, experiment, folder, record.display)
+    with held(run):
+        if force:
+            run.discard()
+        elif run.is_trained:
+            raise BenchError(
+                f"{folder} holds a finished run, and reproducing means to train afresh: name "
+                "another folder with --runs, or discard that run with --force"
+            )
+        items = load_items(experiment.data, reporter)
+        facts = train(run, reporter, items=items)
+        embedded = embed_split(run, facts, items, reporter)
+        again, _ = score(run, facts, embedded, reporter)
+        found = compared(record, again, *rows_beside(path, record), folder)
+        if found.passed and found.same_bytes:
+            shutil.rmtree(folder)
+    return found
+
+
+def compared(
+    record: Record,
+    again: Record,
+    others: Sequence[Record],
+    rows: Sequence[Sequence[Record]],
+    folder: Path,
+) -> Reproduction:
+    """Compare a record with what was made again, beside the row's other seeds and other rows."""
+    first, second = record.model_dump(mode="json"), again.model_dump(mode="json")
+    found = list(differences(first, second, rounding=ROUNDING))
+
+    def of(*heads: str) -> list[Difference]:
+        return [d for d in found if d.field.partition(".")[0] in heads or d.field in heads]
+
+    return Reproduction(
+        name=f"{record.table}/{record.row}/seed-{record.seed}",
+        folder=folder,
+        same_bytes=not of(*_BYTES),
+        metrics=[d for d in of(*_MEASURED) if first.get(d.field.partition(".")[0])],
+        circumstances=[
+            *of("commit", "versions", "training.device", "training.threads"),
+            *_changed_code(first, second),
+        ],
+        data=of("data_hash", "protocol.weights"),
+        reach=reaches(record, again, others, rows),
+    )
+
+
+def _changed_code(first: dict[str, Any], second: dict[str, Any]) -> list[Difference]:
+    """Return the commit where both are of one with changes: which changes, nobody knows."""
+    commits = [tree.get("commit") or tree["versions"].get("commit") for tree in (first, second)]
+    same = commits[0] == commits[1] and str(commits[0]).endswith(("+changes", "-dirty"))
+    return [Difference("commit", *commits)] if same else []
+
+
+def rows_beside(path: Path, record: Record) -> tuple[list[Record], list[list[Record]]]:
+    """Return the records of the row's other seeds, and those of the table's other rows.
+
+    Of the row those that were made with the same settings and data. A record that cannot be read
+    says nothing of the spread.
+    """
+    own: list[Record] = []
+    rows: dict[str, list[Record]] = {}
+    for file in sorted(path.resolve().parents[1].glob("*/seed-*.json")):
+        try:
+            other = read_record(file)
+        except BenchError:
+            continue
+        if other.row != record.row:
+            rows.setdefault(other.row, []).append(other)
+        elif other.seed != record.seed and (
+            (other.config_digest, other.data_hash) == (record.config_digest, record.data_hash)
+        ):
+            own.append(other)
+    return own, list(rows.values())
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]

@@ -1,0 +1,148 @@
+"""A record measured again from its embeddings: all that they do not give is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.models import weights_id
+from stt_bench.benchmark.scoring.evaluate import score
+from stt_bench.benchmark.store.embedding_set import read_embedding_set
+from stt_bench.benchmark.store.records import Record, read_record
+from stt_bench.benchmark.store.runs import Run
+from stt_bench.benchmark.suite import Data
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.files import sha256_of
+from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.verification.fields import differences
+from stt_bench.benchmark.verification.places import name_of
+
+ROUNDING = 1e-6
+"""Numbers that differ by more are told; one query of a million moves Recall@1 by as much."""
+
+_OF_THE_MAKING = ("display", "evaluated_with", "commit", "probe", "effort", "checksum")
+"""Tells who measured, when and with what: not what embeddings give."""
+
+_GIVEN = ("near_duplicates", "tuning")
+"""Come to a record from elsewhere, not from its embeddings."""
+
+Verdict = Literal["same", "differs", "gone"]
+
+
+@dataclass
+class Finding:
+    """What became of one record."""
+
+    name: str
+    wrong: list[str] = field(default_factory=list)
+    gone: str = ""  # why the metrics could not be measured again
+    checked: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return ``differs`` where anything is wrong, ``gone`` where the embeddings are."""
+        return "differs" if self.wrong else "gone" if self.gone else "same"
+
+    def lines(self) -> Iterator[str]:
+        """Yield what to tell of the record."""
+        where = f"{self.name}:"
+        if self.verdict == "differs":
+            yield f"{where} differs in {len(self.wrong)} field(s)"
+            yield from (f"  {told}" for told in self.wrong)
+        if self.gone:
+            yield f"{where} {self.gone}; `stt-bench reproduce {self.name}` trains again"
+        elif self.verdict == "same":
+            yield f"{where} the same"
+        if self.checked:
+            yield f"  checked: {', '.join(self.checked)}"
+
+
+@dataclass
+class Verifier:
+    """What the records that are verified share: where their runs and data lie."""
+
+    runs: Path
+    reporter: Reporter
+    data_root: str | None = None
+
+    def __post_init__(self) -> None:
+        """Start with no data read."""
+        self._data = Data(Reporter(quiet=True), download=False)
+
+    def verify(self, path: Path) -> Finding:
+        """Measure a record again from its embeddings, and hash its data and weights, if here.
+
+        Nothing is written. A record that cannot be read, or whose parts do not fit each other,
+        differs.
+        """
+        found = Finding(name_of(path))
+        try:
+            record = read_record(path)
+        except BenchError as error:
+            found.wrong.append(str(error))
+            return found
+        self._measure(record, found)
+        self._compare_data(record, found)
+        return found
+
+    def _measure(self, record: Record, found: Finding) -> None:
+        folder = self.runs / record.table / record.row / f"seed-{record.seed}"
+        own = Run(record.table, record.row, record.seed, record.experiment, folder, record.display)
+        if not (own.embeddings() / "meta.json").exists():
+            found.gone = f"its embeddings are gone (there are none in {own.embeddings()})"
+            return
+        try:
+            again, _ = score(own, own.facts(), read_embedding_set(own.embeddings()), self.reporter)
+        except BenchError as error:
+            found.gone = f"its embeddings cannot be used ({error})"
+            return
+        found.checked.append("all that its embeddings give")
+        if own.weights.exists():
+            found.checked.append("trained weights")
+            sha256 = sha256_of(own.weights)
+            if sha256 != record.checkpoint_sha256:
+                found.wrong.append(
+                    f"{own.weights} is not the network of the record (sha256 {sha256[:12]}…, "
+                    f"recorded {record.checkpoint_sha256[:12]}…)"
+                )
+        now, recorded = again.model_dump(mode="json"), record.model_dump(mode="json")
+        optional = [name for name in _GIVEN if now.get(name) is None]
+        younger = [name for name in now if recorded.get(name) is None]
+        apart = (*_OF_THE_MAKING, *optional, *younger)
+        for one in differences(recorded, now, rounding=ROUNDING, without=apart):
+            found.wrong.append(f"{one.text()} when measured again")
+
+    def _compare_data(self, record: Record, found: Finding) -> None:
+        experiment = record.experiment
+        try:
+            data_hash = self._data.of(with_root(experiment, self.data_root)).data_hash
+        except BenchError:  # not here, or not whole: the record may be right all the same
+            data_hash = None
+        if data_hash is not None:
+            found.checked.append("images")
+            if data_hash != record.data_hash:
+                found.wrong.append(
+                    f"data_hash: {record.data_hash[:12]}… → {data_hash[:12]}…: the images here, or "
+                    "their split, are not those of the record"
+                )
+        if experiment.model.weights is None:
+            return
+        try:
+            weights = weights_id(experiment.model)
+        except BenchError:
+            return
+        found.checked.append("starting weights")
+        if weights != record.protocol["weights"]:
+            found.wrong.append(
+                f"protocol.weights: {record.protocol['weights']} → {weights}: the starting "
+                "weights here are not those of the record"
+            )
+
+
+def with_root(experiment: Experiment, root: str | None) -> Experiment:
+    """Return an experiment with its data in a folder; searched for where `root` is None."""
+    data = experiment.data.model_copy(update={"root": root})
+    return experiment.model_copy(update={"data": data})

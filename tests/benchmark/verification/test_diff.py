@@ -1,0 +1,137 @@
+"""`stt-bench diff`: every difference of two records has its name."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from command_line import ROOT
+from made_records import Made, cheat
+
+from stt_bench.benchmark.verification.diff import GROUPS, group_of
+from stt_bench.benchmark.verification.fields import Difference, differences
+
+COMMITTED = json.loads(
+    (ROOT / "results/records/omniglot_mini_retrieval/softmax/seed-0.json").read_text()
+)
+
+
+def leaves(value: Any, *at: str) -> Iterator[tuple[str, ...]]:
+    """Yield the keys down to everything that is no mapping."""
+    if isinstance(value, dict) and value:
+        for key in value:
+            yield from leaves(value[key], *at, key)
+    else:
+        yield at
+
+
+@pytest.mark.parametrize("keys", sorted(leaves(COMMITTED)), ids=".".join)
+def test_a_change_of_any_field_of_a_record_is_named_alone(keys: tuple[str, ...]) -> None:
+    other = copy.deepcopy(COMMITTED)
+    holder = other
+    for key in keys[:-1]:
+        holder = holder[key]
+    value = holder[keys[-1]]
+    changed = (not value) if isinstance(value, bool) else [value]
+    holder[keys[-1]] = changed
+    assert list(differences(COMMITTED, other)) == [Difference(".".join(keys), value, changed)]
+    assert list(differences(other, COMMITTED)) == [Difference(".".join(keys), changed, value)]
+    assert not list(differences(COMMITTED, other, without=[".".join(keys)]))
+
+
+def test_a_field_that_only_one_has_is_named_and_none_of_two_equal_ones() -> None:
+    assert list(differences({"a": {"b": 1}}, {"a": {}})) == [Difference("a.b", 1, None)]
+    assert list(differences({"a": {}}, {"a": {"b": 1}})) == [Difference("a.b", None, 1)]
+    assert not list(differences(COMMITTED, copy.deepcopy(COMMITTED)))
+
+
+def test_rounding_is_relative_above_1_and_absolute_below() -> None:
+    def found(a: Any, b: Any) -> bool:
+        return bool(list(differences({"x": a}, {"x": b}, rounding=1e-6)))
+
+    assert not found(0.5, 0.5 + 0.9e-6)
+    assert found(0.5, 0.5 + 1.1e-6)
+    assert not found(1000.0, 1000.0 + 0.9e-3)
+    assert found(1000.0, 1000.0 + 1.1e-3)
+    assert not found([0.5, 1.0], [0.5 + 0.9e-6, 1.0])
+    assert found([0.5, 1.0], [0.5, 1.1])
+    assert found([0.5], [0.5, 0.5])
+    assert found(1, True)
+
+
+def test_every_group_has_its_fields() -> None:
+    assert group_of("experiment.loss.margin") == "settings"
+    assert group_of("protocol.weights") == "starting weights"
+    assert group_of("protocol.steps") == "follows from the above"
+    assert group_of("training.device") == "machine"
+    assert group_of("training.seconds") == "course of the training"
+    assert group_of("metrics.map@r") == "metrics"
+    assert group_of("commit") == "code"
+    assert group_of("something.new") == "other"
+    assert set(GROUPS) >= {group_of(".".join(keys)) for keys in leaves(COMMITTED)}
+
+
+def test_an_edited_record_is_named_with_its_points(made: Made) -> None:
+    copied = made.folder / "mine/records/tiny/softmax/seed-0.json"
+    copied.parent.mkdir(parents=True)
+    copied.write_bytes(made.record().read_bytes())
+    said = made.call("diff", "tiny/softmax/seed-0", str(copied), runs=None)
+    assert (said.returncode, said.stdout) == (0, "no difference\n")
+    edited = cheat(copied, 1.5).metrics["map@r"]
+    honest = edited / 1.5
+    said = made.call("diff", "tiny/softmax/seed-0", str(copied), runs=None)
+    points = f"({100 * (edited - honest):+.2f} points)"
+    assert f"  metrics.map@r: {honest:.10g} → {edited:.10g} {points}" in said.stdout.splitlines()
+    assert said.stdout.splitlines()[-1] == "nothing that is recorded explains the other metrics"
+
+
+def test_rows_are_compared_seed_by_seed(made: Made) -> None:
+    said = made.call("diff", "tiny/softmax", "tiny/hard", runs=None).stdout
+    lines = said.splitlines()
+    assert lines[:3] == [
+        "settings:",
+        "  experiment.label: Softmax → Hard",
+        "  experiment.loss.name: softmax → hard_triplet",
+    ]
+    assert "  experiment.loss.margin: none → 1" in lines
+    values = [
+        [json.loads(made.record(row, seed).read_text())["metrics"]["map@r"] for seed in (0, 1)]
+        for row in ("softmax", "hard")
+    ]
+    mean = 100 * sum(b - a for a, b in zip(*values, strict=True)) / 2
+    assert f"  map@r: {mean:+.2f}" in lines
+    assert sum(line.startswith("  metrics.map@r: ") for line in lines) == 2
+    assert lines[-1] == "the metrics may differ because of: settings"
+
+
+def test_folders_of_results_name_what_only_one_has(made: Made) -> None:
+    other = made.folder / "other"
+    (other / "records/tiny/softmax").mkdir(parents=True)
+    copied = other / "records/tiny/softmax/seed-0.json"
+    copied.write_bytes(made.record().read_bytes())
+    said = made.call("diff", made.folder / "results", other, "--json", runs=None)
+    content = json.loads(said.stdout)
+    assert content["compared"] == 1
+    assert content["only_in_first"] == [
+        "tiny/hard/seed-0",
+        "tiny/hard/seed-1",
+        "tiny/softmax/seed-1",
+    ]
+    assert (content["only_in_second"], content["differences"]) == ([], {})
+    cheat(copied, 2.0)
+    said = made.call("diff", made.folder / "results", other, "--json", runs=None)
+    fields = [one["field"] for one in json.loads(said.stdout)["differences"]["metrics"]]
+    assert fields == [
+        "metrics.map@r",
+        "class_values.metrics.map@r.sums",
+        "class_values.metrics.map@r.values",
+    ]
+
+
+def test_a_row_and_a_table_are_not_compared(made: Made) -> None:
+    said = made.call("diff", "tiny/softmax", "tiny", runs=None)
+    assert said.returncode == 2
+    assert "a row and a table cannot be compared: name two of one kind" in said.stderr
