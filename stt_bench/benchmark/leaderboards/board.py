@@ -56,6 +56,11 @@ class Leaderboard:
         return shown
 
     @property
+    def tuned(self) -> set[str]:
+        """Return the dotted fields that were tuned for some row; empty where none was."""
+        return {field for row in self.rows for field in row.tuned}
+
+    @property
     def leads(self) -> list[str]:
         """Return the metrics whose differences to Softmax are shown."""
         return [name for name in ("map@r", "accuracy") if name in self.metrics] or self.metrics[:1]
@@ -106,7 +111,8 @@ class Leaderboard:
 
     def baseline(self, row: Row, metric: str) -> Baseline:
         """Return the Softmax row that agrees with a row in all that is not the loss."""
-        return baseline_of(row, self.rows, metric)
+        alike = [other for other in self.rows if other.search == row.search]
+        return baseline_of(row, alike, metric, self.tuned)
 
     def best_softmax(self, row: Row, metric: str) -> Row | None:
         """Return the Softmax row with the highest mean of a metric, of the row's protocol."""
@@ -184,6 +190,8 @@ def build_leaderboard(table: str, records: list[Record], published: list[Publish
     rows = [build_row(table, name, group) for name, group in by_row.items()]
     order = {record.row: record.display.order for record in records}
     rows.sort(key=lambda row: (not row.is_baseline, order[row.name], row.name))
+    if any(row.tuned for row in rows):
+        _sort_by_score(rows)
     main = _commonest([row.fingerprint for row in _voters(rows)])
     # Records of rows that the table no longer has keep the title of their time.
     titles = [(r.display.title, r.display.description) for r in records]
@@ -198,6 +206,12 @@ def build_leaderboard(table: str, records: list[Record], published: list[Publish
         records=records,
         figure=display.figure,
     )
+
+
+def _sort_by_score(rows: list[Row]) -> None:
+    """Sort rows by group, and inside by the mean of the first metric that leads: best first."""
+    lead = next((m for m in ("map@r", "accuracy") if any(m in row.scores for row in rows)), "")
+    rows.sort(key=lambda r: (r.group, -r.scores[lead].mean if lead in r.scores else 0.0))
 
 
 def _at(metric: str) -> int:

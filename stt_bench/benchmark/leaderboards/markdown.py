@@ -126,7 +126,7 @@ def _provenance(board: Leaderboard) -> list[str]:
     devices = sorted({f"{r.training.device}, {r.training.threads} thread(s)" for r in records})
     torches = sorted({r.versions.get("torch", "?") for r in records})
     counts = sorted({int(record.metrics["queries"]) for record in records})
-    protocol = next(r.protocol for r in records if r.protocol_fingerprint == board.main_protocol)
+    protocol = next(r.protocol for r in board.rows if r.fingerprint == board.main_protocol)
     shown = "; ".join(
         f"{protocol_name(field)} {value}"
         for field, value in protocol.items()

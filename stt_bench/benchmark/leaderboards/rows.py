@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import LossConfig
 from stt_bench.benchmark.leaderboards.scores import Score
 from stt_bench.benchmark.store.protocol import fingerprint
 from stt_bench.benchmark.store.records import Record
@@ -30,11 +31,18 @@ class Row:
     train_seconds: float
     collapsed: int  # how many of the seeds ended or passed through a collapsed embedding
     inactive: int = 0  # in how many of the seeds the loss never had a term
+    tuned: tuple[str, ...] = ()  # dotted fields whose values a search has chosen, seed by seed
+    search: str = ""  # how large that search was
 
     @property
     def is_baseline(self) -> bool:
         """Tell whether the row is Softmax alone or the untrained network."""
         return self.experiment.is_softmax_baseline
+
+    @property
+    def group(self) -> int:
+        """Return where the row stands: 0 baseline, 1 one loss, 2 a loss beside Softmax."""
+        return 0 if self.is_baseline else 2 if self.experiment.softmax_head else 1
 
     @property
     def has_all_seeds(self) -> bool:
@@ -57,28 +65,61 @@ class Row:
 def build_row(table: str, name: str, records: Sequence[Record]) -> Row:
     """Return the row of a table whose seeds have these records; a score is there if all have it.
 
+    Seeds of a tuned row differ in what its searches chose. Its protocol holds the size of the
+    searches in place of the steps, and its experiment none of the chosen parameters of the loss.
+
     Raises:
         BenchError: the records were made with different settings.
     """
-    if len({(record.config_digest, record.protocol_fingerprint) for record in records}) > 1:
+    if len({(_settings(record), fingerprint(_protocol(record))) for record in records}) > 1:
         raise BenchError(
             f"the records of {table}/{name} were made with different settings or data; "
             f"run `stt-bench run {table} --rows {name}`, or delete those that are out of date"
         )
     first = records[0]
+    tuned = () if first.tuning is None else (*first.tuning.point, "train.steps")
+    protocol = _protocol(first)
     common = set.intersection(*(set(record.metrics) for record in records))
     return Row(
         name=name,
         label=first.display.label,
-        experiment=first.experiment,
+        experiment=_without(first.experiment, tuned),
         scores={
             metric: Score.of([record.metrics[metric] for record in records])
             for metric in sorted(common)
         },
         seeds=[record.seed for record in records],
-        protocol=first.protocol,
-        fingerprint=first.protocol_fingerprint,
+        protocol=protocol,
+        fingerprint=fingerprint(protocol),
         train_seconds=statistics.fmean(record.training.seconds for record in records),
         collapsed=sum(record.training.collapsed_at is not None for record in records),
         inactive=sum(record.training.inactive for record in records),
+        tuned=tuned,
+        search=_search(first),
     )
+
+
+def _settings(record: Record) -> str:
+    """Return the digest of a row's settings, before tuning where it was tuned."""
+    return record.config_digest if record.tuning is None else record.tuning.base_digest
+
+
+def _search(record: Record) -> str:
+    """Return the size of the searches that a record's settings come from; empty if none."""
+    found = record.tuning
+    return f"{found.studies} × {found.trials} trials on {found.folds} folds" if found else ""
+
+
+def _protocol(record: Record) -> dict[str, Any]:
+    search = _search(record)
+    return {**record.protocol, "steps": f"tuned, {search}"} if search else record.protocol
+
+
+def _without(experiment: Experiment, tuned: Collection[str]) -> Experiment:
+    """Return the experiment without the tuned parameters of its loss.
+
+    So that Softmax with a label smoothing that was tuned for it is the Softmax row all the same.
+    """
+    loss = experiment.loss
+    kept = {name: value for name, value in loss.params.items() if f"loss.{name}" not in tuned}
+    return experiment.model_copy(update={"loss": LossConfig(name=loss.name, **kept)})

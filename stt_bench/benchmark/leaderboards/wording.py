@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from stt_bench.benchmark.config.sections import LossConfig
@@ -75,20 +76,23 @@ def loss_text(row: Row) -> str:
         + (f" (lr {phase.lr:g})" if phase.lr else "")
         for phase in experiment.phases
     ]
-    text = ", then ".join([*earlier, _loss_alone(experiment.loss)])
+    text = ", then ".join([*earlier, _loss_alone(experiment.loss, row.tuned)])
     if experiment.memory:
         text += f" with a memory of {experiment.memory.size} embeddings"
     if experiment.softmax_head:
         where = " on the embedding" if experiment.softmax_on == "embedding" else ""
-        text = f"softmax{where} + {experiment.loss_weight:g} × {text}"
+        weight = "λ" if "loss_weight" in row.tuned else f"{experiment.loss_weight:g}"
+        text = f"softmax{where} + {weight} × {text}"
     head = {"none": ", on pooled features", "linear": "", "fc1024": ", fc1024 head"}
     text += head[experiment.model.head]
     text += ", on the flattened map" if experiment.model.features == "flattened" else ""
     return text + (", unit length" if experiment.model.normalize else "")
 
 
-def _loss_alone(loss: LossConfig) -> str:
-    params = ", ".join(f"{name} {value}" for name, value in loss.params.items())
+def _loss_alone(loss: LossConfig, tuned: Collection[str] = ()) -> str:
+    given = [f"{name} {value}" for name, value in loss.params.items()]
+    own = [field.removeprefix("loss.") for field in tuned if field.startswith("loss.")]
+    params = ", ".join([*given, *(f"{name} tuned" for name in own)])
     return loss.name + (f" ({params})" if params else "")
 
 

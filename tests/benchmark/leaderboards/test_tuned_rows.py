@@ -1,0 +1,121 @@
+"""Rows whose settings a search has chosen: each at its own best, whatever the seeds' winners."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from test_evidence import TRIPLET
+from test_leaderboard import record
+
+from stt_bench.benchmark.leaderboards.board import build_leaderboard
+from stt_bench.benchmark.leaderboards.rows import build_row
+from stt_bench.benchmark.leaderboards.wording import loss_text
+from stt_bench.benchmark.store.protocol import fingerprint
+from stt_bench.benchmark.store.records import Record
+from stt_bench.benchmark.store.trials import TuningRecord
+from stt_bench.benchmark.system.errors import BenchError
+
+
+def tuned(
+    row: str, seed: int, value: float, point: dict[str, float], steps: int = 100, **settings: Any
+) -> Record:
+    """Return the record of a seed whose study chose a point, written into its settings."""
+    settings = {"loss": {"name": "softmax"}, "optimizer": {}, **settings}
+    size = {"studies": 3, "trials": 20, "folds": 4, **settings.pop("search", {})}
+    for field, chosen in point.items():
+        section, _, name = field.partition(".")
+        settings[section] = {**settings[section], name: chosen} if name else chosen
+    made = record(row, seed, {"map@r": value}, **settings, train={"steps": steps})
+    protocol = {**made.protocol, "steps": steps}
+    found = TuningRecord(
+        study=seed % 3,
+        index=seed,
+        point=point,
+        steps=steps,
+        objective=0.5,
+        base_digest=row[0].encode().hex().ljust(64, "0"),
+        **size,
+    )
+    update = {
+        "tuning": found,
+        "protocol": protocol,
+        "protocol_fingerprint": fingerprint(protocol),
+    }
+    return made.model_copy(update=update)
+
+
+def triplet(seed: int, value: float = 0.6, **settings: Any) -> Record:
+    point = {"optimizer.lr": 0.01 * (seed + 1), "loss.margin": 0.1 + seed / 10}
+    return tuned("triplet", seed, value, point, 100 + seed, **{**TRIPLET, **settings})
+
+
+def softmax(seed: int, value: float = 0.5) -> Record:
+    point = {"optimizer.lr": 0.1 / (seed + 1), "loss.label_smoothing": 0.1}
+    return tuned("softmax", seed, value, point, 300 - seed)
+
+
+def test_seeds_with_other_winners_are_one_row_and_have_a_baseline() -> None:
+    records = [one for seed in range(3) for one in (triplet(seed), softmax(seed))]
+    board = build_leaderboard("t", records, [])
+    first, row = board.rows
+    assert [first.name, row.name] == ["softmax", "triplet"]
+    # Smoothed labels make another method of a row, but not where a search has chosen them.
+    assert first.is_baseline
+    assert board.baseline(row, "map@r").row is first
+    assert board.best_softmax(row, "map@r") is first
+    assert board.is_ranked(row, "map@r")
+    assert board.difference(row, "map@r").mean == pytest.approx(0.1)
+    assert loss_text(row) == "semi_hard_triplet (margin tuned)"
+    assert row.protocol["steps"] == "tuned, 3 × 20 trials on 4 folds"
+    assert board.tuned == {
+        "optimizer.lr", "loss.margin", "loss.label_smoothing", "train.steps"
+    }  # fmt: skip
+
+
+def test_what_was_not_tuned_must_agree_all_the_same() -> None:
+    other = {"model": {"normalize": True}}
+    records = [one for seed in range(2) for one in (triplet(seed, **other), softmax(seed))]
+    board = build_leaderboard("t", records, [])
+    differs = board.baseline(board.rows[1], "map@r").differs
+    assert differs == [("model.normalize", True, False)]
+
+
+def test_a_row_that_was_searched_longer_or_not_at_all_is_not_compared() -> None:
+    longer = {"search": {"trials": 40}}
+    records = [one for seed in range(2) for one in (triplet(seed, **longer), softmax(seed))]
+    records += [record("plain", seed, {"map@r": 0.9}, **TRIPLET) for seed in range(2)]
+    board = build_leaderboard("t", records, [])
+    names = {row.name: row for row in board.rows}
+    for name in ("triplet", "plain"):
+        assert board.baseline(names[name], "map@r").row is None
+        assert board.best_softmax(names[name], "map@r") is None
+    assert not board.is_ranked(names["plain"], "map@r") or not board.is_ranked(
+        names["softmax"], "map@r"
+    )
+
+
+def test_records_of_a_row_that_was_tuned_from_other_settings_are_refused() -> None:
+    made = triplet(1)
+    other = made.model_copy(
+        update={"tuning": made.tuning.model_copy(update={"base_digest": "0" * 64})}
+    )
+    with pytest.raises(BenchError, match="different settings"):
+        build_row("t", "triplet", [triplet(0), other])
+
+
+def test_tuned_rows_stand_by_their_score_inside_baselines_losses_and_two_heads() -> None:
+    two = {"softmax_head": True}
+    records = [
+        tuned("a", 0, 0.3, {}),
+        tuned("b", 0, 0.4, {}),
+        tuned("lll", 0, 0.5, {}, **TRIPLET),
+        tuned("mm", 0, 0.7, {}, **TRIPLET),
+        tuned("nnn", 0, 0.9, {}, **TRIPLET, **two),
+        tuned("ooo", 0, 0.8, {}, **TRIPLET, **two),
+    ]
+    rows = build_leaderboard("t", records[::-1], []).rows
+    assert [row.name for row in rows] == ["b", "a", "mm", "lll", "nnn", "ooo"]
+    plain = [made.model_copy(update={"tuning": None}) for made in records]
+    rows = build_leaderboard("t", plain, []).rows
+    assert [row.name for row in rows] == ["a", "b", "mm", "lll", "nnn", "ooo"]  # by length: order
