@@ -27,6 +27,7 @@ from stt_bench.benchmark.datasets.items import find_root, hash_items, read_sourc
 from stt_bench.benchmark.datasets.long_tail import long_tail
 from stt_bench.benchmark.datasets.stores import Store
 from stt_bench.benchmark.store.protocol import fingerprint
+from stt_bench.benchmark.store.records import checksum
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import write_json
 
@@ -101,6 +102,7 @@ def main(results: Path) -> int:
         record = json.loads(file.read_text(encoding="utf-8"))
         told = migrate_data_hash(record, data)
         if told == "migrated":
+            record |= {"checksum": checksum(record)} if "checksum" in record else {}
             write_json(file, record)
         elif told.startswith("refused"):
             print(f"{file}: {told}")

@@ -16,8 +16,9 @@ from stt_bench.benchmark.datasets import ItemTable, check_dataset, load_items
 from stt_bench.benchmark.datasets.items import find_root
 from stt_bench.benchmark.embedding.embed import embed_split
 from stt_bench.benchmark.models import weights_id
-from stt_bench.benchmark.scoring.evaluate import score
+from stt_bench.benchmark.scoring.evaluate import write_record
 from stt_bench.benchmark.store.display import Display, display_of
+from stt_bench.benchmark.store.ledger import note
 from stt_bench.benchmark.store.locks import RunInUseError, held
 from stt_bench.benchmark.store.records import (
     Record,
@@ -157,11 +158,12 @@ class _Work:
             if is_done(run, self.results, self.data):  # since, by another process
                 return None
             items = self.data.of(run.experiment)
+            if not run.is_trained and not run.checkpoint.exists():
+                digest = run.experiment.digest()
+                note(self.results, run.table, "start", run.row, run.seed, digest, digest)
             facts = train(run, self.reporter, items=items)
             embedded = embed_split(run, facts, items, self.reporter)
-            record, _ = score(run, facts, embedded, self.reporter)
-            record.save(record_path(self.results, run.table, run.row, run.seed))
-            return record
+            return write_record(run, facts, embedded, self.results, self.reporter)[0]
 
 
 def _discard(experiments: Sequence[Run], results: Path) -> None:

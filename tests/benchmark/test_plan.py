@@ -10,7 +10,7 @@ import pytest
 from command_line import Done
 
 from stt_bench.benchmark.datasets import items
-from stt_bench.benchmark.store.records import record_path
+from stt_bench.benchmark.store.records import checksum, record_path
 from stt_bench.benchmark.store.runs import run_of
 from stt_bench.benchmark.suite import load_table
 
@@ -31,7 +31,7 @@ def test_states_and_times(
     path = record_path(tmp_path / "results", "tiny", "softmax", 0)
     record = json.loads(path.read_text())
     record["training"]["seconds"] = 1200.0  # for 12 steps
-    path.write_text(json.dumps(record))
+    path.write_text(json.dumps(record | {"checksum": checksum(record)}))
     table = load_table(str(tiny), ["optimizer.lr=0.5"], only=["center"])
     for row in ("hard", "center"):
         run = run_of(table, row, 0, tmp_path / "runs")

@@ -29,7 +29,7 @@ from stt_bench.benchmark.leaderboards.published import read_published
 from stt_bench.benchmark.leaderboards.report import report
 from stt_bench.benchmark.scoring.evaluate import evaluate, measure
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
-from stt_bench.benchmark.store.records import Record, read_table_records, record_path
+from stt_bench.benchmark.store.records import Record, checksum, read_table_records, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table, run_table
 from stt_bench.benchmark.system.errors import BenchError
@@ -396,7 +396,8 @@ def test_report_without_records_and_with_broken_ones(finished: Path, tmp_path: P
         report(tmp_path / "r")
     other = load_table(str(finished / "tiny.yaml"), ["optimizer.lr=0.5"]).rows["hard"]
     changed = {"experiment": other.model_dump(mode="json"), "config_digest": other.digest()}
-    broken.write_text(json.dumps({**content, **changed}))
+    changed = content | changed
+    broken.write_text(json.dumps(changed | {"checksum": checksum(changed)}))
     with pytest.raises(BenchError, match="different settings or data"):
         report(tmp_path / "r")
 

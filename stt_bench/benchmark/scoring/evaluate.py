@@ -12,12 +12,13 @@ from stt_bench.benchmark.config.sections import EvaluationConfig
 from stt_bench.benchmark.store.class_records import ClassRetrieval, ClassScores
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.facts import Training, TrainingFacts
+from stt_bench.benchmark.store.ledger import effort, note, read_ledger, started
 from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
 from stt_bench.benchmark.store.records import Record, record_path
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import write_text
-from stt_bench.benchmark.system.machine import versions
+from stt_bench.benchmark.system.machine import commit, versions
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.evaluation import (
     QueryScores,
@@ -50,7 +51,32 @@ def evaluate_queries(
     folder = run.embeddings("test")
     if not (folder / "meta.json").exists():
         raise BenchError(f"{run.folder} has no test embeddings; run `stt-bench embed` first")
-    record, scores = score(run, run.facts(), read_embedding_set(folder), reporter, config)
+    return write_record(run, run.facts(), read_embedding_set(folder), results, reporter, config)
+
+
+def write_record(
+    run: Run,
+    facts: TrainingFacts,
+    embedded: EmbeddingSet,
+    results: Path,
+    reporter: Reporter,
+    config: EvaluationConfig | None = None,
+) -> tuple[Record, QueryScores | None]:
+    """Measure the test embeddings of a run, note that in the ledger, and write the record.
+
+    A training that the ledger does not know of, since it was started alone, is noted too.
+
+    Raises:
+        BenchError: the embeddings were made otherwise, or cannot be measured.
+    """
+    digest = run.experiment.digest()
+    known = read_ledger(results, run.table)
+    if run.seed not in started(known, run.row, digest):
+        note(results, run.table, "start", run.row, run.seed, digest, digest)
+    note(results, run.table, "reading", run.row, run.seed, digest, digest)
+    record, scores = score(run, facts, embedded, reporter, config)
+    spent = effort(read_ledger(results, run.table), run.row, digest)
+    record = record.model_copy(update={"effort": spent})
     record.save(record_path(results, run.table, run.row, run.seed))
     return record, scores
 
@@ -104,7 +130,8 @@ def score(
         embeddings_sha256=embedded.meta["embeddings_sha256"],
         training=Training.model_validate(facts.model_dump(include=set(Training.model_fields))),
         versions=facts.versions,
-        evaluated_with={"backend": backend, **versions()},
+        commit=facts.commit,
+        evaluated_with={"backend": backend, **versions(), "commit": commit() or "none"},
         per_class=_per_class(embedded),
         class_values=_class_values(embedded, config, reporter) if "map@r" in metrics else None,
     )

@@ -67,4 +67,6 @@ class TrainingFacts(Origin, Training):
     embedding_dim: int
     classes: list[str]
     versions: dict[str, str]
+    commit: str | None = None
+    probe: dict[str, FiniteFloat] | None = None  # of training: see `training.probe`
     pixel_bits: int | None = None  # of grey images of more than 8 bits: see `datasets.depth`

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, Strict
 
-from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.experiment import Experiment, digest_of
 from stt_bench.benchmark.store.class_records import ClassRetrieval, ClassScores
 from stt_bench.benchmark.store.display import Display
 from stt_bench.benchmark.store.facts import Training
+from stt_bench.benchmark.store.ledger import Effort
 from stt_bench.benchmark.store.names import RowName, Seed, TableName
 from stt_bench.benchmark.store.record_checks import faults
 from stt_bench.benchmark.store.trials import TuningRecord
@@ -46,10 +48,20 @@ class Record(BaseModel):
     per_class: ClassScores | None = None
     class_values: ClassRetrieval | None = None  # older records have none
     tuning: TuningRecord | None = None
+    commit: str | None = None  # of the code that trained; None outside a checkout
+    probe: dict[str, FiniteFloat] | None = None  # what that code makes of a tiny batch
+    effort: Effort | None = None
+    checksum: str = ""  # of all the rest; `save` sets it
 
     def save(self, path: Path) -> None:
-        """Write the record."""
-        write_json(path, self.model_dump(mode="json"))
+        """Write the record, with the checksum of what is written."""
+        content = self.model_dump(mode="json")
+        write_json(path, content | {"checksum": checksum(content)})
+
+
+def checksum(content: Mapping[str, Any]) -> str:
+    """Return the sha256 of the canonical JSON of a record's content but for its checksum."""
+    return digest_of({name: value for name, value in content.items() if name != "checksum"})
 
 
 def record_path(results: Path, table: str, row: str, seed: int) -> Path:
@@ -78,6 +90,11 @@ def read_record(path: Path) -> Record:
         )
     if wrong := next(faults(record), None):
         raise BenchError(f"{path}: {wrong}: the record was changed after it was made; {_AGAIN}")
+    if record.checksum and record.checksum != checksum(content):
+        raise BenchError(
+            f"{path}: checksum is not that of the rest: the record was changed after it was made; "
+            f"{_AGAIN}"
+        )
     return record
 
 

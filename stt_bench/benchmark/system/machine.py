@@ -18,6 +18,7 @@ from stt_bench import __version__
 from stt_bench.benchmark.system.errors import BenchError
 
 _DEFAULT_THREADS = torch.get_num_threads()
+_PACKAGE = Path(__file__).resolve().parents[2]
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pandas")
 
 
@@ -96,28 +97,37 @@ def peak_memory_mib(device: torch.device) -> float:
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions a result depends on; the program's commit where it runs from a clone."""
+    """Return the versions a result depends on."""
     found = {"stt-bench": __version__, "python": platform.python_version()}
     for package in (*_PACKAGES, "faiss-cpu", "faiss-gpu"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    commit = _commit()
-    if commit:
-        found["commit"] = commit
     return found
 
 
-def _commit() -> str | None:
-    """Return the commit of the clone this runs from, with ``-dirty`` if its code was changed."""
-    source = Path(__file__).resolve().parents[3]
-    if not (source / ".git").exists():
+@cache
+def commit() -> str | None:
+    """Return the git commit of the source tree this runs from; None where it is no checkout.
+
+    ``+changes`` follows where the package's code is not that of the commit, new files included.
+    """
+    head = _git("rev-parse", "HEAD")
+    if head is None:
         return None
-    command = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty"]
+    changes = _git("status", "--porcelain", "--", _PACKAGE.name)
+    return head if changes == "" else f"{head}+changes"
+
+
+def _git(*arguments: str) -> str | None:
+    """Return what git says of the source tree, or None where there is no checkout or no git."""
+    if not (_PACKAGE.parent / ".git").exists():
+        return None
+    command = ["git", "--no-optional-locks", *arguments]
     try:
         done = subprocess.run(
-            command, cwd=source, capture_output=True, text=True, timeout=10, check=True
+            command, cwd=_PACKAGE.parent, capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -30,6 +30,7 @@ from stt_bench.benchmark.store.weights import (
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.files import write_json
 from stt_bench.benchmark.system.machine import (
+    commit,
     device_name,
     make_deterministic,
     peak_memory_mib,
@@ -243,6 +244,7 @@ def _write(run: Run, items: ItemTable, learner: Learner, origin: Origin) -> Trai
         trained_parameters=sum(p.numel() for p in learner.trained),
         classes=items.classes,
         versions=versions(),
+        commit=commit(),
         pixel_bits=items.bits,
     )
     write_json(run.training, facts.model_dump(mode="json"))

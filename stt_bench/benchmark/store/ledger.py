@@ -1,0 +1,136 @@
+"""The ledger of a table: which trainings were started, and how often the test split was read.
+
+``results/records/TABLE/ledger.jsonl`` has one JSON object a line and is only ever added to; it is
+committed with the records. Lines of several machines may be put together in any order, and twice.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stt_bench.benchmark.store.names import RowName, Seed
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.files import told_in_a_sentence
+from stt_bench.benchmark.system.machine import commit
+
+Event = Literal["start", "reading"]
+
+
+class Effort(BaseModel):
+    """What a result cost in tries, when its record was written.
+
+    `seeds_started` counts the seeds that training was started with under the row's settings before
+    tuning; `test_readings` the readings of the test split for the row under any settings, one and
+    the same training read twice being one; `trials` those of its tuning, all studies together.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    seeds_started: int = Field(ge=0)
+    test_readings: int = Field(ge=0)
+    trials: int = Field(ge=0)
+
+
+class Entry(BaseModel):
+    """A line: a training that was started, or a reading of the test split.
+
+    `digest` is of the settings, `base` of those before tuning (the same without tuning), each
+    shortened to 12 hexadecimal digits; `date` is the day in UTC.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    event: Event
+    row: RowName
+    seed: Seed
+    digest: str
+    base: str
+    commit: str | None
+    date: str
+
+
+def ledger_path(results: Path, table: str) -> Path:
+    """Return where the ledger of a table lies."""
+    return results / "records" / table / "ledger.jsonl"
+
+
+def note(
+    results: Path, table: str, event: Event, row: str, seed: int, digest: str, base: str
+) -> None:
+    """Add a line to the ledger; several processes may do so at once.
+
+    Raises:
+        BenchError: it cannot be written.
+    """
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    entry = Entry(
+        event=event,
+        row=row,
+        seed=seed,
+        digest=shortened(digest),
+        base=shortened(base),
+        commit=commit(),
+        date=today,
+    )
+    line = json.dumps(entry.model_dump(mode="json"), separators=(",", ":")) + "\n"
+    path = ledger_path(results, table)
+    with told_in_a_sentence(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(descriptor, line.encode())  # in one piece, whoever else writes
+        finally:
+            os.close(descriptor)
+
+
+def read_ledger(results: Path, table: str) -> list[Entry]:
+    """Return the lines of a ledger; none where there is no ledger.
+
+    Raises:
+        BenchError: a line is none of a ledger.
+    """
+    path = ledger_path(results, table)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path}: cannot be read ({error})") from None
+    entries = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            entries.append(Entry.model_validate_json(line))
+        except ValidationError:
+            raise BenchError(
+                f"{path}, line {number}: is no line of a ledger; restore the file as it was "
+                "committed, or delete the line if it was cut short"
+            ) from None
+    return entries
+
+
+def effort(entries: Sequence[Entry], row: str, base: str, trials: int = 0) -> Effort:
+    """Return what a row has cost so far; `base` is the digest of its settings before tuning."""
+    own = [entry for entry in entries if entry.row == row]
+    return Effort(
+        seeds_started=len(started(own, row, base)),
+        test_readings=len({(one.digest, one.seed) for one in own if one.event == "reading"}),
+        trials=trials,
+    )
+
+
+def started(entries: Sequence[Entry], row: str, base: str) -> set[int]:
+    """Return the seeds that a row was started with under some settings (before tuning)."""
+    wanted = ("start", row, shortened(base))
+    return {one.seed for one in entries if (one.event, one.row, one.base) == wanted}
+
+
+def shortened(digest: str) -> str:
+    """Return a digest as a ledger holds it."""
+    return digest[:12]
