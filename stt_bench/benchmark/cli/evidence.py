@@ -50,7 +50,7 @@ def verify(
 
     The embeddings are searched for below --runs; where they are gone that is said. Images and
     weights are hashed again where they are here. Writes nothing; the exit code is 1 if any record
-    differs. What was edited together with its embeddings only `stt-bench reproduce` finds.
+    differs. What was edited together with its embeddings only `reproduce` finds.
 
     - `stt-bench verify all`
     - `stt-bench verify digits_retrieval/softmax/seed-0`
