@@ -101,10 +101,15 @@ def _draw_curve(axis: Axes, rows: list[Row], x: str, metric: str, number: int) -
 
 
 def drawn_rows(board: Leaderboard, config: FigureConfig) -> list[Row]:
-    """Return the rows that have the figure's fields; those of an older config may lack them."""
+    """Return the trained rows that have the figure's fields, or those of them that it names.
+
+    Rows of an older config may lack a field; an untrained one has no learning rate or batch.
+    """
     rows = []
     for row in board.rows:
         if config.rows is None or row.name in config.rows:
+            if row.experiment.train.steps == 0:
+                continue
             with suppress(KeyError, TypeError):
                 x = row.experiment.value_of(config.x)
                 for field in filter(None, (config.lines, config.panels)):

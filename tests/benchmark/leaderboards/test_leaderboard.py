@@ -179,6 +179,15 @@ def test_a_figure_whose_rows_have_no_records_yet_is_left_out() -> None:
         assert "curves" not in markdown(replace(board, figure=config))
 
 
+def test_a_figure_over_a_setting_of_training_leaves_untrained_rows_out() -> None:
+    rows = [
+        record("a", 0, {"map@r": 0.9}, loss="softmax", train={"steps": 0}),
+        record("b", 0, {"map@r": 0.9}, loss="softmax"),
+    ]
+    drawn = drawn_rows(build_leaderboard("t", rows, []), FigureConfig(x="optimizer.lr"))
+    assert [row.name for row in drawn] == ["b"]
+
+
 def test_a_page_takes_title_and_data_from_its_trained_rows() -> None:
     old = record("zzz", 0, {"map@r": 0.5}, loss="lifted")
     old = old.model_copy(update={"display": old.display.model_copy(update={"title": "Old"})})
