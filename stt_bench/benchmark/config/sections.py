@@ -68,6 +68,13 @@ class InputConfig(Section):
         "center", description="Training crop; the test crop is `evaluation.crops`."
     )
     flip: bool = Field(False, description="Mirror half of the training images left to right.")
+    views: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Random views of each training image that are fixed once, by its content; a "
+        "step draws one of them. Not given: new crops and flips in every step.",
+    )
     channels: Literal[1, 3] = 3
     mean: list[bounds.Level] | None = Field(None, description="Per channel, of pixels in [0, 1].")
     std: list[bounds.Level] | None = Field(
@@ -93,7 +100,14 @@ class InputConfig(Section):
                 raise ValueError(f"{name} needs {self.channels} value(s), has {len(values)}")
         if self.std is not None and min(self.std) <= 0:
             raise ValueError("std must be above 0")
+        if self.views is not None and self.crop == "center" and not self.flip:
+            raise ValueError("views needs a random crop or flip: true; without, all are the same")
         return self
+
+    @property
+    def is_fixed(self) -> bool:
+        """Tell whether the views of a training image are known before the first step."""
+        return self.views is not None or (self.crop == "center" and not self.flip)
 
 
 class ModelConfig(Section):
@@ -118,8 +132,9 @@ class ModelConfig(Section):
         64, ge=1, le=65_536, description="Size of the embedding; ignored with `head: none`."
     )
     normalize: bool = Field(False, description="L2-normalise the embedding.")
-    freeze: list[str] = Field(
-        default_factory=list, description="Backbone modules (name prefixes) that do not train."
+    freeze: Literal["all"] | list[str] = Field(
+        default_factory=list,
+        description="Backbone modules (name prefixes) that do not train; `all`: all of them.",
     )
     freeze_batch_norm: bool = Field(
         False, description="Batch norm uses and keeps its stored statistics and weights."

@@ -4,22 +4,44 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.datasets.image_set import ImageSet, image_set
+from stt_bench.benchmark.datasets.image_set import image_set
 from stt_bench.benchmark.datasets.items import ItemTable
 from stt_bench.benchmark.datasets.sampler import Needs, Stream, build_sampler, generator
 from stt_bench.benchmark.datasets.threads import Progress
 from stt_bench.benchmark.system.errors import BenchError
 
 
+class Inputs(Protocol):
+    """What a network takes of some items: their images, or what a frozen part made of them."""
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+    def load(self, progress: Progress | None = None) -> bool:
+        """Bring all into memory where they fit; tell whether they are there."""
+
+    def check(self, progress: Progress | None = None) -> None:
+        """Prepare each once; one error tells of all that cannot be prepared."""
+
+    def batch(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> torch.Tensor:
+        """Return the inputs of some rows; with a generator, random ones where they are random."""
+
+    def views(self, rows: np.ndarray, *, flip: bool = False) -> list[torch.Tensor]:
+        """Return all views of some rows that are embedded."""
+
+
 class Batch(NamedTuple):
-    """The images (B, C, S, S), uint8, and class indices (B,), int64, of a training step."""
+    """The inputs (B, ...) and class indices (B,), int64, of a training step.
+
+    Images are uint8 (B, C, S, S).
+    """
 
     step: int
     images: torch.Tensor
@@ -33,16 +55,21 @@ class TrainingBatches(Dataset[Batch]):
     """The batch of every step; a pure function of the seed and the step."""
 
     def __init__(
-        self, items: ItemTable, experiment: Experiment, seed: int, needs: Needs | None = None
+        self,
+        items: ItemTable,
+        experiment: Experiment,
+        seed: int,
+        needs: Needs | None = None,
+        inputs: Inputs | None = None,
     ) -> None:
-        """Set up the sampler and the images; `images.load()` brings them into memory."""
+        """Set up the sampler; the inputs are the images where none are given."""
         frame = items.split("train")
         self.classes = items.classes
         index = {label: number for number, label in enumerate(self.classes)}
         labels = np.array([index[label] for label in frame["label"]], dtype=np.int64)
         self.labels = torch.from_numpy(labels)
         self.sampler = build_sampler(experiment.sampler, labels, seed, needs)
-        self.images = image_set(items, "train", experiment.input, training=True)
+        self.images = inputs or image_set(items, "train", experiment.input, training=True)
         self.seed, self.workers = seed, experiment.train.workers
 
     def __getitem__(self, step: int) -> Batch:
@@ -53,6 +80,8 @@ class TrainingBatches(Dataset[Batch]):
 
     def iterate(self, start: int, stop: int) -> Iterator[Batch]:
         """Return the batches of steps start, ..., stop - 1, made by the config's workers."""
+        if not self.workers:
+            return (self[step] for step in range(start, stop))
         loader = DataLoader(
             _Told(self),
             batch_size=None,
@@ -73,20 +102,23 @@ def training_batches(
     stop_step: int,
     progress: Progress | None = None,
     needs: Needs | None = None,
+    inputs: Inputs | None = None,
 ) -> Iterator[Batch]:
     """Load the training images and return the batches of the steps from start up to stop.
+
+    Other `inputs` may stand in their place.
 
     Raises:
         BenchError: no batch can hold what the losses need; see `build_sampler`.
     """
-    batches = TrainingBatches(items, experiment, seed, needs)
+    batches = TrainingBatches(items, experiment, seed, needs, inputs)
     if start_step < stop_step:
         batches.images.load(progress)
     return batches.iterate(start_step, stop_step)
 
 
 def embedding_batches(
-    images: ImageSet, batch_size: int, *, flip: bool = False
+    images: Inputs, batch_size: int, *, flip: bool = False
 ) -> Iterator[tuple[slice, list[torch.Tensor]]]:
     """Yield the views of all images in order, and the rows that they are of."""
     for start in range(0, len(images), batch_size):

@@ -13,6 +13,7 @@ import torch
 
 from stt_bench.benchmark.config.sections import InputConfig
 from stt_bench.benchmark.datasets.items import ItemTable, Split
+from stt_bench.benchmark.datasets.sampler import Stream
 from stt_bench.benchmark.datasets.threads import BLOCK, THREADS, Progress
 from stt_bench.benchmark.datasets.transforms import (
     center_crop,
@@ -45,7 +46,9 @@ def image_set(
     """
     if crops == "whole":
         config = config.model_copy(update={"size": config.resize or config.size})
-    unprepared = {"mean", "std"} if training else {"mean", "std", "crop", "flip", "resize_max"}
+    unprepared = (
+        {"mean", "std"} if training else {"mean", "std", "crop", "flip", "resize_max", "views"}
+    )
     key = (split, training, crops == "five", config.model_dump_json(exclude=unprepared))
     if key not in items.prepared:
         items.prepared[key] = ImageSet(
@@ -79,6 +82,7 @@ class ImageSet:
         self._crops_later = five or (training and config.crop != "center")
         largest = config.resize_max if training else None
         self._kept_as = config.model_copy(update={"resize": largest}) if largest else config
+        self._seeds: list[bytes] | None = None
         self._kept: torch.Tensor | list[torch.Tensor] | None = None
         self._checked = False
 
@@ -110,6 +114,26 @@ class ImageSet:
         Without a generator the crop is central; with one, crops and flips are random as the
         config says.
         """
+        if rng is not None and self.training and self.config.views is not None:
+            drawn = rng.integers(0, self.config.views, len(rows)).tolist()
+            return torch.cat(
+                [self.view(row, v) for row, v in zip(rows.tolist(), drawn, strict=True)]
+            )
+        return self._batch(rows, rng)
+
+    def view(self, row: int, number: int) -> torch.Tensor:
+        """Return a fixed view of a training image, (1, C, size, size).
+
+        Its random crop and flip are functions of the image's content and the number (from 0).
+        """
+        if self._seeds is None:
+            self._seeds = self.items.contents(self.paths)
+        assert self._seeds is not None
+        words = np.frombuffer(self._seeds[row], dtype="<u4").tolist()
+        rng = np.random.default_rng([*words, int(Stream.VIEWS), number])
+        return self._batch(np.array([row]), rng)
+
+    def _batch(self, rows: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
         chosen = self._prepared(rows)
         if isinstance(chosen, torch.Tensor) and not self._crops_later:
             return self._flipped(chosen, rng)

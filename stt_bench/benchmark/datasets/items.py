@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +42,7 @@ class ItemTable:
             dataset has them.
         bits: How many bits the set's grey images of more than 8 use; None if there are none.
         notes: Sentences on what of the data is not used.
+        sha256: Of each image file's content, by path; empty where the images are arrays.
     """
 
     name: str
@@ -51,12 +52,23 @@ class ItemTable:
     arrays: np.ndarray | None = None
     bits: int | None = None
     notes: tuple[str, ...] = ()
+    sha256: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
     """The image sets made of these items so far: see `image_set`."""
 
     def split(self, name: Split) -> pd.DataFrame:
         """Return the rows of a split, counted from 0."""
         return self.frame[self.frame["split"] == name].reset_index(drop=True)
+
+    def contents(self, paths: Sequence[str]) -> list[bytes] | None:
+        """Return the sha256 of each image's content, or None where it is not known."""
+        if self.arrays is not None:
+            rows = pd.Index(self.frame["path"]).get_indexer(pd.Index(paths))
+            shape = repr(self.arrays.shape[1:]).encode()
+            return [hashlib.sha256(shape + self.arrays[row].tobytes()).digest() for row in rows]
+        if not self.sha256:
+            return None
+        return [self.sha256[path] for path in paths]
 
     @property
     def classes(self) -> list[str]:
@@ -100,7 +112,10 @@ def load_items(config: DataConfig, reporter: Reporter | None = None) -> ItemTabl
     for note in notes:
         reporter.say(f"note: {note}")
     data_hash = hash_items(frame, contents.identity)
-    return ItemTable(dataset.name, frame, store.read, data_hash, arrays, contents.bits, notes)
+    sha256 = {} if arrays is not None else dict(zip(paths, contents.identity, strict=True))
+    return ItemTable(
+        dataset.name, frame, store.read, data_hash, arrays, contents.bits, notes, sha256
+    )
 
 
 def read_source(config: DataConfig, root: Path | None) -> Source:
@@ -119,9 +134,11 @@ def item_table(
     problem = unwritable(frame)
     if problem:
         raise BenchError(f"{name}: {problem}")
-    contents = store.contents(frame["path"].tolist())
+    paths, arrays = frame["path"].tolist(), store.arrays
+    contents = store.contents(paths)
     data_hash, notes = hash_items(frame, contents.identity), (*notes, *contents.notes)
-    return ItemTable(name, frame, store.read, data_hash, store.arrays, contents.bits, notes)
+    sha256 = {} if arrays is not None else dict(zip(paths, contents.identity, strict=True))
+    return ItemTable(name, frame, store.read, data_hash, arrays, contents.bits, notes, sha256)
 
 
 def find_root(dataset: Dataset, given: str | None, *, download: bool = True) -> Path | None:

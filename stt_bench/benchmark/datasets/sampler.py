@@ -23,6 +23,7 @@ class Stream(IntEnum):
     IMAGES = 2
     ROWS = 3
     AUGMENTATION = 4
+    VIEWS = 5
 
 
 def generator(seed: int, stream: Stream, position: int) -> np.random.Generator:

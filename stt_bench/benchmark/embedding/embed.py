@@ -14,7 +14,7 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets import ItemTable, Split, load_items
 from stt_bench.benchmark.datasets.batches import embedding_batches
 from stt_bench.benchmark.datasets.groups import average_groups
-from stt_bench.benchmark.datasets.image_set import image_set
+from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.models.views import aggregated, mean_logits
 from stt_bench.benchmark.store.embedding_set import (
@@ -197,7 +197,16 @@ def _forward(
     device = next(network.parameters()).device
     make_deterministic(experiment.train.threads)
     measured = experiment.evaluation
-    images = image_set(items, split, experiment.input, training=False, crops=measured.crops)
+    images = inputs_of(
+        items,
+        split,
+        experiment,
+        network,
+        training=False,
+        crops=measured.crops,
+        flip=measured.flip,
+        reporter=reporter,
+    )
     with reporter.bar(f"{name}: read images", len(images)) as bar:
         images.load(lambda done, _total: bar.to(done))
     embeddings = np.empty((len(images), network.embedding_dim), dtype=np.float32)

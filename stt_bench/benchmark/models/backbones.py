@@ -51,17 +51,18 @@ class Backbone(nn.Module):
         self.mean = mean
         self.std = std
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the features of normalised images."""
-        features: Tensor = self.net(self._in_colour(images))
+    def forward(self, images: Tensor, *, encoded: bool = False) -> Tensor:
+        """Return the features of normalised images, or of the map that a frozen part gave."""
+        features: Tensor = self.net(images if encoded else self._in_colour(images))
         return features
 
-    def with_map(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def with_map(self, images: Tensor, *, encoded: bool = False) -> tuple[Tensor, Tensor]:
         """Return the features and the last feature map, flattened: (B, feature_dim), (B, map_dim).
 
         The values of the map follow each other channel by channel, row by row.
         """
-        features, feature_map = features_and_map(self.net, self._in_colour(images))
+        images = images if encoded else self._in_colour(images)
+        features, feature_map = features_and_map(self.net, images)
         return features, feature_map.flatten(1)
 
     def _in_colour(self, images: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from stt_bench.benchmark.config.sections import InputConfig, ModelConfig
 from stt_bench.benchmark.models.backbones import Backbone, build_backbone
+from stt_bench.benchmark.models.cut import Cut
 from stt_bench.benchmark.models.heads import build_head
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.names import did_you_mean
@@ -19,6 +20,8 @@ from stt_bench.unit_length import unit_length
 
 class EmbeddingNetwork(nn.Module):
     """uint8 images (B, C, S, S) -> (pooled features (B, F), embedding (B, D)).
+
+    In place of images it takes what its frozen part made of them, where it is cut: see `encode`.
 
     The head stands on the features or, where the backbone has a `map_dim`, on its last feature
     map, flattened. A classifier of two-head training stands on the features and is no part of the
@@ -47,22 +50,63 @@ class EmbeddingNetwork(nn.Module):
         self.normalize = normalize
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+        self.cut: Cut | None = None
         self._frozen: list[nn.Module] = []
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features and embedding, in float32 also under autocast."""
-        if images.dtype != torch.uint8:
+        """Return features and embedding of images, or of what `encode` made of them.
+
+        Both are in float32 also under autocast.
+        """
+        if images.dtype == torch.uint8:
+            features, seen = self._seen(self._normalised(images))
+        elif self.cut is None:
             raise TypeError(f"images must be uint8 in 0..255, not {images.dtype}")
-        # One channel against three means gives three: grey images for a backbone of colour.
-        normalised = (images / 255 - self.mean) / self.std
-        if self.backbone.map_dim is None:
-            features = seen = self.backbone(normalised)
+        elif self.cut.is_whole:
+            features, seen = self._parted(images)
         else:
-            features, seen = self.backbone.with_map(normalised)
+            with self.cut.skipped():
+                features, seen = self._seen(images, encoded=True)
         embedding = _at_least_float32(self.head(seen))
         if self.normalize:
             embedding = unit_length(embedding, divide=True)
         return _at_least_float32(features), embedding
+
+    @torch.inference_mode()
+    def encode(self, images: Tensor) -> Tensor:
+        """Return what the frozen part before the cut makes of uint8 images, a row for each.
+
+        Where the whole backbone is frozen these are the features, (B, F), and where the head
+        stands on the flattened map that map after them; else the map at the cut.
+        """
+        assert self.cut is not None
+        training = self.training
+        self.eval()
+        try:
+            normalised = self._normalised(images)
+            if not self.cut.is_whole:
+                return self.cut.reach(self.backbone, normalised)
+            features, seen = self._seen(normalised)
+            return features if self.backbone.map_dim is None else torch.cat([features, seen], dim=1)
+        finally:
+            self.train(training)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        # One channel against three means gives three: grey images for a backbone of colour.
+        return (images / 255 - self.mean) / self.std
+
+    def _seen(self, images: Tensor, *, encoded: bool = False) -> tuple[Tensor, Tensor]:
+        """Return the features, and what the head stands on."""
+        if self.backbone.map_dim is None:
+            features = self.backbone(images, encoded=encoded)
+            return features, features
+        return self.backbone.with_map(images, encoded=encoded)
+
+    def _parted(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features and what the head stands on, from rows that hold both."""
+        if self.backbone.map_dim is None:
+            return rows, rows
+        return rows[:, : self.feature_dim], rows[:, self.feature_dim :]
 
     def train(self, mode: bool = True) -> EmbeddingNetwork:
         """Set the mode of everything that is not frozen."""
@@ -71,7 +115,14 @@ class EmbeddingNetwork(nn.Module):
             module.eval()
         return self
 
-    def freeze(self, prefixes: Sequence[str] = (), *, batch_norm: bool = False) -> None:
+    @property
+    def frozen(self) -> list[nn.Module]:
+        """Return the frozen modules; one of them may be within another."""
+        return list(self._frozen)
+
+    def freeze(
+        self, prefixes: Sequence[str] | Literal["all"] = (), *, batch_norm: bool = False
+    ) -> None:
         """Stop modules of the backbone from training: parameters and running statistics stay.
 
         A prefix is a path of whole names: ``blocks.1`` is that module and all in it, never
@@ -80,6 +131,9 @@ class EmbeddingNetwork(nn.Module):
         """
         modules = dict(self.backbone.net.named_modules())
         parameters = dict(self.backbone.net.named_parameters())
+        if prefixes == "all":
+            self._frozen.append(self.backbone)
+            prefixes = ()
         for prefix in prefixes:
             if prefix in parameters:
                 parameters[prefix].requires_grad_(False)

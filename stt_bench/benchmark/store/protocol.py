@@ -26,6 +26,7 @@ def protocol_of(
         embedding_dim: the size of the embedding.
     """
     sampler, model, image = experiment.sampler, experiment.model, experiment.input
+    fixed = f", {image.views} fixed views an image" if image.views else ""
     largest = f"–{image.resize_max}" if image.resize_max else ""
     measured = experiment.evaluation
     extra: dict[
@@ -52,7 +53,7 @@ def protocol_of(
         "weights": initial_weights,
         "input": f"{image.size} px, {image.channels} channel(s)",
         "resize": f"{image.aspect} aspect to {image.resize or image.size}{largest}",
-        "augmentation": f"{image.crop} crop" + (", flip" if image.flip else ""),
+        "augmentation": f"{image.crop} crop" + (", flip" if image.flip else "") + fixed,
         "embedding_dim": embedding_dim,
         "distance": experiment.evaluation.distance,
         "sampler": sampler.text,

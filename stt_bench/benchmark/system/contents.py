@@ -91,12 +91,18 @@ def learn(
 
 def _file_of(what: str, place: str | Path) -> Path | None:
     """Return the cache file of a place, or None where the user has no home."""
+    folder = cache_folder(what)
+    name = hashlib.sha256(os.fsencode(os.path.abspath(place))).hexdigest()[:16]
+    return None if folder is None else folder / f"{name}.json"
+
+
+def cache_folder(what: str) -> Path | None:
+    """Return where caches of a kind lie, or None where the user has no home."""
     try:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError:
         return None
-    name = hashlib.sha256(os.fsencode(os.path.abspath(place))).hexdigest()[:16]
-    return Path(home) / "stt-bench" / what / f"{name}.json"
+    return Path(home) / "stt-bench" / what
 
 
 def _read(cache: Path | None) -> dict[str, Any]:

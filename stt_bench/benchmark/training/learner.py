@@ -10,6 +10,7 @@ import torch
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets import ItemTable
 from stt_bench.benchmark.models import EmbeddingNetwork, build_network
+from stt_bench.benchmark.models.cut import cut_of
 from stt_bench.benchmark.models.views import check_views
 from stt_bench.benchmark.store.weights import Checkpoint
 from stt_bench.benchmark.training.objective import Objective
@@ -29,6 +30,7 @@ def new_model(
     """
     network = build_network(experiment.model, experiment.input)
     check_views(network, experiment)
+    network.cut = cut_of(network, experiment.model, experiment.input)
     objective = Objective(
         experiment, num_classes, network.feature_dim, network.embedding_dim, class_counts
     )

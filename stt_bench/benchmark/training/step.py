@@ -41,12 +41,13 @@ def take_step(
         experiment: learning rate, its schedule, and precision.
         seed: of the run.
         step: from 0.
-        images: (B, C, S, S), uint8, on any device.
+        images: (B, C, S, S), uint8, or what the frozen part made of them; on any device.
         labels: (B,) class indices.
     """
     device, optimizer, scaler = learner.device, learner.optimizer, learner.scaler
     dtype = _AUTOCAST.get(experiment.train.precision)
-    images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
+    layout = torch.channels_last if images.ndim == 4 else torch.preserve_format
+    images = images.to(device, non_blocking=True, memory_format=layout)
     labels = labels.to(device, non_blocking=True)
     seed_torch(seed, step + 1)
     set_learning_rate(optimizer, experiment, step)

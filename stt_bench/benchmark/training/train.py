@@ -16,9 +16,9 @@ from torch import Tensor
 
 from stt_bench.benchmark.datasets import ItemTable, load_items
 from stt_bench.benchmark.datasets.batches import training_batches
-from stt_bench.benchmark.datasets.image_set import image_set
 from stt_bench.benchmark.datasets.items import Split
-from stt_bench.benchmark.models import weights_id
+from stt_bench.benchmark.features.encoded import inputs_of
+from stt_bench.benchmark.models import EmbeddingNetwork, weights_id
 from stt_bench.benchmark.store.facts import Origin, TrainingFacts
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.store.weights import (
@@ -103,6 +103,12 @@ def _fit(
     experiment, settings = run.experiment, run.experiment.train
     network, objective, selection = learner.network, learner.objective, learner.selection
     _tell_left_out(run, items, objective.needs.together, reporter)
+    if experiment.input.is_fixed and network.frozen and network.cut is None:
+        reporter.say(
+            f"{run.name}: its frozen layers are computed in every step: they are no chain from the "
+            "input on"
+        )
+    inputs = inputs_of(items, "train", experiment, network, training=True, reporter=reporter)
     with reporter.bar(f"{run.name}: read images", 1) as bar:
         batches = training_batches(
             items,
@@ -112,8 +118,9 @@ def _fit(
             settings.steps,
             progress=bar.of,
             needs=objective.needs,
+            inputs=inputs,
         )
-    _check_images(run, items, reporter)
+    _check_images(run, items, network, reporter)
     network.train()
     objective.train()
     with (
@@ -149,14 +156,26 @@ def _fit(
         learner.seconds += time.perf_counter() - since
 
 
-def _check_images(run: Run, items: ItemTable, reporter: Reporter) -> None:
-    """Prepare every image once: a broken one is told before the training, not in or after it."""
-    config, crops = run.experiment.input, run.experiment.evaluation.crops
+def _check_images(
+    run: Run, items: ItemTable, network: EmbeddingNetwork, reporter: Reporter
+) -> None:
+    """Prepare every image once: a broken one is told before the training, not in or after it.
+
+    Where the network is cut this is when they are encoded; what is kept of them is not read.
+    """
+    measured = run.experiment.evaluation
     splits: tuple[Split, ...] = ("train", "validation", "test")
     for split in splits:
         training = split == "train"
-        images = image_set(
-            items, split, config, training=training, crops=crops if split == "test" else "center"
+        images = inputs_of(
+            items,
+            split,
+            run.experiment,
+            network,
+            training=training,
+            crops=measured.crops if split == "test" else "center",
+            flip=measured.flip and split == "test",
+            reporter=reporter,
         )
         if len(images):
             with reporter.bar(f"{run.name}: check {split} images", len(images)) as bar:

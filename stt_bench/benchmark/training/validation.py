@@ -17,7 +17,7 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets import ItemTable
 from stt_bench.benchmark.datasets.batches import embedding_batches
 from stt_bench.benchmark.datasets.groups import average_groups, one_row_each
-from stt_bench.benchmark.datasets.image_set import image_set
+from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.training.objective import Objective
@@ -37,7 +37,7 @@ class Selection:
         self.metric = experiment.validation_metric
         self.distance = experiment.evaluation.distance
         self.batch_size = experiment.evaluation.batch_size
-        self.input = experiment.input
+        self.experiment = experiment
         self.first = sum(phase.steps for phase in experiment.phases)
         self.best: dict[str, Any] | None = None
         labels = one_row_each(items.split("validation"))["label"]
@@ -82,7 +82,7 @@ class Selection:
 
     @torch.inference_mode()
     def _measure(self, network: EmbeddingNetwork, objective: Objective) -> float:
-        images = image_set(self.items, "validation", self.input, training=False)
+        images = inputs_of(self.items, "validation", self.experiment, network, training=False)
         images.load()
         found = []
         network.eval()
