@@ -56,7 +56,8 @@ def verify(
 ) -> None:
     """Check a dataset: its tables, and that every one of its images can be decoded.
 
-    Names broken and missing files; the exit code is then 1.
+    Names broken and missing files; the exit code is then 1. Names test images that have a
+    near-duplicate in training, too.
 
     - `stt-bench data verify cub50`
     - `stt-bench data verify images --root photos`
@@ -64,12 +65,17 @@ def verify(
     from stt_bench.benchmark.datasets.verify import verify_dataset
     from stt_bench.benchmark.system.progress import Reporter
 
-    with Reporter(quiet=quiet).bar(f"{name}: decode images", 1) as bar:
+    reporter = Reporter(quiet=quiet)
+    with (
+        reporter.bar(f"{name}: decode images", 1) as bar,
+        reporter.bar(f"{name}: compare images", 1) as second,
+    ):
         found = verify_dataset(
             name,
             root=root,
             options=_options(option),
             progress=bar.of,
+            comparing=second.of,
         )
     print("\n".join(found.lines()))
     if not found.passed:

@@ -10,11 +10,12 @@ from typing import Any
 
 from stt_bench.benchmark.config.sections import DataConfig, Task
 from stt_bench.benchmark.datasets.catalog import Dataset, Source, counts_of, find_dataset
-from stt_bench.benchmark.datasets.items import find_root, hash_items, read_source
+from stt_bench.benchmark.datasets.items import find_root, item_table, read_source
+from stt_bench.benchmark.datasets.near_duplicates import NearDuplicates, near_duplicates
 from stt_bench.benchmark.datasets.threads import BLOCK, THREADS, Progress
 from stt_bench.benchmark.system.errors import BenchError
 
-SHOWN = 20  # broken files that are named
+SHOWN = 20  # broken files, or pairs, that are named
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Verification:
     images: int
     broken: list[str]  # a sentence with path and reason for each
     hashes: dict[Task, str]  # of the tables whose images are all good
+    duplicates: dict[Task, NearDuplicates]  # of the same tables, where any were found
 
     @property
     def passed(self) -> bool:
@@ -68,6 +70,8 @@ class Verification:
             known = f", data {self.hashes[task][:16]}" if task in self.hashes else ""
             yield f"{task}: {counts_of(source.frame)}{known}"
             yield from (f"note: {note}" for note in source.notes)
+            if task in self.duplicates:
+                yield from _duplicate_lines(task, source, self.duplicates[task])
         for told in dict.fromkeys(self.tables.refused.values()):
             tasks = [task for task, why in self.tables.refused.items() if why == told]
             yield f"{' and '.join(tasks)}: {told}"
@@ -88,8 +92,18 @@ def verify_dataset(
     root: str | None = None,
     options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    comparing: Progress | None = None,
 ) -> Verification:
     """Read the table of each task of a dataset and decode every image that one of them lists.
+
+    Near-duplicates across train and test are no fault of the copy, and named.
+
+    Args:
+        name: of the dataset.
+        root: its folder; searched for if None.
+        options: of the dataset.
+        progress: called while the images are decoded.
+        comparing: called while they are compared with one another.
 
     Raises:
         BenchError: the dataset or an option is unknown, or there are no data.
@@ -99,16 +113,36 @@ def verify_dataset(
     stores = {path: s.store for s in tables.sources.values() for path in s.frame["path"]}
     broken = failures(lambda path: stores[path].read(path), list(stores), progress)
     hashes: dict[Task, str] = {}
+    duplicates: dict[Task, NearDuplicates] = {}
     if not broken:
         for task, (frame, store, notes) in tables.sources.items():
             try:
-                contents = store.contents(frame["path"].tolist())
+                items = item_table(name, frame, store, notes)
             except BenchError as error:  # pixels of no known range
                 tables.refused[task] = str(error)
                 continue
-            hashes[task] = hash_items(frame, contents.identity)
-            tables.sources[task] = Source(frame, store, (*notes, *contents.notes))
-    return Verification(tables, len(stores), broken, hashes)
+            hashes[task] = items.data_hash
+            tables.sources[task] = Source(frame, store, items.notes)
+            found = near_duplicates(items, comparing)
+            if found is not None and (found.matches or found.across_classes):
+                duplicates[task] = found
+    return Verification(tables, len(stores), broken, hashes, duplicates)
+
+
+def _duplicate_lines(task: Task, source: Source, found: NearDuplicates) -> Iterator[str]:
+    count = int((source.frame["split"] == "test").sum())
+    places = {
+        "in training": found.matches,
+        "of another class in the test split": found.across_classes,
+    }
+    for place, matches in places.items():
+        if matches:
+            yield f"{task}: {len(matches):,} of {count:,} test images have a near-duplicate {place}"
+        for match in matches[:SHOWN]:
+            alike = "the same content" if match.exact else f"alike by {match.similarity:.3f}"
+            yield f"  {match.image} and {match.other}: {alike}"
+        if len(matches) > SHOWN:
+            yield f"  and {len(matches) - SHOWN:,} more"
 
 
 def failures(

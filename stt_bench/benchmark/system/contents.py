@@ -89,6 +89,22 @@ def learn(
     return found
 
 
+def once(what: str, key: str, find: Callable[[], Any]) -> Any:
+    """Return what `find` returns for contents of the hash `key`; the cache keeps it.
+
+    Args:
+        what: name of what `find` finds; another one where that changes.
+        key: a hash of all that the result depends on.
+        find: returns what JSON can hold.
+    """
+    cache = _file_of(what, f"/{key}")
+    kept = _read(cache)
+    if key not in kept:
+        kept = {key: find()}
+        _write(cache, kept)
+    return kept[key]
+
+
 def _file_of(what: str, place: str | Path) -> Path | None:
     """Return the cache file of a place, or None where the user has no home."""
     folder = cache_folder(what)
