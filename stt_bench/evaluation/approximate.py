@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from stt_bench.evaluation.backends import load_faiss, resolve_backend
 from stt_bench.evaluation.callback import ProgressCallback, quietly
 from stt_bench.evaluation.checks import blocks, check_choice, check_count, check_ks
-from stt_bench.evaluation.exact import CoarseFrame, Points
+from stt_bench.evaluation.exact import Points
+from stt_bench.evaluation.frames import CoarseFrame
 from stt_bench.evaluation.gallery import Gallery
 from stt_bench.evaluation.ranking import find_tie_groups, ranked_list_metrics
 from stt_bench.evaluation.retrieval import MEMORY_MIB, MIB, metric_names, search_space

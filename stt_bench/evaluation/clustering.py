@@ -20,7 +20,8 @@ from stt_bench.evaluation.checks import (
     check_labels,
     check_matrix,
 )
-from stt_bench.evaluation.exact import DISTANCES, CoarseFrame, points_of
+from stt_bench.evaluation.exact import DISTANCES, points_of
+from stt_bench.evaluation.frames import CoarseFrame
 from stt_bench.evaluation.kmeans import ITERATIONS, kmeans
 from stt_bench.evaluation.kmeans_start import STARTS, first_rows
 

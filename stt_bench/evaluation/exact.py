@@ -1,4 +1,4 @@
-"""The exact float64 distances that decide every rank, and a frame that bounds them fast."""
+"""The exact float64 distances that decide every rank, and the points they are between."""
 
 from collections.abc import Iterator
 from copy import copy
@@ -13,7 +13,6 @@ DISTANCES = ("euclidean", "cosine")
 USUAL_EXPONENT = 60
 # Numbers below 2 to the power of minus this have squares below float64.
 LEAST_EXPONENT = 500
-MIDDLE_ROWS = 101
 
 
 def exact_pairs(left: np.ndarray, right: np.ndarray, distance: str) -> np.ndarray:
@@ -173,142 +172,6 @@ def _widest(matrix: np.ndarray) -> np.ndarray:
     """Return the largest absolute number of every row, (N,)."""
     parts = blocks(len(matrix), max(1, 2**20 // matrix.shape[1]))
     return np.concatenate([np.abs(matrix[rows].astype(np.float64)).max(axis=1) for rows in parts])
-
-
-class CoarseFrame:
-    """Where points are compared fast, in float32 or float64, with a proven bound on the error.
-
-    The points are moved by the gallery's median and scaled by a power of two to coordinates in
-    about [−1, 1]: that keeps float32 from overflowing and the bound small, and changes no rank.
-    With `inner_product` they are unit rows, compared by 1 − x·y, and left alone. Distances in the
-    frame are exact distances times `unit`.
-    """
-
-    def __init__(
-        self,
-        queries: Points,
-        gallery: Points,
-        inner_product: bool,
-    ) -> None:
-        """Fit a float32 frame to the queries and the gallery."""
-        self.inner_product = inner_product
-        self.precision: type[np.floating] = np.float32
-        self.exact = False
-        # Float32 points are moved in float32, by a float32 vector: they are rounded once.
-        self.moved_in = np.result_type(queries.kind, gallery.kind).type
-        self.shift = np.zeros(gallery.dimension)
-        self.scale = self.reach = 1.0
-        if not self.inner_product:
-            # The middle of some rows: an outlier moves it little, and equal rows land on 0.
-            some = np.linspace(0, len(gallery) - 1, min(len(gallery), MIDDLE_ROWS)).astype(int)
-            self.shift = np.median(gallery.rows(some), axis=0)
-            self.shift = self.shift.astype(self.moved_in).astype(np.float64)
-            gallery_widest, gallery_reach = self._extent(gallery)
-            widest, _ = self._extent(queries) if queries is not gallery else (0.0, 0.0)
-            exponent = int(np.frexp(max(widest, gallery_widest))[1])
-            self.scale = float(np.ldexp(1.0, -min(max(exponent, -126), 126)))
-            self.reach = gallery_reach * self.scale
-        self.unit = self.scale**2
-
-    def widened(self, queries: Points, gallery: Points, spare_bits: int) -> "CoarseFrame":
-        """Return the frame in float64; exact, if the points lie on a grid that allows it.
-
-        On a grid products are whole numbers: of up to 52 − `spare_bits` bits, they are exact.
-        """
-        wide = copy(self)
-        wide.precision = np.float64
-        bits = (49 - spare_bits - gallery.dimension.bit_length()) // 2
-        if not self.inner_product and bits > 0:
-            grid = copy(wide)
-            step = np.ldexp(1.0 / self.scale, -bits)
-            grid.shift = np.rint(self.shift / step) * step
-            if all(grid._holds(points, step * self.scale) for points in (queries, gallery)):
-                grid.exact = True
-                return grid
-        return wide
-
-    def _holds(self, points: Points, step: float) -> bool:
-        """Tell whether all coordinates in the frame are multiples of `step`."""
-        return all(
-            np.array_equal(rows, np.rint(rows))
-            for rows in (self.rows(points, index) / step for index in points.blocks())
-        )
-
-    def _extent(self, points: Points) -> tuple[float, float]:
-        """Return the largest coordinate and the largest norm, about the shift."""
-        widest = reach = 0.0
-        for rows in points.blocks():
-            moved = points.rows(rows) - self.shift
-            widest = max(widest, float(moved.max()), -float(moved.min()))
-            reach = max(reach, float(row_norms(moved).max()))
-        return widest, reach
-
-    def rows(self, points: Points, index: slice | np.ndarray) -> np.ndarray:
-        """Return the rows at `index`, in the frame and its precision."""
-        places = np.arange(len(points))[index]
-        framed = np.empty((len(places), points.dimension), dtype=self.precision)
-        kind = np.result_type(self.moved_in, self.precision)
-        for part in blocks(len(places), max(1, 2**20 // points.dimension)):
-            rows = points.narrowest(places[part])
-            rows = rows.astype(np.result_type(rows, kind), copy=False)
-            shift = self.shift.astype(rows.dtype)
-            if self.scale < 1:  # in this order nothing overflows
-                framed[part] = rows * self.scale - shift * self.scale
-            else:
-                framed[part] = (rows - shift) * self.scale
-        return framed
-
-    def errors(self, rows: np.ndarray, largest: np.ndarray | None = None) -> np.ndarray:
-        """Bound |coarse − exact| in the frame, between each of `rows` and any gallery row.
-
-        ‖x‖² + ‖y‖² − 2x·y is off by γ (‖x‖ + ‖y‖)² at most, γ being `rounding_share`; the
-        differences summed directly, by less. The last term covers underflow.
-
-        Up to a coarse distance v, (Q,) `largest`, the bound is smaller than that for the farthest
-        y: ‖y‖ ≤ ‖x‖ + s with s² the exact distance, and s² − v ≤ γ (2‖x‖ + s)² bounds s.
-        """
-        norms = row_norms(rows)
-        if self.exact:
-            return np.zeros_like(norms)
-        share = rounding_share(rows.shape[1], self.precision)
-        tiny = (rows.shape[1] + 16) * 2.0**-120
-        if self.inner_product:
-            return np.full_like(norms, share + tiny)
-        size = norms + self.reach
-        if largest is not None and share < 1 / 2:
-            half, rest = 2 * share * norms, largest.clip(0) + tiny + 4 * share * norms**2
-            farthest = (half + np.sqrt(half**2 + (1 - share) * rest)) / (1 - share)
-            size = np.minimum(size, (2 * norms + farthest) * (1 + 2.0**-40))
-        return share * size**2 + tiny
-
-
-class ExactFrame:
-    """The points as they are, whose distances need no bound."""
-
-    unit = 1.0
-    exact = True
-
-    def rows(self, points: Points, index: slice | np.ndarray) -> np.ndarray:
-        """Return the float64 rows at `index`."""
-        return points.rows(index)
-
-    def errors(self, rows: np.ndarray, largest: np.ndarray | None = None) -> np.ndarray:
-        """Return 0 for each row."""
-        return np.zeros(len(rows))
-
-
-def rounding_share(dimension: int, precision: type[np.floating] = np.float32) -> float:
-    """Return what a dot product of x and y may be off by, as a share of ‖x‖·‖y‖.
-
-    That is γ(D) with γ(n) = n·u / (1 − n·u) and u = 2⁻²⁴ in float32, 2⁻⁵³ in float64 (Higham,
-    *Accuracy and Stability of Numerical Algorithms*, section 3.1), in whatever order it is
-    summed. The additions that make a distance of it, the rounding of the coordinates and the
-    exact distance itself add under 8u: γ(D + 16) covers them. (In float64 the exact distance is
-    itself a sum of D terms, off by another γ(D): the share is doubled.)
-    """
-    unit = float(np.finfo(precision).eps) / 2
-    terms = (dimension + 16) * unit * (2 if precision is np.float64 else 1)
-    return terms / (1.0 - terms)
 
 
 def row_squares(rows: np.ndarray) -> np.ndarray:

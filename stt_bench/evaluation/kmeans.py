@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from stt_bench.evaluation.backends import full_precision
 from stt_bench.evaluation.callback import ProgressCallback, quietly
 from stt_bench.evaluation.checks import check_choice, check_count, check_matrix
-from stt_bench.evaluation.exact import rounding_share
+from stt_bench.evaluation.frames import rounding_share
 from stt_bench.evaluation.kmeans_start import STARTS, TILE, first_rows
 
 ITERATIONS = 50
@@ -108,7 +108,7 @@ class Lloyd:
     (Ding et al., 'Yinyang k-means', ICML 2015, bound groups of centroids to the same end).
 
     Bounds allow for rounding: a float32 product of (N, D) rows gives squared distances that are
-    off by at most γ·(‖x‖ + ‖c‖)², γ being `stt_bench.evaluation.exact.rounding_share`.
+    off by at most γ·(‖x‖ + ‖c‖)², γ being `stt_bench.evaluation.frames.rounding_share`.
 
     `compared` counts the pairs of a point and a centroid that were compared.
     """

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from stt_bench.evaluation.exact import CoarseFrame, Points, exact_pairs, row_squares
+from stt_bench.evaluation.exact import Points, exact_pairs, row_squares
+from stt_bench.evaluation.frames import CoarseFrame
 from stt_bench.evaluation.gallery import Gallery
 
 SPARE = 16

@@ -28,7 +28,8 @@ from stt_bench.evaluation.coarse import (
     TorchSearch,
     nearest_of_parts,
 )
-from stt_bench.evaluation.exact import CoarseFrame, ExactFrame, Points
+from stt_bench.evaluation.exact import Points
+from stt_bench.evaluation.frames import CoarseFrame, ExactFrame
 from stt_bench.evaluation.gallery import Gallery
 from stt_bench.evaluation.lists import ListRanker, OutsideBoundError
 from stt_bench.evaluation.ranking import TieGroups

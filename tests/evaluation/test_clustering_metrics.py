@@ -11,7 +11,8 @@ from threadpoolctl import threadpool_limits
 
 from stt_bench.evaluation import clustering, clustering_metrics
 from stt_bench.evaluation.clustering import _agreement, expected_information
-from stt_bench.evaluation.exact import CoarseFrame, Points
+from stt_bench.evaluation.exact import Points
+from stt_bench.evaluation.frames import CoarseFrame
 from stt_bench.evaluation.kmeans import kmeans
 
 

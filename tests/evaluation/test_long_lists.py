@@ -6,7 +6,8 @@ from clustered_points import clustered
 from evaluation_reference import retrieval_reference
 
 from stt_bench.evaluation import retrieval, retrieval_metrics
-from stt_bench.evaluation.exact import CoarseFrame, Points, exact_distances
+from stt_bench.evaluation.exact import Points, exact_distances
+from stt_bench.evaluation.frames import CoarseFrame
 from stt_bench.evaluation.lists import ListRanker
 from stt_bench.evaluation.wide import WideSearch, split_keys
 

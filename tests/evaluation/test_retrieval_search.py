@@ -11,7 +11,8 @@ from evaluation_reference import retrieval_reference
 from stt_bench.evaluation import chosen_backend, coarse, retrieval, retrieval_metrics, search
 from stt_bench.evaluation.backends import faiss_gpus, full_precision, torch_device
 from stt_bench.evaluation.coarse import TorchSearch
-from stt_bench.evaluation.exact import CoarseFrame, Points, exact_distances
+from stt_bench.evaluation.exact import Points, exact_distances
+from stt_bench.evaluation.frames import CoarseFrame
 from stt_bench.evaluation.search import NeighborSearch
 
 
