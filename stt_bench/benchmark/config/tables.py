@@ -1,8 +1,10 @@
 """A table's YAML file becomes its rows, each a complete experiment.
 
 The file holds what all rows share, and under ``rows:`` what differs. A row's sections are merged
-into the shared ones, ``--set field=value`` comes last; a loss replaces the shared loss whole. With
-``base: TABLE`` the file holds only what differs from another table; a row that is null is left out.
+into the shared ones, ``--set field=value`` comes last; a loss replaces the shared loss whole. A
+row that itself says ``train.steps: 0`` is the untrained network, and ``--set`` does not train it.
+With ``base: TABLE`` the file holds only what differs from another table; a row that is null is left
+out.
 """
 
 from __future__ import annotations
@@ -188,6 +190,8 @@ def _experiment(
             target[key] = dict(inner)
             target = target[key]
         target[keys[-1]] = value
+    if _is_untrained(own) and isinstance(settings.get("train"), dict):
+        settings = merge(settings, {"train": {"steps": 0}})
     try:
         return Experiment.model_validate(settings)
     except ValidationError as error:
@@ -199,6 +203,13 @@ def _experiment(
         else:
             where = f"{_place(places, row, keys)}: row '{row}'"
         raise BenchError(f"{where}: {sentence}") from None
+
+
+def _is_untrained(own: dict[str, Any]) -> bool:
+    """Tell whether a row itself says that it is the untrained network."""
+    train = own.get("train")
+    steps = train.get("steps") if isinstance(train, dict) else None
+    return type(steps) is int and steps == 0
 
 
 def _is_valid(settings: dict[str, Any]) -> bool:

@@ -40,6 +40,28 @@ def test_rows_differ_from_the_shared_part_only_where_they_say(tiny: Path) -> Non
     assert two.model == hard.model
 
 
+@pytest.mark.parametrize("change", ["train.steps=7", "train={steps: 7, log_every: 2}"])
+@pytest.mark.parametrize("only", [None, ["untrained", "hard"]])
+def test_set_never_trains_the_untrained_row(
+    tiny: Path, change: str, only: list[str] | None
+) -> None:
+    tiny.write_text(tiny.read_text() + "  untrained: {loss: softmax, train: {steps: 0}}\n")
+    rows = load_table(str(tiny), [change, "optimizer.lr=1e-4"], only=only).rows
+    assert (rows["untrained"].train.steps, rows["hard"].train.steps) == (0, 7)
+    assert rows["untrained"].optimizer.lr == 1e-4
+    assert rows["untrained"].train.log_every == rows["hard"].train.log_every
+
+
+def test_set_can_make_a_trained_row_the_untrained_network(tiny: Path) -> None:
+    rows = load_table(str(tiny), ["train.steps=0"]).rows
+    assert {row.train.steps for row in rows.values()} == {0}
+
+
+def test_set_trains_the_rows_of_a_table_whose_shared_steps_are_0(tiny: Path) -> None:
+    tiny.write_text(tiny.read_text().replace("steps: 12", "steps: 0"))
+    assert load_table(str(tiny), ["train.steps=7"]).rows["hard"].train.steps == 7
+
+
 def test_set_changes_every_row_and_keeps_the_rest(tiny: Path) -> None:
     table = load_table(str(tiny), ["optimizer.lr=1e-4", "train.steps=7"])
     for row in table.rows.values():
