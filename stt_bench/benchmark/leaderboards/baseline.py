@@ -35,6 +35,7 @@ _BESIDE = {
     "evaluation.memory_mib",
 }
 _OF_RETRIEVAL = {"model.embedding_dim", "evaluation.distance"}  # a classifier knows neither
+_NO_HEAD = {"model.head": "none", "model.normalize": False, "model.features": "pooled"}
 _FROM_PROTOCOL = ("data", "weights")  # what the settings do not tell: contents
 
 
@@ -59,6 +60,9 @@ def baseline_of(
     steps, and how the evaluated embeddings are made; for accuracy, not the size of the embedding
     and its distance. Softmax rows and untrained ones have none. Where several agree it is the
     first; where none does, `nearest` is the one that differs in the fewest settings.
+
+    For accuracy a two-head row agrees with Softmax without a head, too: both classifiers stand on
+    the pooled features.
 
     Settings that an equal search has chosen for every row, `tuned` by their dotted names, need not
     agree: what is compared then is each loss at its own best.
@@ -91,7 +95,11 @@ def differences(
     ours, theirs = conditions(row.experiment), conditions(other.experiment)
     ours |= {name: row.protocol.get(name) for name in _FROM_PROTOCOL}
     theirs |= {name: other.protocol.get(name) for name in _FROM_PROTOCOL}
-    left_out = {*tuned, *(_OF_RETRIEVAL if metric.endswith("accuracy") else ())}
+    left_out = set(tuned)
+    if metric.endswith("accuracy"):
+        left_out |= _OF_RETRIEVAL
+        if _classifies_features(row) and theirs.items() >= _NO_HEAD.items():
+            ours |= _NO_HEAD
     if ours["model.head"] != theirs["model.head"]:  # which says it
         left_out = left_out | {"model.embedding_dim"}
     return [
@@ -99,6 +107,10 @@ def differences(
         for name in dict.fromkeys([*ours, *theirs])
         if name not in left_out and ours.get(name) != theirs.get(name)
     ]
+
+
+def _classifies_features(row: Row) -> bool:
+    return row.experiment.softmax_head and row.experiment.softmax_on == "features"
 
 
 def conditions(experiment: Experiment) -> dict[str, Any]:

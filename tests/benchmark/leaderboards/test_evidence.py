@@ -91,6 +91,23 @@ def test_the_baseline_is_the_row_that_agrees_and_the_best_softmax_another() -> N
     assert baseline_of(board.rows[0], board.rows).row is None
 
 
+@pytest.mark.parametrize("head", [{}, {"normalize": True}, {"features": "flattened"}])
+def test_for_accuracy_two_heads_stand_beside_softmax_on_the_same_features(
+    head: dict[str, Any],
+) -> None:
+    two_heads = {**TRIPLET, "softmax_head": True, "model": head}
+    rows = {"pooled": {"model": {"head": "none"}}, "row": two_heads}
+    rows["one_head"] = {**two_heads, "softmax_on": "embedding"}
+    board = board_of(rows, {})
+    scores = board.rows[0].scores["map@r"]
+    for row in board.rows:
+        row.scores["accuracy"] = scores
+    named = {row.name: row for row in board.rows}
+    assert baseline_of(named["row"], board.rows, "accuracy").row is named["pooled"]
+    assert baseline_of(named["row"], board.rows, "map@r").row is None
+    assert baseline_of(named["one_head"], board.rows, "accuracy").row is None
+
+
 def test_softmax_of_other_data_or_weights_is_no_baseline() -> None:
     board = board_of({"s": {}, "row": TRIPLET}, {})
     softmax, row = board.rows
