@@ -1,7 +1,7 @@
 """Angular loss: bounds the angle at the negative instead of a difference of distances."""
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from stt_bench.losses.base import BatchLayout, LossResult, RankingLoss, loss_fun
 from stt_bench.losses.pairs import pair_cross_entropy, split_pairs
 from stt_bench.losses.parameters import AtLeast0, Limits
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 from stt_bench.unit_length import unit_length
 
 
@@ -67,4 +68,17 @@ def angular_loss(
 class AngularLoss(RankingLoss, function=angular_loss):
     """Angular loss as a module; see `angular_loss`."""
 
+    # Our own range, the same for all data.
+    search: ClassVar[dict[str, Range]] = {
+        "angle": Range(30.0, 60.0),
+        "l2_weight": Range(1e-4, 1e-1, "log"),
+    }
+
     batch_layout: BatchLayout = "pairs"
+
+    def search_ranges(self) -> dict[str, Range]:
+        """Return the ranges; the penalty is a constant where the length is 1."""
+        found = super().search_ranges()
+        if self.normalize:
+            del found["l2_weight"]
+        return found

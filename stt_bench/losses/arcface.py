@@ -1,7 +1,7 @@
 """ArcFace: normalised softmax in which the angle to a row's own class is widened by a margin."""
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.parameters import Count, Limits, Positive
 from stt_bench.losses.proxies import ProxyLoss, one_term_a_row, similarities, unit_rows
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 
 Angle = Annotated[float, Limits(low=0.0, high=math.pi)]
 
@@ -94,6 +95,13 @@ class ArcFaceLoss(ProxyLoss, function=arcface_loss):
             paper on sub-centres has 3.
 
     """
+
+    # The Reality Check's range (Musgrave, Belongie and Lim, ECCV 2020); the scale, linear
+    # there, as a logarithm.
+    search: ClassVar[dict[str, Range]] = {
+        "margin": Range(0.0, math.pi / 2),
+        "scale": Range(0.01, 200.0, "log"),
+    }
 
     scale: float
     sub_centers: int

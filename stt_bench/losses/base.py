@@ -4,12 +4,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
 from types import MappingProxyType
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol
+from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from stt_bench.losses.parameters import checked, parameters_of, takes_any, with_parameters
+from stt_bench.losses.search import Range
 
 Diagnostics = dict[str, Tensor]
 LossResult = tuple[Tensor, Diagnostics]
@@ -129,6 +130,8 @@ class RankingLoss(nn.Module):
       decay;
     - `with_memory`: whether `CrossBatchMemory` can wrap it: its anchors are compared with rows by
       `pairwise_distances` and `same_class` alone, which may be a memory's;
+    - `search`: between which values each parameter is tuned, the same for all data, and
+      `search_weight`: the weight of the loss beside a classifier; see `search_ranges`;
     - `diagnostics`: detached 0-d tensors about the last call, left on the device of the batch:
       `terms` (number of valid terms), `active` (share of the terms above 0; only for losses with
       a hinge, since a smooth term is never 0), `anchors_without_positive`,
@@ -147,6 +150,8 @@ class RankingLoss(nn.Module):
     needs_negatives: bool = True
     least_rows: int = 1
     with_memory: bool = False
+    search: ClassVar[Mapping[str, Range]] = MappingProxyType({})
+    search_weight: ClassVar[Range] = Range(0.03, 3.0, "log")
 
     function: LossFunction[...] | None = None
     _options: Mapping[str, inspect.Parameter] = MappingProxyType({})
@@ -194,6 +199,18 @@ class RankingLoss(nn.Module):
             raise NotImplementedError(f"{type(self).__name__} has neither a function nor `compute`")
         options = {name: getattr(self, name) for name in self._options}
         return self.function.formula(embeddings, labels, **options)
+
+    def search_ranges(self) -> dict[str, Range]:
+        """Return the ranges of `search` whose parameters are numbers here, and so can be tuned.
+
+        A margin that is "soft" stays, and so does what is null. A subclass leaves out what has no
+        effect beside its other parameters.
+        """
+        return {
+            name: bounds
+            for name, bounds in self.search.items()
+            if not isinstance(getattr(self, name), str | None)
+        }
 
     def logits(self, embeddings: Tensor) -> Tensor | None:
         """Return the (B, C) class scores of (B, D) embeddings, or None: the loss has no classes."""

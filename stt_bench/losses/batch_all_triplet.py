@@ -1,7 +1,7 @@
 """Batch-all triplet loss: every valid triplet of the batch, or every one of a kind."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from stt_bench.losses.distances import (
 )
 from stt_bench.losses.parameters import AtLeast0
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 from stt_bench.losses.semi_hard_triplet import SemiHardMargin
 from stt_bench.losses.terms import (
     BLOCK,
@@ -206,6 +207,12 @@ def _soft_blocks(
 class BatchAllTripletLoss(RankingLoss, function=batch_all_triplet_loss):
     """Batch-all triplet loss as a module; see `batch_all_triplet_loss`."""
 
+    # Our own range for every form of triplets, the same for all data.
+    search: ClassVar[dict[str, Range]] = {
+        "margin": Range(0.01, 1.0, "log"),
+        "reach": Range(0.01, 1.0, "log"),
+    }
+
     with_memory = True
 
     margin: float | str
@@ -215,3 +222,10 @@ class BatchAllTripletLoss(RankingLoss, function=batch_all_triplet_loss):
         """Check and keep the parameters; ValueError for an impossible one."""
         super().__init__(**parameters)
         _check_easy(self.margin, self.triplets)
+
+    def search_ranges(self) -> dict[str, Range]:
+        """Return the ranges; the reach says only which triplets without a margin are semi-hard."""
+        found = super().search_ranges()
+        if self.margin != "soft" or self.triplets not in ("semi_hard", "easy"):
+            del found["reach"]
+        return found

@@ -1,6 +1,6 @@
 """Center loss: pulls every embedding to a moving centre of its class."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 from stt_bench.losses.base import LossResult, RankingLoss, loss_function
 from stt_bench.losses.parameters import Count, Share
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 from stt_bench.losses.terms import check_class_range
 from stt_bench.unit_length import unit_length
 
@@ -94,6 +95,12 @@ class CenterLoss(RankingLoss, function=center_loss):
             normal: length √D, far outside the unit sphere).
 
     """
+
+    # Our own ranges, the same for all data.
+    search: ClassVar[dict[str, Range]] = {
+        "alpha": Range(0.1, 0.9),
+    }
+    search_weight = Range(1e-3, 1.0, "log")
 
     needs_positives = False
     needs_negatives = False

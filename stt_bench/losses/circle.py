@@ -1,12 +1,13 @@
 """Circle loss: each cosine is pulled the harder, the farther it is from where it should be."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
 from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.parameters import AtLeast0
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 from stt_bench.losses.similarities import (
     ABOVE_0,
     SimilarityLoss,
@@ -75,3 +76,9 @@ def circle_loss(
 @register_loss("circle")
 class CircleLoss(SimilarityLoss, function=circle_loss):
     """Circle loss as a module; see `circle_loss`."""
+
+    # Our own ranges, the same for all data.
+    search: ClassVar[dict[str, Range]] = {
+        "margin": Range(0.0, 1.0),
+        "gamma": Range(1.0, 1000.0, "log"),
+    }

@@ -1,6 +1,6 @@
 """Contrastive loss: positive pairs to distance 0, negative pairs beyond a margin."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from stt_bench.losses.base import LossResult, RankingLoss, loss_function
 from stt_bench.losses.distances import Distance, pairwise_distances, selected_distances
 from stt_bench.losses.parameters import AtLeast0, Count
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 from stt_bench.losses.terms import SPREAD, above_zero, anchor_counts, same_class
 from stt_bench.unit_length import unit_length
 
@@ -136,6 +137,13 @@ def _fast_pairs(rows: Tensor) -> tuple[Tensor, Tensor]:
 class ContrastiveLoss(RankingLoss, function=contrastive_loss):
     """Contrastive loss as a module; see `contrastive_loss`. Its batch layout depends on `pairs`."""
 
+    # The Reality Check's range (Musgrave, Belongie and Lim, ECCV 2020), from 0 on: below
+    # they are the same.
+    search: ClassVar[dict[str, Range]] = {
+        "margin": Range(0.0, 2.0),
+        "positive_margin": Range(0.0, 2.0),
+    }
+
     with_memory = True
 
     needs_positives = False
@@ -146,3 +154,10 @@ class ContrastiveLoss(RankingLoss, function=contrastive_loss):
         super().__init__(**parameters)
         self.batch_layout = "blocks" if self.pairs == "fast" else "any"
         self.least_rows = 8 if self.pairs == "fast" else 2
+
+    def search_ranges(self) -> dict[str, Range]:
+        """Return the ranges; a positive margin is tuned only where there is one."""
+        found = super().search_ranges()
+        if self.positive_margin == 0:
+            del found["positive_margin"]
+        return found

@@ -1,5 +1,7 @@
 """CosFace: normalised softmax in which the cosine of a row's own class is lowered by a margin."""
 
+from typing import ClassVar
+
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -7,6 +9,7 @@ from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.parameters import AtLeast0, Positive
 from stt_bench.losses.proxies import ProxyLoss, one_term_a_row, own_class, similarities, unit_rows
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 
 
 @loss_function
@@ -56,6 +59,13 @@ class CosFaceLoss(ProxyLoss, function=cosface_loss):
         embedding_dim: size of an embedding.
 
     """
+
+    # The Reality Check's range (Musgrave, Belongie and Lim, ECCV 2020); the scale, linear
+    # there, as a logarithm.
+    search: ClassVar[dict[str, Range]] = {
+        "margin": Range(0.0, 1.0),
+        "scale": Range(0.01, 200.0, "log"),
+    }
 
     scale: float
 

@@ -1,12 +1,13 @@
 """Easy positive loss: each anchor tells its nearest positive from its negatives."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from torch import Tensor
 
 from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.distances import tie_width
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 from stt_bench.losses.similarities import (
     ABOVE_0,
     FAR,
@@ -82,3 +83,8 @@ def easy_positive_loss(
 @register_loss("easy_positive")
 class EasyPositiveLoss(SimilarityLoss, function=easy_positive_loss):
     """Easy positive loss as a module; see `easy_positive_loss`."""
+
+    # The Reality Check's range for NT-Xent (Musgrave, Belongie and Lim, ECCV 2020).
+    search: ClassVar[dict[str, Range]] = {
+        "temperature": Range(1e-4, 1e2, "log"),
+    }

@@ -1,7 +1,7 @@
 """Batch-hard triplet loss: every anchor against its farthest positive and its nearest negative."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from stt_bench.losses.base import LossResult, RankingLoss, loss_function
 from stt_bench.losses.distances import Distance, distance_keys, selected_distances
 from stt_bench.losses.parameters import Limits
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 from stt_bench.losses.terms import (
     anchor_counts,
     has_both,
@@ -99,5 +100,10 @@ def hardest(
 @register_loss("hard_triplet")
 class HardTripletLoss(RankingLoss, function=hard_triplet_loss):
     """Batch-hard triplet loss as a module; see `hard_triplet_loss`."""
+
+    # Our own range for every form of triplets, the same for all data.
+    search: ClassVar[dict[str, Range]] = {
+        "margin": Range(0.01, 1.0, "log"),
+    }
 
     with_memory = True

@@ -1,6 +1,6 @@
 """Lifted structured loss: every positive pair against all negatives of both its ends."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from stt_bench.losses.base import LossResult, RankingLoss, loss_function
 from stt_bench.losses.distances import pairwise_distances
 from stt_bench.losses.parameters import Limits
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 from stt_bench.losses.similarities import log_total, soft_plus
 from stt_bench.losses.terms import (
     Margin,
@@ -108,6 +109,11 @@ def _generalized(distances: Tensor, same: Tensor, margin: Margin) -> LossResult:
 @register_loss("lifted")
 class LiftedLoss(RankingLoss, function=lifted_loss):
     """Lifted structured loss as a module; see `lifted_loss`."""
+
+    # Our own range, the same for all data.
+    search: ClassVar[dict[str, Range]] = {
+        "margin": Range(0.1, 2.0),
+    }
 
     margin: Margin
     form: str

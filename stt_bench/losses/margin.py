@@ -1,7 +1,7 @@
 """Margin loss: pairs on either side of a learned boundary, with distance-weighted negatives."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from stt_bench.losses.base import LossResult, RankingLoss, loss_function
 from stt_bench.losses.distances import pairwise_distances
 from stt_bench.losses.parameters import AtLeast0, Count, Limits
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 from stt_bench.losses.terms import (
     above_zero,
     anchor_counts,
@@ -188,6 +189,12 @@ class MarginLoss(RankingLoss, function=margin_loss):
         num_classes: number of classes; for `beta_per_class`.
 
     """
+
+    # The Reality Check's range (Musgrave, Belongie and Lim, ECCV 2020), from 0 on.
+    search: ClassVar[dict[str, Range]] = {
+        "margin": Range(0.0, 2.0),
+        "beta": Range(0.0, 2.0),
+    }
 
     with_memory = True
 

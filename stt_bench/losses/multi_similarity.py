@@ -1,6 +1,6 @@
 """Multi-similarity loss: soft sums over the pairs that are hard beside the anchor's other pairs."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
@@ -8,6 +8,7 @@ from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.distances import tie_width
 from stt_bench.losses.parameters import Limits
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 from stt_bench.losses.similarities import (
     ABOVE_0,
     FAR,
@@ -95,3 +96,12 @@ def _hard(
 @register_loss("multi_similarity")
 class MultiSimilarityLoss(SimilarityLoss, function=multi_similarity_loss):
     """Multi-similarity loss as a module; see `multi_similarity_loss`."""
+
+    # The Reality Check's range (Musgrave, Belongie and Lim, ECCV 2020); α and β, linear there, as
+    # logarithms.
+    search: ClassVar[dict[str, Range]] = {
+        "alpha": Range(0.01, 100.0, "log"),
+        "beta": Range(0.01, 100.0, "log"),
+        "base": Range(0.0, 1.0),
+        "epsilon": Range(0.0, 1.0),
+    }

@@ -1,5 +1,7 @@
 """Normalised softmax: cross-entropy of the cosines between an embedding and the class vectors."""
 
+from typing import ClassVar
+
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -7,6 +9,7 @@ from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.parameters import Positive
 from stt_bench.losses.proxies import ProxyLoss, one_term_a_row, similarities, unit_rows
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 
 
 @loss_function
@@ -51,6 +54,11 @@ class NormalizedSoftmaxLoss(ProxyLoss, function=normalized_softmax_loss):
         embedding_dim: size of an embedding.
 
     """
+
+    # The Reality Check's range (Musgrave, Belongie and Lim, ECCV 2020).
+    search: ClassVar[dict[str, Range]] = {
+        "temperature": Range(1e-2, 1e2, "log"),
+    }
 
     temperature: float
 

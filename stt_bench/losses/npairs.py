@@ -1,11 +1,14 @@
 """N-pairs loss: each anchor must find its positive among the positives of all pairs."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from stt_bench.losses.base import BatchLayout, LossResult, RankingLoss, loss_function
 from stt_bench.losses.pairs import pair_cross_entropy, split_pairs
 from stt_bench.losses.parameters import AtLeast0
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 
 
 @loss_function
@@ -45,5 +48,10 @@ def npairs_loss(embeddings: Tensor, labels: Tensor, *, l2_weight: AtLeast0 = 0.0
 @register_loss("npairs")
 class NPairsLoss(RankingLoss, function=npairs_loss):
     """N-pairs loss as a module; see `npairs_loss`."""
+
+    # Our own range, the same for all data.
+    search: ClassVar[dict[str, Range]] = {
+        "l2_weight": Range(1e-4, 1e-1, "log"),
+    }
 
     batch_layout: BatchLayout = "pairs"

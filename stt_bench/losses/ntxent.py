@@ -1,12 +1,13 @@
 """NT-Xent loss: in every positive pair, the anchor tells its positive from the negatives."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 from stt_bench.losses.similarities import (
     ABOVE_0,
     SimilarityLoss,
@@ -73,3 +74,8 @@ def ntxent_loss(
 @register_loss("ntxent")
 class NTXentLoss(SimilarityLoss, function=ntxent_loss):
     """NT-Xent loss as a module; see `ntxent_loss`."""
+
+    # The Reality Check's range (Musgrave, Belongie and Lim, ECCV 2020).
+    search: ClassVar[dict[str, Range]] = {
+        "temperature": Range(1e-4, 1e2, "log"),
+    }

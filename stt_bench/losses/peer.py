@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from stt_bench.losses.base import LossResult, RankingLoss
 from stt_bench.losses.others import all_rows, others_now
+from stt_bench.losses.peer_search import PEER_RANGES
+from stt_bench.losses.search import Range
 from stt_bench.names import did_you_mean
 
 PREFIX = "pml:"
@@ -73,6 +75,10 @@ class PeerLoss(RankingLoss):
         self.with_memory = name in supported
         # Losses that own vectors of the classes compare rows with those.
         self.needs_positives = self.needs_negatives = not _required(type(self.peer), "num_classes")
+
+    def search_ranges(self) -> dict[str, Range]:
+        """Return the ranges of the parameters of well-known losses; none of the others."""
+        return dict(PEER_RANGES.get(self.name.removeprefix(PREFIX), {}))
 
     def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
         """Return (loss, diagnostics): `terms` are the pairs or triplets that were mined."""

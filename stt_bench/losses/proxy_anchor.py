@@ -1,6 +1,7 @@
 """Proxy-Anchor: each proxy pulls the rows of its class and pushes all others, the hardest most."""
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.parameters import AtLeast0, Positive
 from stt_bench.losses.proxies import ProxyLoss, one_term_a_row, own_class, similarities, unit_rows
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 
 
 @loss_function
@@ -73,6 +75,12 @@ class ProxyAnchorLoss(ProxyLoss, function=proxy_anchor_loss):
         embedding_dim: size of an embedding.
 
     """
+
+    # Our own ranges, the same for all data; α as the scales of the Reality Check.
+    search: ClassVar[dict[str, Range]] = {
+        "alpha": Range(0.01, 100.0, "log"),
+        "delta": Range(0.0, 1.0),
+    }
 
     alpha: float
 

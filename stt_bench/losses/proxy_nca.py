@@ -1,6 +1,7 @@
 """ProxyNCA and ProxyNCA++: a row must be nearer to the proxy of its class than to the others."""
 
 import math
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -9,6 +10,7 @@ from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.parameters import Positive
 from stt_bench.losses.proxies import ProxyLoss, one_term_a_row, similarities, unit_rows
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 
 
 @loss_function
@@ -69,6 +71,12 @@ class ProxyNCALoss(ProxyLoss, function=proxy_nca_loss):
         embedding_dim: size of an embedding.
 
     """
+
+    # The Reality Check's range (Musgrave, Belongie and Lim, ECCV 2020) of the scale, which
+    # is 1 / temperature, as a logarithm.
+    search: ClassVar[dict[str, Range]] = {
+        "temperature": Range(1e-2, 1e2, "log"),
+    }
 
     temperature: float
 

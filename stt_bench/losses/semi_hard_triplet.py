@@ -1,7 +1,7 @@
 """Semi-hard triplet loss: negatives just beyond the positive, not nearer than it."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from stt_bench.losses.distances import (
 )
 from stt_bench.losses.parameters import Limits
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 from stt_bench.losses.terms import (
     anchor_counts,
     has_negative,
@@ -109,5 +110,10 @@ def semi_hard_triplet_loss(
 @register_loss("semi_hard_triplet")
 class SemiHardTripletLoss(RankingLoss, function=semi_hard_triplet_loss):
     """Semi-hard triplet loss as a module; see `semi_hard_triplet_loss`."""
+
+    # Our own range for every form of triplets, the same for all data.
+    search: ClassVar[dict[str, Range]] = {
+        "margin": Range(0.01, 1.0, "log"),
+    }
 
     with_memory = True

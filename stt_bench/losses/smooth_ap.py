@@ -1,7 +1,7 @@
 """Smooth-AP: average precision with ranks that have a gradient."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 from stt_bench.losses.similarities import ABOVE_0, SimilarityLoss, cosine_distances
 from stt_bench.losses.terms import (
     BLOCK,
@@ -106,3 +107,8 @@ def _precisions_of(
 @register_loss("smooth_ap")
 class SmoothAPLoss(SimilarityLoss, function=smooth_ap_loss):
     """Smooth-AP as a module; see `smooth_ap_loss`."""
+
+    # Our own range, the same for all data.
+    search: ClassVar[dict[str, Range]] = {
+        "temperature": Range(1e-3, 1.0, "log"),
+    }

@@ -1,6 +1,6 @@
 """SoftTriple: softmax over classes that have several centres each, of which the nearest count."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -9,6 +9,7 @@ from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.parameters import AtLeast0, Count, Positive
 from stt_bench.losses.proxies import ProxyLoss, one_term_a_row, own_class, similarities, unit_rows
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 
 ROOT = 1e-5  # under the root, as in the source: coinciding centres have a finite gradient
 
@@ -87,6 +88,15 @@ class SoftTripleLoss(ProxyLoss, function=soft_triple_loss):
 
     """
 
+    # The Reality Check's range (Musgrave, Belongie and Lim, ECCV 2020); λ and γ, linear there, as
+    # logarithms.
+    search: ClassVar[dict[str, Range]] = {
+        "scale": Range(0.01, 100.0, "log"),
+        "gamma": Range(0.01, 100.0, "log"),
+        "tau": Range(0.0, 1.0),
+        "margin": Range(0.0, 1.0),
+    }
+
     scale: float
     gamma: float
     centers: int
@@ -106,3 +116,10 @@ class SoftTripleLoss(ProxyLoss, function=soft_triple_loss):
     def class_scores(self, cosines: Tensor) -> Tensor:
         """Return λ · S."""
         return self.scale * soft_maximum(cosines, self.gamma)
+
+    def search_ranges(self) -> dict[str, Range]:
+        """Return the ranges; one centre a class needs no choice and is drawn to no other."""
+        found = super().search_ranges()
+        if self.centers == 1:
+            del found["gamma"], found["tau"]
+        return found

@@ -1,7 +1,7 @@
 """Softmax loss: cross-entropy of a linear classifier on top of the embedding."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy, linear
 from stt_bench.losses.base import LossResult, RankingLoss, at_least_float32, loss_function
 from stt_bench.losses.parameters import AtLeast0, Count, Share
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 from stt_bench.losses.terms import check_class_range
 
 
@@ -101,6 +102,12 @@ class SoftmaxLoss(RankingLoss, function=softmax_loss):
 
     """
 
+    # Our own ranges, the same for all data.
+    search: ClassVar[dict[str, Range]] = {
+        "label_smoothing": Range(0.0, 0.2),
+        "logit_adjustment": Range(0.0, 2.0),
+    }
+
     needs_positives = False
     needs_negatives = False
 
@@ -145,3 +152,9 @@ class SoftmaxLoss(RankingLoss, function=softmax_loss):
             label_smoothing=self.label_smoothing,
             logit_adjustment=self.logit_adjustment,
         )
+
+    def search_ranges(self) -> dict[str, Range]:
+        """Return the ranges; only what is used is tuned, so that plain Softmax stays that."""
+        return {
+            name: bounds for name, bounds in super().search_ranges().items() if getattr(self, name)
+        }

@@ -1,12 +1,13 @@
 """Supervised contrastive loss: an anchor tells its positives, all at once, from the batch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.registry import register_loss
+from stt_bench.losses.search import Range
 from stt_bench.losses.similarities import ABOVE_0, SimilarityLoss, cosine_distances, log_total
 from stt_bench.losses.terms import (
     anchor_counts,
@@ -70,3 +71,8 @@ def supcon_loss(
 @register_loss("supcon")
 class SupConLoss(SimilarityLoss, function=supcon_loss):
     """Supervised contrastive loss as a module; see `supcon_loss`."""
+
+    # The Reality Check's range for NT-Xent (Musgrave, Belongie and Lim, ECCV 2020).
+    search: ClassVar[dict[str, Range]] = {
+        "temperature": Range(1e-4, 1e2, "log"),
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -111,6 +112,24 @@ class Experiment(Section):
         for key in field.split("."):
             value = value[key]
         return value
+
+    def with_values(self, values: Mapping[str, Any]) -> Experiment:
+        """Return the experiment with other values of dotted fields; None takes a parameter out.
+
+        Raises:
+            ValueError: the values do not fit the fields or each other.
+        """
+        content = self.model_dump(mode="json")
+        for field, value in values.items():
+            *sections, last = field.split(".")
+            section = content
+            for name in sections:
+                section = section[name]
+            if value is None:
+                section.pop(last, None)
+            else:
+                section[last] = value
+        return Experiment.model_validate(content)
 
     @property
     def losses(self) -> list[LossConfig]:

@@ -32,8 +32,12 @@ class Table:
     def command(self) -> str:
         """Return the command line that runs this table with its overrides."""
         changes = [part for text in self.overrides for part in ("--set", text)]
-        table = self.name if is_shipped(self.path) else str(self.path)
-        return shlex.join(["stt-bench", "run", table, *changes])
+        return shlex.join(["stt-bench", "run", self.argument, *changes])
+
+    @property
+    def argument(self) -> str:
+        """Return what a command line calls the table: its name if shipped, else its file."""
+        return self.name if is_shipped(self.path) else str(self.path)
 
     def select(self, rows: Iterable[str] | None) -> dict[str, Experiment]:
         """Return the named rows, all when none are named.

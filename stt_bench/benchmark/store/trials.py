@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
@@ -30,6 +30,7 @@ class Trial(BaseModel):
         index: Its place in that search; `DEFAULT` for the row's own settings, which never win.
         point: Dotted field of the experiment, and its value.
         base_digest: Digest of the row before tuning.
+        start: Steps before the first of them, those of the phases.
         every: Steps between two validations.
         patience: Validations without a better mean that ended the trial.
         curves: Of each fold, the objective at each validation; all of one length.
@@ -44,8 +45,9 @@ class Trial(BaseModel):
 
     study: Count
     index: Annotated[int, Field(ge=DEFAULT)]
-    point: dict[str, Annotated[float | int, Field(allow_inf_nan=False)]]
+    point: dict[str, Annotated[int | float, Field(allow_inf_nan=False)]]
     base_digest: Digest
+    start: Count = 0
     every: Annotated[int, Field(ge=1)]
     patience: Annotated[int, Field(ge=1)]
     curves: Annotated[list[list[FiniteFloat]], Field(min_length=2)]
@@ -72,16 +74,21 @@ class Trial(BaseModel):
         if abs(self.objective - best) > 1e-9:
             raise ValueError(f"objective {self.objective} is not the highest mean, {best}")
         place = mean.index(best)
-        if not place * self.every < self.steps <= (place + 1) * self.every:
+        if not place * self.every < self.steps - self.start <= (place + 1) * self.every:
             raise ValueError(
                 f"the highest mean is at validation {place + 1}, not step {self.steps}"
             )
         return self
 
     @property
-    def key(self) -> tuple[str, int, int]:
+    def search(self) -> tuple[str, int, int, int]:
+        """Return what the trials of one search share: the row, folds, and stopping rule."""
+        return self.base_digest, len(self.curves), self.every, self.patience
+
+    @property
+    def key(self) -> tuple[Any, ...]:
         """Return what tells the trials of a row apart."""
-        return self.base_digest, self.study, self.index
+        return *self.search, self.study, self.index
 
     @property
     def is_default(self) -> bool:
@@ -105,19 +112,26 @@ class TuningRecord(BaseModel):
         studies: Searches of the row, each of so many `trials` on so many `folds`.
         objective: The winner's mean over the folds.
         base_digest: Digest of the row before tuning, the same for all its seeds.
+        before: The row's own values of the tuned fields and `train.steps`; None: it gave none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     study: Count
     index: Count
-    point: dict[str, Annotated[float | int, Field(allow_inf_nan=False)]]
+    point: dict[str, Annotated[int | float, Field(allow_inf_nan=False)]]
     steps: Annotated[int, Field(ge=1)]
     studies: Annotated[int, Field(ge=1)]
     trials: Annotated[int, Field(ge=1)]
     folds: Annotated[int, Field(ge=2)]
     objective: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
     base_digest: Digest
+    before: dict[str, Annotated[int | float, Field(allow_inf_nan=False)] | None]
+
+    @property
+    def tuned(self) -> frozenset[str]:
+        """Return the dotted fields that the search has chosen."""
+        return frozenset(self.before)
 
 
 class Journal(BaseModel):
@@ -148,7 +162,7 @@ def read_trials(results: Path, table: str, row: str) -> Journal:
         BenchError: a line is no trial, or two that should be the same differ.
     """
     folder, notes = results / "tuning" / table, []
-    trials: dict[tuple[str, int, int], tuple[Trial, str]] = {}
+    trials: dict[tuple[Any, ...], tuple[Trial, str]] = {}
     name = re.compile(re.escape(row) + r"(\.[0-9]+-of-[0-9]+)?\.jsonl")
     for path in sorted(folder.glob("*.jsonl")):
         if not name.fullmatch(path.name):

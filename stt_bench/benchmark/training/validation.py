@@ -32,10 +32,9 @@ class Selection:
 
     def __init__(self, experiment: Experiment, items: ItemTable, device: torch.device) -> None:
         """Choose the metric; nothing is read before the first measurement."""
-        self.items, self.device = items, device
+        self.experiment, self.items, self.device = experiment, items, device
         self.every = experiment.train.validate_every
         self.metric = experiment.validation_metric
-        self.distance = experiment.evaluation.distance
         self.batch_size = experiment.evaluation.batch_size
         self.experiment = experiment
         self.first = sum(phase.steps for phase in experiment.phases)
@@ -95,19 +94,44 @@ class Selection:
                 wanted = scores
             found.append(wanted.float().cpu().numpy())
         network.train()
-        accuracy = self.metric == "accuracy"
-        array, _, frame = average_groups(
+        return value_of(
+            self.experiment,
             np.concatenate(found),
-            None,
             self.items.split("validation"),
-            normalize=network.normalize and not accuracy,
+            self.items.classes,
+            normalize=network.normalize,
         )
-        labels = frame["label"]
-        if accuracy:
-            targets = pd.Index(self.items.classes).get_indexer(pd.Index(labels))
-            return classification_metrics(array, targets)["accuracy"]
-        metrics = retrieval_metrics(array, labels.to_numpy(str), ks=(1,), distance=self.distance)
-        return metrics[self.metric]
+
+
+def value_of(
+    experiment: Experiment,
+    array: np.ndarray,
+    frame: pd.DataFrame,
+    classes: list[str],
+    *,
+    normalize: bool,
+) -> float:
+    """Return the validation metric of an experiment on held-out items.
+
+    Args:
+        experiment: says which metric, and by which distance.
+        array: (N, D) embeddings, or (N, C) class scores where the metric is the accuracy.
+        frame: the items' rows of the item table; the frames of a clip are averaged.
+        classes: the labels that the columns of class scores stand for.
+        normalize: whether the network scales its embeddings to length 1.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    metric = experiment.validation_metric
+    accuracy = metric == "accuracy"
+    array, _, frame = average_groups(array, None, frame, normalize=normalize and not accuracy)
+    labels = frame["label"]
+    if accuracy:
+        targets = pd.Index(classes).get_indexer(pd.Index(labels))
+        return classification_metrics(array, targets)["accuracy"]
+    distance = experiment.evaluation.distance
+    return retrieval_metrics(array, labels.to_numpy(str), ks=(1,), distance=distance)[metric]
 
 
 def _weights(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -1,0 +1,185 @@
+"""One trial: a point is trained on all folds side by side, until their mean gets no better."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+
+import numpy as np
+import torch
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import TuningConfig
+from stt_bench.benchmark.datasets.image_set import image_set
+from stt_bench.benchmark.datasets.items import ItemTable
+from stt_bench.benchmark.datasets.sampler import Stream, build_sampler, generator
+from stt_bench.benchmark.datasets.training_items import Fold, folds_of
+from stt_bench.benchmark.store.trials import Trial, mean_curve
+from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.machine import (
+    commit,
+    make_deterministic,
+    resolve_device,
+    seed_torch,
+)
+from stt_bench.benchmark.training.learner import Learner
+from stt_bench.benchmark.training.step import take_step
+from stt_bench.benchmark.training.validation import value_of
+from stt_bench.benchmark.tuning.space import Point
+
+
+class DivergedError(Exception):
+    """A loss or an embedding is no longer finite."""
+
+
+class Material:
+    """What all trials of a row share: the training items, their images, and the folds."""
+
+    def __init__(self, items: ItemTable, experiment: Experiment, folds: int) -> None:
+        """Cut the items into folds; images are read with the first trial."""
+        self.folds = folds_of(items, experiment.data.task, folds)
+        self.trained = image_set(items, "train", experiment.input, training=True)
+        self.held = image_set(items, "train", experiment.input, training=False)
+
+    def load(self) -> None:
+        """Bring the images into memory where they fit."""
+        self.trained.load()
+        self.held.load()
+
+
+def run_trial(
+    experiment: Experiment,
+    config: TuningConfig,
+    material: Material,
+    *,
+    study: int,
+    index: int,
+    point: Point,
+    stop: threading.Event,
+) -> Trial:
+    """Train a point on every fold and measure it on what the fold holds out.
+
+    The folds take the same steps between two validations and stop together: at the row's own
+    `train.steps`, or after `patience` validations without a better mean. So each value of the mean
+    curve is over all folds. All that is random follows from (study, index, fold).
+
+    Raises:
+        BenchError: the row's settings do not fit the folds.
+        TrainingStopped: it was told to stop.
+    """
+    began = time.process_time()
+    tuned = experiment if index < 0 else experiment.with_values(point)
+    settings, start = tuned.train, sum(phase.steps for phase in tuned.phases)
+    make_deterministic(settings.threads)
+    material.load()
+    error: str | None = None
+    curves: list[list[float]] = [[] for _ in material.folds]
+    runners = [
+        _Runner(tuned, material, fold, _seed(study, index, number))
+        for number, fold in enumerate(material.folds)
+    ]
+    done, best, since = start, -math.inf, 0
+    try:
+        while done < settings.steps and since < config.patience:
+            done = min(done + config.every, settings.steps)
+            values = []
+            for runner in runners:
+                runner.train_to(done)
+                values.append(runner.measured())
+                if stop.is_set():
+                    raise TrainingStopped("the search stopped")
+            for curve, value in zip(curves, values, strict=True):
+                curve.append(value)
+            mean = sum(values) / len(values)
+            best, since = (mean, 0) if mean > best else (best, since + 1)
+    except DivergedError as diverged:
+        error = f"{diverged} by step {done}"
+    means = mean_curve(curves) if error is None else []
+    place = means.index(max(means)) if means else 0
+    return Trial(
+        study=study,
+        index=index,
+        point=point,
+        base_digest=experiment.digest(),
+        start=start,
+        every=config.every,
+        patience=config.patience,
+        curves=curves,
+        objective=max(means, default=0.0),
+        steps=min(start + (place + 1) * config.every, settings.steps) if means else 0,
+        seconds=round(time.process_time() - began, 3),
+        commit=commit(),
+        error=error,
+    )
+
+
+class _Runner:
+    """A fold's network while it trains."""
+
+    def __init__(self, experiment: Experiment, material: Material, fold: Fold, seed: int) -> None:
+        self.experiment, self.material, self.fold, self.seed = experiment, material, fold, seed
+        seed_torch(seed, 0)
+        device = resolve_device(experiment.train.device)
+        self.learner = Learner(experiment, fold.items, device)
+        classes = {label: number for number, label in enumerate(fold.items.classes)}
+        names = fold.items.split("train")["label"]
+        labels = np.array([classes[label] for label in names], dtype=np.int64)
+        needs = self.learner.objective.needs
+        try:
+            self.sampler = build_sampler(experiment.sampler, labels, seed, needs)
+        except BenchError as error:
+            raise BenchError(
+                f"the sampler does not fit the folds of the training split: {error}"
+            ) from None
+        self.labels = torch.from_numpy(labels)
+
+    def train_to(self, step: int) -> None:
+        """Take all steps up to one."""
+        network, objective = self.learner.network, self.learner.objective
+        network.train()
+        objective.train()
+        loss = None
+        for number in range(self.learner.step, step):
+            rows = self.sampler.batch(number)
+            rng = generator(self.seed, Stream.AUGMENTATION, number)
+            images = self.material.trained.batch(self.fold.trained[rows], rng)
+            labels = self.labels[torch.from_numpy(rows)]
+            taken = take_step(self.learner, self.experiment, self.seed, number, images, labels)
+            loss = taken.loss
+        if loss is not None and not bool(loss.isfinite()):
+            raise DivergedError(f"the loss is {float(loss)}")
+
+    @torch.inference_mode()
+    def measured(self) -> float:
+        """Return the objective on what the fold holds out."""
+        experiment, learner = self.experiment, self.learner
+        learner.network.eval()
+        learner.objective.eval()
+        accuracy = experiment.validation_metric == "accuracy"
+        found = []
+        size = experiment.evaluation.batch_size
+        for first in range(0, len(self.fold.held), size):
+            rows = self.fold.held[first : first + size]
+            (view,) = self.material.held.views(rows)
+            features, embeddings = learner.network(view.to(learner.device))
+            wanted = learner.objective.logits(features, embeddings) if accuracy else embeddings
+            assert wanted is not None
+            found.append(wanted.float().cpu().numpy())
+        try:
+            return value_of(
+                experiment,
+                np.concatenate(found),
+                self.fold.items.split("validation"),
+                self.fold.items.classes,
+                normalize=learner.network.normalize,
+            )
+        except ValueError as error:
+            raise DivergedError(f"the embeddings cannot be measured ({error})") from None
+
+
+def _seed(study: int, index: int, fold: int) -> int:
+    """Return the seed of a fold's training: a number below 2³² of (study, index, fold)."""
+    return int(np.random.SeedSequence([study, index + 1, fold]).generate_state(1)[0])
+
+

@@ -1,0 +1,127 @@
+"""From the trials of a row to what its seeds are trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import TuningConfig
+from stt_bench.benchmark.config.table import Table
+from stt_bench.benchmark.store.trials import DEFAULT, Journal, Trial, TuningRecord, read_trials
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.tuning.space import at_bounds, own_point, point_of, space_of, value_of
+
+STEPS = "train.steps"
+
+
+def is_tuned(table: Table, experiment: Experiment) -> bool:
+    """Tell whether a row of a table is tuned: all are that train, in a table that says `tuning`."""
+    return table.tuning is not None and experiment.train.steps > 0
+
+
+def valid_trials(
+    experiment: Experiment, config: TuningConfig, trials: Sequence[Trial]
+) -> tuple[list[Trial], int]:
+    """Return the trials of a row's present settings, and how many are of earlier ones.
+
+    A trial is of the present settings where row, folds, stopping rule and, by its study and index,
+    the point agree: those of other search ranges are of earlier ones too.
+    """
+    space, digest = space_of(experiment), experiment.digest()
+    search = (digest, config.folds, config.every, config.patience)
+    valid = []
+    for trial in trials:
+        if trial.search != search:
+            continue
+        point = (
+            own_point(experiment, space)
+            if trial.index == DEFAULT
+            else point_of(space, trial.study, trial.index)
+        )
+        if trial.point == point:
+            valid.append(trial)
+    return valid, len(trials) - len(valid)
+
+
+def winner(trials: Sequence[Trial], study: int) -> Trial | None:
+    """Return the best trial of a study, of equal ones the first; None where none succeeded."""
+    own = [t for t in trials if t.study == study and not t.is_default and t.error is None]
+    return max(own, key=lambda trial: (trial.objective, -trial.index), default=None)
+
+
+def alarms(experiment: Experiment, trial: Trial) -> list[tuple[str, float]]:
+    """Return the fields of a winner that sit at a bound of their range, each with that bound."""
+    return at_bounds(space_of(experiment), trial.point)
+
+
+def tuned_experiment(
+    experiment: Experiment, config: TuningConfig, trials: Sequence[Trial], study: int
+) -> tuple[Experiment, TuningRecord]:
+    """Return a row with the settings and length of a study's winner, and what the record says.
+
+    Raises:
+        BenchError: no trial of the study succeeded.
+    """
+    best = winner(trials, study)
+    if best is None:
+        raise BenchError(f"every trial of study {study} failed: see `error` in its lines")
+    values = {**best.point, STEPS: best.steps}
+    record = TuningRecord(
+        study=study,
+        index=best.index,
+        point=best.point,
+        steps=best.steps,
+        studies=config.studies,
+        trials=config.trials,
+        folds=config.folds,
+        objective=best.objective,
+        base_digest=best.base_digest,
+        before={field: value_of(experiment, field) for field in values},
+    )
+    return experiment.with_values(values), record
+
+
+def missing_trials(config: TuningConfig, trials: Sequence[Trial]) -> list[tuple[int, int]]:
+    """Return (study, index) of each trial that is not there yet, the row's own settings first."""
+    there = {(trial.study, trial.index) for trial in trials}
+    wanted = [(0, DEFAULT)]
+    wanted += [(study, i) for study in range(config.studies) for i in range(config.trials)]
+    return [one for one in wanted if one not in there]
+
+
+class Winners:
+    """What the seeds of a table's rows are trained with, by the journals below `results`."""
+
+    def __init__(self, table: Table, results: Path) -> None:
+        """Read nothing yet."""
+        self.table, self.results = table, results
+        self._read: dict[str, list[Trial]] = {}
+
+    def of(self, row: str, seed: int) -> tuple[Experiment, TuningRecord | None]:
+        """Return the settings of a row's seed; of a row that is not tuned, its own.
+
+        Raises:
+            BenchError: trials are missing; the sentence says what to run.
+        """
+        experiment, config = self.table.rows[row], self.table.tuning
+        if config is None or not is_tuned(self.table, experiment):
+            return experiment, None
+        if row not in self._read:
+            self._read[row] = self._complete(row, experiment, config)
+        try:
+            return tuned_experiment(experiment, config, self._read[row], seed % config.studies)
+        except BenchError as error:
+            raise BenchError(f"{self.table.name}/{row}: {error}") from None
+
+    def _complete(self, row: str, experiment: Experiment, config: TuningConfig) -> list[Trial]:
+        journal: Journal = read_trials(self.results, self.table.name, row)
+        valid, old = valid_trials(experiment, config, journal.trials)
+        if missing := missing_trials(config, valid):
+            total = config.studies * config.trials + 1
+            earlier = f"; {old} are of other settings than the row's present ones" if old else ""
+            raise BenchError(
+                f"{self.table.name}/{row} lacks {len(missing)} of its {total} trials{earlier}: run "
+                f"`stt-bench tune {self.table.argument} --rows {row}` first"
+            )
+        return valid
