@@ -18,14 +18,16 @@ from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.suite import Data, is_done
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter, duration
+from stt_bench.benchmark.tuning.winners import Winners, tuned_run
 
-State = Literal["finished", "trained", "stopped", "refused", "unfit", "new"]
+State = Literal["finished", "trained", "stopped", "refused", "unfit", "untuned", "new"]
 _WORDS: dict[State, str] = {
     "finished": "has a record",
     "trained": "is trained: will be embedded and evaluated",
     "stopped": "continues from its checkpoint",
     "refused": "would be refused: its folder holds a run with other settings",
     "unfit": "would be refused",
+    "untuned": "would be refused",
     "new": "starts",
 }
 _TRAINS = ("stopped", "new")
@@ -90,14 +92,18 @@ def plan(
         BenchError: there is no such row.
     """
     data = Data(reporter, download=False)
-    places: dict[str, None] = {}
+    winners, places = Winners(table, results), dict[str, None]()
     planned = []
     for row, experiment in table.select(rows).items():
         places[_place(experiment, data)] = None
-        seconds = expected_seconds(results, table.name, row, experiment)
         misfit = _misfit(experiment, data)
         for seed in table.seeds if seeds is None else seeds:
-            run = run_of(table, row, seed, runs)
+            try:
+                run = tuned_run(winners, row, seed, runs)
+            except BenchError as error:
+                planned.append(Planned(run_of(table, row, seed, runs), "untuned", None, str(error)))
+                continue
+            seconds = expected_seconds(results, table.name, row, run.experiment)
             state = "new" if force else _state(run, results, data)
             if misfit and state in _TRAINS:
                 planned.append(Planned(run, "unfit", seconds, misfit))

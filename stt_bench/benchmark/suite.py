@@ -32,6 +32,7 @@ from stt_bench.benchmark.system.files import write_text
 from stt_bench.benchmark.system.progress import Reporter, duration
 from stt_bench.benchmark.training.checks import check_experiment
 from stt_bench.benchmark.training.train import train
+from stt_bench.benchmark.tuning.winners import Winners, tuned_run
 
 
 def load_table(
@@ -69,10 +70,12 @@ def run_table(
     An experiment that fails is reported and the others go on.
 
     Raises:
+        BenchError: a row of a table with `tuning` lacks trials.
         TrainingStopped: the user stopped a training; the same call continues it.
     """
+    winners = Winners(table, results)
     experiments = [
-        run_of(table, row, seed, runs)
+        tuned_run(winners, row, seed, runs)
         for row in table.select(rows)
         for seed in (table.seeds if seeds is None else seeds)
     ]
@@ -159,8 +162,8 @@ class _Work:
                 return None
             items = self.data.of(run.experiment)
             if not run.is_trained and not run.checkpoint.exists():
-                digest = run.experiment.digest()
-                note(self.results, run.table, "start", run.row, run.seed, digest, digest)
+                digest, base = run.experiment.digest(), run.base_digest
+                note(self.results, run.table, "start", run.row, run.seed, digest, base)
             facts = train(run, self.reporter, items=items)
             embedded = embed_split(run, facts, items, self.reporter)
             return write_record(run, facts, embedded, self.results, self.reporter)[0]
@@ -188,7 +191,7 @@ def is_done(run: Run, results: Path, data: Data) -> bool:
     if not path.exists():
         return False
     record = read_record(path)
-    if record.config_digest != run.experiment.digest():
+    if record.config_digest != run.experiment.digest() or record.tuning != run.tuning:
         return False
     try:
         return record.data_hash == data.of(run.experiment).data_hash and record.protocol[

@@ -30,6 +30,7 @@ from stt_bench.benchmark.cli.options import (
     seeds_in,
 )
 from stt_bench.benchmark.cli.stages import STAGES
+from stt_bench.benchmark.cli.tuning import tune
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.plugins import import_plugin
 from stt_bench.benchmark.system.text import one_line
@@ -227,7 +228,7 @@ def schema() -> None:
     print(json.dumps(table_schema(), indent=1, ensure_ascii=False))
 
 
-for name, command in {**STAGES, **EVIDENCE, **TOOLS}.items():
+for name, command in {"tune": tune, **STAGES, **EVIDENCE, **TOOLS}.items():
     app.command(name)(command)
 
 

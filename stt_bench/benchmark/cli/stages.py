@@ -33,6 +33,7 @@ def train(
     seed: Annotated[int, typer.Option(help="The seed.", min=0, max=2**32 - 1)] = 0,
     overrides: SetOption = None,
     runs: RunsOption = Path("runs"),
+    results: ResultsOption = Path("results"),
     force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -42,14 +43,14 @@ def train(
     - `stt-bench train my.yaml --row softmax --set train.steps=500 --set train.device=cuda`
     """
     from stt_bench.benchmark.store.locks import held
-    from stt_bench.benchmark.store.runs import run_of
     from stt_bench.benchmark.suite import load_table
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.training import train as training
+    from stt_bench.benchmark.tuning.winners import Winners, tuned_run
 
     table = load_table(config, overrides or (), only=[row])
     table.select([row])
-    one = run_of(table, row, seed, runs)
+    one = tuned_run(Winners(table, results), row, seed, runs)
     with held(one):
         if force:
             one.discard()

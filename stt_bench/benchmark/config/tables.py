@@ -98,6 +98,7 @@ def read_table(
         table = replace(table, figure=_figure(table, content["figure"], places))
     if "tuning" in content:
         table = replace(table, tuning=_tuning(content["tuning"], places))
+        _check_tuned(table, places)
     for row, experiment in table.rows.items():
         changed = {keys[0] for keys, _ in changes} if not chosen or row in chosen else set()
 
@@ -166,6 +167,23 @@ def _tuning(value: Any, places: Places) -> TuningConfig:
         keys, sentence = first_mistake(error, TuningConfig)
         place = places.get(("tuning", *keys), places["tuning",])
         raise BenchError(f"{place}: tuning: {sentence}") from None
+
+
+def _check_tuned(table: Table, places: Places) -> None:
+    """Refuse what a length that is tuned leaves without a meaning."""
+    for row, experiment in table.rows.items():
+        if experiment.train.steps and experiment.optimizer.schedule != "constant":
+            place = _place(places, row, ("optimizer", "schedule"))
+            raise BenchError(
+                f"{place}: row '{row}': a table with tuning needs optimizer.schedule: constant, "
+                "since its length is found by stopping early, before such a schedule ends"
+            )
+        if experiment.train.validate_every is not None:
+            place = _place(places, row, ("train", "validate_every"))
+            raise BenchError(
+                f"{place}: row '{row}': train.validate_every chooses the length a second time in a "
+                "table with tuning; remove it"
+            )
 
 
 def _experiment(

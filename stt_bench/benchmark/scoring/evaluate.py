@@ -69,13 +69,14 @@ def write_record(
     Raises:
         BenchError: the embeddings were made otherwise, or cannot be measured.
     """
-    digest = run.experiment.digest()
+    digest, base = run.experiment.digest(), run.base_digest
+    trials = run.tuning.studies * run.tuning.trials if run.tuning else 0
     known = read_ledger(results, run.table)
-    if run.seed not in started(known, run.row, digest):
-        note(results, run.table, "start", run.row, run.seed, digest, digest)
-    note(results, run.table, "reading", run.row, run.seed, digest, digest)
+    if run.seed not in started(known, run.row, base):
+        note(results, run.table, "start", run.row, run.seed, digest, base)
+    note(results, run.table, "reading", run.row, run.seed, digest, base)
     record, scores = score(run, facts, embedded, reporter, config)
-    spent = effort(read_ledger(results, run.table), run.row, digest)
+    spent = effort(read_ledger(results, run.table), run.row, base, trials)
     record = record.model_copy(update={"effort": spent})
     record.save(record_path(results, run.table, run.row, run.seed))
     return record, scores
@@ -123,6 +124,7 @@ def score(
             update={"data": experiment.data.model_copy(update={"root": None})}
         ),
         config_digest=experiment.digest(),
+        tuning=run.tuning,
         protocol=protocol,
         protocol_fingerprint=fingerprint(protocol),
         data_hash=facts.data_hash,

@@ -55,6 +55,7 @@ def _class_faults(record: Record) -> Iterator[str]:
 def _identity_faults(record: Record) -> Iterator[str]:
     if record.config_digest != record.experiment.digest():
         yield "config_digest is not that of the experiment beside it"
+    yield from _tuning_faults(record)
     own = record.protocol
     for key, kind in (("weights", str), ("embedding_dim", int)):
         if not isinstance(own.get(key), kind):
@@ -75,6 +76,34 @@ def _identity_faults(record: Record) -> Iterator[str]:
             yield f"protocol.{key} is {own.get(key)!r}, the experiment says {expected.get(key)!r}"
     if record.protocol_fingerprint != fingerprint(own):
         yield "protocol_fingerprint is not that of the protocol beside it"
+
+
+def _tuning_faults(record: Record) -> Iterator[str]:
+    found = record.tuning
+    if found is None:
+        return
+    if found.study != record.seed % found.studies:
+        yield f"tuning.study is {found.study}, seed {record.seed} takes the winner of another"
+    if not found.index < found.trials:
+        yield f"tuning.index is {found.index}, of {found.trials} trials"
+    chosen = {**found.point, "train.steps": found.steps}
+    for field, value in chosen.items():
+        try:
+            own = record.experiment.value_of(field)
+        except (KeyError, TypeError):
+            own = None
+        if own != value:
+            yield f"tuning: {field} was chosen as {value}, the experiment says {own}"
+    if found.before.keys() != chosen.keys():
+        yield "tuning.before does not name the fields of tuning.point and train.steps"
+        return
+    try:
+        before = record.experiment.with_values(found.before)
+    except (ValueError, KeyError, TypeError):
+        yield "tuning.before does not fit the experiment"
+        return
+    if before.digest() != found.base_digest:
+        yield "tuning.base_digest is not that of the experiment with the values of tuning.before"
 
 
 def _display_faults(record: Record) -> Iterator[str]:

@@ -14,6 +14,7 @@ from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.store.display import Display, display_of
 from stt_bench.benchmark.store.facts import Origin, TrainingFacts
 from stt_bench.benchmark.store.names import RowName, Seed, TableName
+from stt_bench.benchmark.store.trials import TuningRecord
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import read_mapping, read_model, write_json
 
@@ -32,11 +33,17 @@ class Run:
     experiment: Experiment
     folder: Path
     display: Display
+    tuning: TuningRecord | None = None
 
     @property
     def name(self) -> str:
         """Return ``TABLE/ROW/seed-N``."""
         return f"{self.table}/{self.row}/seed-{self.seed}"
+
+    @property
+    def base_digest(self) -> str:
+        """Return the digest of the row's settings before tuning, if it is tuned."""
+        return self.experiment.digest() if self.tuning is None else self.tuning.base_digest
 
     @property
     def weights(self) -> Path:
@@ -124,6 +131,8 @@ class Run:
             "display": self.display.model_dump(mode="json"),
             "experiment": self.experiment.model_dump(mode="json"),
         }
+        if self.tuning is not None:
+            content["tuning"] = self.tuning.model_dump(mode="json")
         if file.exists() and (self.training.exists() or self.checkpoint.exists()):
             before = _as_it_was(file)
             if before and before.get("training_digest") != content["training_digest"]:
@@ -159,7 +168,13 @@ def open_run(folder: Path) -> Run:
         )
     content = read_model(file, _RunFile, "a run of this version", "train again", content=raw)
     return Run(
-        content.table, content.row, content.seed, content.experiment, folder, content.display
+        content.table,
+        content.row,
+        content.seed,
+        content.experiment,
+        folder,
+        content.display,
+        content.tuning,
     )
 
 
@@ -171,6 +186,7 @@ class _RunFile(BaseModel):
     seed: Seed
     experiment: Experiment
     display: Display
+    tuning: TuningRecord | None = None
 
 
 def _why_no_run(folder: Path) -> str:

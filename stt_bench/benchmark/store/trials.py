@@ -126,7 +126,7 @@ class TuningRecord(BaseModel):
     folds: Annotated[int, Field(ge=2)]
     objective: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
     base_digest: Digest
-    before: dict[str, Annotated[int | float, Field(allow_inf_nan=False)] | None]
+    before: dict[str, Annotated[int | float, Field(allow_inf_nan=False)] | None] = {}
 
     @property
     def tuned(self) -> frozenset[str]:

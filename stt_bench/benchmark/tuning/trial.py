@@ -181,5 +181,3 @@ class _Runner:
 def _seed(study: int, index: int, fold: int) -> int:
     """Return the seed of a fold's training: a number below 2³² of (study, index, fold)."""
     return int(np.random.SeedSequence([study, index + 1, fold]).generate_state(1)[0])
-
-

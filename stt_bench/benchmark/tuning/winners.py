@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import TuningConfig
 from stt_bench.benchmark.config.table import Table
+from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.store.trials import DEFAULT, Journal, Trial, TuningRecord, read_trials
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.tuning.space import at_bounds, own_point, point_of, space_of, value_of
@@ -88,6 +90,16 @@ def missing_trials(config: TuningConfig, trials: Sequence[Trial]) -> list[tuple[
     wanted = [(0, DEFAULT)]
     wanted += [(study, i) for study in range(config.studies) for i in range(config.trials)]
     return [one for one in wanted if one not in there]
+
+
+def tuned_run(winners: Winners, row: str, seed: int, runs: Path) -> Run:
+    """Return the run of a row's seed, with the settings that its tuning chose.
+
+    Raises:
+        BenchError: trials are missing; the sentence says what to run.
+    """
+    experiment, record = winners.of(row, seed)
+    return replace(run_of(winners.table, row, seed, runs), experiment=experiment, tuning=record)
 
 
 class Winners:

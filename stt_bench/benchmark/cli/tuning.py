@@ -1,0 +1,76 @@
+"""The command that tunes the rows of a table."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stt_bench.benchmark.cli.options import (
+    ConfigArgument,
+    QuietOption,
+    ResultsOption,
+    SetOption,
+    names_in,
+)
+from stt_bench.benchmark.system.errors import BenchError
+
+
+def tune(
+    config: ConfigArgument,
+    rows: Annotated[
+        str | None, typer.Option(help="Only these rows, separated by commas.", metavar="ROW,ROW")
+    ] = None,
+    studies: Annotated[
+        int | None, typer.Option(min=1, help="Studies; else as many as the table says.")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials of a study; else as many as the table says.")
+    ] = None,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Only every N-th trial, from the I-th on.")
+    ] = "1/1",
+    show: Annotated[
+        bool, typer.Option("--show", help="Only print the points, and what became of them.")
+    ] = False,
+    overrides: SetOption = None,
+    results: ResultsOption = Path("results"),
+    quiet: QuietOption = False,
+) -> None:
+    """Tune the rows of a table, all alike, on folds of the training split; `run` takes the winners.
+
+    Skips trials that the journals in `results/tuning` have; looks at no test image.
+
+    - `stt-bench tune cub50_frozen --rows softmax,hard_triplet`
+    - `stt-bench tune cub50_frozen --shard 2/8`
+    - `stt-bench tune cub50_frozen --show`
+    """
+    from stt_bench.benchmark.suite import load_table
+    from stt_bench.benchmark.system.progress import Reporter
+    from stt_bench.benchmark.tuning import tune as tuning
+    from stt_bench.benchmark.tuning.show import shown
+
+    chosen = None if rows is None else names_in("--rows", rows)
+    table = load_table(config, overrides or (), only=chosen)
+    table.select(chosen)
+    if table.tuning is None:
+        raise BenchError(
+            f"{table.path}: says nothing of tuning: add a section such as `tuning: {{studies: 3, "
+            "trials: 20, folds: 4, every: 50, patience: 4}`"
+        )
+    given = {"studies": studies, "trials": trials}
+    size = table.tuning.model_copy(update={k: v for k, v in given.items() if v is not None})
+    if show:
+        for line in shown(table, size, results, rows=chosen):
+            print(line)
+        return
+    tuning.tune(table, size, results, Reporter(quiet=quiet), rows=chosen, shard=_shard(shard))
+
+
+def _shard(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise BenchError(f"--shard '{text[:40]}': write it as 2/8, the second of eight parts")
+    return int(found[1]), int(found[2])

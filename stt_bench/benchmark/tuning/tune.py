@@ -1,0 +1,293 @@
+"""All trials of a table's rows: those that no journal has yet, one after the other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import TuningConfig
+from stt_bench.benchmark.config.table import Table
+from stt_bench.benchmark.datasets.items import ItemTable
+from stt_bench.benchmark.datasets.training_items import training_items
+from stt_bench.benchmark.store.trials import (
+    DEFAULT,
+    Trial,
+    append_trials,
+    journal_path,
+    read_trials,
+)
+from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.files import told_in_a_sentence
+from stt_bench.benchmark.system.progress import Reporter, duration
+from stt_bench.benchmark.training.stop import stop_requested
+from stt_bench.benchmark.tuning.space import Point, only_rates, own_point, point_of, space_of
+from stt_bench.benchmark.tuning.trial import Material, run_trial
+from stt_bench.benchmark.tuning.winners import (
+    alarms,
+    is_tuned,
+    missing_trials,
+    valid_trials,
+    winner,
+)
+
+Shard = tuple[int, int]
+Place = tuple[int, int]  # study and index of a trial
+
+
+@dataclass
+class Search:
+    """A row's search: what is there and what is to do."""
+
+    row: str
+    experiment: Experiment
+    valid: list[Trial]
+    missing: list[Place]
+    notes: list[str] = field(default_factory=list)
+
+
+def searches(
+    table: Table,
+    config: TuningConfig,
+    results: Path,
+    *,
+    rows: Sequence[str] | None,
+    shard: Shard = (1, 1),
+) -> list[Search]:
+    """Return the searches of the chosen rows; a shard's are every n-th of all their trials.
+
+    Raises:
+        BenchError: a row cannot be tuned, or its journal is damaged.
+    """
+    found, number = [], 0
+    for row, experiment in table.select(rows).items():
+        if not is_tuned(table, experiment):
+            continue
+        journal = read_trials(results, table.name, row)
+        valid, old = valid_trials(experiment, config, journal.trials)
+        there = {(trial.study, trial.index) for trial in valid}
+        missing = []
+        for place in missing_trials(config, []):  # numbered alike whatever is there already
+            number += 1
+            if place not in there and (number - 1) % shard[1] == shard[0] - 1:
+                missing.append(place)
+        notes = list(journal.notes)
+        if old:
+            notes.append(
+                f"{table.name}/{row}: {old} trial(s) are of earlier settings of the row or of the "
+                "search and count no more"
+            )
+        if only_rates(experiment):
+            notes.append(
+                f"{table.name}/{row}: no ranges are known for the parameters of "
+                f"{experiment.loss.name}: its learning rates alone are tuned"
+            )
+        found.append(Search(row, experiment, valid, missing, notes))
+    return found
+
+
+def points(experiment: Experiment, places: Sequence[Place]) -> Iterator[tuple[Place, Point]]:
+    """Yield the point of each place in a row's search."""
+    space = space_of(experiment)
+    for study, index in places:
+        own = index == DEFAULT
+        point = own_point(experiment, space) if own else point_of(space, study, index)
+        yield (study, index), point
+
+
+def tune(
+    table: Table,
+    config: TuningConfig,
+    results: Path,
+    reporter: Reporter,
+    *,
+    rows: Sequence[str] | None = None,
+    shard: Shard = (1, 1),
+) -> None:
+    """Run all trials of the chosen rows that no journal has yet, and write each as it ends.
+
+    Rows that another process tunes come last. The test split is not looked at.
+
+    Raises:
+        BenchError: a row cannot be tuned.
+        TrainingStopped: the user stopped it; the same call continues.
+    """
+    todo = searches(table, config, results, rows=rows, shard=shard)
+    for note in (note for search in todo for note in search.notes):
+        reporter.say(note)
+    left = _tell_price(table, config, todo, reporter)
+    later = []
+    with stop_requested() as stop:
+        work = _Work(table, config, results, shard, stop, reporter, left)
+        for search in todo:
+            try:
+                if search.missing:
+                    work.do(search)
+            except _InUseError:
+                reporter.say(f"{table.name}/{search.row} is tuned by another stt-bench: comes last")
+                later.append(search)
+        for search in later:
+            reporter.say(f"{table.name}/{search.row}: waits for the other stt-bench")
+            work.do(search, wait=True)
+    _tell_end(table, config, results, rows, reporter)
+
+
+@dataclass
+class _Work:
+    """What the rows of a table share while they are tuned one after the other."""
+
+    table: Table
+    config: TuningConfig
+    results: Path
+    shard: Shard
+    stop: threading.Event
+    reporter: Reporter
+    left: int  # trials whose price is not told yet
+    data: _Data = field(default_factory=lambda: _Data())
+
+    def do(self, search: Search, *, wait: bool = False) -> None:
+        """Run what is missing of a row.
+
+        Raises:
+            _InUseError: another process does so, and ``wait`` is false.
+        """
+        name = f"{self.table.name}/{search.row}"
+        path = journal_path(self.results, self.table.name, search.row, self.shard)
+        with _held(path, wait=wait):
+            places, best = self._now(search)
+            with self.reporter.bar(f"{name}: tune", len(places), stage=True) as bar:
+                try:
+                    for done, trial in enumerate(self._trials(search, places), start=1):
+                        append_trials(path, [trial])
+                        best = max(best, trial.objective)
+                        bar.to(done, f"best {100 * best:.1f}, {trial.seconds:.1f} s a trial")
+                except TrainingStopped:
+                    raise TrainingStopped(f"{name}: the search stopped") from None
+                except BenchError as error:
+                    raise BenchError(f"{name}: {error}") from None
+
+    def _now(self, search: Search) -> tuple[list[Place], float]:
+        """Return what is still missing, since another process may have gone on, and the best."""
+        journal = read_trials(self.results, self.table.name, search.row)
+        valid, _ = valid_trials(search.experiment, self.config, journal.trials)
+        there = {(trial.study, trial.index) for trial in valid}
+        best = max((trial.objective for trial in valid), default=0.0)
+        return [place for place in search.missing if place not in there], best
+
+    def _trials(self, search: Search, places: Sequence[Place]) -> Iterator[Trial]:
+        experiment = search.experiment
+        material = self.data.of(experiment, self.config.folds)
+        for (study, index), point in points(experiment, places):
+            if self.stop.is_set():
+                raise TrainingStopped
+            trial = run_trial(
+                experiment,
+                self.config,
+                material,
+                study=study,
+                index=index,
+                point=point,
+                stop=self.stop,
+            )
+            if self.left:
+                price, self.left = trial.seconds * self.left / 60, 0
+                self.reporter.say(
+                    f"{self.table.name}: about {price:,.1f} core-minutes by the first trial"
+                )
+            yield trial
+
+
+class _Data:
+    """The training items of the last row, with their images, so that neighbours share them."""
+
+    def __init__(self) -> None:
+        self._key: str | None = None
+        self._items: ItemTable | None = None
+
+    def of(self, experiment: Experiment, folds: int) -> Material:
+        key = experiment.data.model_dump_json()
+        if self._items is None or key != self._key:
+            self._key, self._items = key, training_items(experiment.data)
+        return Material(self._items, experiment, folds)
+
+
+class _InUseError(Exception):
+    """Another process tunes the row."""
+
+
+@contextmanager
+def _held(path: Path, *, wait: bool) -> Iterator[None]:
+    """Keep other processes from writing a journal; the lock goes with the process."""
+    with told_in_a_sentence(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=-1 if wait else 0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise _InUseError from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _tell_price(
+    table: Table, config: TuningConfig, todo: Sequence[Search], reporter: Reporter
+) -> int:
+    """Say before it starts what it costs, by the trials that are there.
+
+    Returns:
+        How many trials there are whose price is not known, since there are none yet.
+    """
+    number = sum(len(search.missing) for search in todo)
+    if not number:
+        reporter.say(f"{table.name}: every trial is there")
+        return 0
+    known = [trial.seconds for search in todo for trial in search.valid]
+    mean = sum(known) / len(known) if known else None
+    text = f"{table.name}: {number} trial(s) of {config.folds} folds to run"
+    if mean is None:
+        reporter.say(f"{text}; the price is told after the first of them")
+        return number
+    price = 0.0
+    for search in todo:
+        own = [trial.seconds for trial in search.valid]
+        price += len(search.missing) * (sum(own) / len(own) if own else mean)
+    reporter.say(f"{text}, about {price / 60:,.1f} core-minutes by the trials that are there")
+    return 0
+
+
+def _tell_end(
+    table: Table,
+    config: TuningConfig,
+    results: Path,
+    rows: Sequence[str] | None,
+    reporter: Reporter,
+) -> None:
+    """Say what it cost, and of each row its winners and what sits at a bound."""
+    spent = 0.0
+    for search in searches(table, config, results, rows=rows):
+        spent += sum(trial.seconds for trial in search.valid)
+        name = f"{table.name}/{search.row}"
+        failed = sum(trial.error is not None for trial in search.valid)
+        if search.missing:
+            reporter.say(f"{name}: {len(search.missing)} trial(s) are still missing")
+        if failed:
+            reporter.say(f"{name}: {failed} trial(s) failed, which counts as an objective of 0")
+        for study in range(config.studies):
+            best = winner(search.valid, study)
+            if best is None:
+                continue
+            shown = ", ".join(f"{key} {value:g}" for key, value in best.point.items())
+            reporter.say(
+                f"{name}, study {study}: {100 * best.objective:.2f} with {shown}, "
+                f"{best.steps} steps (trial {best.index})"
+            )
+            for fault in alarms(search.experiment, best):
+                reporter.warn(f"{name}, study {study}: the winner's {fault[0]} is at {fault[1]:g}")
+    reporter.say(f"{table.name}: {spent / 60:,.1f} core-minutes ({duration(spent)}) of trials")
