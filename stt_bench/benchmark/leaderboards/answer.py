@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import sem
+
 from stt_bench.benchmark.leaderboards.board import Leaderboard
+from stt_bench.benchmark.leaderboards.comparisons import Pair
 from stt_bench.benchmark.leaderboards.rows import Row
 from stt_bench.benchmark.leaderboards.scores import CONFIDENCE
 from stt_bench.benchmark.leaderboards.wording import metric_name
+from stt_bench.benchmark.statistics.crossed import Estimate, crossed
+from stt_bench.benchmark.statistics.verdicts import FEWEST_CLASSES
 
 
 def answer(board: Leaderboard) -> list[str]:
@@ -13,7 +21,8 @@ def answer(board: Leaderboard) -> list[str]:
 
     The metric is accuracy where most trained rows have it, else MAP@R. The rows of the protocol
     that most rows share are ranked by their means over the seeds. A difference is taken seed by
-    seed; it is significant where Student's 95 % interval of its mean over the seeds leaves out 0.
+    seed; its interval is corrected: against Softmax as the page's marks are, against other rows,
+    which the numbers themselves picked, for all pairs of ranked and untrained rows (Bonferroni).
     """
     trained = [row for row in board.rows if row.experiment.train.steps > 0]
     classifies = sum("accuracy" in row.scores for row in trained) > len(trained) / 2
@@ -31,6 +40,7 @@ def answer(board: Leaderboard) -> list[str]:
     value = best.scores[metric].mean
     leaders = [row for row in ranked if row.scores[metric].mean == value]
     rivals = _rivals(board, leaders, ranked, metric)
+    pairs = len(ranked) * (len(ranked) - 1) // 2 + len(ranked) * len(untrained)
     return [
         _what(
             leaders,
@@ -39,7 +49,7 @@ def answer(board: Leaderboard) -> list[str]:
             metric,
         ),
         _by_how_much(best, [*rivals, *untrained], metric),
-        _how_sure(board, best, [*rivals, *untrained], metric, len(ranked)),
+        _how_sure(board, best, [*rivals, *untrained], metric, pairs),
     ]
 
 
@@ -86,50 +96,67 @@ def _by_how_much(best: Row, rivals: list[Row], metric: str) -> str:
     return f"That is {_listed(told)}."
 
 
-def _how_sure(
-    board: Leaderboard, best: Row, rivals: list[Row], metric: str, candidates: int
-) -> str:
+def _how_sure(board: Leaderboard, best: Row, rivals: list[Row], metric: str, pairs: int) -> str:
     if not rivals:
         return "So there is no difference to be sure of."
-    known = [(row, _interval(board, best, row, metric)) for row in rivals]
+    known = [(row, _interval(board, best, row, metric, pairs)) for row in rivals]
+    found = [(row, interval) for row, interval in known if interval is not None]
     told = [
-        f"{100 * found[0]:+.1f} to {100 * found[1]:+.1f} over {row.label} ({found[2]})"
-        for row, found in known
-        if found is not None
+        f"{100 * one.low:+.1f} to {100 * one.high:+.1f} over {row.label} ({one.words})"
+        for row, one in found
     ]
     if not told:
         return "One seed cannot say how sure that is: run more of them, such as --seeds 0,1,2."
-    uncounted = "other test data"
-    if candidates > 2:
-        uncounted += f" and the choice of the best of {candidates} rows"
+    corrected = ", corrected for all comparisons of the table," if pairs > 1 else ""
+    widened = "" if all(one.new_classes for _, one in found) else "; new classes would widen it"
     return (
-        f"The {100 * CONFIDENCE:.0f} % interval of the difference in points is {_listed(told)}; "
-        f"{uncounted} would widen it."
+        f"The {100 * CONFIDENCE:.0f} % interval of the difference in points{corrected} is "
+        f"{_listed(told)}{widened}."
     )
 
 
-_MARKS = {"▲▼": "also on new classes", "△▽": "on these classes", "≈": "not significant"}
+_SURE = {True: "significant also on new classes", False: "significant on these classes"}
+
+
+class _Interval(NamedTuple):
+    low: float
+    high: float
+    words: str
+    new_classes: bool  # it is of new seeds and new classes, not of new seeds alone
 
 
 def _interval(
-    board: Leaderboard, best: Row, other: Row, metric: str
-) -> tuple[float, float, str] | None:
-    """Return an interval and what it says: that of the page where it has one, else by seeds."""
+    board: Leaderboard, best: Row, other: Row, metric: str, pairs: int
+) -> _Interval | None:
+    """Return the corrected interval of a difference and what it says; None with one seed.
+
+    It is that of new seeds and classes, or of new seeds alone where only that leaves out 0.
+    """
     verdict = board.verdict(best, other, metric)
     if verdict is not None:
-        answer = verdict.domain or verdict.classes
-        if answer is None:
+        answers = {True: verdict.domain, False: verdict.classes}
+        there = {new: one for new, one in answers.items() if one is not None}
+        if not verdict.mark or not there:
             return None
-        if not verdict.mark:  # one seed
-            return None
-        words = next(text for marks, text in _MARKS.items() if verdict.mark in marks)
-        words = words if verdict.mark == "≈" else f"significant {words}"
-        return answer.mean - answer.half_width, answer.mean + answer.half_width, words
-    difference = board.between(best, other, metric)
-    if difference is None or difference.interval is None:
+        new = next(iter(there)) if verdict.mark == "≈" else verdict.mark in "▲▼"
+        words = "not significant" if verdict.mark == "≈" else _SURE[new]
+        return _Interval(*there[new].corrected(len(board.pairs)), words, new)
+    pair = Pair(best.name, other.name, metric)
+    by_seed, by_class = board.measured.differences(pair), board.measured.class_differences(pair)
+    if len(by_seed) < 2:
         return None
-    significant = difference.verdict != "≈"
-    return *difference.interval, "significant by the seeds" if significant else "not significant"
+    estimates = {
+        False: Estimate(*map(np.asarray, (by_seed.mean(), sem(by_seed), len(by_seed) - 1.0)))
+    }
+    if by_class is not None and by_class.shape[1] >= FEWEST_CLASSES:
+        estimates = {True: crossed(by_class), **estimates}
+    intervals = []
+    for new, estimate in estimates.items():
+        half_width = estimate.half_width(1 - (1 - CONFIDENCE) / max(pairs, 1))
+        low, high = float(estimate.mean - half_width), float(estimate.mean + half_width)
+        clear = low > 0 or high < 0
+        intervals.append(_Interval(low, high, _SURE[new] if clear else "not significant", new))
+    return next((one for one in intervals if one.words in _SURE.values()), intervals[0])
 
 
 def _percent(value: float) -> str:

@@ -90,10 +90,21 @@ def loss_text(row: Row) -> str:
 
 
 def _loss_alone(loss: LossConfig, tuned: Collection[str] = ()) -> str:
-    given = [f"{name} {value}" for name, value in loss.params.items()]
+    given = [f"{name} {as_yaml(value)}" for name, value in loss.params.items()]
     own = [field.removeprefix("loss.") for field in tuned if field.startswith("loss.")]
     params = ", ".join([*given, *(f"{name} tuned" for name in own)])
     return loss.name + (f" ({params})" if params else "")
+
+
+def as_yaml(value: Any) -> str:
+    """Return a value of a table's file as it stands there, on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {as_yaml(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(as_yaml, value)) + "]"
+    return (
+        str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
+    )
 
 
 def batch_text(row: Row) -> str:

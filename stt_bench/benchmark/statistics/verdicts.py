@@ -10,6 +10,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from stt_bench.benchmark.statistics.adjustment import holm, step_down
 from stt_bench.benchmark.statistics.crossed import LEVEL, Estimate, crossed
@@ -34,6 +35,18 @@ class Answer:
     freedom: float
     p: float
     adjusted: float
+
+    def corrected(self, tests: int) -> tuple[float, float]:
+        """Return the interval that leaves out 0 where the adjusted p-value is 5 % or less.
+
+        It is mean ± t_ν(1 − 0.05/(2m)) · standard error with m = adjusted / p: as many tests as the
+        adjustment counts this one for, from 1 to all `tests`.
+        """
+        m = min(max(self.adjusted / self.p, 1.0), tests) if self.p > 0 else float(tests)
+        tail = (1 - LEVEL) / 2
+        wider = stats.t.isf(tail / m, self.freedom) / stats.t.isf(tail, self.freedom)
+        half_width = self.half_width * float(wider)
+        return self.mean - half_width, self.mean + half_width
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from test_leaderboard import record
 from stt_bench.benchmark.cli.main import _show
 from stt_bench.benchmark.leaderboards.answer import answer
 from stt_bench.benchmark.leaderboards.board import build_leaderboard
+from stt_bench.benchmark.store.class_records import ClassRetrieval
 from stt_bench.benchmark.store.records import Record
 
 TRIPLET = {"loss": "semi_hard_triplet"}
@@ -50,14 +51,51 @@ def test_what_leads_by_how_much_and_how_sure() -> None:
         "That is 20.0 points above softmax (32.0), 1.0 points above hard (51.0) "
         "and 42.0 points above untrained (10.0)."
     )
-    low, high = 100 * np.array(stats.ttest_rel(ours, next_row).confidence_interval(0.95))
+    # Three ranked rows and an untrained one have 3 + 3 pairs of which any could have been picked.
+    level = 1 - 0.05 / 6
+    low, high = 100 * np.array(stats.ttest_rel(ours, next_row).confidence_interval(level))
     assert f"{low:+.1f} to {high:+.1f} over hard (not significant)" in how_sure
     # Both rows' differences to Softmax have the variance 10⁻⁴: it is pooled, and has 4 · 2 degrees
     # of freedom at most; pooling logarithms corrects for their bias, E ln(χ²₂/2) = ψ(1).
     error = (1e-4 / np.exp(special.digamma(1)) / 3) ** 0.5
-    low, high = 100 * np.array(stats.t.interval(0.95, 8, loc=0.2, scale=error))
+    # The larger of two differences: Holm holds it against 0.05 / 2.
+    low, high = 100 * np.array(stats.t.interval(1 - 0.05 / 2, 8, loc=0.2, scale=error))
     assert f"{low:+.1f} to {high:+.1f} over softmax (significant on these classes)" in how_sure
-    assert "choice of the best of 3 rows" in how_sure
+    assert "in points, corrected for all comparisons of the table, is" in how_sure
+    assert how_sure.endswith("; new classes would widen it.")
+
+
+def with_classes(one: Record, values: np.ndarray) -> Record:
+    """Put (12,) class values of one query each, whose mean is the metric, into a record."""
+    held = ClassRetrieval.model_validate(
+        {
+            "groups": list(range(12)),
+            "counts": [1] * 12,
+            "weighting": "query",
+            "metrics": {"map@r": {"sums": values.tolist(), "values": values.tolist()}},
+        }
+    )
+    metrics = one.metrics | {"map@r": float(values.mean())}
+    return one.model_copy(update={"class_values": held, "metrics": metrics})
+
+
+def test_the_interval_is_of_new_classes_where_the_records_tell_them() -> None:
+    """With one seed effect and no residual the crossed error is that of the class means alone."""
+    spread = np.linspace(-0.05, 0.05, 12)
+    by_row = {"softmax": ({}, 0.2, 0.0), "semi": (TRIPLET, 0.6, 1.0), "hard": (OTHER, 0.4, 0.5)}
+    records = [
+        with_classes(record(name, seed, {}, **settings), mean + share * spread)
+        for name, (settings, mean, share) in by_row.items()
+        for seed in range(3)
+    ]
+    how_sure = said(records)[2]
+    # The choice among three rows has three pairs; semi − hard is 0.2 + spread/2 in each class.
+    level = 1 - 0.05 / 3
+    low, high = 100 * np.array(stats.t.interval(level, 11, 0.2, stats.sem(0.5 * spread)))
+    assert f"{low:+.1f} to {high:+.1f} over hard (significant also on new classes)" in how_sure
+    # Equal t-values of both rows: Holm holds the larger against 0.05 / 2.
+    assert "over softmax (significant also on new classes)" in how_sure
+    assert "would widen it" not in how_sure
 
 
 def test_one_seed_says_nothing_of_certainty() -> None:

@@ -8,6 +8,7 @@ import pytest
 from test_evidence import TRIPLET
 from test_leaderboard import record
 
+from stt_bench.benchmark.config.yaml_lines import parse_value
 from stt_bench.benchmark.leaderboards.board import build_leaderboard
 from stt_bench.benchmark.leaderboards.rows import build_row
 from stt_bench.benchmark.leaderboards.wording import loss_text
@@ -119,3 +120,21 @@ def test_tuned_rows_stand_by_their_score_inside_baselines_losses_and_two_heads()
     plain = [made.model_copy(update={"tuning": None}) for made in records]
     rows = build_leaderboard("t", plain, []).rows
     assert [row.name for row in rows] == ["a", "b", "mm", "lll", "nnn", "ooo"]  # by length: order
+
+
+def test_parameters_that_are_mappings_stand_on_the_page_as_in_the_table() -> None:
+    loss = {
+        "name": "pml:TripletMarginLoss",
+        "margin": 0.05,
+        "swap": True,
+        "distance": "LpDistance",
+        "miner": {"name": "MultiSimilarityMiner", "epsilon": 0.1, "sizes": [1, None]},
+    }
+    row = build_row("t", "r", [record("r", 0, {"map@r": 0.5}, loss=loss)])
+    text = loss_text(row)
+    assert text == (
+        "pml:TripletMarginLoss (margin 0.05, swap true, distance LpDistance, "
+        "miner {name: MultiSimilarityMiner, epsilon: 0.1, sizes: [1, null]})"
+    )
+    written = text.partition("miner ")[2].removesuffix(")")
+    assert parse_value(written) == loss["miner"]

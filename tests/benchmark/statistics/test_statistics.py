@@ -237,6 +237,25 @@ def test_holm_corrects_below_five_seeds_and_where_rows_have_other_seeds() -> Non
     assert [verdict.domain.adjusted for verdict in found] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_a_corrected_interval_leaves_out_0_exactly_where_the_adjusted_p_value_is_small(
+    seeds: int,
+) -> None:
+    rng = np.random.default_rng(seeds)
+    rows = [mean + rng.normal(0, 0.1, (seeds, 1)) + rng.normal(0, 0.3, (seeds, 20))
+            for mean in np.linspace(-0.4, 0.4, 9)]  # fmt: skip
+    found = verdicts([row.mean(1) for row in rows], list(rows), draws=2000)
+    answers = [one for verdict in found for one in (verdict.domain, verdict.classes) if one]
+    clear = [low > 0 or high < 0 for low, high in (one.corrected(9) for one in answers)]
+    assert clear == [one.adjusted <= 0.05 for one in answers]
+    assert {True, False} == set(clear)
+    smallest = min((one.domain for one in found if one.domain), key=lambda one: one.p)
+    error = smallest.half_width / stats.t.isf(0.025, smallest.freedom)
+    if seeds == 3:  # by Holm the smallest of nine is held against 0.05 / 9
+        widest = stats.t.interval(1 - 0.05 / 9, smallest.freedom, smallest.mean, error)
+        assert smallest.corrected(9) == pytest.approx(widest)
+
+
 def test_one_seed_has_an_interval_over_classes_and_no_mark() -> None:
     d = [np.ones((1, 12)) + table((1, 12)) * 0.01]
     (found,) = verdicts([d[0].mean(axis=1)], d)
