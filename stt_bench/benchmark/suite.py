@@ -17,6 +17,7 @@ from stt_bench.benchmark.datasets.items import find_root
 from stt_bench.benchmark.embedding.embed import embed_split
 from stt_bench.benchmark.models import weights_id
 from stt_bench.benchmark.scoring.evaluate import write_record
+from stt_bench.benchmark.scoring.probe import made_by_other_code
 from stt_bench.benchmark.store.display import Display, display_of
 from stt_bench.benchmark.store.ledger import note
 from stt_bench.benchmark.store.locks import RunInUseError, held
@@ -82,6 +83,7 @@ def run_table(
     if force:  # all at once: the same command without --force then continues, if this is stopped
         _discard(experiments, results)
     _refresh_displays(table, results, runs)
+    _tell_other_code(table, experiments, results, reporter)
     work = _Work(results, Data(reporter), reporter)
     waiting = work.to_train(experiments)
     later: list[Run] = []
@@ -199,6 +201,28 @@ def is_done(run: Run, results: Path, data: Data) -> bool:
         ] == weights_id(run.experiment.model)
     except NotHereError:
         return True
+
+
+def _tell_other_code(
+    table: Table, experiments: Sequence[Run], results: Path, reporter: Reporter
+) -> None:
+    """Warn of records that stay though today's code would make others, and say how to renew them.
+
+    They are not run again unasked: that may take days, and the numbers of a paper may be theirs.
+    """
+    records = []
+    for run in experiments:
+        with suppress(BenchError):  # is told where it is run
+            record = read_record(record_path(results, run.table, run.row, run.seed))
+            if record.config_digest == run.experiment.digest():
+                records.append(record)
+    found = made_by_other_code(records)
+    if found:
+        rows = [f"{row} ({', '.join(names[:3])})" for row, names in found.items()]
+        reporter.warn(
+            f"{table.name}: made by earlier code, which computes otherwise than today's: "
+            f"{', '.join(rows)}; `{table.command} --rows {','.join(found)} --force` runs them again"
+        )
 
 
 def _refresh_displays(table: Table, results: Path, runs: Path) -> None:

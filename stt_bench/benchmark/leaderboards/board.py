@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -17,10 +17,12 @@ from stt_bench.benchmark.leaderboards.baseline import (
 )
 from stt_bench.benchmark.leaderboards.comparisons import Measured, Pair, judge, may_be_best
 from stt_bench.benchmark.leaderboards.published import Published
-from stt_bench.benchmark.leaderboards.rows import Row, build_row
+from stt_bench.benchmark.leaderboards.rows import Row, build_row, settings_digest
 from stt_bench.benchmark.leaderboards.scores import Score
 from stt_bench.benchmark.leaderboards.wording import percent
+from stt_bench.benchmark.scoring.probe import made_by_other_code
 from stt_bench.benchmark.statistics.verdicts import Verdict
+from stt_bench.benchmark.store.ledger import Entry
 from stt_bench.benchmark.store.records import Record
 
 Value = TypeVar("Value", bound=Hashable)
@@ -39,6 +41,7 @@ class Leaderboard:
     published: list[Published]
     records: list[Record]
     figure: FigureConfig | None = None
+    ledger: Sequence[Entry] = ()
 
     @property
     def metrics(self) -> list[str]:
@@ -83,6 +86,7 @@ class Leaderboard:
             "†": row.fingerprint != self.main_protocol,
             "‡": row.collapsed,
             "§": row.inactive,
+            "¶": row.name in self.other_code,
             "↓": self.below_untrained(row) is not None,
         }
         return "".join(mark for mark, is_so in told.items() if is_so)
@@ -138,6 +142,10 @@ class Leaderboard:
                         found[Pair(row.name, other.name, metric)] = None
         return list(found)
 
+    def base_digest(self, row: Row) -> str:
+        """Return the digest of a row's settings, before tuning where it was tuned."""
+        return settings_digest(next(one for one in self.records if one.row == row.name))
+
     @cached_property
     def measured(self) -> Measured:
         """Return the records' metrics and class values."""
@@ -145,8 +153,24 @@ class Leaderboard:
 
     @cached_property
     def verdicts(self) -> dict[Pair, Verdict]:
-        """Return the verdicts on all pairs, adjusted over all of them."""
-        return judge(self.measured, self.pairs)
+        """Return the verdicts on all pairs, adjusted over all of them.
+
+        They have no mark where a row has not the table's seeds, or was made by other code.
+        """
+        whole = {
+            row.name
+            for row in self.rows
+            if row.has_the_tables_seeds and row.name not in self.other_code
+        }
+        return {
+            pair: replace(verdict, withheld=not {pair.row, pair.other} <= whole)
+            for pair, verdict in judge(self.measured, self.pairs).items()
+        }
+
+    @cached_property
+    def other_code(self) -> dict[str, list[str]]:
+        """Return the rows made by code that computes otherwise than today's, and what differs."""
+        return made_by_other_code(self.records)
 
     def difference(self, row: Row, metric: str) -> Verdict | None:
         """Return the verdict on row − its baseline (0 to 1); None where there is no baseline."""
@@ -178,8 +202,13 @@ def _commonest(values: list[Value]) -> Value:
     return Counter(values).most_common(1)[0][0]
 
 
-def build_leaderboard(table: str, records: list[Record], published: list[Published]) -> Leaderboard:
-    """Return the leaderboard of one table from its records.
+def build_leaderboard(
+    table: str,
+    records: list[Record],
+    published: list[Published],
+    ledger: Sequence[Entry] = (),
+) -> Leaderboard:
+    """Return the leaderboard of one table from its records and its ledger.
 
     Raises:
         BenchError: records of one row were made with different settings.
@@ -205,6 +234,7 @@ def build_leaderboard(table: str, records: list[Record], published: list[Publish
         published=published,
         records=records,
         figure=display.figure,
+        ledger=ledger,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.evidence_notes import evidence_notes
+from stt_bench.benchmark.leaderboards.proof_notes import proof_notes
 from stt_bench.benchmark.leaderboards.wording import metric_name, protocol_name, protocol_value
 from stt_bench.benchmark.system.text import escape_markdown
 
@@ -17,6 +18,7 @@ def notes(board: Leaderboard) -> list[str]:
         *_other_protocols(board),
         *_collapsed(board),
         *_inactive(board),
+        *proof_notes(board),
         *_chance(board),
     ]
 

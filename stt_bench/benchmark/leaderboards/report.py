@@ -13,6 +13,7 @@ from stt_bench.benchmark.leaderboards.figures import draw_curves, draw_leaderboa
 from stt_bench.benchmark.leaderboards.front_page import front_page
 from stt_bench.benchmark.leaderboards.markdown import markdown, markdown_of_published
 from stt_bench.benchmark.leaderboards.published import published_of
+from stt_bench.benchmark.store.ledger import read_ledger
 from stt_bench.benchmark.store.records import read_table_records, tables_with_records
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.outputs import check_output, write_page
@@ -41,7 +42,8 @@ def report(
     for table in names:  # a table that cannot be read must not stand in the way of the others
         try:
             records = read_table_records(results, table)
-            boards.append(build_leaderboard(table, records, published.get(table, [])))
+            ledger = read_ledger(results, table)
+            boards.append(build_leaderboard(table, records, published.get(table, []), ledger))
         except BenchError as error:
             broken[table] = str(error)
     # The shipped numbers stand beside what was run; a page of its own each has in one's own file.

@@ -10,6 +10,7 @@ from typing import Any
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import LossConfig
 from stt_bench.benchmark.leaderboards.scores import Score
+from stt_bench.benchmark.store.ledger import Effort
 from stt_bench.benchmark.store.protocol import fingerprint
 from stt_bench.benchmark.store.records import Record
 from stt_bench.benchmark.system.errors import BenchError
@@ -33,6 +34,8 @@ class Row:
     inactive: int = 0  # in how many of the seeds the loss never had a term
     tuned: tuple[str, ...] = ()  # dotted fields whose values a search has chosen, seed by seed
     search: str = ""  # how large that search was
+    named_seeds: tuple[int, ...] | None = None  # by the table; None: not known
+    effort: Effort | None = None  # the most that one of the records tells
 
     @property
     def is_baseline(self) -> bool:
@@ -48,6 +51,11 @@ class Row:
     def has_all_seeds(self) -> bool:
         """Tell whether the seeds are 0 to S − 1: none is left out, none was picked."""
         return sorted(self.seeds) == list(range(len(self.seeds)))
+
+    @property
+    def has_the_tables_seeds(self) -> bool:
+        """Tell whether the seeds are those that the table names, as far as that is known."""
+        return self.named_seeds in (None, tuple(sorted(self.seeds)))
 
     def protocol_for(self, metric: str) -> str:
         """Return the fingerprint of what must agree for a metric to be compared.
@@ -71,7 +79,7 @@ def build_row(table: str, name: str, records: Sequence[Record]) -> Row:
     Raises:
         BenchError: the records were made with different settings.
     """
-    if len({(_settings(record), fingerprint(_protocol(record))) for record in records}) > 1:
+    if len({(settings_digest(record), fingerprint(_protocol(record))) for record in records}) > 1:
         raise BenchError(
             f"the records of {table}/{name} were made with different settings or data; "
             f"run `stt-bench run {table} --rows {name}`, or delete those that are out of date"
@@ -96,10 +104,20 @@ def build_row(table: str, name: str, records: Sequence[Record]) -> Row:
         inactive=sum(record.training.inactive for record in records),
         tuned=tuned,
         search=_search(first),
+        named_seeds=None if first.display.seeds is None else tuple(first.display.seeds),
+        effort=_effort(records),
     )
 
 
-def _settings(record: Record) -> str:
+def _effort(records: Sequence[Record]) -> Effort | None:
+    """Return the highest counts: each record holds those of the time when it was written."""
+    found = [record.effort.model_dump() for record in records if record.effort is not None]
+    if not found:
+        return None
+    return Effort(**{name: max(one[name] for one in found) for name in found[0]})
+
+
+def settings_digest(record: Record) -> str:
     """Return the digest of a row's settings, before tuning where it was tuned."""
     return record.config_digest if record.tuning is None else record.tuning.base_digest
 

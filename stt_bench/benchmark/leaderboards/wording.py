@@ -24,6 +24,7 @@ MARKS = {
     "†": "of another protocol, not ranked",
     "‡": "collapsed to one point at some time",
     "§": "its loss had nothing to learn from, not ranked",
+    "¶": "made by earlier code, not judged",
     "↓": "below the untrained network",
 }
 _PROTOCOL_NAMES = {

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from stt_bench.benchmark.config.sections import EvaluationConfig
+from stt_bench.benchmark.scoring.probe import metrics_probe
 from stt_bench.benchmark.store.class_records import ClassRetrieval, ClassScores
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.facts import Training, TrainingFacts
@@ -133,6 +134,7 @@ def score(
         training=Training.model_validate(facts.model_dump(include=set(Training.model_fields))),
         versions=facts.versions,
         commit=facts.commit,
+        probe=None if facts.probe is None else facts.probe | metrics_probe(config),
         evaluated_with={"backend": backend, **versions(), "commit": commit() or "none"},
         per_class=_per_class(embedded),
         class_values=_class_values(embedded, config, reporter) if "map@r" in metrics else None,

@@ -61,6 +61,7 @@ class Verdict:
     seeds: int
     domain: Answer | None
     classes: Answer | None
+    withheld: bool = False  # the mark, since the seeds or the code are not as they should be
 
     @property
     def mark(self) -> str:
@@ -69,7 +70,7 @@ class Verdict:
         With one seed there is none: its interval is that of new classes alone, as if seeds did not
         matter; where they do it covers less than half of what it promises.
         """
-        if self.seeds < 2:
+        if self.seeds < 2 or self.withheld:
             return ""
         for answer, marks in ((self.domain, "▲▼"), (self.classes, "△▽")):
             if answer is not None and answer.adjusted <= 1 - LEVEL and answer.mean != 0:

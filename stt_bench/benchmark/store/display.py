@@ -19,6 +19,7 @@ class Display(BaseModel):
     order: int
     command: str = ""
     figure: FigureConfig | None = None
+    seeds: list[int] | None = None  # that the table names; older records do not tell
 
 
 def display_of(table: Table, row: str) -> Display:
@@ -30,4 +31,5 @@ def display_of(table: Table, row: str) -> Display:
         order=list(table.rows).index(row),
         command=table.command,
         figure=table.figure,
+        seeds=sorted(table.seeds),
     )

@@ -76,7 +76,7 @@ def note(
         seed=seed,
         digest=shortened(digest),
         base=shortened(base),
-        commit=commit(),
+        commit=None if (found := commit()) is None else found[:12] + found[40:],
         date=today,
     )
     line = json.dumps(entry.model_dump(mode="json"), separators=(",", ":")) + "\n"

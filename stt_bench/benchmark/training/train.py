@@ -44,6 +44,7 @@ from stt_bench.benchmark.training.health import COLLAPSED_SPREAD, batch_health, 
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.log import TrainingLog
 from stt_bench.benchmark.training.optimization import learning_rate_factor
+from stt_bench.benchmark.training.probe import training_probe
 from stt_bench.benchmark.training.step import take_step
 from stt_bench.benchmark.training.stop import stop_requested
 
@@ -264,6 +265,7 @@ def _write(run: Run, items: ItemTable, learner: Learner, origin: Origin) -> Trai
         classes=items.classes,
         versions=versions(),
         commit=commit(),
+        probe=training_probe(experiment),
         pixel_bits=items.bits,
     )
     write_json(run.training, facts.model_dump(mode="json"))

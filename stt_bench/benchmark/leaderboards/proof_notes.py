@@ -1,0 +1,94 @@
+"""What a page says of the code behind its records, and of tries that it does not show."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from stt_bench.benchmark.leaderboards.board import Leaderboard
+from stt_bench.benchmark.leaderboards.rows import Row
+from stt_bench.benchmark.store.ledger import started
+from stt_bench.benchmark.system.text import escape_markdown
+
+
+def proof_notes(board: Leaderboard) -> list[str]:
+    """Return the notes, as Markdown."""
+    told = [*_other_code(board), *_unknown_code(board), *_tables_seeds(board), *_tries(board)]
+    return list(map(escape_markdown, told))
+
+
+def _other_code(board: Leaderboard) -> list[str]:
+    rows = [row for row in board.rows if row.name in board.other_code]
+    if not rows:
+        return []
+    names = ",".join(row.name for row in rows)
+    return [
+        f"¶ {_labels(rows)}: made by earlier code, which computes otherwise than today's: no mark "
+        f"until they are run again (`stt-bench run {board.table} --rows {names} --force`)."
+    ]
+
+
+def _unknown_code(board: Leaderboard) -> list[str]:
+    without = {record.row for record in board.records if record.probe is None}
+    rows = [row for row in board.rows if row.name in without]
+    if not rows:
+        return []
+    which = "All rows" if len(rows) == len(board.rows) else _labels(rows)
+    return [
+        f"{which}: made by earlier code that left no probe of itself, so that nobody can tell "
+        "whether today's computes the same."
+    ]
+
+
+def _tables_seeds(board: Leaderboard) -> list[str]:
+    """Say which rows lack seeds of the table, or have more: then a look may have ended them."""
+    few: dict[str, list[Row]] = {}
+    many: dict[str, list[Row]] = {}
+    for row in board.rows:
+        named = set(row.named_seeds or row.seeds)
+        lacking, more = named - set(row.seeds), set(row.seeds) - named
+        if lacking:
+            told = f"{len(row.seeds)} of {len(named)} seeds (not {_listed(lacking)})"
+            few.setdefault(told, []).append(row)
+        elif more:
+            told = f"seeds {_listed(more)} beyond the {len(named)} of the table"
+            many.setdefault(told, []).append(row)
+    return [
+        *(f"{_labels(rows)}: {told}; no mark until they are run." for told, rows in few.items()),
+        *(
+            f"{_labels(rows)}: {told}; no mark, since one may stop at a lucky one: name them in "
+            "the table, for all rows."
+            for told, rows in many.items()
+        ),
+    ]
+
+
+def _tries(board: Leaderboard) -> list[str]:
+    """Say what was started or looked at beyond what is shown."""
+    told = []
+    for row in board.rows:
+        base = board.base_digest(row)
+        gone = started(board.ledger, row.name, base) - set(row.seeds)
+        seeds = max(row.effort.seeds_started if row.effort else 0, len(row.seeds) + len(gone))
+        if gone:
+            told.append(f"{row.label}: seed {_listed(gone)} was started and has no record.")
+        elif seeds > len(row.seeds):
+            told.append(f"{row.label}: {seeds} seeds were started, {len(row.seeds)} are shown.")
+        readings = row.effort.test_readings if row.effort else 0
+        if readings > len(row.seeds):
+            told.append(
+                f"{row.label}: results on the test split were read {readings} times, of which "
+                f"{len(row.seeds)} are shown; the others had other settings or seeds."
+            )
+    shown = {row.name for row in board.rows}
+    hidden = dict.fromkeys(one.row for one in board.ledger if one.row not in shown)
+    if hidden:
+        told.append(f"Started, and without any record: {', '.join(hidden)}.")
+    return told
+
+
+def _labels(rows: Collection[Row]) -> str:
+    return ", ".join(row.label for row in rows)
+
+
+def _listed(seeds: Collection[int]) -> str:
+    return ", ".join(map(str, sorted(seeds)))
