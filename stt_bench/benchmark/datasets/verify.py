@@ -10,6 +10,7 @@ from typing import Any
 
 from stt_bench.benchmark.config.sections import DataConfig, Task
 from stt_bench.benchmark.datasets.catalog import Dataset, Source, counts_of, find_dataset
+from stt_bench.benchmark.datasets.copies import notes_on_copies
 from stt_bench.benchmark.datasets.items import find_root, item_table, read_source
 from stt_bench.benchmark.datasets.near_duplicates import NearDuplicates, near_duplicates
 from stt_bench.benchmark.datasets.threads import BLOCK, THREADS, Progress
@@ -122,7 +123,8 @@ def verify_dataset(
                 tables.refused[task] = str(error)
                 continue
             hashes[task] = items.data_hash
-            tables.sources[task] = Source(frame, store, items.notes)
+            told = (*items.notes, *notes_on_copies(items))
+            tables.sources[task] = Source(frame, store, told)
             found = near_duplicates(items, comparing)
             if found is not None and (found.matches or found.across_classes):
                 duplicates[task] = found
