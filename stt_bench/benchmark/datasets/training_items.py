@@ -46,7 +46,7 @@ def training_items(config: DataConfig) -> ItemTable:
     frame, store, notes = read_source(config, find_root(dataset, config.root))
     wanted = (frame["split"] == "train").to_numpy()
     if config.long_tail is not None:
-        wanted &= long_tail(frame, config.long_tail)
+        wanted = wanted & long_tail(frame, config.long_tail)
     kept = frame[wanted].reset_index(drop=True)
     part: Store = store
     if store.arrays is not None:
