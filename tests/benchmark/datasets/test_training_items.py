@@ -66,7 +66,7 @@ def test_the_rows_of_a_fold_are_those_of_its_table() -> None:
 
 
 def test_too_few_classes_are_told() -> None:
-    with pytest.raises(BenchError, match="there are 7 training classes.*lower it to 3"):
+    with pytest.raises(BenchError, match=r"there are 7 training classes.*lower it to 3"):
         folds_of(items_of([3] * 7), "retrieval", 4)
     with pytest.raises(BenchError, match="no two images of one class"):
         folds_of(items_of([2] * 3), "classification", 2)
