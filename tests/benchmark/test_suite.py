@@ -429,15 +429,17 @@ def test_damaged_embeddings_are_told(tiny: Path, tmp_path: Path) -> None:
         embed(run, QUIET)
 
 
-def test_query_gallery_roles_are_measured_as_two_sets() -> None:
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_query_gallery_roles_are_measured_as_two_sets(distance: Any) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(12, 3)).astype(np.float32)
     labels = np.array(list("aabbccaabbcc"))
     roles = np.array(["query"] * 4 + ["both"] * 2 + ["gallery"] * 6)
     ids = np.arange(12).astype(str)
-    metrics = measure(
-        EmbeddingSet(x, labels, ids, roles, None, {}), EvaluationConfig(ks=[1], clustering=False)
-    ).metrics
+    config = EvaluationConfig(ks=[1], clustering=False, distance=distance)
+    metrics = measure(EmbeddingSet(x, labels, ids, roles, None, {}), config).metrics
+    if distance == "cosine":
+        x /= np.linalg.norm(x, axis=1, keepdims=True)
     hits = 0
     for q in range(6):
         gallery = [g for g in range(4, 12) if g != q]

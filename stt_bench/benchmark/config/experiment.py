@@ -164,10 +164,9 @@ class Experiment(Section):
     def training_digest(self) -> str:
         """Return the sha256 of every setting that can change the trained weights."""
         settings = self._settings()
-        evaluation = settings.pop("evaluation", {})
-        selects = self.train.validate_every is not None and self.validation_metric != "accuracy"
-        if selects and "distance" in evaluation:
-            settings["validation_distance"] = evaluation["distance"]
+        settings.pop("evaluation", None)
+        if self.train.validate_every is not None and self.validation_metric != "accuracy":
+            settings["validation_distance"] = self.evaluation.distance
         return digest_of(settings)
 
     def _settings(self) -> dict[str, Any]:

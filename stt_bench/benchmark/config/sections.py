@@ -275,7 +275,10 @@ class EvaluationConfig(Section):
     ks: list[bounds.CutOff] = Field(
         default=[1, 2, 4, 8], min_length=1, max_length=1000, description="K of Recall@K."
     )
-    distance: Literal["euclidean", "cosine"] = "euclidean"
+    distance: Literal["euclidean", "cosine"] = Field(
+        "cosine",
+        description="What ranks, clusters and selects weights; retrieval is measured by both.",
+    )
     clustering: bool = Field(True, description="k-means, NMI and AMI.")
     restarts: int = Field(3, ge=1, le=10_000, description="k-means runs with different starts.")
     clustering_start: Literal["random", "k-means++"] = Field(

@@ -27,6 +27,7 @@ _BESIDE = {
     "train.workers",
     "train.threads",
     "evaluation.ks",
+    "evaluation.distance",
     "evaluation.clustering",
     "evaluation.clustering_start",
     "evaluation.restarts",
@@ -34,7 +35,7 @@ _BESIDE = {
     "evaluation.backend",
     "evaluation.memory_mib",
 }
-_OF_RETRIEVAL = {"model.embedding_dim", "evaluation.distance"}  # a classifier knows neither
+_OF_RETRIEVAL = {"model.embedding_dim"}  # which a classifier does not know
 _NO_HEAD = {"model.head": "none", "model.normalize": False, "model.features": "pooled"}
 _FROM_PROTOCOL = ("data", "weights")  # what the settings do not tell: contents
 
@@ -57,8 +58,8 @@ def baseline_of(
 
     That is the data, the input, the network with its head, frozen layers, batch norm and
     normalisation, the sampler, the optimiser, the phases (their lengths and learning rates), the
-    steps, and how the evaluated embeddings are made; for accuracy, not the size of the embedding
-    and its distance. Softmax rows and untrained ones have none. Where several agree it is the
+    steps, and how the evaluated embeddings are made; for accuracy, not the size of the
+    embedding. Softmax rows and untrained ones have none. Where several agree it is the
     first; where none does, `nearest` is the one that differs in the fewest settings.
 
     For accuracy a two-head row agrees with Softmax without a head, too: both classifiers stand on

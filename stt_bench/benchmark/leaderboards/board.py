@@ -99,7 +99,7 @@ class Leaderboard:
         return {name for name, mean in means.items() if mean == max(means.values())}
 
     def below_untrained(self, row: Row, metric: str = "map@r") -> Row | None:
-        """Return the best untrained row of the same test data and distance that a row is below."""
+        """Return the best untrained row of the same test data that a row is below."""
         if row.experiment.train.steps == 0 or metric not in row.scores:
             return None
         untrained = [
@@ -107,7 +107,7 @@ class Leaderboard:
             for other in self.rows
             if other.experiment.train.steps == 0
             and metric in other.scores
-            and all(other.protocol.get(f) == row.protocol.get(f) for f in ("data", "distance"))
+            and other.protocol.get("data") == row.protocol.get("data")
         ]
         best = max(untrained, key=lambda other: other.scores[metric].mean, default=None)
         above = best is not None and best.scores[metric].mean > row.scores[metric].mean

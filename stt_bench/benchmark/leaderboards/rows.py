@@ -15,8 +15,6 @@ from stt_bench.benchmark.store.protocol import fingerprint
 from stt_bench.benchmark.store.records import Record
 from stt_bench.benchmark.system.errors import BenchError
 
-_OF_THE_EMBEDDING = ("embedding_dim", "distance")
-
 
 @dataclass(frozen=True)
 class Row:
@@ -61,13 +59,12 @@ class Row:
         """Return the fingerprint of what must agree for a metric to be compared.
 
         That is the whole protocol; for accuracy, which the classifier alone decides, it is all but
-        the size of the embedding and its distance.
+        the size of the embedding.
         """
         if not metric.endswith("accuracy"):
             return self.fingerprint
-        return fingerprint(
-            {name: value for name, value in self.protocol.items() if name not in _OF_THE_EMBEDDING}
-        )
+        kept = {name: value for name, value in self.protocol.items() if name != "embedding_dim"}
+        return fingerprint(kept)
 
 
 def build_row(table: str, name: str, records: Sequence[Record]) -> Row:

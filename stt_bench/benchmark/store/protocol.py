@@ -1,10 +1,10 @@
 """The protocol fingerprint: what two results must share before one may be called better.
 
 A protocol is all that is *not* the method: the data and their split, the query/gallery rule, the
-network and its starting weights, the input, the size of the embedding, the distance, the batches
-and the budget, and how the evaluated weights were chosen. The method is the loss with its
-parameters, the heads, the normalisation that belongs to the loss, and the optimiser: these are what
-a table compares, and it shows them.
+network and its starting weights, the input, the size of the embedding, the batches and the budget,
+and how the evaluated weights were chosen. The method is the loss with its parameters, the heads,
+the normalisation that belongs to the loss, and the optimiser: these are what a table compares, and
+it shows them. The distance is neither: retrieval is measured by both.
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ def protocol_of(
         "resize": f"{image.aspect} aspect to {image.resize or image.size}{largest}",
         "augmentation": f"{image.crop} crop" + (", flip" if image.flip else "") + fixed,
         "embedding_dim": embedding_dim,
-        "distance": experiment.evaluation.distance,
         "sampler": sampler.text,
         "batch": sampler.images_per_batch,
         "steps": experiment.train.steps,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, Strict
 from stt_bench.benchmark.config.experiment import Experiment, digest_of
 from stt_bench.benchmark.store.class_records import ClassRetrieval, ClassScores
 from stt_bench.benchmark.store.display import Display
+from stt_bench.benchmark.store.distances import OtherDistance
 from stt_bench.benchmark.store.facts import Training
 from stt_bench.benchmark.store.ledger import Effort
 from stt_bench.benchmark.store.names import RowName, Seed, TableName
@@ -20,7 +21,7 @@ from stt_bench.benchmark.store.trials import TuningRecord
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import read_mapping, read_model, write_json
 
-RECORD_SCHEMA: Literal[2] = 2
+RECORD_SCHEMA: Literal[3] = 3
 _AGAIN = "delete it and evaluate again"
 
 
@@ -29,7 +30,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[2] = RECORD_SCHEMA
+    schema_version: Literal[3] = RECORD_SCHEMA
     table: TableName
     row: RowName
     seed: Seed
@@ -47,6 +48,7 @@ class Record(BaseModel):
     evaluated_with: dict[str, str] = {}
     per_class: ClassScores | None = None
     class_values: ClassRetrieval | None = None  # older records have none
+    other_distance: OtherDistance | None = None
     tuning: TuningRecord | None = None
     commit: str | None = None  # of the code that trained; None outside a checkout
     probe: dict[str, FiniteFloat] | None = None  # what that code makes of a tiny batch
@@ -76,10 +78,10 @@ def read_record(path: Path) -> Record:
         BenchError: one sentence that names the file and the field.
     """
     content = read_mapping(path, _AGAIN)
-    if content.get("schema_version") == 1:
+    if (schema := content.get("schema_version")) in (1, 2):
         raise BenchError(
-            f"{path}: is a record of schema 1, this version reads {RECORD_SCHEMA}: run "
-            "`python results/migrate_to_schema_2.py RESULTS` of the source tree, or evaluate again"
+            f"{path}: is a record of schema {schema}, this version reads {RECORD_SCHEMA}: run "
+            "`python results/migrate_to_schema_3.py RESULTS` of the source tree, or evaluate again"
         )
     record = read_model(path, Record, "a result record", _AGAIN, content=content)
     placed = (path.parent.parent.name, path.parent.name, path.stem)

@@ -83,6 +83,7 @@ def test_anybodys_embeddings_have_intervals_and_scores_of_classes(
     np.save(x, np.array([[0, 1, 2, 10, 11, 12, 13, 15, 90]]).T)
     y.write_text("\n".join(labels))
     given = ("eval", "--embeddings", x, "--labels", y, "--no-clustering")
+    given = (*given, "--distance", "euclidean")
     done = stt_bench(
         *given, "--intervals", "--per-class", classes, "--backend", "faiss-cpu", "--memory", 1
     )

@@ -279,7 +279,8 @@ def test_digest_covers_what_can_change_a_result_and_nothing_else(tiny: Path) -> 
 def test_defaults_are_part_of_what_records_mean() -> None:
     """Digests leave defaults out: who changes one here changes the meaning of every record.
 
-    A new field is added to ``defaults.json``; a value that is there must stay.
+    A new field is added to ``defaults.json``; a value that is there must stay, unless all
+    records are migrated so that they name what they were made with.
     """
     row = {"data": {"name": "digits"}, "loss": "softmax"}
     pinned = json.loads(Path(__file__).with_name("defaults.json").read_text())

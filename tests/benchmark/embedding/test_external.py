@@ -86,7 +86,14 @@ def test_split_and_roles_are_those_of_the_csv(
     if alone:  # the embeddings of what is measured, the csv of all
         np.save(tmp_path / "x.npy", points[sorted({*queries, *gallery})])
     code, out, said = stt_bench(
-        "eval", "--embeddings", tmp_path / "x.npy", "--labels", labels, "--no-clustering"
+        "eval",
+        "--embeddings",
+        tmp_path / "x.npy",
+        "--labels",
+        labels,
+        "--no-clustering",
+        "--distance",
+        "euclidean",
     )
     assert code == 0, said
     measured = json.loads(out)
@@ -171,7 +178,9 @@ def test_embeddings_far_from_the_origin_keep_their_order(
         file.create_dataset("emb", data=points + 1e8, chunks=chunks)
     rows = list(range(ROWS))
     for name in ("far.npy", "far.h5"):
-        code, out, _ = stt_bench("eval", "--embeddings", tmp_path / name, "--labels", labels)
+        code, out, _ = stt_bench(
+            "eval", "--embeddings", tmp_path / name, "--labels", labels, "--distance", "euclidean"
+        )
         assert code == 0
         assert json.loads(out)["recall@1"] == pytest.approx(recall_at_1(points, rows, rows))
 

@@ -45,7 +45,6 @@ def board_of(rows: dict[str, dict[str, Any]], values: dict[str, list[float]]) ->
         ({"input": {"flip": True}}, "input.flip False (not True)"),
         ({"train": {"steps": 9}}, "steps 1000 (not 9)"),
         ({"phases": [{"steps": 9, "loss": "softmax", "lr": 0.5}]}, "phases [] (not [(9, 0.5)])"),
-        ({"evaluation": {"distance": "cosine"}}, "evaluation.distance euclidean (not cosine)"),
     ],
 )
 def test_whatever_is_not_the_loss_must_agree(settings: dict[str, Any], said: str) -> None:

@@ -41,7 +41,7 @@ TRAINING = Training(
 def record(row: str, seed: int, metrics: dict[str, float], **settings: Any) -> Record:
     settings = {"data": {"name": "digits"}, "loss": "softmax", **settings}
     experiment = Experiment.model_validate(settings)
-    protocol = {"data": "d", "embedding_dim": experiment.model.embedding_dim, "distance": "e"}
+    protocol = {"data": "d", "embedding_dim": experiment.model.embedding_dim}
     return Record(
         table="t",
         row=row,

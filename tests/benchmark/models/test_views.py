@@ -193,7 +193,7 @@ def test_a_leaderboard_tells_which_rows_have_other_views(tiny: Path, tmp_path: P
 def test_half_precision_is_stored_and_measured_as_stored(tiny: Path, tmp_path: Path) -> None:
     run = trained(tiny)
     full = np.load(embed(run, QUIET) / "embeddings.npy")
-    half = with_views(run, storage="float16")
+    half = with_views(run, storage="float16", distance="euclidean")
     embedded = read_embedding_set(embed(half, QUIET))
     assert full.dtype == np.float32
     assert embedded.embeddings.dtype == np.float16

@@ -17,21 +17,63 @@ ROOT = Path(__file__).parents[3]
 COMMITTED = ROOT / "results/records/digits_retrieval/angular/seed-0.json"
 
 
-def test_a_record_of_schema_1_is_refused_and_migrated_with_the_same_metrics(tmp_path: Path) -> None:
-    migration = runpy.run_path(str(ROOT / "results/migrate_to_schema_2.py"))
+# What the committed record said of itself when its schema was 2.
+DIGEST_2 = "3217b9f4202a87e48ab9b6ef8ea1fdfdd8cf516539f436a99e4658ddce1db647"
+FINGERPRINT_2 = "2a0fa939705229a6"
+
+
+def of_schema_2(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the committed record as it was under schema 2."""
+    names = list(record["protocol"])
+    names.insert(names.index("sampler"), "distance")
+    return record | {
+        "schema_version": 2,
+        "config_digest": DIGEST_2,
+        "protocol": {name: record["protocol"].get(name, "euclidean") for name in names},
+        "protocol_fingerprint": FINGERPRINT_2,
+    }
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_an_older_record_is_refused_and_migrated_with_the_same_metrics(
+    tmp_path: Path, schema: int
+) -> None:
+    migrate = runpy.run_path(str(ROOT / "results/migrate_to_schema_3.py"))["migrate"]
     text = COMMITTED.read_text()
-    old = text.replace('"schema_version": 2', '"schema_version": 1').replace(
-        '"display": {', '"listing": {'
-    )
+    old = json.dumps(of_schema_2(json.loads(text)))
+    if schema == 1:
+        old = old.replace('"schema_version": 2', '"schema_version": 1')
+        old = old.replace('"display": {', '"listing": {')
     path = tmp_path / "records/digits_retrieval/angular/seed-0.json"
     path.parent.mkdir(parents=True)
     path.write_text(old)
-    with pytest.raises(BenchError, match=r"seed-0\.json: is a record of schema 1.*migrate"):
+    with pytest.raises(
+        BenchError, match=rf"seed-0\.json: is a record of schema {schema}.*schema_3"
+    ):
         read_record(path)
-    assert migration["migrate"](path)
+    assert migrate(path)
     assert path.read_text() == text
-    assert not migration["migrate"](path)
+    assert not migrate(path)
     assert read_record(path).metrics == json.loads(old)["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"config_digest": "0" * 64}, "config_digest"),
+        ({"protocol_fingerprint": "0"}, "fingerprint"),
+    ],
+)
+def test_a_migration_does_not_make_an_edited_record_whole(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    migrate = runpy.run_path(str(ROOT / "results/migrate_to_schema_3.py"))["migrate"]
+    path = tmp_path / "seed-0.json"
+    old = json.dumps(of_schema_2(json.loads(COMMITTED.read_text())) | change)
+    path.write_text(old)
+    with pytest.raises(BenchError, match=said):
+        migrate(path)
+    assert path.read_text() == old
 
 
 def record_with(folder: Path, change: Any) -> Path:
@@ -89,7 +131,7 @@ def record_with(folder: Path, change: Any) -> Path:
             {"labels": ["a"], "items": [1], "recall": [1.0], "confusion": ["9:1"]},
             "per_class",
         ),
-        ("schema_version", 3, "schema_version"),
+        ("schema_version", 4, "schema_version"),
     ],
 )
 def test_a_record_that_was_changed_is_not_believed(

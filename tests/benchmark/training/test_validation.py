@@ -93,18 +93,31 @@ def plain_map_at_r(x: np.ndarray, labels: list[str]) -> float:
     return float(np.mean(values))
 
 
-@pytest.mark.parametrize(("row", "metric"), [("hard", "map@r"), ("two_head", "accuracy")])
+@pytest.mark.parametrize(
+    ("row", "metric", "distance"),
+    [
+        ("hard", "map@r", "euclidean"),
+        ("hard", "map@r", "cosine"),
+        ("two_head", "accuracy", "cosine"),
+    ],
+)
 def test_the_best_weights_on_the_part_are_kept(
-    tiny: Path, tmp_path: Path, row: str, metric: str, monkeypatch: pytest.MonkeyPatch
+    tiny: Path,
+    tmp_path: Path,
+    row: str,
+    metric: str,
+    distance: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = selecting(tiny, row, tmp_path / "a")
+    ranked_by = f"evaluation.distance={distance}"
+    run = selecting(tiny, row, tmp_path / "a", ranked_by)
     train(run, QUIET)
     kept = safetensors.torch.load_file(run.weights)
 
     items = load_items(run.experiment.data)
     frame = items.split("validation")
     images = image_set(items, "validation", run.experiment.input, training=False)
-    watched = selecting(tiny, row, tmp_path / "b")
+    watched = selecting(tiny, row, tmp_path / "b", ranked_by)
     values: dict[int, float] = {}
     weights: dict[int, dict[str, Any]] = {}
 
@@ -113,7 +126,10 @@ def test_the_best_weights_on_the_part_are_kept(
         with torch.no_grad():
             features, x = network(images.batch(np.arange(len(images))))
             if metric == "map@r":
-                value = plain_map_at_r(x.double().numpy(), frame["label"].tolist())
+                rows = x.double().numpy()
+                if distance == "cosine":
+                    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+                value = plain_map_at_r(rows, frame["label"].tolist())
             else:
                 predicted = objective.logits(features, x).argmax(dim=1)
                 right = [items.classes[p] for p in predicted] == frame["label"].to_numpy()
