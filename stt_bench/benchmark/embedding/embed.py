@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,12 @@ from PIL import Image
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets import ItemTable, Split, load_items
 from stt_bench.benchmark.datasets.batches import embedding_batches
-from stt_bench.benchmark.datasets.groups import average_groups
+from stt_bench.benchmark.datasets.groups import average_groups, ids_of
+from stt_bench.benchmark.datasets.near_duplicates import METHOD, near_duplicates
 from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.models.views import aggregated, mean_logits
+from stt_bench.benchmark.store.duplicates import DuplicateItems
 from stt_bench.benchmark.store.embedding_set import (
     EmbeddingSet,
     read_embedding_set,
@@ -121,9 +124,32 @@ def embed_split(
             "data_hash": items.data_hash,
             "classes": facts.classes,
             "versions": versions(),
+            **_duplicates(facts, items, split, reporter),
         },
     )
     return read_embedding_set(folder)
+
+
+def _duplicates(
+    facts: TrainingFacts, items: ItemTable, split: Split, reporter: Reporter
+) -> dict[str, Any]:
+    """Return what the description says of test images that the run's own training part has too."""
+    if split != "test" or items.data_hash != facts.data_hash:
+        return {}
+    with reporter.bar(f"{items.name}: compare images", 1) as bar:
+        found = near_duplicates(items, bar.of)
+    if found is None:
+        return {}
+    alike = items.frame["path"].isin([match.image for match in found.matches])
+    told = DuplicateItems(
+        method=METHOD,
+        items=ids_of(items.split("test")).nunique(),
+        pairs_exact=found.pairs_exact,
+        pairs_similar=found.pairs_similar,
+        pairs_across_classes=found.pairs_across_classes,
+        test_ids=ids_of(items.frame[alike]).unique().tolist(),
+    )
+    return {"near_duplicates": told.model_dump()}
 
 
 def current_set(

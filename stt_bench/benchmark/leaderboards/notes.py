@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
+from stt_bench.benchmark.leaderboards.contamination_notes import contamination_notes
 from stt_bench.benchmark.leaderboards.evidence_notes import evidence_notes
 from stt_bench.benchmark.leaderboards.proof_notes import proof_notes
 from stt_bench.benchmark.leaderboards.wording import metric_name, protocol_name, protocol_value
@@ -20,6 +21,7 @@ def notes(board: Leaderboard) -> list[str]:
         *_inactive(board),
         *proof_notes(board),
         *_chance(board),
+        *contamination_notes(board),
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +13,7 @@ import pandas as pd
 from stt_bench.benchmark.config.sections import EvaluationConfig
 from stt_bench.benchmark.scoring.probe import metrics_probe
 from stt_bench.benchmark.store.class_records import ClassRetrieval, ClassScores
+from stt_bench.benchmark.store.duplicates import DuplicateCounts, DuplicateScores
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.facts import Training, TrainingFacts
 from stt_bench.benchmark.store.ledger import effort, note, read_ledger, started
@@ -137,9 +140,40 @@ def score(
         probe=None if facts.probe is None else facts.probe | metrics_probe(config),
         evaluated_with={"backend": backend, **versions(), "commit": commit() or "none"},
         per_class=_per_class(embedded),
+        near_duplicates=without_duplicates(embedded, config, reporter),
         class_values=_class_values(embedded, config, reporter) if "map@r" in metrics else None,
     )
     return record, scores
+
+
+def without_duplicates(
+    embedded: EmbeddingSet, config: EvaluationConfig, reporter: Reporter | None = None
+) -> DuplicateScores | None:
+    """Return the metrics without the test items that have a near-duplicate in training.
+
+    They are neither queries nor in the gallery. Clustering is left out.
+    """
+    found = embedded.meta.get("near_duplicates")
+    if found is None:
+        return None
+    counts = {name: found[name] for name in DuplicateCounts.model_fields}
+    kept = ~np.isin(embedded.ids, found["test_ids"])
+    metrics = None
+    if 0 < kept.sum() < len(kept):
+        logits = None if embedded.logits is None else embedded.logits[kept]
+        rest = replace(
+            embedded,
+            embeddings=embedded.embeddings[kept],
+            labels=embedded.labels[kept],
+            ids=embedded.ids[kept],
+            roles=embedded.roles[kept],
+            logits=logits,
+        )
+        with suppress(BenchError):  # no query has a positive left
+            metrics = measure(
+                rest, config.model_copy(update={"clustering": False}), reporter
+            ).metrics
+    return DuplicateScores(**counts, test_items=len(found["test_ids"]), metrics_without=metrics)
 
 
 class Measurement(NamedTuple):

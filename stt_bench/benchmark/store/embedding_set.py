@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
 
+from stt_bench.benchmark.store.duplicates import DuplicateItems
 from stt_bench.benchmark.system.arrays import read_array
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import (
@@ -116,6 +117,7 @@ class _Meta(BaseModel):
     items_sha256: str
     logits_sha256: str | None = None
     versions: dict[str, str]
+    near_duplicates: DuplicateItems | None = None
 
 
 def _read_items(path: Path) -> pd.DataFrame:

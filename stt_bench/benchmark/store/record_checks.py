@@ -21,16 +21,20 @@ _RECALL = re.compile(r"recall@[1-9][0-9]{0,9}")
 def faults(record: Record) -> Iterator[str]:
     """Yield what is wrong in a record: the field, and why it cannot be."""
     yield from _metric_faults(record.metrics)
+    if record.near_duplicates is not None and record.near_duplicates.metrics_without is not None:
+        yield from _metric_faults(
+            record.near_duplicates.metrics_without, "near_duplicates.metrics_without"
+        )
     yield from _class_faults(record)
     yield from _identity_faults(record)
     yield from _display_faults(record)
 
 
-def _metric_faults(metrics: Mapping[str, float]) -> Iterator[str]:
+def _metric_faults(metrics: Mapping[str, float], where: str = "metrics") -> Iterator[str]:
     if "queries" not in metrics:
-        yield "metrics: 'queries' is missing"
+        yield f"{where}: 'queries' is missing"
     for name, value in metrics.items():
-        field = f"metrics.{name}"
+        field = f"{where}.{name}"
         if name.startswith("recall@") and not _RECALL.fullmatch(name):
             yield f"{field}: the K of Recall@K is an integer from 1"
         if not math.isfinite(value):

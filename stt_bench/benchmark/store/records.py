@@ -13,6 +13,7 @@ from stt_bench.benchmark.config.experiment import Experiment, digest_of
 from stt_bench.benchmark.store.class_records import ClassRetrieval, ClassScores
 from stt_bench.benchmark.store.display import Display
 from stt_bench.benchmark.store.distances import OtherDistance
+from stt_bench.benchmark.store.duplicates import DuplicateScores
 from stt_bench.benchmark.store.facts import Training
 from stt_bench.benchmark.store.ledger import Effort
 from stt_bench.benchmark.store.names import RowName, Seed, TableName
@@ -49,6 +50,7 @@ class Record(BaseModel):
     per_class: ClassScores | None = None
     class_values: ClassRetrieval | None = None  # older records have none
     other_distance: OtherDistance | None = None
+    near_duplicates: DuplicateScores | None = None  # None: not looked for, or no images
     tuning: TuningRecord | None = None
     commit: str | None = None  # of the code that trained; None outside a checkout
     probe: dict[str, FiniteFloat] | None = None  # what that code makes of a tiny batch

@@ -1,0 +1,88 @@
+"""What the test split has in common with the training part, and with what the weights have seen."""
+
+from __future__ import annotations
+
+from stt_bench.benchmark.leaderboards.board import Leaderboard
+from stt_bench.benchmark.leaderboards.pretraining import pretraining_note
+from stt_bench.benchmark.leaderboards.rows import Row
+from stt_bench.benchmark.leaderboards.scores import Score
+from stt_bench.benchmark.leaderboards.wording import metric_name
+from stt_bench.benchmark.store.duplicates import DuplicateScores
+from stt_bench.benchmark.store.records import Record
+from stt_bench.benchmark.system.text import escape_markdown
+
+
+def contamination_notes(board: Leaderboard) -> list[str]:
+    """Return the notes, as Markdown."""
+    return list(map(escape_markdown, [*_near_duplicates(board), *_pretraining(board)]))
+
+
+def _near_duplicates(board: Leaderboard) -> list[str]:
+    by_data: dict[str, list[Record]] = {}
+    for record in board.records:
+        if record.near_duplicates is not None:
+            by_data.setdefault(record.data_hash, []).append(record)
+    told = []
+    for data_hash, records in by_data.items():
+        of = "" if len(by_data) == 1 else f" (data {data_hash[:16]})"
+        found = records[0].near_duplicates
+        assert found is not None
+        told.append(_counts(found, of) + "".join(_with_and_without(board, records)) + ".")
+        if found.pairs_across_classes:
+            told.append(
+                f"{found.pairs_across_classes:,} pairs of test images that are alike{of} are of "
+                "two classes: one of their labels is wrong."
+            )
+    return told
+
+
+def _counts(found: DuplicateScores, of: str) -> str:
+    method = f"by content and by perceptual hash ({found.method})"
+    if not found.test_items:
+        return f"No test item has a near-duplicate in training{of}, {method}"
+    return (
+        f"{found.test_items:,} of {found.items:,} test items have a near-duplicate in training"
+        f"{of}: {found.pairs_exact:,} pairs of one content, {found.pairs_similar:,} alike, {method}"
+    )
+
+
+def _with_and_without(board: Leaderboard, records: list[Record]) -> list[str]:
+    """Say how the best row and the best Softmax row of some data score without those items."""
+    names = {record.row for record in records}
+    told = []
+    for metric in board.leads:
+        ranked = [r for r in board.rows if r.name in names and board.is_ranked(r, metric)]
+        if not ranked:
+            continue
+        best = max(ranked, key=lambda row: row.scores[metric].mean)
+        softmax = board.best_softmax(best, metric)
+        rows = {row.name: row for row in (best, softmax) if row is not None}
+        told += [line for row in rows.values() if (line := _scores(row, records, metric))]
+    return told
+
+
+def _scores(row: Row, records: list[Record], metric: str) -> str | None:
+    pairs = [
+        (record.metrics[metric], found.metrics_without[metric])
+        for record in records
+        if record.row == row.name
+        and (found := record.near_duplicates) is not None
+        and found.metrics_without is not None
+        and metric in found.metrics_without
+    ]
+    if not pairs:
+        return None
+    whole, without = (Score.of(list(values)).mean for values in zip(*pairs, strict=True))
+    return (
+        f"; {row.label}: {metric_name(metric)} {100 * whole:.2f} with and {100 * without:.2f} "
+        "without them"
+    )
+
+
+def _pretraining(board: Leaderboard) -> list[str]:
+    found = {
+        (str(weights), record.experiment.data.name): None
+        for record in board.records
+        if (weights := record.protocol.get("weights", "random")) != "random"
+    }
+    return [pretraining_note(*pair) for pair in found]
