@@ -74,11 +74,14 @@ def pretraining_sets(weights: str) -> list[str] | None:
     Args:
         weights: as a protocol names them (see `models.weights_id`), not ``random``.
     """
+    tag = _held_by(weights).lower()
+    return [of for of, pattern in _SETS.items() if re.search(pattern, tag)] or None
+
+
+def _held_by(weights: str) -> str:
+    """Return the library's name of what a weights file holds; of other weights their own."""
     kind, _, name = weights.partition(":")
-    if kind == "file":
-        weights = _OF_FILES.get(name, "")
-    found = [of for of, pattern in _SETS.items() if re.search(pattern, weights.lower())]
-    return found or None
+    return _OF_FILES.get(name, "") if kind == "file" else weights
 
 
 def pretraining_note(weights: str, dataset: str) -> str:
@@ -89,7 +92,8 @@ def pretraining_note(weights: str, dataset: str) -> str:
             f"Starting weights {weights}: what they were pretrained on is not known, so the test "
             "images may have been part of it."
         )
-    named = f"Starting weights {weights}, pretrained on {' and '.join(sets)}"
+    file = f" ({weights})" if weights.startswith("file:") else ""
+    named = f"Starting weights {_held_by(weights)}{file}, pretrained on {' and '.join(sets)}"
     known = dict.fromkeys(KNOWN[of, dataset] for of in sets if (of, dataset) in KNOWN)
     if not known:
         return (
