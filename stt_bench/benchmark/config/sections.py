@@ -121,8 +121,13 @@ class ModelConfig(Section):
         description="`pretrained` (the library's default, downloaded), a torchvision tag such as "
         "`IMAGENET1K_V1`, a weights file, or none: random start.",
     )
-    head: Literal["none", "linear", "fc1024"] = Field(
+    head: Literal["none", "linear", "fc1024", "mlp"] = Field(
         "linear", description="Embedding head; `none`: the pooled features are the embedding."
+    )
+    head_start: Literal["orthogonal", "pca", "identity"] = Field(
+        "orthogonal",
+        description="What a linear head starts from: a random orthogonal projection, the principal "
+        "components of the training features, or the first features as they are.",
     )
     features: Literal["pooled", "flattened"] = Field(
         "pooled",
@@ -147,6 +152,10 @@ class ModelConfig(Section):
                 "features: flattened needs a head; with head: none the embedding is the pooled "
                 "features"
             )
+        if self.head_start != "orthogonal" and self.head != "linear":
+            raise ValueError(f"head_start: {self.head_start} needs head: linear, not {self.head}")
+        if self.head_start == "pca" and self.features == "flattened":
+            raise ValueError("head_start: pca needs features: pooled")
         return self
 
 

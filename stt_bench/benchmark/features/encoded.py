@@ -78,7 +78,7 @@ class EncodedSet:
         self.images, self.network, self.flip = images, network, flip
         self._reporter = reporter or Reporter(quiet=True)
         self._fixed = images.config.views if images.training else None
-        self._key = key_of(images, experiment, network)
+        self.key = key_of(images, experiment, network)
         self._rows: np.ndarray | None = None
         self._places = np.empty((0, 0), dtype=np.int64)
 
@@ -95,7 +95,7 @@ class EncodedSet:
         if self._rows is not None or not len(self):
             return True
         names, contents = self._names(), self._contents()
-        store = open_store(self._key) if contents is not None else FeatureStore(self._key, None)
+        store = open_store(self.key) if contents is not None else FeatureStore(self.key, None)
         if contents is None:
             contents = [str(row).encode() for row in range(len(self))]
         ids = [[_id(content, name) for name in names] for content in contents]
@@ -134,12 +134,6 @@ class EncodedSet:
         assert self._rows is not None
         assert flip == self.flip
         return [torch.from_numpy(self._rows[places]) for places in self._places[rows].T]
-
-    def all_views(self) -> np.ndarray:
-        """Return the encoded views of all rows, those of a row after each other."""
-        self.load()
-        assert self._rows is not None
-        return self._rows[self._places.ravel()]
 
     def _names(self) -> list[str]:
         """Return what tells the views of an image apart."""

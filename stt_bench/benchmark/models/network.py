@@ -157,7 +157,9 @@ def build_network(model: ModelConfig, input: InputConfig) -> EmbeddingNetwork:
     embedding_dim = None if model.head == "none" else model.embedding_dim
     network = EmbeddingNetwork(
         backbone,
-        build_head(model.head, backbone.map_dim or backbone.feature_dim, embedding_dim),
+        build_head(
+            model.head, backbone.map_dim or backbone.feature_dim, embedding_dim, model.head_start
+        ),
         embedding_dim=embedding_dim or backbone.feature_dim,
         mean=input.mean or backbone.mean,
         std=input.std or backbone.std,

@@ -13,6 +13,7 @@ from stt_bench.benchmark.models import EmbeddingNetwork, build_network
 from stt_bench.benchmark.models.cut import cut_of
 from stt_bench.benchmark.models.views import check_views
 from stt_bench.benchmark.store.weights import Checkpoint
+from stt_bench.benchmark.training.head_start import start_head
 from stt_bench.benchmark.training.objective import Objective
 from stt_bench.benchmark.training.optimization import build_optimizer
 from stt_bench.benchmark.training.validation import Selection
@@ -45,6 +46,7 @@ class Learner:
         network, objective = new_model(experiment, len(items.classes), items.class_counts)
         # Channels last halves the time of depthwise convolutions on the CPU.
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        start_head(self.network, experiment, items)
         self.objective = objective.to(device)
         self.optimizer = build_optimizer(experiment.optimizer, self.network, self.objective)
         self.scaler = torch.amp.GradScaler(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.decomposition import PCA
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets import ItemTable, load_items
@@ -173,3 +174,22 @@ def test_memory_is_shared_by_rows_and_seeds_of_the_same_weights(
     assert len(calls) == once
     train(make_run(photos, tmp_path / "runs", ALL, row="hard", seed=1), QUIET)
     assert len(calls) == 2 * once
+
+
+@pytest.mark.parametrize(
+    "extra", [(ALL,), (ALL, *VIEWS), ("model.freeze=[conv1]",), ("input.flip=true",)]
+)
+def test_a_head_starts_from_the_training_features(
+    photos: Path, tmp_path: Path, extra: tuple[str, ...]
+) -> None:
+    settings = ("model.head_start=pca", "train.steps=0", *extra)
+    run = make_run(photos, tmp_path / "runs", *settings, row="softmax")
+    items = load_items(run.experiment.data)
+    torch.manual_seed(0)
+    network = Learner(run.experiment, items, torch.device("cpu")).network.eval()
+    images = inputs_of(items, "train", run.experiment, network, training=network.cut is not None)
+    with torch.no_grad():
+        views = images.views(np.arange(len(images)))
+        features, embeddings = map(torch.cat, zip(*map(network, views), strict=True))
+    expected = PCA(8, svd_solver="full").fit_transform(features.numpy().astype(np.float64))
+    np.testing.assert_allclose(np.abs(embeddings.numpy()), np.abs(expected), atol=1e-4)

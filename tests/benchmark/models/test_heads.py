@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
 from torch import nn
 
-from stt_bench.benchmark.models.heads import build_head
+from stt_bench.benchmark.models.heads import build_head, start_from_components
 from stt_bench.benchmark.system.errors import BenchError
 
 
@@ -47,3 +49,48 @@ def test_errors() -> None:
         build_head("fc124", 4, 4)
     with pytest.raises(BenchError, match="head 'linear' needs it"):
         build_head("linear", 4, None)
+
+
+def test_mlp_by_hand() -> None:
+    head = build_head("mlp", 6, 3)
+    first, first_bias, last, last_bias = head.parameters()
+    assert [tuple(p.shape) for p in head.parameters()] == [(6, 6), (6,), (3, 6), (3,)]
+    features = torch.randn(5, 6)
+    hidden = (features @ first.T + first_bias).clamp_min(0)
+    torch.testing.assert_close(head(features), hidden @ last.T + last_bias)
+    torch.testing.assert_close(last @ last.T, torch.eye(3), atol=1e-5, rtol=0)
+
+
+def test_identity_gives_the_first_features() -> None:
+    features = torch.randn(5, 6)
+    assert torch.equal(build_head("linear", 6, 4, "identity")(features), features[:, :4])
+    assert torch.equal(build_head("linear", 6, 6, "identity")(features), features)
+
+
+@pytest.mark.parametrize("start", ["identity", "pca"])
+def test_no_more_values_than_features(start: str) -> None:
+    with pytest.raises(BenchError, match=rf"head_start: {start} .* 4 features .* lower .* \(5\)"):
+        build_head("linear", 4, 5, start)
+
+
+def test_components_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 8)) @ rng.normal(size=(8, 8)) + 3
+    head = build_head("linear", 8, 5, "pca")
+    assert isinstance(head, nn.Linear)
+    start_from_components(head, len(x), x.sum(axis=0), x.T @ x)
+    expected = PCA(5, svd_solver="full").fit(x)
+    weight = head.weight.detach().numpy()
+    largest = np.abs(expected.components_).argmax(axis=1)
+    sign = np.sign(expected.components_[np.arange(5), largest])[:, None]
+    np.testing.assert_allclose(weight, expected.components_ * sign, atol=1e-5)
+    assert (weight[np.arange(5), largest] > 0).all()
+    found = head(torch.from_numpy(x).float()).detach().numpy()
+    np.testing.assert_allclose(found, expected.transform(x) * sign.T, atol=1e-4)
+
+
+def test_more_components_than_rows() -> None:
+    head = build_head("linear", 8, 5, "pca")
+    assert isinstance(head, nn.Linear)
+    with pytest.raises(BenchError, match=r"5 training images have at most 4 principal components"):
+        start_from_components(head, 5, np.zeros(8), np.zeros((8, 8)))

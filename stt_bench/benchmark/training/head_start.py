@@ -1,0 +1,59 @@
+"""What a head starts from where the training features tell it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.datasets import ItemTable
+from stt_bench.benchmark.datasets.batches import embedding_batches
+from stt_bench.benchmark.features.encoded import EncodedSet, inputs_of
+from stt_bench.benchmark.models import EmbeddingNetwork
+from stt_bench.benchmark.models.heads import start_from_components
+
+_BATCH = 256
+
+
+def start_head(network: EmbeddingNetwork, experiment: Experiment, items: ItemTable) -> None:
+    """Give the head of ``head_start: pca`` the components of the training images' features.
+
+    The features are those of the network as it starts: of each image's central crop, or, where the
+    network is cut, of all the views that training draws from.
+
+    Raises:
+        BenchError: an image cannot be read, or there are fewer images than components.
+    """
+    if experiment.model.head_start != "pca":
+        return
+    assert isinstance(network.head, nn.Linear)
+    training = network.cut is not None
+    inputs = inputs_of(items, "train", experiment, network, training=training)
+    if not isinstance(inputs, EncodedSet):
+        sums = _sums(network, inputs)
+    else:
+        key = ("sums", json.dumps(inputs.key))
+        if key not in items.prepared:
+            items.prepared[key] = _sums(network, inputs)
+        sums = items.prepared[key]
+    start_from_components(network.head, *sums)
+
+
+@torch.inference_mode()
+def _sums(network: EmbeddingNetwork, inputs: Any) -> tuple[int, np.ndarray, np.ndarray]:
+    """Return number, sum and sum of products of the features, in float64."""
+    count, width = 0, network.feature_dim
+    total, products = np.zeros(width), np.zeros((width, width))
+    device, training = network.mean.device, network.training
+    network.eval()
+    for _, views in embedding_batches(inputs, _BATCH):
+        for view in views:
+            features, _ = network(view.to(device))
+            x = features.double().cpu().numpy()
+            count, total, products = count + len(x), total + x.sum(axis=0), products + x.T @ x
+    network.train(training)
+    return count, total, products
