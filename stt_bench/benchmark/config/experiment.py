@@ -101,10 +101,31 @@ class Experiment(Section):
                 f"the phases take {before} steps and leave none of train.steps "
                 f"({self.train.steps}) to the row's own loss"
             )
+        self._check_vectors()
         crops, image = self.evaluation.crops, self.input
         if crops != "center" and (image.resize or image.size) == image.size:
             raise ValueError(f"evaluation.crops: {crops} needs input.resize above {image.size}")
         return self
+
+    def _check_vectors(self) -> None:
+        """Raise where vectors and images are mixed up."""
+        if self.model.backbone != "identity":
+            if self.data.name == "features":
+                raise ValueError(
+                    f"data.name: features are vectors, and model.backbone: {self.model.backbone} "
+                    "takes images: use backbone: identity"
+                )
+            return
+        image, measured = self.input, self.evaluation
+        for field, given in (
+            ("model.weights", self.model.weights is not None),
+            ("model.features", self.model.features != "pooled"),
+            ("input", image != InputConfig()),
+            ("evaluation.crops", measured.crops != "center"),
+            ("evaluation.flip", measured.flip),
+        ):
+            if given:
+                raise ValueError(f"{field} is of images, and backbone: identity takes vectors")
 
     def value_of(self, field: str) -> Any:
         """Return the value of a dotted field; KeyError where there is none."""

@@ -19,6 +19,7 @@ from stt_bench.benchmark.datasets.sources import (  # noqa: F401  (registers)
     digits,
     dogs,
     fashion_mnist,
+    features,
     flowers,
     images,
     inshop,

@@ -20,6 +20,7 @@ from stt_bench.benchmark.datasets.held_out import hold_out
 from stt_bench.benchmark.datasets.item_rules import check_item_table, columns_of, unwritable
 from stt_bench.benchmark.datasets.long_tail import long_tail
 from stt_bench.benchmark.datasets.stores import Store
+from stt_bench.benchmark.datasets.vectors import VectorStore
 from stt_bench.benchmark.system.errors import BenchError, NotHereError
 from stt_bench.benchmark.system.locate import find_folder, search_places
 from stt_bench.benchmark.system.progress import Reporter
@@ -43,6 +44,7 @@ class ItemTable:
         bits: How many bits the set's grey images of more than 8 use; None if there are none.
         notes: Sentences on what of the data is not used.
         sha256: Of each image file's content, by path; empty where the images are arrays.
+        vectors: In place of images, where the items are vectors.
     """
 
     name: str
@@ -53,6 +55,7 @@ class ItemTable:
     bits: int | None = None
     notes: tuple[str, ...] = ()
     sha256: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    vectors: VectorStore | None = None
     prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
     """The image sets made of these items so far: see `image_set`."""
 
@@ -69,6 +72,11 @@ class ItemTable:
         if not self.sha256:
             return None
         return [self.sha256[path] for path in paths]
+
+    @property
+    def width(self) -> int | None:
+        """Return how many values a vector has; None where the items are images."""
+        return None if self.vectors is None else self.vectors.width
 
     @property
     def classes(self) -> list[str]:
@@ -114,7 +122,15 @@ def load_items(config: DataConfig, reporter: Reporter | None = None) -> ItemTabl
     data_hash = hash_items(frame, contents.identity)
     sha256 = {} if arrays is not None else dict(zip(paths, contents.identity, strict=True))
     return ItemTable(
-        dataset.name, frame, store.read, data_hash, arrays, contents.bits, notes, sha256
+        dataset.name,
+        frame,
+        store.read,
+        data_hash,
+        arrays,
+        contents.bits,
+        notes,
+        sha256,
+        store if isinstance(store, VectorStore) else None,
     )
 
 

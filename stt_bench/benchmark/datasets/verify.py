@@ -14,6 +14,7 @@ from stt_bench.benchmark.datasets.copies import notes_on_copies
 from stt_bench.benchmark.datasets.items import find_root, item_table, read_source
 from stt_bench.benchmark.datasets.near_duplicates import NearDuplicates, near_duplicates
 from stt_bench.benchmark.datasets.threads import BLOCK, THREADS, Progress
+from stt_bench.benchmark.datasets.vectors import VectorStore
 from stt_bench.benchmark.system.errors import BenchError
 
 SHOWN = 20  # broken files, or pairs, that are named
@@ -111,7 +112,12 @@ def verify_dataset(
     """
     dataset = find_dataset(name)
     tables = read_tables(dataset, find_root(dataset, root, download=False), options or {})
-    stores = {path: s.store for s in tables.sources.values() for path in s.frame["path"]}
+    stores = {
+        path: source.store
+        for source in tables.sources.values()
+        if not isinstance(source.store, VectorStore)
+        for path in source.frame["path"]
+    }
     broken = failures(lambda path: stores[path].read(path), list(stores), progress)
     hashes: dict[Task, str] = {}
     duplicates: dict[Task, NearDuplicates] = {}

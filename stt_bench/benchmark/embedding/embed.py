@@ -203,6 +203,8 @@ def embed_queries(run: Run, images: Mapping[str, Image.Image]) -> np.ndarray:
         BenchError: the run is not trained to its end, or its weights changed since.
     """
     facts = checked_facts(run)
+    if facts.vector_width is not None:
+        raise BenchError(f"{run.folder} was trained on vectors: it takes no images")
     model = load_network(run, facts)
     frame = pd.DataFrame({"path": list(images), "label": "", "split": "test", "role": "query"})
     read, bits = images.__getitem__, facts.pixel_bits
@@ -220,7 +222,7 @@ def _forward(
     name: str,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the (N, D) embeddings and (N, C) class scores, if any, of a split's images."""
-    device = next(network.parameters()).device
+    device = network.mean.device
     make_deterministic(experiment.train.threads)
     measured = experiment.evaluation
     images = inputs_of(
@@ -265,7 +267,7 @@ def load_network(run: Run, facts: TrainingFacts) -> tuple[EmbeddingNetwork, Obje
     bare = run.experiment.model_copy(
         update={"model": run.experiment.model.model_copy(update={"weights": None})}
     )
-    network, objective = new_model(bare, len(facts.classes))
+    network, objective = new_model(bare, len(facts.classes), width=facts.vector_width)
     if network.embedding_dim != facts.embedding_dim:
         raise BenchError(
             f"{run.training}: embedding_dim is {facts.embedding_dim}, the network's is "

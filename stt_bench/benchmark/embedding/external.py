@@ -9,10 +9,10 @@ import pandas as pd
 
 from stt_bench.benchmark.datasets.csv_lists import COLUMNS, read_item_list
 from stt_bench.benchmark.datasets.splits import train_and_test
-from stt_bench.benchmark.embedding.hdf5 import SUFFIXES, read_hdf5
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet
 from stt_bench.benchmark.system.arrays import read_array
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.hdf5 import SUFFIXES, read_hdf5
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.system.text import counted
 

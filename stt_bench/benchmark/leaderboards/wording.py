@@ -84,8 +84,15 @@ def loss_text(row: Row) -> str:
         where = " on the embedding" if experiment.softmax_on == "embedding" else ""
         weight = "λ" if "loss_weight" in row.tuned else f"{experiment.loss_weight:g}"
         text = f"softmax{where} + {weight} × {text}"
-    head = {"none": ", on pooled features", "linear": "", "fc1024": ", fc1024 head"}
+    head = {
+        "none": ", on pooled features",
+        "linear": "",
+        "fc1024": ", fc1024 head",
+        "mlp": ", mlp head",
+    }
     text += head[experiment.model.head]
+    starts = {"orthogonal": "", "pca": ", from PCA", "identity": ", from the first features"}
+    text += starts[experiment.model.head_start]
     text += ", on the flattened map" if experiment.model.features == "flattened" else ""
     return text + (", unit length" if experiment.model.normalize else "")
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stt_bench.benchmark.config.sections import InputConfig, ModelConfig
 from stt_bench.benchmark.models.feature_maps import features_and_map
-from stt_bench.benchmark.models.names import Library, backbone_names, resolve
+from stt_bench.benchmark.models.names import IDENTITY, Library, backbone_names, resolve
 from stt_bench.benchmark.models.small_cnn import SmallCNN
 from stt_bench.benchmark.models.weights import (
     hub_reachable_or_offline,
@@ -23,6 +23,8 @@ from stt_bench.benchmark.system.errors import BenchError
 
 __all__ = ["Backbone", "backbone_names", "build_backbone", "weights_id"]
 
+NO_WIDTH = 64
+"""Values of a vector where no data say how many there are."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -77,12 +79,15 @@ class _Parts(NamedTuple):
     """Modules that a weights file may hold beyond those of `net`: the classifier."""
 
 
-def build_backbone(model: ModelConfig, input: InputConfig) -> Backbone:
+def build_backbone(model: ModelConfig, input: InputConfig, width: int | None = None) -> Backbone:
     """Build the backbone of a config with the weights it names.
 
-    Random weights come from torch's global generator: seed it first.
+    Random weights come from torch's global generator: seed it first. ``identity`` takes vectors of
+    `width` values in place of images, and has none.
     """
     library, name = resolve(model.backbone)
+    if name == IDENTITY:
+        return Backbone(nn.Identity(), width or NO_WIDTH, (0.0,), (1.0,))
     from_file = weights_file(model)
     tag = library_tag(model) if from_file is None else None
     parts = _build(library, name, input, tag)

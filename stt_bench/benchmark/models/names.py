@@ -12,6 +12,7 @@ from stt_bench.names import did_you_mean
 Library = Literal["own", "torchvision", "timm"]
 
 SMALL_CNN = "small_cnn"
+IDENTITY = "identity"
 
 _OTHER_NAMES = {
     "inc3": "inception_v3",
@@ -30,11 +31,16 @@ _OTHER_NAMES = {
 
 
 def backbone_names(pattern: str = "*") -> list[str]:
-    """Return the names a config may use, `small_cnn` first, then torchvision's, then timm's.
+    """Return the names a config may use: our own first, then torchvision's, then timm's.
 
     A shell pattern (``resnet*``) selects among the names with and without their ``timm/``.
     """
-    names = [SMALL_CNN, *_torchvision_names(), *(f"timm/{name}" for name in _timm_names())]
+    names = [
+        SMALL_CNN,
+        IDENTITY,
+        *_torchvision_names(),
+        *(f"timm/{name}" for name in _timm_names()),
+    ]
     return [
         name
         for name in names
@@ -48,7 +54,7 @@ def resolve(backbone: str) -> tuple[Library, str]:
     A plain name is torchvision's where torchvision has it, else timm's; ``torchvision/NAME`` and
     ``timm/NAME`` force one. A timm name may end in a weights tag: ``timm/resnet50.a1_in1k``.
     """
-    if backbone == SMALL_CNN:
+    if backbone in (SMALL_CNN, IDENTITY):
         return "own", backbone
     library, _, name = backbone.rpartition("/")
     if library in ("", "torchvision") and name in _torchvision_names():
@@ -63,7 +69,7 @@ def _hint(backbone: str) -> str:
     known = _OTHER_NAMES.get(backbone.rpartition("/")[2])
     if known is not None:
         return f"did you mean '{known}'?"
-    valid = {SMALL_CNN, *_torchvision_names(), *_timm_names()}
+    valid = {SMALL_CNN, IDENTITY, *_torchvision_names(), *_timm_names()}
     valid.update(f"torchvision/{name}" for name in _torchvision_names())
     valid.update(f"timm/{name}" for name in _timm_names())
     hint = did_you_mean(backbone, valid)

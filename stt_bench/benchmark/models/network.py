@@ -13,6 +13,7 @@ from stt_bench.benchmark.config.sections import InputConfig, ModelConfig
 from stt_bench.benchmark.models.backbones import Backbone, build_backbone
 from stt_bench.benchmark.models.cut import Cut
 from stt_bench.benchmark.models.heads import build_head
+from stt_bench.benchmark.models.names import IDENTITY
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.names import did_you_mean
 from stt_bench.unit_length import unit_length
@@ -151,9 +152,14 @@ class EmbeddingNetwork(nn.Module):
         self.train(self.training)
 
 
-def build_network(model: ModelConfig, input: InputConfig) -> EmbeddingNetwork:
-    """Build the network of a config; random weights come from torch's global generator."""
-    backbone = build_backbone(model, input)
+def build_network(
+    model: ModelConfig, input: InputConfig, width: int | None = None
+) -> EmbeddingNetwork:
+    """Build the network of a config; random weights come from torch's global generator.
+
+    Of vectors in place of images, `width` is how many values each has.
+    """
+    backbone = build_backbone(model, input, width)
     embedding_dim = None if model.head == "none" else model.embedding_dim
     network = EmbeddingNetwork(
         backbone,
@@ -165,6 +171,8 @@ def build_network(model: ModelConfig, input: InputConfig) -> EmbeddingNetwork:
         std=input.std or backbone.std,
         normalize=model.normalize,
     )
+    if model.backbone == IDENTITY:
+        network.cut = Cut()
     network.freeze(model.freeze, batch_norm=model.freeze_batch_norm)
     return network
 

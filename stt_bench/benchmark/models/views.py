@@ -10,6 +10,7 @@ from torch import Tensor
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import EvaluationConfig
 from stt_bench.benchmark.models import EmbeddingNetwork
+from stt_bench.benchmark.models.names import IDENTITY
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.unit_length import unit_length
 
@@ -40,7 +41,7 @@ def mean_logits(views: Sequence[Tensor | None]) -> Tensor | None:
 
 def check_views(network: EmbeddingNetwork, experiment: Experiment) -> None:
     """Raise where the network does not take the larger images of ``crops: whole``."""
-    if experiment.evaluation.crops != "whole":
+    if experiment.evaluation.crops != "whole" or experiment.model.backbone == IDENTITY:
         return
     side = experiment.input.resize or experiment.input.size
     blank = torch.zeros(1, experiment.input.channels, side, side, dtype=torch.uint8)

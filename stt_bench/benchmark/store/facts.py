@@ -69,4 +69,5 @@ class TrainingFacts(Origin, Training):
     versions: dict[str, str]
     commit: str | None = None
     probe: dict[str, FiniteFloat] | None = None  # of training: see `training.probe`
+    vector_width: int | None = None  # where the items are vectors
     pixel_bits: int | None = None  # of grey images of more than 8 bits: see `datasets.depth`

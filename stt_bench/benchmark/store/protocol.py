@@ -45,15 +45,20 @@ def protocol_of(
         extra["precision"] = experiment.train.precision
     if measured.storage != "float32":
         extra["storage"] = measured.storage
+    seen = {
+        "input": f"{image.size} px, {image.channels} channel(s)",
+        "resize": f"{image.aspect} aspect to {image.resize or image.size}{largest}",
+        "augmentation": f"{image.crop} crop" + (", flip" if image.flip else "") + fixed,
+    }
+    if model.backbone == "identity":
+        seen = {"input": "vectors", "resize": "none", "augmentation": "none"}
     return {
         "data": data_hash,
         "task": experiment.data.task,
         "rule": "query and gallery by role, a query never retrieves itself, exact search",
         "backbone": model.backbone,
         "weights": initial_weights,
-        "input": f"{image.size} px, {image.channels} channel(s)",
-        "resize": f"{image.aspect} aspect to {image.resize or image.size}{largest}",
-        "augmentation": f"{image.crop} crop" + (", flip" if image.flip else "") + fixed,
+        **seen,
         "embedding_dim": embedding_dim,
         "sampler": sampler.text,
         "batch": sampler.images_per_batch,

@@ -11,8 +11,10 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets import ItemTable
 from stt_bench.benchmark.models import EmbeddingNetwork, build_network
 from stt_bench.benchmark.models.cut import cut_of
+from stt_bench.benchmark.models.names import IDENTITY
 from stt_bench.benchmark.models.views import check_views
 from stt_bench.benchmark.store.weights import Checkpoint
+from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.training.head_start import start_head
 from stt_bench.benchmark.training.objective import Objective
 from stt_bench.benchmark.training.optimization import build_optimizer
@@ -23,15 +25,20 @@ _COUNTERS = ("step", "seconds", "collapsed_at", "terms")
 
 
 def new_model(
-    experiment: Experiment, num_classes: int, class_counts: Sequence[int] | None = None
+    experiment: Experiment,
+    num_classes: int,
+    class_counts: Sequence[int] | None = None,
+    width: int | None = None,
 ) -> tuple[EmbeddingNetwork, Objective]:
     """Return the network and objective of an experiment, for ``num_classes`` training classes.
 
-    The training images of each class are needed to train only, by a loss that adjusts for them.
+    The training images of each class are needed to train only, by a loss that adjusts for them;
+    `width`, the values of a vector, where the items are vectors.
     """
-    network = build_network(experiment.model, experiment.input)
+    network = build_network(experiment.model, experiment.input, width)
     check_views(network, experiment)
-    network.cut = cut_of(network, experiment.model, experiment.input)
+    if network.cut is None:
+        network.cut = cut_of(network, experiment.model, experiment.input)
     objective = Objective(
         experiment, num_classes, network.feature_dim, network.embedding_dim, class_counts
     )
@@ -42,8 +49,20 @@ class Learner:
     """All that a training changes; `state` is what a checkpoint holds of it."""
 
     def __init__(self, experiment: Experiment, items: ItemTable, device: torch.device) -> None:
-        """Build everything at step 0; the weights are drawn from torch's generator."""
-        network, objective = new_model(experiment, len(items.classes), items.class_counts)
+        """Build everything at step 0; the weights are drawn from torch's generator.
+
+        Raises:
+            BenchError: the backbone takes vectors and the items are images, or the reverse.
+        """
+        if (items.width is not None) != (experiment.model.backbone == IDENTITY):
+            words = ["images", "vectors"] if items.width is not None else ["vectors", "images"]
+            raise BenchError(
+                f"model.backbone: {experiment.model.backbone} takes {words[0]}, and dataset "
+                f"'{items.name}' has {words[1]}"
+            )
+        network, objective = new_model(
+            experiment, len(items.classes), items.class_counts, items.width
+        )
         # Channels last halves the time of depthwise convolutions on the CPU.
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         start_head(self.network, experiment, items)

@@ -266,6 +266,7 @@ def _write(run: Run, items: ItemTable, learner: Learner, origin: Origin) -> Trai
         versions=versions(),
         commit=commit(),
         probe=training_probe(experiment),
+        vector_width=items.width,
         pixel_bits=items.bits,
     )
     write_json(run.training, facts.model_dump(mode="json"))

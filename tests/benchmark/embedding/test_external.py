@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from command_line import Command
 
-from stt_bench.benchmark.embedding import hdf5
 from stt_bench.benchmark.embedding.external import read_external_set
+from stt_bench.benchmark.system import hdf5
 from stt_bench.benchmark.system.arrays import read_array
 from stt_bench.benchmark.system.errors import BenchError
 

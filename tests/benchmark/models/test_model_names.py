@@ -13,7 +13,7 @@ def test_backbone_names_hold_every_library() -> None:
     assert {"resnet50", "googlenet", "vit_b_16"} < set(names)
     assert {f"timm/{name}" for name in timm.list_models()} < set(names)
     classifiers = torchvision.models.list_models(module=torchvision.models)
-    assert len(names) == len(set(names)) == 1 + len(classifiers) + len(timm.list_models())
+    assert len(names) == len(set(names)) == 2 + len(classifiers) + len(timm.list_models())
 
 
 def test_backbone_names_by_pattern() -> None:

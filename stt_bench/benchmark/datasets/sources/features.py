@@ -1,0 +1,91 @@
+"""Anybody's vectors, with a csv of their labels and splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stt_bench.benchmark.config.sections import Task
+from stt_bench.benchmark.datasets.catalog import Source, register_dataset
+from stt_bench.benchmark.datasets.csv_lists import COLUMNS, read_item_list
+from stt_bench.benchmark.datasets.splits import train_and_test
+from stt_bench.benchmark.datasets.vectors import VectorStore, read_vectors
+from stt_bench.benchmark.system.errors import BenchError
+
+_COLUMNS = "label and split (and, if wanted, id, role, group, row)"
+
+
+@register_dataset("features")
+def features(
+    root: Path | None, task: Task, *, items: str | None = None, array: str | None = None
+) -> Source:
+    """Your own vectors, as `backbone: identity` takes them: X.npy, X.h5 or X.parquet, and a csv.
+
+    `data.root` is the file of the vectors. `items` is a csv beside it with a header: `label`,
+    `split`, and if wanted `id` (or `path`), `role` (or `is_query,is_gallery`) and `group`; its row
+    i is vector i, or vector `row` where it has that column (from 0; then vectors may be left out).
+    `array` names the dataset of an HDF5 file (`emb`), or the column of lists of a Parquet file.
+    """
+    for name, value in (("items", items), ("array", array)):
+        if value is not None and not isinstance(value, str):
+            raise BenchError(f"dataset 'features': option {name} is a name, not {value!r}")
+    if root is None or items is None:
+        missing = "data.root, the file of the vectors" if root is None else "the option items"
+        raise BenchError(
+            f"dataset 'features' needs {missing}: data: {{name: features, root: X.npy, "
+            "options: {items: items.csv}}"
+        )
+    if root.is_dir():
+        raise BenchError(f"{root} is a folder: name the .npy, .h5 or .parquet file in it")
+    vectors, ids = read_vectors(root, array)
+    csv = root.parent / Path(items).expanduser()
+    listed, notes = read_item_list(
+        csv,
+        known=("row", "id", *COLUMNS, "group"),
+        required=("label", "split"),
+        headerless={},
+        formats=f"the csv of the vectors has a header with {_COLUMNS}",
+    )
+    rows = _rows(csv, listed, root, len(vectors))
+    names = next((listed[name] for name in ("id", "path") if name in listed), None)
+    if ids is not None and names is not None and (ids[rows] != names.to_numpy(str)).any():
+        at = int((ids[rows] != names.to_numpy(str)).argmax())
+        raise BenchError(
+            f"{csv}: item {at + 1} is {names.iloc[at]}, and {ids[rows[at]]} in {root}: sort the "
+            "csv, or add the column row"
+        )
+    listed["path"] = np.char.mod("%07d", rows) if names is None else names
+    if listed["path"].duplicated().any():
+        twice = listed.loc[listed["path"].duplicated(), "path"].iloc[0]
+        raise BenchError(f"{csv}: the id {twice} is there twice: give every item its own")
+    listed = listed.assign(role=listed.get("role", "both"), vector=rows)
+    frame, told = train_and_test(listed)
+    places = dict(zip(frame["path"], frame["vector"].tolist(), strict=True))
+    left = len(vectors) - len(listed)
+    if left:
+        told.append(f"{left} of {len(vectors)} vectors are not used: no row names them")
+    return Source(frame, VectorStore(root, vectors, places), (*notes, *told))
+
+
+def _rows(csv: Path, listed: pd.DataFrame, root: Path, count: int) -> np.ndarray:
+    """Return for each item which vector is its own."""
+    if "row" not in listed:
+        if len(listed) != count:
+            raise BenchError(
+                f"{csv} has {len(listed)} items and {root} {count} vectors: row i of the one is "
+                "vector i of the other; else give the csv a column row"
+            )
+        return np.arange(count)
+    for at, cell in enumerate(listed["row"]):
+        if not (cell.isdecimal() and int(cell) < count):
+            raise BenchError(
+                f"{csv}: item {at + 1} has the row '{cell}': give one from 0 to {count - 1}"
+            )
+    rows = listed["row"].astype(int)
+    if rows.duplicated().any():
+        raise BenchError(
+            f"{csv}: row {rows[rows.duplicated()].iloc[0]} is there twice: name each vector once"
+        )
+    return rows.to_numpy()
