@@ -154,7 +154,10 @@ def item_table(
     contents = store.contents(paths)
     data_hash, notes = hash_items(frame, contents.identity), (*notes, *contents.notes)
     sha256 = {} if arrays is not None else dict(zip(paths, contents.identity, strict=True))
-    return ItemTable(name, frame, store.read, data_hash, arrays, contents.bits, notes, sha256)
+    vectors = store if isinstance(store, VectorStore) else None
+    return ItemTable(
+        name, frame, store.read, data_hash, arrays, contents.bits, notes, sha256, vectors
+    )
 
 
 def find_root(dataset: Dataset, given: str | None, *, download: bool = True) -> Path | None:

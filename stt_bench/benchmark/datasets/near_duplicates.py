@@ -68,7 +68,7 @@ def near_duplicates(items: ItemTable, progress: Progress | None = None) -> NearD
     Raises:
         BenchError: an image cannot be read.
     """
-    if items.arrays is not None and items.arrays.dtype != np.uint8:
+    if items.vectors is not None or (items.arrays is not None and items.arrays.dtype != np.uint8):
         return None
     if METHOD not in items.prepared:
         sha256 = items.contents(items.frame["path"].tolist())

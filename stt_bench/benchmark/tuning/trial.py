@@ -11,10 +11,10 @@ import torch
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import TuningConfig
-from stt_bench.benchmark.datasets.image_set import image_set
 from stt_bench.benchmark.datasets.items import ItemTable
 from stt_bench.benchmark.datasets.sampler import Stream, build_sampler, generator
 from stt_bench.benchmark.datasets.training_items import Fold, folds_of
+from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.store.trials import Trial, mean_curve
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.machine import (
@@ -34,18 +34,12 @@ class DivergedError(Exception):
 
 
 class Material:
-    """What all trials of a row share: the training items, their images, and the folds."""
+    """What all trials of a row share: the training items and the folds."""
 
     def __init__(self, items: ItemTable, experiment: Experiment, folds: int) -> None:
         """Cut the items into folds; images are read with the first trial."""
+        self.items = items
         self.folds = folds_of(items, experiment.data.task, folds)
-        self.trained = image_set(items, "train", experiment.input, training=True)
-        self.held = image_set(items, "train", experiment.input, training=False)
-
-    def load(self) -> None:
-        """Bring the images into memory where they fit."""
-        self.trained.load()
-        self.held.load()
 
 
 def run_trial(
@@ -72,7 +66,6 @@ def run_trial(
     tuned = experiment if index < 0 else experiment.with_values(point)
     settings, start = tuned.train, sum(phase.steps for phase in tuned.phases)
     make_deterministic(settings.threads)
-    material.load()
     error: str | None = None
     curves: list[list[float]] = [[] for _ in material.folds]
     runners = [
@@ -118,13 +111,19 @@ class _Runner:
     """A fold's network while it trains."""
 
     def __init__(self, experiment: Experiment, material: Material, fold: Fold, seed: int) -> None:
-        self.experiment, self.material, self.fold, self.seed = experiment, material, fold, seed
+        self.experiment, self.fold, self.seed = experiment, fold, seed
         seed_torch(seed, 0)
         device = resolve_device(experiment.train.device)
         self.learner = Learner(experiment, fold.items, device)
         classes = {label: number for number, label in enumerate(fold.items.classes)}
         names = fold.items.split("train")["label"]
         labels = np.array([classes[label] for label in names], dtype=np.int64)
+        self.trained, self.held = (
+            inputs_of(material.items, "train", experiment, self.learner.network, training=training)
+            for training in (True, False)
+        )
+        self.trained.load()
+        self.held.load()
         needs = self.learner.objective.needs
         try:
             self.sampler = build_sampler(experiment.sampler, labels, seed, needs)
@@ -143,7 +142,7 @@ class _Runner:
         for number in range(self.learner.step, step):
             rows = self.sampler.batch(number)
             rng = generator(self.seed, Stream.AUGMENTATION, number)
-            images = self.material.trained.batch(self.fold.trained[rows], rng)
+            images = self.trained.batch(self.fold.trained[rows], rng)
             labels = self.labels[torch.from_numpy(rows)]
             taken = take_step(self.learner, self.experiment, self.seed, number, images, labels)
             loss = taken.loss
@@ -161,7 +160,7 @@ class _Runner:
         size = experiment.evaluation.batch_size
         for first in range(0, len(self.fold.held), size):
             rows = self.fold.held[first : first + size]
-            (view,) = self.material.held.views(rows)
+            (view,) = self.held.views(rows)
             features, embeddings = learner.network(view.to(learner.device))
             wanted = learner.objective.logits(features, embeddings) if accuracy else embeddings
             assert wanted is not None
