@@ -27,6 +27,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "protocol_fingerprint",
         "checksum",
     ),
+    "counts of the work": ("effort",),
     "other": ("",),
 }
 """Of a field the first group with the field, or one above it, is its own."""
@@ -80,12 +81,19 @@ class Comparison:
                 of_them = "" if count == self.compared else f" (of {count} pairs)"
                 yield f"  {metric}: {mean:+.2f}{of_them}"
         if "metrics" in self.groups:
-            reasons = [group for group in EXPLAINING if group in self.groups]
+            reasons = [group for group in EXPLAINING if self._explains(group)]
             yield (
                 f"the metrics may differ because of: {', '.join(reasons)}"
                 if reasons
                 else "nothing that is recorded explains the other metrics"
             )
+
+    def _explains(self, group: str) -> bool:
+        """Tell whether a group differs; a probe is of the settings too and then tells no code."""
+        fields = [told.difference.field for told in self.groups.get(group, [])]
+        if "settings" in self.groups:
+            fields = [field for field in fields if field.partition(".")[0] != "probe"]
+        return bool(fields)
 
     def content(self) -> dict[str, Any]:
         """Return the same as what JSON can hold."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stt_bench.benchmark.store.records import Record, read_record
+from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.names import did_you_mean
 
@@ -63,6 +64,24 @@ def records_at(text: str, results: Path) -> dict[tuple[str, ...], Record]:
             shared = shared or (1 if any(folder.glob("*/seed-*.json")) else 0)
             return {key[shared:]: record for key, record in found.items()}
     return {(): read_record(record_file(text, results))}
+
+
+def run_from(record: Record, runs: Path, data_root: str | None = None) -> Run:
+    """Return the run that a record is of, below a folder of runs; it needs no table.
+
+    Its data lie in `data_root`; they are searched for where that is None.
+    """
+    experiment = record.experiment
+    data = experiment.data.model_copy(update={"root": data_root})
+    return Run(
+        record.table,
+        record.row,
+        record.seed,
+        experiment.model_copy(update={"data": data}),
+        runs / record.table / record.row / f"seed-{record.seed}",
+        record.display,
+        record.tuning,
+    )
 
 
 def completions(results: Path, incomplete: str) -> Iterator[str]:

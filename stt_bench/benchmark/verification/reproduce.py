@@ -13,15 +13,15 @@ from stt_bench.benchmark.embedding.embed import embed_split
 from stt_bench.benchmark.scoring.evaluate import score
 from stt_bench.benchmark.store.locks import held
 from stt_bench.benchmark.store.records import Record, read_record
-from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.checks import check_experiment
 from stt_bench.benchmark.training.train import train
 from stt_bench.benchmark.verification.diff import GROUPS
 from stt_bench.benchmark.verification.fields import Difference, differences
+from stt_bench.benchmark.verification.places import run_from
 from stt_bench.benchmark.verification.spread import Reach, reaches
-from stt_bench.benchmark.verification.verify import ROUNDING, with_root
+from stt_bench.benchmark.verification.verify import ROUNDING
 
 _MEASURED = GROUPS["metrics"]
 _BYTES = ("checkpoint_sha256", "embeddings_sha256")
@@ -111,10 +111,9 @@ def reproduce(
         TrainingStopped: the user stopped it; the same command continues.
     """
     record = read_record(path)
-    experiment = with_root(record.experiment, data_root)
-    check_experiment(experiment, lambda *field: f"{path}: experiment.{'.'.join(field)}")
-    folder = runs / record.table / record.row / f"seed-{record.seed}"
-    run = Run(record.table, record.row, record.seed, experiment, folder, record.display)
+    run = run_from(record, runs, data_root)
+    folder = run.folder
+    check_experiment(run.experiment, lambda *field: f"{path}: experiment.{'.'.join(field)}")
     with held(run):
         if force:
             run.discard()
@@ -123,7 +122,7 @@ def reproduce(
                 f"{folder} holds a finished run, and reproducing means to train afresh: name "
                 "another folder with --runs, or discard that run with --force"
             )
-        items = load_items(experiment.data, reporter)
+        items = load_items(run.experiment.data, reporter)
         facts = train(run, reporter, items=items)
         embedded = embed_split(run, facts, items, reporter)
         again, _ = score(run, facts, embedded, reporter)
@@ -153,7 +152,7 @@ def compared(
         same_bytes=not of(*_BYTES),
         metrics=[d for d in of(*_MEASURED) if first.get(d.field.partition(".")[0])],
         circumstances=[
-            *of("commit", "versions", "training.device", "training.threads"),
+            *of("commit", "probe", "versions", "training.device", "training.threads"),
             *_changed_code(first, second),
         ],
         data=of("data_hash", "protocol.weights"),
@@ -184,10 +183,15 @@ def rows_beside(path: Path, record: Record) -> tuple[list[Record], list[list[Rec
         if other.row != record.row:
             rows.setdefault(other.row, []).append(other)
         elif other.seed != record.seed and (
-            (other.config_digest, other.data_hash) == (record.config_digest, record.data_hash)
+            (_settings(other), other.data_hash) == (_settings(record), record.data_hash)
         ):
             own.append(other)
     return own, list(rows.values())
+
+
+def _settings(record: Record) -> str:
+    """Return the digest of a row's settings, before tuning: seeds of a tuned row differ after."""
+    return record.config_digest if record.tuning is None else record.tuning.base_digest
 
 
 def _listed(names: list[str]) -> str:

@@ -7,18 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.models import weights_id
 from stt_bench.benchmark.scoring.evaluate import score
 from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.records import Record, read_record
-from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.suite import Data
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import sha256_of
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.verification.fields import differences
-from stt_bench.benchmark.verification.places import name_of
+from stt_bench.benchmark.verification.places import name_of, run_from
 
 ROUNDING = 1e-6
 """Numbers that differ by more are told; one query of a million moves Recall@1 by as much."""
@@ -26,7 +24,7 @@ ROUNDING = 1e-6
 _OF_THE_MAKING = ("display", "evaluated_with", "commit", "probe", "effort", "checksum")
 """Tells who measured, when and with what: not what embeddings give."""
 
-_GIVEN = ("near_duplicates", "tuning")
+_GIVEN = ("near_duplicates",)
 """Come to a record from elsewhere, not from its embeddings."""
 
 Verdict = Literal["same", "differs", "gone"]
@@ -89,8 +87,7 @@ class Verifier:
         return found
 
     def _measure(self, record: Record, found: Finding) -> None:
-        folder = self.runs / record.table / record.row / f"seed-{record.seed}"
-        own = Run(record.table, record.row, record.seed, record.experiment, folder, record.display)
+        own = run_from(record, self.runs)
         if not (own.embeddings() / "meta.json").exists():
             found.gone = f"its embeddings are gone (there are none in {own.embeddings()})"
             return
@@ -116,9 +113,9 @@ class Verifier:
             found.wrong.append(f"{one.text()} when measured again")
 
     def _compare_data(self, record: Record, found: Finding) -> None:
-        experiment = record.experiment
+        own = run_from(record, self.runs, self.data_root)
         try:
-            data_hash = self._data.of(with_root(experiment, self.data_root)).data_hash
+            data_hash = self._data.of(own.experiment).data_hash
         except BenchError:  # not here, or not whole: the record may be right all the same
             data_hash = None
         if data_hash is not None:
@@ -128,10 +125,10 @@ class Verifier:
                     f"data_hash: {record.data_hash[:12]}… → {data_hash[:12]}…: the images here, or "
                     "their split, are not those of the record"
                 )
-        if experiment.model.weights is None:
+        if own.experiment.model.weights is None:
             return
         try:
-            weights = weights_id(experiment.model)
+            weights = weights_id(own.experiment.model)
         except BenchError:
             return
         found.checked.append("starting weights")
@@ -140,9 +137,3 @@ class Verifier:
                 f"protocol.weights: {record.protocol['weights']} → {weights}: the starting "
                 "weights here are not those of the record"
             )
-
-
-def with_root(experiment: Experiment, root: str | None) -> Experiment:
-    """Return an experiment with its data in a folder; searched for where `root` is None."""
-    data = experiment.data.model_copy(update={"root": root})
-    return experiment.model_copy(update={"data": data})

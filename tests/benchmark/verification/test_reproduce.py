@@ -88,16 +88,25 @@ def test_many_rows_of_one_spread_give_its_normal_interval(record: Record) -> Non
 def test_elsewhere_the_interval_decides_and_here_the_bytes(
     record: Record, again: float, commit: str | None, said: str, passed: bool
 ) -> None:
-    clean = record.model_copy(update={"versions": {"commit": "one"}})
-    versions = {"commit": commit or "one"}
-    made_again = with_metric(clean, again, checkpoint_sha256="2" * 64, versions=versions)
+    clean = record.model_copy(update={"commit": "one"})
+    made_again = with_metric(clean, again, checkpoint_sha256="2" * 64, commit=commit or "one")
     others = [with_metric(clean, value) for value in (0.1, 0.2, 0.3)]
     found = compared(with_metric(clean, 0.2), made_again, others, [], Path("again"))
     assert found.passed is passed
     lines = list(found.lines())
     assert said in lines[0]
-    assert ("  versions.commit: one → other" in lines) is (commit is not None)
+    assert ("  commit: one → other" in lines) is (commit is not None)
     assert json.dumps(lines)
+
+
+def test_code_with_changes_is_never_the_same_code(record: Record) -> None:
+    """Both may say `one+changes` and mean others."""
+    changed = with_metric(record, 0.2, commit="one+changes")
+    again = with_metric(changed, 0.25, checkpoint_sha256="2" * 64)
+    others = [with_metric(changed, value) for value in (0.1, 0.2, 0.3)]
+    found = compared(changed, again, others, [], Path("again"))
+    assert found.passed
+    assert "  commit: one+changes → one+changes" in list(found.lines())
 
 
 def test_other_images_are_no_reproduction(record: Record) -> None:
