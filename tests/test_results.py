@@ -18,12 +18,15 @@ TABLES = sorted(path.name for path in (RESULTS / "records").iterdir())
 def test_pages_are_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "results"
     copy.mkdir()
-    shutil.copytree(RESULTS / "records", copy / "records")
+    for name in ("records", "tuning"):
+        if (RESULTS / name).exists():
+            shutil.copytree(RESULTS / name, copy / name)
     for name in ("published.csv", "timing.md"):
         if (RESULTS / name).exists():
             shutil.copy(RESULTS / name, copy)
     monkeypatch.setattr(reporting, "draw_leaderboard", lambda *_: None)  # pictures take long
     monkeypatch.setattr(reporting, "draw_curves", lambda *_: None)
+    monkeypatch.setattr(reporting, "draw_best_of_n", lambda *_: None)
     reporting.report(copy)
     made = {path.name: path.read_text() for path in copy.glob("*.md")}
     committed = {path.name: path.read_text() for path in RESULTS.glob("*.md")}

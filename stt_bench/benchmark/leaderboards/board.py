@@ -219,7 +219,7 @@ def build_leaderboard(
     rows = [build_row(table, name, group) for name, group in by_row.items()]
     order = {record.row: record.display.order for record in records}
     rows.sort(key=lambda row: (not row.is_baseline, order[row.name], row.name))
-    if any(row.tuned for row in rows):
+    if any(row.search for row in rows):
         _sort_by_score(rows)
     main = _commonest([row.fingerprint for row in _voters(rows)])
     # Records of rows that the table no longer has keep the title of their time.

@@ -10,6 +10,8 @@ from stt_bench.benchmark.leaderboards.halves import halves
 from stt_bench.benchmark.leaderboards.notes import notes
 from stt_bench.benchmark.leaderboards.published import Published
 from stt_bench.benchmark.leaderboards.rows import Row
+from stt_bench.benchmark.leaderboards.searches import RowSearch
+from stt_bench.benchmark.leaderboards.tuning_page import tuning_section
 from stt_bench.benchmark.leaderboards.wording import (
     batch_text,
     loss_text,
@@ -21,14 +23,16 @@ from stt_bench.benchmark.leaderboards.wording import (
 from stt_bench.benchmark.system.text import code_block, escape_markdown, paragraphs, table_line
 
 
-def markdown(board: Leaderboard) -> str:
-    """Return the page of one leaderboard."""
+def markdown(board: Leaderboard, searches: Sequence[RowSearch] = ()) -> str:
+    """Return the page of one leaderboard; a tuned one has the searches of its rows."""
     title = escape_markdown(board.title)
     parts = [f"# {title}", ""]
     for paragraph in paragraphs(board.description):
         parts += [paragraph, ""]
     parts += [*_main_table(board), ""]
     parts += [*(f"- {note}" for note in notes(board)), ""]
+    if section := tuning_section(board, searches):
+        parts += [*section, ""]
     if apart := halves(board):
         parts += [*apart, ""]
     if board.figure is not None and drawn_rows(board, board.figure):

@@ -13,6 +13,9 @@ from stt_bench.benchmark.leaderboards.figures import draw_curves, draw_leaderboa
 from stt_bench.benchmark.leaderboards.front_page import front_page
 from stt_bench.benchmark.leaderboards.markdown import markdown, markdown_of_published
 from stt_bench.benchmark.leaderboards.published import published_of
+from stt_bench.benchmark.leaderboards.searches import read_searches
+from stt_bench.benchmark.leaderboards.tuning_figure import draw_best_of_n
+from stt_bench.benchmark.leaderboards.tuning_page import tuning_page
 from stt_bench.benchmark.store.ledger import read_ledger
 from stt_bench.benchmark.store.records import read_table_records, tables_with_records
 from stt_bench.benchmark.system.errors import BenchError
@@ -38,12 +41,14 @@ def report(
         if table not in names:
             raise BenchError(f"table '{table}' has no records; {did_you_mean(table, names)}")
     published, is_own = published_of(results)
-    boards, broken, wanted = [], {}, tables or names
+    boards, searches, broken, wanted = [], {}, {}, tables or names
     for table in names:  # a table that cannot be read must not stand in the way of the others
         try:
             records = read_table_records(results, table)
             ledger = read_ledger(results, table)
-            boards.append(build_leaderboard(table, records, published.get(table, []), ledger))
+            board = build_leaderboard(table, records, published.get(table, []), ledger)
+            searches[table] = read_searches(results, board)
+            boards.append(board)
         except BenchError as error:
             broken[table] = str(error)
     # The shipped numbers stand beside what was run; a page of its own each has in one's own file.
@@ -52,7 +57,10 @@ def report(
     asked = [board for board in boards if board.table in wanted]
     check_pages(results, [*(board.table for board in asked), *not_run], force=force)
     for board in asked:
-        write_page(results / f"{board.table}.md", markdown(board))
+        write_page(results / f"{board.table}.md", markdown(board, searches[board.table]))
+        if tuned := searches[board.table]:
+            write_page(results / f"{board.table}_tuning.md", tuning_page(board, tuned))
+            draw_best_of_n(tuned, results / f"{board.table}_tuning.png")
         draw_leaderboard(board, results / f"{board.table}.png")
         if board.figure is not None and drawn_rows(board, board.figure):
             draw_curves(board, board.figure, results / f"{board.table}_curves.png")
@@ -76,7 +84,7 @@ def check_pages(results: Path, tables: Iterable[str], *, force: bool = False) ->
     if results.exists() and not results.is_dir():
         raise BenchError(f"{results} is a file: name a folder for the results with --results")
     published_of(results)
-    ends = (".md", ".png", "_curves.png")
+    ends = (".md", ".png", "_curves.png", "_tuning.md", "_tuning.png")
     for name in ("README.md", *(f"{table}{end}" for table in tables for end in ends)):
         try:
             check_output(results / name, force=force)

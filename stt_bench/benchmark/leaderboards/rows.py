@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import LossConfig
 from stt_bench.benchmark.leaderboards.scores import Score
 from stt_bench.benchmark.store.ledger import Effort
 from stt_bench.benchmark.store.protocol import fingerprint
@@ -70,8 +69,8 @@ class Row:
 def build_row(table: str, name: str, records: Sequence[Record]) -> Row:
     """Return the row of a table whose seeds have these records; a score is there if all have it.
 
-    Seeds of a tuned row differ in what its searches chose. Its protocol holds the size of the
-    searches in place of the steps, and its experiment none of the chosen parameters of the loss.
+    Seeds of a tuned row differ in what its searches chose. Its experiment is the one before tuning,
+    and its protocol holds the size of the searches beside the longest length.
 
     Raises:
         BenchError: the records were made with different settings.
@@ -82,13 +81,13 @@ def build_row(table: str, name: str, records: Sequence[Record]) -> Row:
             f"run `stt-bench run {table} --rows {name}`, or delete those that are out of date"
         )
     first = records[0]
-    tuned = () if first.tuning is None else (*first.tuning.point, "train.steps")
+    tuned = tuple(sorted(first.tuning.tuned - {"train.steps"})) if first.tuning else ()
     protocol = _protocol(first)
     common = set.intersection(*(set(record.metrics) for record in records))
     return Row(
         name=name,
         label=first.display.label,
-        experiment=_without(first.experiment, tuned),
+        experiment=_before(first),
         scores={
             metric: Score.of([record.metrics[metric] for record in records])
             for metric in sorted(common)
@@ -127,14 +126,15 @@ def _search(record: Record) -> str:
 
 def _protocol(record: Record) -> dict[str, Any]:
     search = _search(record)
-    return {**record.protocol, "steps": f"tuned, {search}"} if search else record.protocol
+    if not search:
+        return record.protocol
+    return {**record.protocol, "steps": f"up to {_before(record).train.steps}, tuned: {search}"}
 
 
-def _without(experiment: Experiment, tuned: Collection[str]) -> Experiment:
-    """Return the experiment without the tuned parameters of its loss.
+def _before(record: Record) -> Experiment:
+    """Return the experiment as it stands in the table, before tuning.
 
     So that Softmax with a label smoothing that was tuned for it is the Softmax row all the same.
     """
-    loss = experiment.loss
-    kept = {name: value for name, value in loss.params.items() if f"loss.{name}" not in tuned}
-    return experiment.model_copy(update={"loss": LossConfig(name=loss.name, **kept)})
+    found = record.tuning
+    return record.experiment.with_values(found.before) if found else record.experiment

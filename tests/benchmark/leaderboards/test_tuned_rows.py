@@ -7,43 +7,14 @@ from typing import Any
 import pytest
 from test_evidence import TRIPLET
 from test_leaderboard import record
+from tuned_tables import tuned
 
 from stt_bench.benchmark.config.yaml_lines import parse_value
 from stt_bench.benchmark.leaderboards.board import build_leaderboard
 from stt_bench.benchmark.leaderboards.rows import build_row
 from stt_bench.benchmark.leaderboards.wording import loss_text
-from stt_bench.benchmark.store.protocol import fingerprint
 from stt_bench.benchmark.store.records import Record
-from stt_bench.benchmark.store.trials import TuningRecord
 from stt_bench.benchmark.system.errors import BenchError
-
-
-def tuned(
-    row: str, seed: int, value: float, point: dict[str, float], steps: int = 100, **settings: Any
-) -> Record:
-    """Return the record of a seed whose study chose a point, written into its settings."""
-    settings = {"loss": {"name": "softmax"}, "optimizer": {}, **settings}
-    size = {"studies": 3, "trials": 20, "folds": 4, **settings.pop("search", {})}
-    for field, chosen in point.items():
-        section, _, name = field.partition(".")
-        settings[section] = {**settings[section], name: chosen} if name else chosen
-    made = record(row, seed, {"map@r": value}, **settings, train={"steps": steps})
-    protocol = {**made.protocol, "steps": steps}
-    found = TuningRecord(
-        study=seed % 3,
-        index=seed,
-        point=point,
-        steps=steps,
-        objective=0.5,
-        base_digest=row[0].encode().hex().ljust(64, "0"),
-        **size,
-    )
-    update = {
-        "tuning": found,
-        "protocol": protocol,
-        "protocol_fingerprint": fingerprint(protocol),
-    }
-    return made.model_copy(update=update)
 
 
 def triplet(seed: int, value: float = 0.6, **settings: Any) -> Record:
@@ -68,10 +39,8 @@ def test_seeds_with_other_winners_are_one_row_and_have_a_baseline() -> None:
     assert board.is_ranked(row, "map@r")
     assert board.difference(row, "map@r").mean == pytest.approx(0.1)
     assert loss_text(row) == "semi_hard_triplet (margin tuned)"
-    assert row.protocol["steps"] == "tuned, 3 × 20 trials on 4 folds"
-    assert board.tuned == {
-        "optimizer.lr", "loss.margin", "loss.label_smoothing", "train.steps"
-    }  # fmt: skip
+    assert row.protocol["steps"] == "up to 1000, tuned: 3 × 20 trials on 4 folds"
+    assert board.tuned == {"optimizer.lr", "loss.margin", "loss.label_smoothing"}
 
 
 def test_what_was_not_tuned_must_agree_all_the_same() -> None:
