@@ -94,10 +94,10 @@ def read_record(path: Path) -> Record:
         )
     if wrong := next(faults(record), None):
         raise BenchError(f"{path}: {wrong}: the record was changed after it was made; {_AGAIN}")
-    if record.checksum and record.checksum != checksum(content):
+    if record.checksum != checksum(content):
+        wrong = "not that of the rest" if record.checksum else "missing"
         raise BenchError(
-            f"{path}: checksum is not that of the rest: the record was changed after it was made; "
-            f"{_AGAIN}"
+            f"{path}: checksum is {wrong}: the record was changed after it was made; {_AGAIN}"
         )
     return record
 

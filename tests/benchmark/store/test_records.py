@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 from command_line import Command
 
-from stt_bench.benchmark.store.records import read_record, read_table_records, tables_with_records
+from stt_bench.benchmark.store.records import (
+    checksum,
+    read_record,
+    read_table_records,
+    tables_with_records,
+)
 from stt_bench.benchmark.system.errors import BenchError
 
 ROOT = Path(__file__).parents[3]
@@ -77,10 +82,10 @@ def test_a_migration_does_not_make_an_edited_record_whole(
 
 
 def record_with(folder: Path, change: Any) -> Path:
-    """Write a committed record with a change into a folder of results; no checksum tells of it."""
+    """Write a committed record with a change, which the checksum knows of, into a folder."""
     content = json.loads(COMMITTED.read_text())
-    del content["checksum"]
     change(content)
+    content["checksum"] = checksum(content)
     path = folder / "records/digits_retrieval/angular/seed-0.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
@@ -151,6 +156,54 @@ def test_a_record_that_was_changed_is_not_believed(
     with pytest.raises(BenchError, match=rf"seed-0\.json.*{said}") as caught:
         read_record(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("metrics.map@r", 0.45),  # as good as any other
+        ("metrics.nmi", 0.8),
+        ("metrics.queries", 895.0),
+        ("training.seconds", 0.1),
+        ("training.inactive", True),
+        ("display.label", "Ours"),
+        ("checkpoint_sha256", "0" * 64),
+        ("versions.torch", "9"),
+        ("seed", 1),
+        ("row", "ours"),
+        ("effort", {"seeds_started": 1, "test_readings": 1, "trials": 0}),
+        ("probe", {"loss_0": 1.0}),
+        ("commit", "0" * 40),
+        ("checksum", "0" * 64),
+        ("checksum", ""),
+        ("checksum", ...),
+    ],
+)
+def test_an_edit_is_told_by_the_checksum(tmp_path: Path, field: str, value: Any) -> None:
+    content = json.loads(COMMITTED.read_text())
+    owner, _, name = field.rpartition(".")
+    place = content[owner] if owner else content
+    if value is ...:
+        del place[name]
+    else:
+        place[name] = value
+    path = tmp_path / f"digits_retrieval/{content['row']}/seed-{content['seed']}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        BenchError, match=r"checksum is .* the record was changed after it was made"
+    ):
+        read_record(path)
+
+
+def test_another_layout_of_the_same_content_is_the_same_record(tmp_path: Path) -> None:
+    content = json.loads(COMMITTED.read_text())
+    path = tmp_path / "digits_retrieval/angular/seed-0.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(dict(reversed(content.items()))))
+    record = read_record(path)
+    record.model_copy(update={"commit": "x"}).save(path)  # as a refreshed title is
+    assert read_record(path).commit == "x"
 
 
 def test_committed_records_are_believed() -> None:
