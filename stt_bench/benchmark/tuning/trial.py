@@ -10,11 +10,13 @@ import numpy as np
 import torch
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import TuningConfig
+from stt_bench.benchmark.config.sections import Task, TuningConfig
+from stt_bench.benchmark.datasets.batches import Inputs
 from stt_bench.benchmark.datasets.items import ItemTable
 from stt_bench.benchmark.datasets.sampler import Stream, build_sampler, generator
 from stt_bench.benchmark.datasets.training_items import Fold, folds_of
 from stt_bench.benchmark.features.encoded import inputs_of
+from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.store.trials import Trial, mean_curve
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.machine import (
@@ -34,12 +36,30 @@ class DivergedError(Exception):
 
 
 class Material:
-    """What all trials of a row share: the training items and the folds."""
+    """What the trials of all rows with the same data share: training items, folds and inputs."""
 
-    def __init__(self, items: ItemTable, experiment: Experiment, folds: int) -> None:
+    def __init__(self, items: ItemTable, task: Task, folds: int) -> None:
         """Cut the items into folds; images are read with the first trial."""
-        self.items = items
-        self.folds = folds_of(items, experiment.data.task, folds)
+        self.items, self.folds = items, folds_of(items, task, folds)
+        self._inputs: tuple[str, Inputs, Inputs] | None = None
+
+    def inputs(self, experiment: Experiment, network: EmbeddingNetwork) -> tuple[Inputs, Inputs]:
+        """Return what a network takes of all training items: to train on, and to be measured on.
+
+        Where the network is cut these are encoded. What is before the cut does not train, so that
+        all trials share them, unless it starts at random, from another seed in each.
+        """
+        random = network.cut is not None and experiment.model.weights is None
+        key = repr((experiment.model, experiment.input, network.cut is None))
+        if self._inputs is None or self._inputs[0] != key or random:
+            made = [
+                inputs_of(self.items, "train", experiment, network, training=training)
+                for training in (True, False)
+            ]
+            for inputs in made:
+                inputs.load()
+            self._inputs = key, made[0], made[1]
+        return self._inputs[1:]
 
 
 def run_trial(
@@ -115,15 +135,10 @@ class _Runner:
         seed_torch(seed, 0)
         device = resolve_device(experiment.train.device)
         self.learner = Learner(experiment, fold.items, device)
+        self.trained, self.held = material.inputs(experiment, self.learner.network)
         classes = {label: number for number, label in enumerate(fold.items.classes)}
         names = fold.items.split("train")["label"]
         labels = np.array([classes[label] for label in names], dtype=np.int64)
-        self.trained, self.held = (
-            inputs_of(material.items, "train", experiment, self.learner.network, training=training)
-            for training in (True, False)
-        )
-        self.trained.load()
-        self.held.load()
         needs = self.learner.objective.needs
         try:
             self.sampler = build_sampler(experiment.sampler, labels, seed, needs)

@@ -13,7 +13,6 @@ from filelock import FileLock, Timeout
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import TuningConfig
 from stt_bench.benchmark.config.table import Table
-from stt_bench.benchmark.datasets.items import ItemTable
 from stt_bench.benchmark.datasets.training_items import training_items
 from stt_bench.benchmark.store.trials import (
     DEFAULT,
@@ -203,17 +202,18 @@ class _Work:
 
 
 class _Data:
-    """The training items of the last row, with their images, so that neighbours share them."""
+    """The training items of the last row, with their folds, so that neighbours share them."""
 
     def __init__(self) -> None:
         self._key: str | None = None
-        self._items: ItemTable | None = None
+        self._material: Material | None = None
 
     def of(self, experiment: Experiment, folds: int) -> Material:
         key = experiment.data.model_dump_json()
-        if self._items is None or key != self._key:
-            self._key, self._items = key, training_items(experiment.data)
-        return Material(self._items, experiment, folds)
+        if self._material is None or key != self._key:
+            items = training_items(experiment.data)
+            self._key, self._material = key, Material(items, experiment.data.task, folds)
+        return self._material
 
 
 class _InUseError(Exception):

@@ -57,7 +57,7 @@ def run(
     event = threading.Event()
     if stop:
         event.set()
-    material = Material(items, experiment, config.folds)
+    material = Material(items, experiment.data.task, config.folds)
     return run_trial(
         experiment, config, material, study=0, index=index, point=POINT, stop=event
     )  # fmt: skip
