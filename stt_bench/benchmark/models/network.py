@@ -111,9 +111,13 @@ class EmbeddingNetwork(nn.Module):
 
     def train(self, mode: bool = True) -> EmbeddingNetwork:
         """Set the mode of everything that is not frozen."""
-        super().train(mode)
+        self.training = mode
+        for part in self.children():
+            if not any(part is module for module in self._frozen):
+                part.train(mode)
         for module in self._frozen:
-            module.eval()
+            if module.training:
+                module.eval()
         return self
 
     @property
