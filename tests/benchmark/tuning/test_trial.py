@@ -84,11 +84,15 @@ def test_a_trial_is_its_study_index_and_fold_alone(digits: Any) -> None:
     assert [len(curve) for curve in first.curves] == [3, 3]  # steps 3, 6 and 7
 
 
+@pytest.mark.parametrize("freeze", [[], "all"])
 def test_a_fold_trains_as_a_run_does(
-    digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, freeze: Any
 ) -> None:
-    """The other way to the same weights: a run of the fold's own items, with the fold's seed."""
-    row = a_row("digits")
+    """The other way to the same weights: a run of the fold's own items, with the fold's seed.
+
+    A frozen backbone that starts at random is another one in each fold.
+    """
+    row = a_row("digits", model={"backbone": "small_cnn", "embedding_dim": 4, "freeze": freeze})
     seen = []
     monkeypatch.setattr(
         trials._Runner,
