@@ -11,6 +11,7 @@ from stt_bench.benchmark.store.records import Record
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.verification.fields import Difference, differences
 
+_FOLLOWS = "follows from the above"
 GROUPS: dict[str, tuple[str, ...]] = {
     "settings": ("experiment", "seed", "tuning"),
     "data": ("data_hash", "near_duplicates"),
@@ -20,14 +21,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "trained network": ("checkpoint_sha256", "embeddings_sha256"),
     "metrics": ("metrics", "other_distance", "class_values", "per_class"),
     "course of the training": ("training",),
+    "counts of the work": ("effort",),
     "names and texts": ("table", "row", "display"),
-    "follows from the above": (
+    _FOLLOWS: (
         "config_digest",
         "protocol",
         "protocol_fingerprint",
         "checksum",
     ),
-    "counts of the work": ("effort",),
     "other": ("",),
 }
 """Of a field the first group with the field, or one above it, is its own."""
@@ -81,19 +82,12 @@ class Comparison:
                 of_them = "" if count == self.compared else f" (of {count} pairs)"
                 yield f"  {metric}: {mean:+.2f}{of_them}"
         if "metrics" in self.groups:
-            reasons = [group for group in EXPLAINING if self._explains(group)]
+            reasons = [group for group in EXPLAINING if group in self.groups]
             yield (
                 f"the metrics may differ because of: {', '.join(reasons)}"
                 if reasons
                 else "nothing that is recorded explains the other metrics"
             )
-
-    def _explains(self, group: str) -> bool:
-        """Tell whether a group differs; a probe is of the settings too and then tells no code."""
-        fields = [told.difference.field for told in self.groups.get(group, [])]
-        if "settings" in self.groups:
-            fields = [field for field in fields if field.partition(".")[0] != "probe"]
-        return bool(fields)
 
     def content(self) -> dict[str, Any]:
         """Return the same as what JSON can hold."""
@@ -141,9 +135,15 @@ def compare(first: Records, second: Records) -> Comparison:
     for difference, places in sorted(found.values(), key=lambda one: order[one[0].field]):
         told = Told(difference, () if len(places) == len(pairs) else tuple(places))
         groups.setdefault(group_of(difference.field), []).append(told)
+    if "settings" in groups:  # a probe is of the row's own loss: it then tells nothing of the code
+        by_probe = {True: list[Told](), False: list[Told]()}
+        for told in groups.pop("code", []):
+            by_probe[told.difference.field.partition(".")[0] == "probe"].append(told)
+        groups[_FOLLOWS] = by_probe[True] + groups.get(_FOLLOWS, [])
+        groups["code"] = by_probe[False]
     return Comparison(
         compared=len(pairs),
-        groups={name: groups[name] for name in GROUPS if name in groups},
+        groups={name: groups[name] for name in GROUPS if groups.get(name)},
         means=_means([(first[key], second[key]) for key in shared]),
         only_first=["/".join(key) for key in first if key not in second],
         only_second=["/".join(key) for key in second if key not in first],

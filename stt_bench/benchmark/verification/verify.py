@@ -38,6 +38,7 @@ class Finding:
     wrong: list[str] = field(default_factory=list)
     gone: str = ""  # why the metrics could not be measured again
     checked: list[str] = field(default_factory=list)
+    unrecorded: list[str] = field(default_factory=list)  # what embeddings give and it does not hold
 
     @property
     def verdict(self) -> Verdict:
@@ -56,6 +57,8 @@ class Finding:
             yield f"{where} the same"
         if self.checked:
             yield f"  checked: {', '.join(self.checked)}"
+        if self.unrecorded:
+            yield f"  not in the record: {', '.join(self.unrecorded)}"
 
 
 @dataclass
@@ -106,9 +109,13 @@ class Verifier:
                     f"recorded {record.checkpoint_sha256[:12]}…)"
                 )
         now, recorded = again.model_dump(mode="json"), record.model_dump(mode="json")
-        optional = [name for name in _GIVEN if now.get(name) is None]
-        younger = [name for name in now if recorded.get(name) is None]
-        apart = (*_OF_THE_MAKING, *optional, *younger)
+        found.unrecorded += [
+            name
+            for name, value in now.items()
+            if value is not None and recorded[name] is None and name not in _OF_THE_MAKING
+        ]
+        unknown = [name for name in _GIVEN if now[name] is None]
+        apart = (*_OF_THE_MAKING, *unknown, *found.unrecorded)
         for one in differences(recorded, now, rounding=ROUNDING, without=apart):
             found.wrong.append(f"{one.text()} when measured again")
 

@@ -105,6 +105,10 @@ def test_rows_are_compared_seed_by_seed(made: Made) -> None:
     assert f"  map@r: {mean:+.2f}" in lines
     assert sum(line.startswith("  metrics.map@r: ") for line in lines) == 2
     assert lines[-1] == "the metrics may differ because of: settings"
+    # Rows of other settings have other probes, which is no other code.
+    follows = lines.index("follows from the above:")
+    assert any(line.startswith("  probe.") for line in lines[follows:])
+    assert "code:" not in lines
 
 
 def test_folders_of_results_name_what_only_one_has(made: Made) -> None:
