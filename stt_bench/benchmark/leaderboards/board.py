@@ -157,15 +157,24 @@ class Leaderboard:
 
         They have no mark where a row has not the table's seeds, or was made by other code.
         """
-        whole = {
+        return {
+            pair: replace(verdict, withheld=not {pair.row, pair.other} <= self.whole)
+            for pair, verdict in judge(self.measured, self.pairs).items()
+        }
+
+    @cached_property
+    def whole(self) -> set[str]:
+        """Return the names of the rows that may get a mark."""
+        return {
             row.name
             for row in self.rows
             if row.has_the_tables_seeds and row.name not in self.other_code
         }
-        return {
-            pair: replace(verdict, withheld=not {pair.row, pair.other} <= whole)
-            for pair, verdict in judge(self.measured, self.pairs).items()
-        }
+
+    @cached_property
+    def _tied(self) -> dict[str, list[str] | None]:
+        """Hold, by metric, the rows that cannot be told from the best, which take long to find."""
+        return {}
 
     @cached_property
     def other_code(self) -> dict[str, list[str]]:
@@ -183,7 +192,9 @@ class Leaderboard:
     def may_be_best(self, metric: str) -> list[Row] | None:
         """Return the ranked rows that cannot be told from the best; None where unknown."""
         ranked = [row.name for row in self.rows if self.is_ranked(row, metric)]
-        names = may_be_best(self.measured, ranked, metric)
+        if metric not in self._tied:
+            self._tied[metric] = may_be_best(self.measured, ranked, metric)
+        names = self._tied[metric]
         return None if names is None else [row for row in self.rows if row.name in names]
 
     def between(self, row: Row, other: Row, metric: str) -> Score | None:

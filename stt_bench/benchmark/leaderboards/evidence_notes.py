@@ -7,7 +7,8 @@ from typing import Any
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.comparisons import spread_of
 from stt_bench.benchmark.leaderboards.rows import Row
-from stt_bench.benchmark.leaderboards.wording import metric_name, protocol_value
+from stt_bench.benchmark.leaderboards.verdict_table import has_many_rows
+from stt_bench.benchmark.leaderboards.wording import metric_name, protocol_value, some
 from stt_bench.benchmark.statistics.planning import sentence
 from stt_bench.benchmark.statistics.verdicts import FEWEST_CLASSES, JOINT_SEEDS
 from stt_bench.benchmark.system.text import escape_markdown
@@ -50,9 +51,13 @@ def _differences(board: Leaderboard) -> str:
         if best is not None:
             named.append(f"{best.label} by {metric_name(metric)}")
     of_main = f" (of the rows that are ranked: {', '.join(named)})" if named else ""
+    agrees = "everything but the loss"
+    if board.tuned:
+        agrees += " and what was tuned for every row alike, so that each is at its own best"
+    where = "in or below the table" if has_many_rows(board) else "under Baseline"
     return escape_markdown(
         "− baseline: the mean difference, seed by seed, in percentage points, to the Softmax row "
-        "that agrees in everything but the loss, named under Baseline. − best Softmax: to the "
+        f"that agrees in {agrees}, named {where}. − best Softmax: to the "
         f"Softmax row of the row's protocol with the highest mean{of_main}."
     )
 
@@ -114,6 +119,9 @@ def _best(board: Leaderboard) -> list[str]:
         rows = board.may_be_best(metric)
         if rows:
             labels = ", ".join(row.label for row in rows)
+            if has_many_rows(board):
+                ranked = sum(board.is_ranked(row, metric) for row in board.rows)
+                labels = f"{len(rows)} of {ranked} ranked rows, ✓ above"
             told.append(
                 f"Cannot be told from the best in {metric_name(metric)} for new seeds and classes "
                 f"(95 %, Gupta and Hsu): {labels}."
@@ -154,7 +162,7 @@ def _without_baseline(board: Leaderboard) -> list[str]:
                 labels = rows.setdefault(why, [])
                 if row.label not in labels:
                     labels.append(row.label)
-    return [escape_markdown(f"No baseline for {', '.join(of)}: {why}.") for why, of in rows.items()]
+    return [escape_markdown(f"No baseline for {some(of)}: {why}.") for why, of in rows.items()]
 
 
 def _setting(field: str, ours: Any, theirs: Any) -> str:
@@ -187,7 +195,7 @@ def _below_untrained(board: Leaderboard) -> list[str]:
             rows.setdefault(told, []).append(row)
     return [
         escape_markdown(
-            f"↓ {', '.join(row.label for row in below)}: below the untrained network in MAP@R, "
+            f"↓ {some([row.label for row in below])}: below the untrained network in MAP@R, "
             f"{told}: training made the embedding worse. What usually helps: freeze batch norm, "
             "a lower learning rate of the backbone, fewer steps, unit length."
         )

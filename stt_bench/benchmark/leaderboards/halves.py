@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -97,6 +98,7 @@ def _judged(
 ) -> dict[_Cell, Verdict]:
     """Return the verdicts on a row's halves against the best Softmax row, adjusted over all."""
     differences: dict[_Cell, np.ndarray] = {}
+    softmax: dict[_Cell, str] = {}
     for row in rows:
         for cell in (cell for cell in values if cell.row == row.name):
             other = board.best_softmax(row, cell.metric)
@@ -107,6 +109,7 @@ def _judged(
             theirs = values.get(cell._replace(row=other.name), {})
             both = sorted(values[cell].keys() & theirs.keys())
             if both and len({len(of[seed]) for of in (values[cell], theirs) for seed in both}) == 1:
+                softmax[cell] = other.name
                 differences[cell] = np.stack([values[cell][seed] - theirs[seed] for seed in both])
     found = verdicts(
         [d.mean(axis=1) for d in differences.values()],
@@ -114,4 +117,7 @@ def _judged(
         [d if cell.metric == "accuracy" else None for cell, d in differences.items()],
         pools=[(cell.metric, cell.half) for cell in differences],
     )
-    return dict(zip(differences, found, strict=True))
+    return {
+        cell: replace(verdict, withheld=not {cell.row, softmax[cell]} <= board.whole)
+        for cell, verdict in zip(differences, found, strict=True)
+    }

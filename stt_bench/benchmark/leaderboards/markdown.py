@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from stt_bench.benchmark.leaderboards.answer import answer
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.figures import drawn_rows
 from stt_bench.benchmark.leaderboards.halves import halves
@@ -12,6 +13,7 @@ from stt_bench.benchmark.leaderboards.published import Published
 from stt_bench.benchmark.leaderboards.rows import Row
 from stt_bench.benchmark.leaderboards.searches import RowSearch
 from stt_bench.benchmark.leaderboards.tuning_page import tuning_section
+from stt_bench.benchmark.leaderboards.verdict_table import folded, has_many_rows, verdict_table
 from stt_bench.benchmark.leaderboards.wording import (
     batch_text,
     loss_text,
@@ -29,7 +31,13 @@ def markdown(board: Leaderboard, searches: Sequence[RowSearch] = ()) -> str:
     parts = [f"# {title}", ""]
     for paragraph in paragraphs(board.description):
         parts += [paragraph, ""]
-    parts += [*_main_table(board), ""]
+    if sentences := answer(board):
+        parts += [" ".join(map(escape_markdown, sentences)), ""]
+    if has_many_rows(board):
+        everything = folded("Losses, batches and all metrics", _main_table(board, verdicts=False))
+        parts += [*verdict_table(board), "", *everything, ""]
+    else:
+        parts += [*_main_table(board), ""]
     parts += [*(f"- {note}" for note in notes(board)), ""]
     if section := tuning_section(board, searches):
         parts += [*section, ""]
@@ -73,12 +81,12 @@ def markdown_of_published(table: str, published: Sequence[Published]) -> str:
     )
 
 
-def _main_table(board: Leaderboard) -> list[str]:
+def _main_table(board: Leaderboard, *, verdicts: bool = True) -> list[str]:
     cited = [m for m in board.metrics if any(p.metric == m for p in board.published)]
     header = ["Row", "Loss", "Batch", *map(metric_name, board.metrics)]
-    for lead in board.leads:
+    for lead in board.leads if verdicts else ():
         header += [f"{metric_name(lead)} − baseline", f"{metric_name(lead)} − best Softmax"]
-    header += ["Baseline", "Seeds", "Train, s"]
+    header += [*(["Baseline"] if verdicts else []), "Seeds", "Train, s"]
     header += map(_published_header, cited)
     lines = [table_line(header), table_line(["---"] * 3 + ["---:"] * (len(header) - 3))]
     best = {metric: board.best(metric) for metric in board.metrics}
@@ -88,13 +96,13 @@ def _main_table(board: Leaderboard) -> list[str]:
         for metric in board.metrics:
             text = percent(row.scores[metric]) if metric in row.scores else "–"
             cells.append(f"**{text}**" if row.name in best[metric] else text)
-        for lead in board.leads:
+        for lead in board.leads if verdicts else ():
             for other in (board.baseline(row, lead).row, board.best_softmax(row, lead)):
                 verdict = board.verdict(row, other, lead)
                 cells.append("–" if verdict is None else points(verdict))
         baselines = [board.baseline(row, lead).row for lead in board.leads]
         named = dict.fromkeys(other.label for other in baselines if other is not None)
-        cells.append(escape_markdown("; ".join(named)) or "–")
+        cells += [escape_markdown("; ".join(named)) or "–"] if verdicts else []
         cells += [str(len(row.seeds)), f"{row.train_seconds:.1f}"]
         cells += [_published_cell(board, row, metric) for metric in cited]
         lines.append(table_line(cells))

@@ -6,7 +6,12 @@ from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.contamination_notes import contamination_notes
 from stt_bench.benchmark.leaderboards.evidence_notes import evidence_notes
 from stt_bench.benchmark.leaderboards.proof_notes import proof_notes
-from stt_bench.benchmark.leaderboards.wording import metric_name, protocol_name, protocol_value
+from stt_bench.benchmark.leaderboards.wording import (
+    metric_name,
+    protocol_name,
+    protocol_value,
+    some,
+)
 from stt_bench.benchmark.system.text import escape_markdown
 
 
@@ -42,7 +47,7 @@ def _other_protocols(board: Leaderboard) -> list[str]:
         why = f"of another protocol and not ranked{but}: {'; '.join(differs)}."
         others.setdefault(why, []).append(row.label)
     return [
-        escape_markdown(f"† {'; '.join(rows)} {'is' if len(rows) == 1 else 'are'} {why}")
+        escape_markdown(f"† {some(rows, '; ')} {'is' if len(rows) == 1 else 'are'} {why}")
         for why, rows in others.items()
     ]
 

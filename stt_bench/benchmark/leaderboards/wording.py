@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from stt_bench.benchmark.config.sections import LossConfig
@@ -50,6 +50,13 @@ def protocol_value(value: Any) -> str:
     """Return a protocol field's value as it is printed: a hash by its first digits."""
     text = "default" if value is None else str(value)
     return text[:16] if re.fullmatch("[0-9a-f]{64}", text) else text
+
+
+def some(labels: Sequence[str], separator: str = ", ", longest: int = 8) -> str:
+    """Return labels in a line; of many the first, and how many others the page marks."""
+    if len(labels) <= longest:
+        return separator.join(labels)
+    return f"{separator.join(labels[: longest - 1])} and {len(labels) - longest + 1} others"
 
 
 def percent(score: Score) -> str:
