@@ -155,7 +155,7 @@ class Leaderboard:
     def verdicts(self) -> dict[Pair, Verdict]:
         """Return the verdicts on all pairs, adjusted over all of them.
 
-        They have no mark where a row has not the table's seeds, or was made by other code.
+        They have no mark where one of the two rows may not have one.
         """
         return {
             pair: replace(verdict, withheld=not {pair.row, pair.other} <= self.whole)
@@ -164,11 +164,14 @@ class Leaderboard:
 
     @cached_property
     def whole(self) -> set[str]:
-        """Return the names of the rows that may get a mark."""
+        """Return the names of the rows that may get a mark.
+
+        They have the table's seeds, each a training of its own, by code that computes as today's.
+        """
         return {
             row.name
             for row in self.rows
-            if row.has_the_tables_seeds and row.name not in self.other_code
+            if row.has_the_tables_seeds and not row.copies and row.name not in self.other_code
         }
 
     @cached_property

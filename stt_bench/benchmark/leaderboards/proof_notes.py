@@ -12,8 +12,8 @@ from stt_bench.benchmark.system.text import escape_markdown
 
 def proof_notes(board: Leaderboard) -> list[str]:
     """Return the notes, as Markdown."""
-    told = [*_other_code(board), *_unknown_code(board), *_tables_seeds(board), *_tries(board)]
-    return list(map(escape_markdown, told))
+    told = [*_other_code(board), *_unknown_code(board), *_tables_seeds(board)]
+    return list(map(escape_markdown, [*told, *_copies(board), *_tries(board)]))
 
 
 def _other_code(board: Leaderboard) -> list[str]:
@@ -59,6 +59,15 @@ def _tables_seeds(board: Leaderboard) -> list[str]:
             "the table, for all rows."
             for told, rows in many.items()
         ),
+    ]
+
+
+def _copies(board: Leaderboard) -> list[str]:
+    return [
+        f"{row.label}: seeds {_listed(row.copies)} have the same trained weights, so that one is a "
+        "copy of another; no mark until they are run again."
+        for row in board.rows
+        if row.copies
     ]
 
 

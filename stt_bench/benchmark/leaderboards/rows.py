@@ -33,6 +33,7 @@ class Row:
     search: str = ""  # how large that search was
     named_seeds: tuple[int, ...] | None = None  # by the table; None: not known
     effort: Effort | None = None  # the most that one of the records tells
+    copies: tuple[int, ...] = ()  # seeds whose trained weights are those of another seed
 
     @property
     def is_baseline(self) -> bool:
@@ -102,7 +103,17 @@ def build_row(table: str, name: str, records: Sequence[Record]) -> Row:
         search=_search(first),
         named_seeds=None if first.display.seeds is None else tuple(first.display.seeds),
         effort=_effort(records),
+        copies=_copies(records),
     )
+
+
+def _copies(records: Sequence[Record]) -> tuple[int, ...]:
+    """Return the seeds of one and the same training: other seeds never give the same weights."""
+    of: dict[str, list[int]] = {}
+    for record in records:
+        if record.experiment.train.steps and not record.training.inactive:
+            of.setdefault(record.checkpoint_sha256, []).append(record.seed)
+    return tuple(sorted(seed for seeds in of.values() if len(seeds) > 1 for seed in seeds))
 
 
 def _effort(records: Sequence[Record]) -> Effort | None:

@@ -1,10 +1,10 @@
 """A probe of the numeric code of training: a few numbers that a row's own settings give.
 
 A tiny network is trained for a few steps on a built-in batch under the row's loss with its
-parameters, memory, phases and weight, its heads, normalisation, optimiser and schedule. Images,
-weights and labels follow from integer arithmetic and all else is float64, so that another
-processor, number of threads or version of PyTorch moves the numbers by rounding only, and another
-formula by more.
+parameters, memory, phases and weight, its heads and their start, normalisation, optimiser and
+schedule. Images, weights and labels follow from integer arithmetic and all else is float64, so that
+another processor, number of threads or version of PyTorch moves the numbers by rounding only, and
+another formula by more.
 
 It does not cover the data, the row's backbone and its weights (the small network on 15×15 images
 stands in for all of them), the width of the embedding above 16, frozen modules short of all, batch
@@ -23,6 +23,8 @@ from torch import Tensor
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import DataConfig, EvaluationConfig, TrainConfig
+from stt_bench.benchmark.models import EmbeddingNetwork
+from stt_bench.benchmark.models.heads import start_from_components
 from stt_bench.benchmark.system.machine import seed_torch
 from stt_bench.benchmark.training.health import gradient_norm
 from stt_bench.benchmark.training.learner import Learner, new_model
@@ -75,6 +77,8 @@ class _Tiny(Learner):
         (network, objective), others = built
         for module, other in zip((network, objective), others, strict=True):
             _replace_random(module.double(), other.double())
+        if experiment.model.head_start == "pca":
+            _start_from_components(network, experiment.input.channels)
         self.network, self.objective = network, objective
         self.optimizer = build_optimizer(experiment.optimizer, network, objective)
         self.device = torch.device("cpu")
@@ -89,6 +93,15 @@ def _replace_random(module: torch.nn.Module, other: torch.nn.Module) -> None:
             inputs = tensor[0].numel() if tensor.ndim > 1 else 100
             values = numbers(tensor.numel(), place) * (3 / inputs) ** 0.5
             tensor.copy_(torch.from_numpy(values).view(tensor.shape))
+
+
+def _start_from_components(network: EmbeddingNetwork, channels: int) -> None:
+    """Start the head from the components of three batches."""
+    with torch.no_grad():
+        features, _ = network(torch.cat([_images(number, channels) for number in range(3)]))
+    rows = features.numpy()
+    assert isinstance(network.head, torch.nn.Linear)
+    start_from_components(network.head, len(rows), rows.sum(axis=0), rows.T @ rows)
 
 
 def _tiny(experiment: Experiment) -> Experiment:

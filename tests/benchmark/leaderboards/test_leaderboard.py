@@ -53,7 +53,7 @@ def record(row: str, seed: int, metrics: dict[str, float], **settings: Any) -> R
         protocol=protocol,
         protocol_fingerprint=fingerprint(protocol),
         data_hash="d",
-        checkpoint_sha256="c",
+        checkpoint_sha256=f"{row} {seed}",
         embeddings_sha256="e",
         training=TRAINING,
         versions={"torch": "2"},

@@ -175,6 +175,17 @@ def test_a_row_with_more_seeds_than_the_table_names_has_no_mark() -> None:
     assert "- hard: seeds 3, 4 beyond the 3 of the table; no mark" in page_of(records)
 
 
+def test_a_training_that_stands_under_two_seeds_is_told() -> None:
+    records = made(["s", "hard", "lifted"])
+    again = {"checkpoint_sha256": records[3].checkpoint_sha256}
+    records[5] = records[5].model_copy(update=again)  # hard, seed 2
+    board = board_of(records)
+    assert (mark_of(board, "lifted"), mark_of(board, "hard")) == ("△", "")
+    assert "- hard: seeds 0, 2 have the same trained weights" in page_of(records)
+    untrained = made(["untrained"], checkpoint_sha256="c")
+    assert "same trained weights" not in page_of(untrained)
+
+
 def entry(event: Event, row: str, seed: int, digest: str) -> Entry:
     short = digest[:12]
     return Entry(

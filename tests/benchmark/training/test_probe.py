@@ -31,7 +31,10 @@ def found(**settings: Any) -> dict[str, float]:
 def every_loss() -> list[Experiment]:
     losses = [*loss_names(), "pml:ContrastiveLoss"]
     alone = [of(loss={"name": name}) for name in losses]
-    return [*alone, of(softmax_head=True), of(memory={"size": 5000, "start_step": 500})]
+    starts = [of(model={"head": "linear", "head_start": start}) for start in ("pca", "identity")]
+    heads = [of(model={"head": head}) for head in ("none", "fc1024", "mlp")]
+    memory = of(memory={"size": 5000, "start_step": 500})
+    return [*alone, *starts, *heads, of(softmax_head=True), memory]
 
 
 def test_the_numbers_are_integer_arithmetic() -> None:
@@ -74,6 +77,9 @@ def test_the_step_without_loss_is_what_the_layers_say() -> None:
         {"model": {"normalize": True}},
         {"model": {"head": "none"}},
         {"model": {"head": "fc1024"}},
+        {"model": {"head": "mlp"}},
+        {"model": {"head_start": "identity"}},
+        {"model": {"head_start": "pca"}},
         {"model": {"features": "flattened"}},
         {"model": {"freeze": "all"}},
         {"optimizer": {"lr": 0.002}},
