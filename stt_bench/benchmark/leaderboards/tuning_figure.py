@@ -21,7 +21,7 @@ def draw_best_of_n(searches: Sequence[RowSearch], path: Path) -> None:
     """
     columns = min(_COLUMNS, len(searches))
     lines = -(-len(searches) // columns)
-    with drawn_figure(path, 2.2 * columns + 0.6, 1.6 * lines + 0.5) as figure:
+    with drawn_figure(path, 2.2 * columns + 0.6, 1.6 * lines + 0.5, layout="tight") as figure:
         grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
         for axis in grid.flat[len(searches) :]:
             axis.set_axis_off()
