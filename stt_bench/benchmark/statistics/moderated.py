@@ -12,7 +12,7 @@ from scipy import special
 
 from stt_bench.benchmark.statistics.crossed import Estimate
 
-_CAP = 4  # degrees of freedom for each of the S − 1 of a row
+CAP = 4  # degrees of freedom for each of the S − 1 of a row
 _LEAST = 1e-5  # of the median variance: one of 0 cannot be put on a logarithmic scale
 
 
@@ -38,7 +38,7 @@ def moderated(d: np.ndarray) -> Estimate:
         shrunk = np.full(k, center)
     else:
         shrunk = (prior * center + own * variance) / (prior + own)
-    freedom = np.full(k, min(prior + own, _CAP * own))
+    freedom = np.full(k, min(prior + own, CAP * own))
     return Estimate(d.mean(axis=1), np.sqrt(shrunk / S), freedom)
 
 

@@ -66,14 +66,14 @@ def test_the_interval_is_that_of_the_other_seeds(record: Record) -> None:
     assert reaches(one, one, others[:1]) is None
 
 
-def test_many_rows_of_one_spread_give_its_normal_interval(record: Record) -> None:
-    """Where all rows have one variance it is known: 1.959964 · s · √2."""
+def test_rows_of_one_spread_are_pooled(record: Record) -> None:
+    """Of three other seeds ν is at most 4 · 2: t(0.975; 8) = 2.306004 of a table."""
     row = [with_metric(record, value) for value in (0.1, 0.2, 0.3)]
     found = reaches(row[1], row[1], row, [row] * 30)
     assert found is not None
     width = next(reach.half_width for reach in found if reach.metric == "map@r")
     # s0² = exp(mean of ln s² − ψ(ν/2) + ln(ν/2)) with ν = 2, ψ(1) = −0.5772157
-    assert width == pytest.approx(1.959964 * (0.01 * 2.718281828**0.5772157) ** 0.5 * 2**0.5)
+    assert width == pytest.approx(2.306004 * (0.01 * 2.718281828**0.5772157) ** 0.5 * 2**0.5)
 
 
 @pytest.mark.parametrize(
