@@ -8,8 +8,9 @@ mean of the 5 × 5 around it. See `near_duplicates` for the bounds and what they
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -24,6 +25,7 @@ _EVEN = 0.4  # share of pixels of one grey, within 2 levels, from which an image
 _FLAT = 2.0  # standard deviation of grey levels below which an image shows nothing
 _BLOCK = (256, 4096)  # hashes compared at once: they stay in the processor's cache
 _PAIRS = 4096  # pairs whose pixels are compared at once
+_IMAGES = 4096  # images that are looked at at once
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,31 @@ class Thumbnails:
     pixels: np.ndarray
     small: np.ndarray
 
-    @property
+    @cached_property
     def plain(self) -> np.ndarray:
         """Return (N,) which images are small, or mostly of one grey: drawings, cut-out things."""
-        share = np.zeros(len(self.pixels))
-        for row, image in enumerate(self.pixels):
-            counts = np.bincount(image.ravel(), minlength=256)
-            share[row] = np.convolve(counts, np.ones(5), "same").max() / image.size
-        return self.small | (share >= _EVEN)
+        return self.small | (_by_block(_share_of_one_grey, self.pixels) >= _EVEN)
 
-    @property
+    @cached_property
     def flat(self) -> np.ndarray:
         """Return (N,) which images show nothing to compare."""
-        return self.pixels.reshape(len(self.pixels), -1).std(axis=1) < _FLAT
+        return _by_block(lambda some: some.std(axis=(1, 2)), self.pixels) < _FLAT
+
+
+def _by_block(work: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) -> np.ndarray:
+    """Return what `work` returns for all images; it gets some at a time, to save memory."""
+    starts = range(0, len(pixels), _IMAGES)
+    return np.concatenate([work(pixels[start : start + _IMAGES]) for start in starts])
+
+
+def _share_of_one_grey(pixels: np.ndarray) -> np.ndarray:
+    """Return (n,) the largest share of pixels within 2 levels of one grey."""
+    count = len(pixels)
+    own = np.arange(count)[:, None] * 256 + pixels.reshape(count, -1)
+    counts = np.bincount(own.ravel(), minlength=count * 256).reshape(count, 256)
+    below = np.pad(counts.cumsum(axis=1), ((0, 0), (3, 2)), mode="edge")
+    below[:, :3] = 0
+    return (below[:, 5:] - below[:, :-5]).max(axis=1) / pixels[0].size
 
 
 def similar_pairs(
@@ -91,6 +105,10 @@ def _without(flat: np.ndarray, places: Sequence[int]) -> np.ndarray:
 
 def hashes_of(pixels: np.ndarray) -> np.ndarray:
     """Return the uint64 (N,) hashes of thumbnails (N, 32, 32)."""
+    return _by_block(_hashes, pixels) if len(pixels) else np.empty(0, dtype=np.uint64)
+
+
+def _hashes(pixels: np.ndarray) -> np.ndarray:
     place = (np.arange(SIDE) + 0.5) * np.pi / SIDE
     cosines = np.cos(np.arange(8)[:, None] * place)
     parts = (cosines @ pixels.astype(np.float64) @ cosines.T).reshape(len(pixels), 64)
@@ -113,7 +131,8 @@ def _near(
         for left in range(0, len(b), _BLOCK[1]):
             columns = slice(left, left + _BLOCK[1])
             apart = np.bitwise_count(a[rows, None] ^ b[columns])
-            i, j = np.nonzero(apart <= BITS)
+            all_plain = a_plain[rows].all() or b_plain[columns].all()
+            i, j = np.nonzero(apart <= (BITS_PLAIN if all_plain else BITS))
             plain = a_plain[rows][i] | b_plain[columns][j]
             keep = ~plain | (apart[i, j] <= BITS_PLAIN)
             some.append(np.stack([i[keep] + top, j[keep] + left], axis=1))

@@ -95,14 +95,14 @@ def _find(items: ItemTable, sha256: list[bytes], progress: Progress | None) -> N
 
     counts = {True: 0, False: 0}
     matches: dict[int, Match] = {}
-    for a, b, similarity in both + similar_pairs(thumbnails, [*tests], [*trains]):
+    for a, b, similarity in both + similar_pairs(thumbnails, [*tests], [*trains], progress):
         counts[a == b] += len(tests[a]) * len(trains[b])
         for row in tests[a]:
             _keep(matches, row, Match(paths[row], paths[trains[b][0]], similarity, a == b))
     doubled = 0
     across: dict[int, Match] = {}
     selves = [(one, one, 1.0) for one in tests if len(tests[one]) > 1]
-    for a, b, similarity in selves + similar_pairs(thumbnails, [*tests]):
+    for a, b, similarity in selves + similar_pairs(thumbnails, [*tests], None, progress):
         for own, other_content in {(a, b), (b, a)}:
             for row in tests[own]:
                 others = tests[other_content]

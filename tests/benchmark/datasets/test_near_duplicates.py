@@ -209,3 +209,25 @@ def test_the_real_photos_have_those_that_were_looked_at(real) -> None:
         "Crested_Auklet_0059_794929": "Crested_Auklet_0057_794932",
         "Bronzed_Cowbird_0025_796213": "Bronzed_Cowbird_0074_24045",
     }
+
+
+def test_plain_and_flat_images_are_told_image_by_image() -> None:
+    rng = np.random.default_rng(3)
+    pixels = rng.integers(0, 256, (40, 32, 32)).astype(np.uint8)
+    for row, image in enumerate(pixels[:30]):
+        of_one = rng.random((32, 32)) < row / 29
+        image[of_one] = (
+            rng.integers(rng.integers(0, 252), 256, of_one.sum()) if row % 5 == 0 else row
+        )
+    pixels[35] = 255
+    pixels[36] = 7 + rng.integers(0, 4, (32, 32))
+    thumbnails = Thumbnails(pixels, np.arange(40) == 38)
+    plain = [
+        max(np.mean(abs(image.astype(int) - grey) <= 2) for grey in range(256)) >= 0.4
+        for image in pixels
+    ]
+    plain[38] = True
+    assert thumbnails.plain.tolist() == plain
+    assert 10 < sum(plain) < 30
+    assert thumbnails.flat.tolist() == [bool(image.std() < 2) for image in pixels]
+    assert thumbnails.flat.sum() == 3
