@@ -43,9 +43,9 @@ def tune(
 
     Skips trials that the journals in `results/tuning` have; looks at no test image.
 
-    - `stt-bench tune cub50_frozen --rows softmax,hard_triplet`
-    - `stt-bench tune cub50_frozen --shard 2/8`
-    - `stt-bench tune cub50_frozen --show`
+    - `stt-bench tune frozen_cub50_lite0 --rows softmax,hard_triplet`
+    - `stt-bench tune frozen_cub50_lite0 --shard 2/8`
+    - `stt-bench tune frozen_cub50_lite0 --show`
     """
     from stt_bench.benchmark.suite import load_table
     from stt_bench.benchmark.system.progress import Reporter
