@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 import stt_bench
+from stt_bench.benchmark.cli.cache import cache
 from stt_bench.benchmark.cli.data import data
 from stt_bench.benchmark.cli.evidence import EVIDENCE
 from stt_bench.benchmark.cli.inspection import TOOLS
@@ -51,6 +52,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data, name="data")
+app.add_typer(cache, name="cache")
 
 
 def _version(wanted: bool) -> None:

@@ -21,6 +21,10 @@ from stt_bench.benchmark.system.errors import BenchError
 class Inputs(Protocol):
     """What a network takes of some items: their images, or what a frozen part made of them."""
 
+    @property
+    def is_random(self) -> bool:
+        """Tell whether `batch` draws from the generator that it is given."""
+
     def __len__(self) -> int:
         """Return the number of items."""
 
@@ -70,12 +74,13 @@ class TrainingBatches(Dataset[Batch]):
         self.labels = torch.from_numpy(labels)
         self.sampler = build_sampler(experiment.sampler, labels, seed, needs)
         self.images = inputs or image_set(items, "train", experiment.input, training=True)
+        self._is_random = self.images.is_random
         self.seed, self.workers = seed, experiment.train.workers
 
     def __getitem__(self, step: int) -> Batch:
         """Return the batch of a step."""
         rows = self.sampler.batch(step)
-        rng = generator(self.seed, Stream.AUGMENTATION, step)
+        rng = generator(self.seed, Stream.AUGMENTATION, step) if self._is_random else None
         return Batch(step, self.images.batch(rows, rng), self.labels[torch.from_numpy(rows)])
 
     def iterate(self, start: int, stop: int) -> Iterator[Batch]:

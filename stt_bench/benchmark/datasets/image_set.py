@@ -86,6 +86,11 @@ class ImageSet:
         self._kept: torch.Tensor | list[torch.Tensor] | None = None
         self._checked = False
 
+    @property
+    def is_random(self) -> bool:
+        """Tell whether `batch` draws from the generator that it is given."""
+        return self.training and (self.config.crop != "center" or self.config.flip)
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.paths)

@@ -70,8 +70,13 @@ class VectorSet:
 
     def __init__(self, vectors: VectorStore, paths: Sequence[str]) -> None:
         """Choose the vectors."""
-        self._vectors = vectors.vectors
+        self._vectors = np.asarray(vectors.vectors)
         self._rows = np.array([vectors.rows[path] for path in paths], dtype=np.int64)
+
+    @property
+    def is_random(self) -> bool:
+        """Tell that nothing is drawn."""
+        return False
 
     def __len__(self) -> int:
         """Return the number of vectors."""
@@ -113,6 +118,11 @@ class EncodedSet:
         self._rows: np.ndarray | None = None
         self._places = np.empty((0, 0), dtype=np.int64)
 
+    @property
+    def is_random(self) -> bool:
+        """Tell whether one of several fixed views is drawn."""
+        return self._fixed is not None
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.images)
@@ -140,7 +150,8 @@ class EncodedSet:
             store.discard()
             missing = set(flat)
         self._compute(store, ids, missing, progress)
-        self._rows, places = store.find(flat)
+        rows, places = store.find(flat)
+        self._rows = np.asarray(rows)  # a memory map without numpy's own class, which is slow
         self._places = places.reshape(len(self), len(names))
         if progress is not None:
             progress(len(self), len(self))

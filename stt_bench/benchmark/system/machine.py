@@ -53,8 +53,13 @@ def seed_torch(seed: int, step: int) -> None:
     """Seed torch for one step, so that a resumed run draws what an uninterrupted one would."""
     number = (seed * 1_000_003 + step) % 2**63
     torch.default_generator.manual_seed(number)
-    if torch.cuda.is_available():
+    if _has_cuda():
         torch.cuda.manual_seed_all(number)
+
+
+@cache
+def _has_cuda() -> bool:
+    return torch.cuda.is_available()
 
 
 def device_name(device: torch.device) -> str:

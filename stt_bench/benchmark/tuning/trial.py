@@ -153,10 +153,10 @@ class _Runner:
         network, objective = self.learner.network, self.learner.objective
         network.train()
         objective.train()
-        loss = None
+        loss, drawn = None, self.trained.is_random
         for number in range(self.learner.step, step):
             rows = self.sampler.batch(number)
-            rng = generator(self.seed, Stream.AUGMENTATION, number)
+            rng = generator(self.seed, Stream.AUGMENTATION, number) if drawn else None
             images = self.trained.batch(self.fold.trained[rows], rng)
             labels = self.labels[torch.from_numpy(rows)]
             taken = take_step(self.learner, self.experiment, self.seed, number, images, labels)
