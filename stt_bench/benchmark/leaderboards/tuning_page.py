@@ -37,7 +37,7 @@ def tuning_page(board: Leaderboard, searches: Sequence[RowSearch]) -> str:
         [
             f"# {title}: tuning",
             "",
-            f"[The leaderboard]({board.table}.md). All of this is of the training split.",
+            f"[The leaderboard]({board.table}.md). Objectives are of the training split alone.",
             "",
             *(f"- {one}" for one in told),
             "",
@@ -100,7 +100,7 @@ def _spread(board: Leaderboard, searches: Sequence[RowSearch]) -> list[str]:
     """Say how much the searches differ in what they led to on the test split."""
     told = []
     for metric in board.leads:
-        rows = []
+        rows: list[list[list[float]]] = []
         for search in searches:
             by_study: dict[int, list[float]] = {}
             for record in search.records:
@@ -109,12 +109,15 @@ def _spread(board: Leaderboard, searches: Sequence[RowSearch]) -> list[str]:
             rows.append(list(by_study.values()))
         found = search_spread(rows)
         if found is not None:
+            short = found.shortfall(
+                [len(seeds) for seeds in max(rows, key=lambda of: sum(map(len, of)))]
+            )
             told.append(
-                f"{metric_name(metric)}: standard deviation {100 * found.between:.2f} points "
-                f"between the searches of a row, {100 * found.within:.2f} between the seeds of one "
-                "search (pooled over the rows). Seeds of one search share its winner; the "
-                "intervals count them as independent, and are too short where the first of the "
-                "two is the larger."
+                f"{metric_name(metric)} on the test split: standard deviation "
+                f"{100 * found.between:.2f} points between the searches of a row, "
+                f"{100 * found.within:.2f} between the seeds of one search (pooled over the rows). "
+                "Seeds of one search share its winner, and the intervals take them as independent: "
+                f"the seeds' part of an interval is too short by a factor of {short:.1f}."
             )
     return told
 
@@ -182,7 +185,9 @@ def _untuned(board: Leaderboard) -> list[str]:
 
 def _rows(searches: Sequence[RowSearch]) -> list[str]:
     header = ["Row", "Trials", "Failed", "Default", "Winners", "Gain"]
-    header += [f"Best of {n}" for n in BEST_OF]
+    most = max(search.size.trials for search in searches)
+    numbers = sorted({n for n in BEST_OF if n < most} | {most})
+    header += [f"Best of {n}" for n in numbers]
     header += ["Search, core-min", "Final runs, core-min"]
     lines = [table_line(header), table_line(["---"] + ["---:"] * (len(header) - 1))]
     for search in searches:
@@ -197,7 +202,7 @@ def _rows(searches: Sequence[RowSearch]) -> list[str]:
                     _default(default),
                     _band(best),
                     "–" if gain is None else f"{100 * gain:+z.1f}",
-                    *(_band(search.best_of(n)) for n in BEST_OF),
+                    *(_band(search.best_of(n)) for n in numbers),
                     f"{search.seconds / 60:.1f}",
                     f"{search.final_seconds / 60:.1f}",
                 ]

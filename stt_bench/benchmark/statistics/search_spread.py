@@ -14,6 +14,20 @@ class SearchSpread(NamedTuple):
     between: float
     within: float
 
+    def shortfall(self, counts: Sequence[int]) -> float:
+        """Return by what factor an interval is too short that takes the seeds as independent.
+
+        With searches of `counts` seeds, S in all, and q = Σ n² / S², the mean over the seeds has
+        the variance q·σ_b² + σ_w²/S; the variance over the seeds, divided by S, is on average
+        ((1 − q)·S/(S − 1)·σ_b² + σ_w²) / S. It is the root of their ratio, 1 if neither varies.
+        """
+        S = sum(counts)
+        q = sum(n * n for n in counts) / S**2
+        between, within = self.between**2, self.within**2
+        true = q * between + within / S
+        taken = ((1 - q) * S / (S - 1) * between + within) / S if S > 1 else 0.0
+        return float((true / taken) ** 0.5) if taken > 0 else 1.0
+
 
 def search_spread(rows: Sequence[Sequence[Sequence[float]]]) -> SearchSpread | None:
     """Return the spread of values that stand by row, search and seed, pooled over the rows.

@@ -53,7 +53,7 @@ def test_the_page_shows_trials_default_winners_and_the_best_of_n(tmp_path: Path)
     (line,) = [one for one in page.splitlines() if one.startswith("| triplet | 6 in 2")]
     # 0.3 is the mean of each study; seven trials of 6 s, four runs of 1 s.
     assert line.split(" | ")[1:6] == ["6 in 2", "0", "25.0", "45.0 (40.0 to 50.0)", "+20.0"]
-    assert line.split(" | ")[6:8] == ["30.0 (30.0 to 30.0)", "–"]
+    assert line.split(" | ")[6:8] == ["30.0 (30.0 to 30.0)", "45.0 (40.0 to 50.0)"]
     assert line.endswith("| 0.7 | 0.1 |")
     # The best of two: (0.3 + 0.4 + 0.4) / 3 and (0.3 + 0.5 + 0.5) / 3.
     assert searches[1].best_of(2) == pytest.approx(BestOf(0.4, 1.1 / 3, 1.3 / 3))
@@ -194,6 +194,18 @@ def test_the_spread_between_searches_is_that_of_an_analysis_of_variance() -> Non
         for searches in 2.0 * rng.standard_normal((500, 3))
     ]
     assert search_spread(many) == pytest.approx(SearchSpread(2.0, 0.5), rel=0.05)
+
+
+def test_seeds_of_one_search_are_not_independent() -> None:
+    rng = np.random.default_rng(0)
+    counts, spread = (4, 3, 3), SearchSpread(2.0, 1.0)
+    seeds = np.repeat(2.0 * rng.standard_normal((20_000, 3)), counts, axis=1)
+    seeds += rng.standard_normal(seeds.shape)
+    factor = (seeds.mean(axis=1).var() / (seeds.var(axis=1, ddof=1).mean() / 10)) ** 0.5
+    assert spread.shortfall(counts) == pytest.approx(factor, rel=0.02)
+    assert SearchSpread(0.0, 1.0).shortfall(counts) == pytest.approx(1.0)
+    assert SearchSpread(1.0, 0.0).shortfall([1, 1, 1]) == pytest.approx(1.0)
+    assert SearchSpread(0.0, 0.0).shortfall(counts) == 1.0
 
 
 def test_the_figure_has_a_panel_of_the_curve_for_each_row(
