@@ -146,6 +146,8 @@ def _correlations(a: np.ndarray, b: np.ndarray, plain: np.ndarray) -> np.ndarray
     """Return (n,) how alike thumbnails are, (n, 32, 32) each: the best over crops but of plain."""
     scores = np.empty(len(a))
     scores[plain] = _product(_detail(a[plain], SIDE), _detail(b[plain], SIDE))
+    if plain.all():
+        return scores
     a, b = a[~plain], b[~plain]
     whole = _detail(a, _COARSE), _detail(b, _COARSE)
     best = _product(*whole)
