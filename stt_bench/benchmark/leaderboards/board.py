@@ -253,8 +253,10 @@ def build_leaderboard(
 
 
 def _sort_by_score(rows: list[Row]) -> None:
-    """Sort rows by group, and inside by the mean of the first metric that leads: best first."""
-    lead = next((m for m in ("map@r", "accuracy") if any(m in row.scores for row in rows)), "")
+    """Sort rows by group, and inside by their mean: of accuracy where most have it, else MAP@R."""
+    trained = [row for row in rows if row.experiment.train.steps > 0]
+    classifies = sum("accuracy" in row.scores for row in trained) > len(trained) / 2
+    lead = "accuracy" if classifies else "map@r"
     rows.sort(key=lambda r: (r.group, -r.scores[lead].mean if lead in r.scores else 0.0))
 
 

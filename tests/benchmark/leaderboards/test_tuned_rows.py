@@ -86,6 +86,13 @@ def test_tuned_rows_stand_by_their_score_inside_baselines_losses_and_two_heads()
     ]
     rows = build_leaderboard("t", records[::-1], []).rows
     assert [row.name for row in rows] == ["b", "a", "mm", "lll", "nnn", "ooo"]
+    scores = {"b": 0.2, "a": 0.1, "mm": 0.3, "lll": 0.9, "nnn": 0.4, "ooo": 0.5}
+    by_accuracy = [
+        made.model_copy(update={"metrics": {**made.metrics, "accuracy": scores[made.row]}})
+        for made in records
+    ]
+    rows = build_leaderboard("t", by_accuracy, []).rows
+    assert [row.name for row in rows] == ["b", "a", "lll", "mm", "ooo", "nnn"]
     plain = [made.model_copy(update={"tuning": None}) for made in records]
     rows = build_leaderboard("t", plain, []).rows
     assert [row.name for row in rows] == ["a", "b", "mm", "lll", "nnn", "ooo"]  # by length: order
