@@ -177,6 +177,10 @@ def report(
     tables: Annotated[
         list[str] | None, typer.Argument(help="Names of tables; all that have records if none.")
     ] = None,
+    distance: Annotated[
+        Literal["euclidean", "cosine"] | None,
+        typer.Option(help="Print the pages ranked by this distance instead; nothing is written."),
+    ] = None,
     results: ResultsOption = Path("results"),
     force: OverwriteOption = False,
     quiet: QuietOption = False,
@@ -184,9 +188,13 @@ def report(
     """Write the leaderboards again from the records alone.
 
     - `stt-bench report`
+    - `stt-bench report cub50_retrieval --distance euclidean`
     """
     from stt_bench.benchmark.leaderboards import report as reporting
 
+    if distance is not None:
+        print(*reporting.pages(results, tables, distance), sep="\n")
+        return
     _show(reporting.report(results, tables, force=force), results, quiet)
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from stt_bench.benchmark.datasets.survey import Entry
 from stt_bench.benchmark.leaderboards.board import Leaderboard
-from stt_bench.benchmark.leaderboards.wording import MARKS, metric_name, percent
+from stt_bench.benchmark.leaderboards.wording import DISTANCES, MARKS, metric_name, percent
 from stt_bench.benchmark.system.text import one_line
 
 
@@ -26,7 +26,8 @@ def screen_table(board: Leaderboard) -> ScreenTable:
     last = "accuracy" if "accuracy" in board.metrics else "nmi"
     metrics = [metric for metric in board.metrics if metric in ("recall@1", "map@r", last)]
     marks = {mark for row in board.rows for mark in board.marks(row)}
-    told = "; ".join(f"{mark} {meaning}" for mark, meaning in MARKS.items() if mark in marks)
+    by = [f"ranked by {DISTANCES[board.distance]}"] if "map@r" in board.metrics else []
+    told = "; ".join([*by, *(f"{mark} {text}" for mark, text in MARKS.items() if mark in marks)])
     screen = ScreenTable(
         title=Text(one_line(board.title)),
         title_justify="left",

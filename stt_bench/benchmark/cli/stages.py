@@ -125,7 +125,7 @@ def evaluate(
     ] = None,
     distance: Annotated[
         Literal["euclidean", "cosine"] | None,
-        typer.Option(help="With --embeddings; else euclidean."),
+        typer.Option(help="What ranks, with --embeddings; else cosine. The other is told too."),
     ] = None,
     clustering: Annotated[
         bool | None, typer.Option(help="k-means, NMI and AMI, with --embeddings; else they are.")
@@ -196,19 +196,21 @@ def evaluate(
         one = open_run(run)
         config = _settings(one.experiment.evaluation.model_dump() | given)
         record, scores = evaluation.evaluate_queries(one, results, reporter, config)
-        shown: dict[str, Any] = dict(record.metrics)
+        metrics, other = record.metrics, record.other_distance
     else:
         assert embeddings is not None
         assert labels is not None
-        settings = _settings(given)
-        metrics, scores = evaluation.measure(
+        config = _settings(given)
+        metrics, scores, other = evaluation.measure(
             read_external_set(embeddings, labels, reporter),
-            settings,
+            config,
             reporter,
             where=str(embeddings),
             approximate=approximate,
         )
-        shown = dict(metrics)
+    shown: dict[str, Any] = {"distance": config.distance, **metrics}
+    if other is not None:
+        shown["other_distance"] = {"distance": other.distance, **other.metrics}
     if scores and intervals:
         try:
             shown["intervals"] = scores.intervals()

@@ -11,7 +11,7 @@ from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.comparisons import Pair
 from stt_bench.benchmark.leaderboards.rows import Row
 from stt_bench.benchmark.leaderboards.scores import CONFIDENCE
-from stt_bench.benchmark.leaderboards.wording import metric_name
+from stt_bench.benchmark.leaderboards.wording import listed, metric_name
 from stt_bench.benchmark.statistics.crossed import Estimate, crossed
 from stt_bench.benchmark.statistics.verdicts import FEWEST_CLASSES
 
@@ -64,7 +64,7 @@ def _rivals(board: Leaderboard, leaders: list[Row], ranked: list[Row], metric: s
 
 def _what(leaders: list[Row], others: list[Row], untrained: list[Row], metric: str) -> str:
     value, name = leaders[0].scores[metric].mean, metric_name(metric)
-    labels = _listed([row.label for row in leaders])
+    labels = listed([row.label for row in leaders])
     told = f"{labels} {'leads' if len(leaders) == 1 else 'lead'} by {name} with {_percent(value)}"
     for row in untrained:
         if row.scores[metric].mean >= value:
@@ -93,7 +93,7 @@ def _by_how_much(best: Row, rivals: list[Row], metric: str) -> str:
         told.append(
             f"{where if points else 'level with'} {row.label} ({_percent(row.scores[metric].mean)})"
         )
-    return f"That is {_listed(told)}."
+    return f"That is {listed(told)}."
 
 
 def _how_sure(board: Leaderboard, best: Row, rivals: list[Row], metric: str, pairs: int) -> str:
@@ -111,7 +111,7 @@ def _how_sure(board: Leaderboard, best: Row, rivals: list[Row], metric: str, pai
     widened = "" if all(one.new_classes for _, one in found) else "; new classes would widen it"
     return (
         f"The {100 * CONFIDENCE:.0f} % interval of the difference in points{corrected} is "
-        f"{_listed(told)}{widened}."
+        f"{listed(told)}{widened}."
     )
 
 
@@ -161,7 +161,3 @@ def _interval(
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
-
-
-def _listed(parts: list[str]) -> str:
-    return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from stt_bench.benchmark.leaderboards.scores import Score
 from stt_bench.benchmark.leaderboards.wording import percent
 from stt_bench.benchmark.scoring.probe import made_by_other_code
 from stt_bench.benchmark.statistics.verdicts import Verdict
+from stt_bench.benchmark.store.distances import Distance, measured_by, other_than
 from stt_bench.benchmark.store.ledger import Entry
 from stt_bench.benchmark.store.records import Record
 
@@ -40,8 +41,23 @@ class Leaderboard:
     main_protocol: str  # fingerprint that most rows share; only these are ranked
     published: list[Published]
     records: list[Record]
+    distance: Distance  # by which retrieval is ranked; the records are as they stand under it
+    sources: list[Record]  # the records as they are
     figure: FigureConfig | None = None
     ledger: Sequence[Entry] = ()
+    twin: Leaderboard | None = field(default=None, repr=False)  # under the other distance
+
+    @cached_property
+    def by_the_other(self) -> Leaderboard:
+        """Return the same leaderboard ranked by the other distance, without clustering."""
+        return build_leaderboard(
+            self.table,
+            self.sources,
+            self.published,
+            self.ledger,
+            distance=other_than(self.distance),
+            twin=self,
+        )
 
     @property
     def metrics(self) -> list[str]:
@@ -182,7 +198,7 @@ class Leaderboard:
     @cached_property
     def other_code(self) -> dict[str, list[str]]:
         """Return the rows made by code that computes otherwise than today's, and what differs."""
-        return made_by_other_code(self.records)
+        return self.twin.other_code if self.twin else made_by_other_code(self.records)
 
     def difference(self, row: Row, metric: str) -> Verdict | None:
         """Return the verdict on row − its baseline (0 to 1); None where there is no baseline."""
@@ -221,12 +237,21 @@ def build_leaderboard(
     records: list[Record],
     published: list[Published],
     ledger: Sequence[Entry] = (),
+    *,
+    distance: Distance | None = None,
+    twin: Leaderboard | None = None,
 ) -> Leaderboard:
     """Return the leaderboard of one table from its records and its ledger.
+
+    All rows are ranked by one distance: that which is given, else that of most trained rows.
+    A row whose records know nothing of it has no retrieval.
 
     Raises:
         BenchError: records of one row were made with different settings.
     """
+    sources = records
+    distance = distance or _ranking_distance(records)
+    records = [measured_by(record, distance) for record in sources]
     by_row: dict[str, list[Record]] = {}
     for record in records:
         by_row.setdefault(record.row, []).append(record)
@@ -247,9 +272,18 @@ def build_leaderboard(
         main_protocol=main,
         published=published,
         records=records,
+        distance=distance,
+        sources=sources,
+        twin=twin,
         figure=display.figure,
         ledger=ledger,
     )
+
+
+def _ranking_distance(records: Sequence[Record]) -> Distance:
+    rows = {record.row: record.experiment for record in records}.values()
+    trained = [experiment for experiment in rows if experiment.train.steps > 0] or rows
+    return _commonest([experiment.evaluation.distance for experiment in trained])
 
 
 def _sort_by_score(rows: list[Row]) -> None:

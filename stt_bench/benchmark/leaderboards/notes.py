@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.contamination_notes import contamination_notes
+from stt_bench.benchmark.leaderboards.distance_notes import distance_notes
 from stt_bench.benchmark.leaderboards.evidence_notes import evidence_notes
 from stt_bench.benchmark.leaderboards.proof_notes import proof_notes
 from stt_bench.benchmark.leaderboards.wording import (
@@ -20,6 +21,7 @@ def notes(board: Leaderboard) -> list[str]:
     return [
         "Percent, mean ± standard deviation over seeds. Softmax baselines stand first. Bold: the "
         "highest mean of its column among the rows of one protocol (all of them where they tie).",
+        *distance_notes(board),
         *evidence_notes(board),
         *_other_protocols(board),
         *_collapsed(board),

@@ -16,6 +16,7 @@ from stt_bench.benchmark.leaderboards.published import published_of
 from stt_bench.benchmark.leaderboards.searches import read_searches
 from stt_bench.benchmark.leaderboards.tuning_figure import draw_best_of_n
 from stt_bench.benchmark.leaderboards.tuning_page import tuning_page
+from stt_bench.benchmark.store.distances import Distance
 from stt_bench.benchmark.store.ledger import read_ledger
 from stt_bench.benchmark.store.records import read_table_records, tables_with_records
 from stt_bench.benchmark.system.errors import BenchError
@@ -34,12 +35,7 @@ def report(
         BenchError: there are no records, a named table has none or a broken one, or a page
             or figure would overwrite a file that is not ours (``force`` overwrites it).
     """
-    names = tables_with_records(results)
-    if not names:
-        raise BenchError(f"{results / 'records'} holds no records; run `stt-bench run` first")
-    for table in tables or ():
-        if table not in names:
-            raise BenchError(f"table '{table}' has no records; {did_you_mean(table, names)}")
+    names = _names(results, tables)
     published, is_own = published_of(results)
     boards, searches, broken, wanted = [], {}, {}, tables or names
     for table in names:  # a table that cannot be read must not stand in the way of the others
@@ -72,6 +68,39 @@ def report(
         rest = "; the other leaderboards are written" if asked else ""
         raise BenchError("; ".join(told) + rest)
     return asked
+
+
+def pages(results: Path, tables: Sequence[str] | None, distance: Distance) -> list[str]:
+    """Return the pages of tables (all that have records if none is named), ranked by a distance.
+
+    Raises:
+        BenchError: there are no records, or a table has none or a broken one.
+    """
+    published, _ = published_of(results)
+    names = _names(results, tables)
+    return [
+        markdown(
+            build_leaderboard(
+                table,
+                read_table_records(results, table),
+                published.get(table, []),
+                read_ledger(results, table),
+                distance=distance,
+            )
+        )
+        for table in tables or names
+    ]
+
+
+def _names(results: Path, asked: Sequence[str] | None) -> list[str]:
+    """Return the tables that have records; those asked for must."""
+    names = tables_with_records(results)
+    if not names:
+        raise BenchError(f"{results / 'records'} holds no records; run `stt-bench run` first")
+    for table in asked or ():
+        if table not in names:
+            raise BenchError(f"table '{table}' has no records; {did_you_mean(table, names)}")
+    return names
 
 
 def check_pages(results: Path, tables: Iterable[str], *, force: bool = False) -> None:

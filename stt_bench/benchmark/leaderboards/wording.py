@@ -20,6 +20,7 @@ METRIC_NAMES = {
     "accuracy": "Accuracy",
     "macro_accuracy": "Macro accuracy",
 }
+DISTANCES = {"euclidean": "Euclidean distance", "cosine": "cosine"}
 MARKS = {
     "†": "of another protocol, not ranked",
     "‡": "collapsed to one point at some time",
@@ -39,6 +40,11 @@ _PROTOCOL_NAMES = {
 def metric_name(metric: str) -> str:
     """Return a metric's name as it is printed."""
     return METRIC_NAMES.get(metric, metric.replace("recall@", "R@"))
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Return ``a, b and c``."""
+    return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]
 
 
 def protocol_name(field: str) -> str:

@@ -5,14 +5,21 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from stt_bench.benchmark.config.sections import EvaluationConfig
 from stt_bench.benchmark.scoring.probe import metrics_probe
-from stt_bench.benchmark.store.class_records import ClassRetrieval, ClassScores
+from stt_bench.benchmark.scoring.retrieval import (
+    queries_and_gallery,
+    scores_of_queries,
+    shares_of_classes,
+    some_query_has_a_positive,
+)
+from stt_bench.benchmark.store.class_records import ClassScores
+from stt_bench.benchmark.store.distances import OtherDistance, is_retrieval, other_than
 from stt_bench.benchmark.store.duplicates import DuplicateCounts, DuplicateScores
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.facts import Training, TrainingFacts
@@ -28,11 +35,9 @@ from stt_bench.evaluation import (
     QueryScores,
     approximate_retrieval_metrics,
     chosen_backend,
-    class_values,
     classification_metrics,
     clustering_metrics,
     confusion_matrix,
-    retrieval_scores,
 )
 
 
@@ -117,7 +122,13 @@ def score(
     except ValueError as error:
         raise BenchError(f"evaluation.backend: {error}") from None
     reporter.say(f"{run.name}: evaluate {len(embedded.embeddings):,} embeddings with {backend}")
-    metrics, scores = measure(embedded, config, reporter, where=str(folder))
+    metrics, scores, other = measure(embedded, config, reporter, where=str(folder))
+    shares = None
+    if scores is not None:
+        shares = shares_of_classes(embedded, config, config.distance, reporter)
+    if other is not None and shares is not None:
+        by_other = shares_of_classes(embedded, config, other.distance, reporter)
+        other.class_values = by_other.metrics if by_other else None
     record = Record(
         table=run.table,
         row=run.row,
@@ -141,7 +152,8 @@ def score(
         evaluated_with={"backend": backend, **versions(), "commit": commit() or "none"},
         per_class=_per_class(embedded),
         near_duplicates=without_duplicates(embedded, config, reporter),
-        class_values=_class_values(embedded, config, reporter) if "map@r" in metrics else None,
+        class_values=shares,
+        other_distance=other,
     )
     return record, scores
 
@@ -170,17 +182,20 @@ def without_duplicates(
             logits=logits,
         )
         with suppress(BenchError):  # no query has a positive left
-            metrics = measure(
-                rest, config.model_copy(update={"clustering": False}), reporter
-            ).metrics
+            config = config.model_copy(update={"clustering": False})
+            metrics = measure(rest, config, reporter, both=False).metrics
     return DuplicateScores(**counts, test_items=len(found["test_ids"]), metrics_without=metrics)
 
 
 class Measurement(NamedTuple):
-    """All metrics of an embedding set, and the scores of every query, if any has a positive."""
+    """All metrics of an embedding set, and the scores of every query, if any has a positive.
+
+    `other` is retrieval under the distance that does not rank.
+    """
 
     metrics: dict[str, float]
     scores: QueryScores | None
+    other: OtherDistance | None
 
 
 def measure(
@@ -190,12 +205,14 @@ def measure(
     *,
     where: str = "embeddings",
     approximate: str | None = None,
+    both: bool = True,
 ) -> Measurement:
     """Measure an embedding set.
 
     Retrieval is leave-one-out where every item has the role ``both``, else from the queries to the
-    gallery; clustering is over all items; accuracy where the set holds class scores. A set with
-    class scores in which no query has a positive has no retrieval metrics, and 0 queries.
+    gallery, by both distances; clustering is over all items, by the one that ranks; accuracy where
+    the set holds class scores. A set with class scores in which no query has a positive has no
+    retrieval metrics, and 0 queries.
 
     Args:
         embedded: the embedding set.
@@ -203,28 +220,26 @@ def measure(
         reporter: where the progress is shown.
         where: names the set in messages.
         approximate: search with this index of FAISS, `ivf` or `hnsw`, and report its error.
+        both: measure retrieval by the distance that does not rank, too.
     """
     reporter = reporter or Reporter(quiet=True)
-    metrics, scores = {"queries": 0.0}, None
+    metrics, scores, other = {"queries": 0.0}, None, None
     try:
-        if embedded.logits is None or _some_query_has_a_positive(embedded):
-            sets = _queries_and_gallery(embedded)
-            search: Any = {"ks": tuple(config.ks), "distance": config.distance}
+        if embedded.logits is None or some_query_has_a_positive(embedded):
             if approximate:
                 with reporter.bar(f"retrieval ({approximate})", 1) as bar:
                     metrics = approximate_retrieval_metrics(
-                        **sets, **search, index=approximate, progress=bar.of
-                    )
-            else:
-                with reporter.bar("retrieval", len(sets["labels"])) as bar:
-                    scores = retrieval_scores(
-                        **sets,
-                        **search,
-                        backend=config.backend,
-                        memory_mib=config.memory_mib,
+                        **queries_and_gallery(embedded),
+                        ks=tuple(config.ks),
+                        distance=config.distance,
+                        index=approximate,
                         progress=bar.of,
                     )
+            else:
+                scores = scores_of_queries(embedded, config, config.distance, reporter)
                 metrics = scores.metrics()
+                if both:
+                    other = _by_the_other_distance(embedded, config, reporter, where)
         if config.clustering:
             with reporter.bar("k-means", 1) as bar:
                 metrics |= clustering_metrics(
@@ -239,7 +254,26 @@ def measure(
             metrics |= classification_metrics(embedded.logits, _targets(embedded))
     except (ValueError, TypeError) as error:
         raise BenchError(f"{where}: {error}") from None
-    return Measurement({name: float(value) for name, value in metrics.items()}, scores)
+    return Measurement({name: float(value) for name, value in metrics.items()}, scores, other)
+
+
+def _by_the_other_distance(
+    embedded: EmbeddingSet, config: EvaluationConfig, reporter: Reporter, where: str
+) -> OtherDistance | None:
+    """Return retrieval under the distance that does not rank; None where it has none.
+
+    Only numbers too far apart for Euclidean distance can keep it from being measured.
+    """
+    distance = other_than(config.distance)
+    try:
+        metrics = scores_of_queries(embedded, config, distance, reporter).metrics()
+    except ValueError as error:
+        reporter.warn(f"{where}: not measured by {distance} distance as well: {error}")
+        return None
+    return OtherDistance(
+        distance=distance,
+        metrics={name: float(value) for name, value in metrics.items() if is_retrieval(name)},
+    )
 
 
 def write_class_scores(scores: QueryScores, path: Path) -> None:
@@ -248,50 +282,10 @@ def write_class_scores(scores: QueryScores, path: Path) -> None:
     write_text(path, table.to_csv(index_label="label", lineterminator="\n"))
 
 
-def _places(wanted: np.ndarray) -> np.ndarray | slice:
-    """Return where a mask is true: as a slice, which copies nothing, where there are no gaps."""
-    places = np.flatnonzero(wanted)
-    if len(places) and places[-1] - places[0] + 1 == len(places):
-        return slice(places[0], places[-1] + 1)
-    return places
-
-
 def _targets(embedded: EmbeddingSet) -> np.ndarray:
     """Return (N,) the columns of the class scores that the items' labels belong to."""
     order = {name: index for index, name in enumerate(embedded.meta["classes"])}
     return np.array([order[label] for label in embedded.labels])
-
-
-def _class_values(
-    embedded: EmbeddingSet, config: EvaluationConfig, reporter: Reporter
-) -> ClassRetrieval | None:
-    """Return the share of each class in Recall@1 and MAP@R; None where one class alone has any."""
-    try:
-        with reporter.bar("classes left out", 1) as bar:
-            found = class_values(
-                **_queries_and_gallery(embedded),
-                ks=(1,),
-                distance=config.distance,
-                memory_mib=config.memory_mib,
-                progress=bar.of,
-            )
-    except ValueError:  # retrieval itself could be measured: one class alone has a positive
-        return None
-    return ClassRetrieval.model_validate(
-        {
-            "groups": found.groups.tolist(),
-            "counts": found.counts.tolist(),
-            "weighting": found.weighting,
-            "metrics": {
-                name: {
-                    "sums": found.sums[:, place].tolist(),
-                    "values": found.values[:, place].tolist(),
-                }
-                for place, name in enumerate(found.names)
-                if name in ("recall@1", "map@r")
-            },
-        }
-    )
 
 
 def _per_class(embedded: EmbeddingSet) -> ClassScores | None:
@@ -299,27 +293,3 @@ def _per_class(embedded: EmbeddingSet) -> ClassScores | None:
         return None
     counts = confusion_matrix(embedded.logits, _targets(embedded))
     return ClassScores.of(embedded.meta["classes"], counts)
-
-
-def _some_query_has_a_positive(embedded: EmbeddingSet) -> bool:
-    both = embedded.roles == "both"
-    _, codes = np.unique(embedded.labels, return_inverse=True)
-    queries = np.bincount(codes, both | (embedded.roles == "query"))
-    gallery = np.bincount(codes, both | (embedded.roles == "gallery"))
-    return bool((queries * gallery > np.bincount(codes, both)).any())
-
-
-def _queries_and_gallery(embedded: EmbeddingSet) -> dict[str, Any]:
-    if np.all(embedded.roles == "both"):
-        return {"embeddings": embedded.embeddings, "labels": embedded.labels}
-    query, gallery = (
-        _places(np.isin(embedded.roles, (role, "both"))) for role in ("query", "gallery")
-    )
-    return {
-        "embeddings": embedded.embeddings[query],
-        "labels": embedded.labels[query],
-        "query_ids": embedded.ids[query],
-        "gallery": embedded.embeddings[gallery],
-        "gallery_labels": embedded.labels[gallery],
-        "gallery_ids": embedded.ids[gallery],
-    }

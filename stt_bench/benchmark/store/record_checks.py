@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from stt_bench.benchmark.store.distances import is_retrieval
 from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def faults(record: Record) -> Iterator[str]:
         yield from _metric_faults(
             record.near_duplicates.metrics_without, "near_duplicates.metrics_without"
         )
+    yield from _other_faults(record)
     yield from _class_faults(record)
     yield from _identity_faults(record)
     yield from _display_faults(record)
@@ -33,6 +35,10 @@ def faults(record: Record) -> Iterator[str]:
 def _metric_faults(metrics: Mapping[str, float], where: str = "metrics") -> Iterator[str]:
     if "queries" not in metrics:
         yield f"{where}: 'queries' is missing"
+    yield from _value_faults(metrics, where)
+
+
+def _value_faults(metrics: Mapping[str, float], where: str) -> Iterator[str]:
     for name, value in metrics.items():
         field = f"{where}.{name}"
         if name.startswith("recall@") and not _RECALL.fullmatch(name):
@@ -48,12 +54,37 @@ def _metric_faults(metrics: Mapping[str, float], where: str = "metrics") -> Iter
                 yield f"{field} is {value:g}: it lies between {lowest:g} and 1"
 
 
+def _other_faults(record: Record) -> Iterator[str]:
+    """Yield what is wrong under the distance that does not rank."""
+    other, own = record.other_distance, record.class_values
+    if other is None:
+        return
+    if other.distance == record.experiment.evaluation.distance:
+        yield f"other_distance.distance is {other.distance}, by which the metrics are measured"
+    if other.metrics.keys() != set(filter(is_retrieval, record.metrics)):
+        yield "other_distance.metrics are not the retrieval metrics of the record"
+    yield from _value_faults(other.metrics, "other_distance.metrics")
+    if other.class_values is None:
+        return
+    if own is None or other.class_values.keys() != own.metrics.keys():
+        yield "other_distance.class_values are of other metrics than class_values"
+        return
+    for metric, share in other.class_values.items():
+        if not len(share.sums) == len(share.values) == len(own.counts):
+            yield f"other_distance.class_values.{metric}: not as many classes as class_values has"
+        elif not _gives(sum(share.sums) / sum(own.counts), other.metrics.get(metric)):
+            yield f"other_distance.class_values.{metric} do not give the {metric} beside them"
+
+
 def _class_faults(record: Record) -> Iterator[str]:
     held = record.class_values
     for metric in held.metrics if held else ():
-        own = record.metrics.get(metric)
-        if held and (own is None or not math.isclose(held.mean(metric), own, abs_tol=_ROUNDING)):
+        if held and not _gives(held.mean(metric), record.metrics.get(metric)):
             yield f"class_values.metrics.{metric} do not give the {metric} beside them"
+
+
+def _gives(mean: float, metric: float | None) -> bool:
+    return metric is not None and math.isclose(mean, metric, abs_tol=_ROUNDING)
 
 
 def _identity_faults(record: Record) -> Iterator[str]:

@@ -60,7 +60,7 @@ class Record(BaseModel):
     def save(self, path: Path) -> None:
         """Write the record, with the checksum of what is written."""
         content = self.model_dump(mode="json")
-        write_json(path, content | {"checksum": checksum(content)})
+        write_json(path, content | {"checksum": checksum(content)}, numbers_in_line=True)
 
 
 def checksum(content: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,8 @@ from pydantic import BaseModel, ValidationError
 from stt_bench.benchmark.system.errors import BenchError
 
 Model = TypeVar("Model", bound=BaseModel)
+# No string can hold one: its line breaks are escaped.
+_NUMBERS = re.compile(r"\[\n(?:[-+0-9.eE,\s]|null)+\]")
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
@@ -91,9 +94,15 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda stream: stream.write(text.encode()))
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file atomically, indented, in the order of its keys."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, numbers_in_line: bool = False) -> None:
+    """Write a JSON file atomically, indented, in the order of its keys.
+
+    With `numbers_in_line` a list of numbers stands in one line, not each number in its own.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if numbers_in_line:
+        text = _NUMBERS.sub(lambda found: "".join(found[0].split()).replace(",", ", "), text)
+    write_text(path, text)
 
 
 def read_json(path: Path, how_to_fix: str = "") -> Any:

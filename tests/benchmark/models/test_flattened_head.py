@@ -97,7 +97,7 @@ def test_a_row_is_compared_with_softmax_on_the_same_head() -> None:
     pooled = row_of(experiment(loss="softmax"), "pooled")
     flattened = row_of(experiment(loss="softmax", model={"features": "flattened"}), "flattened")
     ours = row_of(experiment(model={"features": "flattened"}), "ours")
-    board = Leaderboard("t", "t", "", [pooled, flattened, ours], "f", [], [])
+    board = Leaderboard("t", "t", "", [pooled, flattened, ours], "f", [], [], "cosine", [])
     assert board.baseline(ours, "map@r").row is flattened
     assert board.baseline(replace(ours, experiment=experiment()), "map@r").row is pooled
     assert replace(board, rows=[pooled, ours]).baseline(ours, "map@r").row is None
