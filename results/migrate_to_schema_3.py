@@ -5,8 +5,8 @@
 `listing` is called `display`. The distance leaves the protocol, since retrieval is measured by
 both; the experiment keeps it, and since its default has changed, the digest names it. The digest
 and the fingerprint must first be those of the record as it was: a record that was edited is refused
-and not made whole. The metrics keep their bytes. A checksum over all the rest is added, also to
-records of schema 3 that have none; others of schema 3 are left as they are.
+and not made whole. The metrics keep their bytes, and a checksum of all the rest is added. Records
+of schema 3 are left as they are.
 """
 
 from __future__ import annotations
@@ -64,17 +64,16 @@ def migrated(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def migrate(path: Path) -> bool:
-    """Rewrite a record of an older schema, or without a checksum; tell whether it was.
+    """Rewrite a record of an older schema; tell whether it was.
 
     Raises:
         BenchError: it was edited, or is no record.
     """
     record = read_json(path)
-    is_old = record["schema_version"] in (1, 2)
-    if not is_old and record.get("checksum"):
+    if record["schema_version"] not in (1, 2):
         return False
     try:
-        after = migrated(record) if is_old else record
+        after = migrated(record)
     except (KeyError, ValueError) as error:
         raise BenchError(f"{path}: {error}; evaluate again") from None
     if json.dumps(after["metrics"]) != json.dumps(record["metrics"]):

@@ -13,7 +13,7 @@ from test_leaderboard import record
 from stt_bench.benchmark.leaderboards.board import Leaderboard, build_leaderboard
 from stt_bench.benchmark.leaderboards.markdown import markdown
 from stt_bench.benchmark.store.distances import OtherDistance
-from stt_bench.benchmark.store.records import Record, read_record, record_path
+from stt_bench.benchmark.store.records import Record, checksum, read_record, record_path
 from stt_bench.benchmark.system.errors import BenchError
 
 LOSSES = {"s": {}, "u": {"train": {"steps": 0}}}
@@ -112,6 +112,10 @@ def test_rows_of_one_table_are_ranked_by_one_distance() -> None:
     assert softmax.name == "s"
 
 
+def written(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content | {"checksum": checksum(content)}))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -125,14 +129,14 @@ def test_what_a_record_says_of_the_other_distance_is_checked(
     tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
     committed = Path(__file__).parents[3] / "results/records/digits_retrieval/angular/seed-0.json"
-    content = json.loads(committed.read_text()) | {"checksum": ""}
+    content = json.loads(committed.read_text())
     named = ("recall@1", "recall@2", "recall@4", "recall@8", "r_precision", "map@r", "mrr")
     other = {"distance": "cosine", "metrics": dict.fromkeys(named, 0.5)}
     path = record_path(tmp_path, "digits_retrieval", "angular", 0)
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(content | {"other_distance": other}))
+    written(path, content | {"other_distance": other})
     assert read_record(path).other_distance is not None
-    path.write_text(json.dumps(content | {"other_distance": other | change}))
+    written(path, content | {"other_distance": other | change})
     with pytest.raises(BenchError, match=said):
         read_record(path)
     shares = {"groups": ["a"], "counts": [2], "weighting": "query"}
@@ -140,7 +144,7 @@ def test_what_a_record_says_of_the_other_distance_is_checked(
     wrong = {"map@r": {"sums": [1.5], "values": [0.75]}}
     content |= {"class_values": shares | {"metrics": share}}
     content |= {"other_distance": other | {"class_values": wrong}}
-    path.write_text(json.dumps(content))
+    written(path, content)
     with pytest.raises(BenchError, match=r"class_values\.map@r do not give the map@r"):
         read_record(path)
 
