@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stt_bench.benchmark.datasets import load_items
+from stt_bench.benchmark.datasets import ItemTable, load_items
 from stt_bench.benchmark.embedding.embed import embed_split
 from stt_bench.benchmark.scoring.evaluate import score
 from stt_bench.benchmark.store.locks import held
 from stt_bench.benchmark.store.records import Record, read_record
+from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.files import write_text
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.checks import check_experiment
 from stt_bench.benchmark.training.train import train
@@ -113,23 +115,35 @@ def reproduce(
     record = read_record(path)
     run = run_from(record, runs, data_root)
     folder = run.folder
+    marker = folder / "reproduces.txt"  # until it is compared: one that was stopped goes on
     check_experiment(run.experiment, lambda *field: f"{path}: experiment.{'.'.join(field)}")
     with held(run):
         if force:
             run.discard()
-        elif run.is_trained:
+        elif run.is_trained and not marker.exists():
             raise BenchError(
                 f"{folder} holds a finished run, and reproducing means to train afresh: name "
                 "another folder with --runs, or discard that run with --force"
             )
-        items = load_items(run.experiment.data, reporter)
+        items = _items(run, reporter)
+        write_text(marker, f"{run.name}\n")
         facts = train(run, reporter, items=items)
         embedded = embed_split(run, facts, items, reporter)
         again, _ = score(run, facts, embedded, reporter)
         found = compared(record, again, *rows_beside(path, record), folder)
+        marker.unlink()
         if found.passed and found.same_bytes:
             shutil.rmtree(folder)
     return found
+
+
+def _items(run: Run, reporter: Reporter) -> ItemTable:
+    try:
+        return load_items(run.experiment.data, reporter)
+    except BenchError as error:
+        if run.experiment.data.root is not None:
+            raise
+        raise BenchError(f"{error}; reproduce takes their place by --data-root") from None
 
 
 def compared(

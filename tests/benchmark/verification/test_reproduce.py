@@ -43,6 +43,35 @@ def test_a_finished_run_is_no_reproduction(made: Made) -> None:
     assert facts.read_bytes() == before
 
 
+def test_one_that_was_stopped_after_its_training_goes_on_and_is_compared(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stt_bench.benchmark.verification.reproduce.embed_split", killed)
+        assert made.call("reproduce", "tiny/softmax/seed-0", "-q", runs="again").returncode == 1
+    assert (made.folder / "again/tiny/softmax/seed-0/training.json").exists()
+    done = made.call("reproduce", "tiny/softmax/seed-0", "-q", runs="again")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_data_that_are_not_found_can_be_named(made: Made) -> None:
+    record = read_record(made.record())
+    data = record.experiment.data.model_copy(update={"name": "fashion_mnist"})
+    experiment = record.experiment.model_copy(update={"data": data})
+    record.model_copy(update={"experiment": experiment, "config_digest": experiment.digest()}).save(
+        made.record()
+    )
+    done = made.call(
+        "reproduce", str(made.record()), "--data-root", made.folder / "nowhere", runs="again"
+    )
+    assert done.returncode == 2
+    assert "data.root" in done.stderr
+    assert "nowhere does not exist" in done.stderr
+
+
 def with_metric(record: Record, value: float, **changes: object) -> Record:
     return record.model_copy(update={"metrics": {"map@r": value, "queries": 4.0}, **changes})
 
