@@ -70,7 +70,7 @@ class Plan:
 
 
 def _kind(one: Planned) -> tuple[str, State, float | None, str]:
-    return one.run.row, one.state, one.seconds, one.why
+    return one.run.row, one.state, one.seconds if one.state in _TRAINS else None, one.why
 
 
 def plan(

@@ -31,6 +31,9 @@ from stt_bench.benchmark.training.validation import value_of
 from stt_bench.benchmark.tuning.space import Point
 
 
+_DIGITS = 6  # decimals of a measured value: MAP@R knows no more, and a journal stays small
+
+
 class DivergedError(Exception):
     """A loss or an embedding is no longer finite."""
 
@@ -98,10 +101,8 @@ def run_trial(
             done = min(done + config.every, settings.steps)
             values = []
             for runner in runners:
-                runner.train_to(done)
-                values.append(runner.measured())
-                if stop.is_set():
-                    raise TrainingStopped("the search stopped")
+                runner.train_to(done, stop)
+                values.append(round(runner.measured(), _DIGITS))
             for curve, value in zip(curves, values, strict=True):
                 curve.append(value)
             mean = sum(values) / len(values)
@@ -148,13 +149,15 @@ class _Runner:
             ) from None
         self.labels = torch.from_numpy(labels)
 
-    def train_to(self, step: int) -> None:
-        """Take all steps up to one."""
+    def train_to(self, step: int, stop: threading.Event) -> None:
+        """Take all steps up to one; TrainingStopped where it is told to stop."""
         network, objective = self.learner.network, self.learner.objective
         network.train()
         objective.train()
         loss, drawn = None, self.trained.is_random
         for number in range(self.learner.step, step):
+            if stop.is_set():
+                raise TrainingStopped("the search stopped")
             rows = self.sampler.batch(number)
             rng = generator(self.seed, Stream.AUGMENTATION, number) if drawn else None
             images = self.trained.batch(self.fold.trained[rows], rng)

@@ -14,7 +14,12 @@ from filelock import FileLock
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.leaderboards.rows import build_row
-from stt_bench.benchmark.store.records import read_record, read_table_records, record_path
+from stt_bench.benchmark.store.records import (
+    checksum,
+    read_record,
+    read_table_records,
+    record_path,
+)
 from stt_bench.benchmark.store.runs import open_run
 from stt_bench.benchmark.store.trials import Trial, journal_path, read_trials
 from stt_bench.benchmark.suite import load_table, run_table
@@ -336,7 +341,7 @@ def test_a_record_whose_tuning_was_edited_is_refused(
 ) -> None:
     content = json.loads(record_path(recorded / "results", "tuned", "hard", 1).read_text())
     edit(content)
-    content["checksum"] = ""
+    content["checksum"] = checksum(content)
     path = record_path(tmp_path, "tuned", "hard", 1)
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(content))
