@@ -30,7 +30,6 @@ from stt_bench.benchmark.training.step import take_step
 from stt_bench.benchmark.training.validation import value_of
 from stt_bench.benchmark.tuning.space import Point
 
-
 _DIGITS = 6  # decimals of a measured value: MAP@R knows no more, and a journal stays small
 
 
