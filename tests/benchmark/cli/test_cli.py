@@ -46,7 +46,9 @@ def test_stage_by_stage_equals_run(
     )  # fmt: skip
     assert whole.returncode == 0, whole.stderr
     record = json.loads((tmp_path / "other-results/records/tiny/hard/seed-3.json").read_text())
-    assert record["metrics"] == metrics
+    found = record["other_distance"]
+    other = {"distance": found["distance"], **found["metrics"]}
+    assert metrics == {"distance": "cosine", **record["metrics"], "other_distance": other}
 
 
 def test_run_prints_the_leaderboard_and_its_file(

@@ -113,7 +113,7 @@ def test_a_field_that_is_missing_or_of_another_type_is_named(copied: Run, file: 
     content = read_json(path)
     optional = {"training_digest"} if file == "run.json" else {"selected_step", "inactive"}
     optional |= {"evaluated_with", "per_class", "class_values", "other_distance", "pixel_bits"}
-    optional |= {"commit", "probe", "effort", "tuning", "near_duplicates"}
+    optional |= {"commit", "probe", "effort", "tuning", "near_duplicates", "vector_width"}
     for field in content.keys() - optional:
         for value in (None, [[]], {"x": [0]}, ...):
             if value is None and field in ("collapsed_at", "images_per_second"):
