@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,11 @@ from command_line import Command
 from PIL import Image
 from scipy.ndimage import zoom
 
+from stt_bench.benchmark.datasets import ArrayStore
+from stt_bench.benchmark.datasets.items import item_table
+from stt_bench.benchmark.embedding.embed import _duplicates
 from stt_bench.benchmark.store.records import Record, read_record
+from stt_bench.benchmark.system.progress import Reporter
 
 TABLE = """\
 title: Scenes
@@ -113,3 +119,25 @@ def test_where_all_are_copies_nothing_is_left_to_measure(record_of, photos: Path
     found = record_of().near_duplicates
     assert found is not None
     assert (found.pairs_exact, found.test_items, found.metrics_without) == (10, 10, None)
+
+
+def test_a_clip_of_which_frames_are_copies_is_one_item() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 28, 28), np.uint8)
+    pixels[8], pixels[9] = pixels[0], pixels[1]
+    frame = pd.DataFrame(
+        {
+            "path": [f"{n:02}" for n in range(12)],
+            "label": list("aabbaabbcccc"),
+            "split": ["train"] * 8 + ["test"] * 4,
+            "role": "both",
+            "group": [f"clip{n // 2}" for n in range(12)],
+        }
+    )
+    items = item_table("clips", frame, ArrayStore(frame["path"].tolist(), pixels))
+    facts: Any = SimpleNamespace(data_hash=items.data_hash)
+    quiet = Reporter(quiet=True)
+    told = _duplicates(facts, items, "test", quiet)["near_duplicates"]
+    assert (told["pairs_exact"], told["items"], told["test_ids"]) == (2, 2, ["clip4"])
+    assert _duplicates(facts, items, "train", quiet) == {}
+    other: Any = SimpleNamespace(data_hash="of other training data")
+    assert _duplicates(other, items, "test", quiet) == {}
