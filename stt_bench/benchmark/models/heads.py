@@ -20,7 +20,7 @@ def build_head(
 
     - ``none``: the features are the embedding; `embedding_dim` is ignored.
     - ``linear``: one linear layer with bias: orthogonal at the start, or by `start`
-      (``identity``: the first features; ``pca`` is put in by `start_from_components`).
+      (``identity``: the first features; ``pca`` is put in by `start_from`).
     - ``fc1024``: linear to 1024, batch norm, ReLU, then as ``linear``.
     - ``mlp``: linear to as many as there are features, ReLU, then as ``linear``.
     """
@@ -61,32 +61,37 @@ def _orthogonal(inputs: int, outputs: int) -> nn.Linear:
     return layer
 
 
-def start_from_components(
-    head: nn.Linear, count: int, total: np.ndarray, products: np.ndarray
-) -> None:
-    """Let a linear head give the principal components of features, centred, the largest first.
+def components(
+    count: int, total: np.ndarray, products: np.ndarray, dim: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return weight (D, F) and bias (D,) that give the principal components of centred features.
 
-    Of each component the weight of the largest size is positive.
+    The largest component comes first; of each, the weight of the largest size is positive.
 
     Args:
-        head: F features to D values.
         count: of the features' rows x, n.
         total: Σ x, (F,) float64.
         products: Σ x xᵀ, (F, F) float64.
+        dim: D.
 
     Raises:
         BenchError: n rows do not have D components.
     """
-    if head.out_features >= count:
+    if dim >= count:
         raise BenchError(
             f"model.head_start: {count} training images have at most {count - 1} principal "
-            f"components: lower model.embedding_dim ({head.out_features})"
+            f"components: lower model.embedding_dim ({dim})"
         )
     mean = total / count
     _, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
-    weight = vectors.T[::-1][: head.out_features]
+    weight = vectors.T[::-1][:dim]
     largest = np.take_along_axis(weight, np.abs(weight).argmax(axis=1)[:, None], axis=1)
     weight = weight * np.sign(largest)
+    return weight, -weight @ mean
+
+
+def start_from(head: nn.Linear, weight: np.ndarray, bias: np.ndarray) -> None:
+    """Let a linear head start from weight (D, F) and bias (D,)."""
     with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(weight.copy()))
-        head.bias.copy_(torch.from_numpy(-weight @ mean))
+        head.weight.copy_(torch.from_numpy(weight))
+        head.bias.copy_(torch.from_numpy(bias))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from stt_bench.benchmark.config.sections import InputConfig, ModelConfig
-from stt_bench.benchmark.models.backbones import Backbone, build_backbone
+from stt_bench.benchmark.models.backbones import Backbone, build_backbone, weights_id
 from stt_bench.benchmark.models.cut import Cut
 from stt_bench.benchmark.models.heads import build_head
 from stt_bench.benchmark.models.names import IDENTITY
@@ -163,7 +163,7 @@ def build_network(
 
     Of vectors in place of images, `width` is how many values each has.
     """
-    backbone = build_backbone(model, input, width)
+    backbone = _backbone(model, input, width)
     embedding_dim = None if model.head == "none" else model.embedding_dim
     network = EmbeddingNetwork(
         backbone,
@@ -179,6 +179,25 @@ def build_network(
         network.cut = Cut()
     network.freeze(model.freeze, batch_norm=model.freeze_batch_norm)
     return network
+
+
+_still: dict[str, Backbone] = {}
+
+
+def _backbone(model: ModelConfig, input: InputConfig, width: int | None) -> Backbone:
+    """Return the backbone of a config; one that stays as its weights file says is built once.
+
+    What the head draws then does not depend on whether the backbone was there already.
+    """
+    if model.freeze != "all" or model.weights is None:
+        return build_backbone(model, input, width)
+    key = f"{model.backbone} {weights_id(model)} {model.features} {input.size} {input.channels}"
+    if key not in _still:
+        with torch.random.fork_rng(devices=[]):
+            built = build_backbone(model, input, width)
+        _still.clear()
+        _still[key] = built
+    return _still[key]
 
 
 def parameter_groups(

@@ -14,7 +14,7 @@ from stt_bench.benchmark.datasets import ItemTable
 from stt_bench.benchmark.datasets.batches import embedding_batches
 from stt_bench.benchmark.features.encoded import EncodedSet, inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
-from stt_bench.benchmark.models.heads import start_from_components
+from stt_bench.benchmark.models.heads import components, start_from
 
 _BATCH = 256
 
@@ -33,14 +33,14 @@ def start_head(network: EmbeddingNetwork, experiment: Experiment, items: ItemTab
     assert isinstance(network.head, nn.Linear)
     training = network.cut is not None
     inputs = inputs_of(items, "train", experiment, network, training=training)
+    dim = network.head.out_features
     if not isinstance(inputs, EncodedSet):
-        sums = _sums(network, inputs)
-    else:
-        key = ("sums", json.dumps(inputs.key))
-        if key not in items.prepared:
-            items.prepared[key] = _sums(network, inputs)
-        sums = items.prepared[key]
-    start_from_components(network.head, *sums)
+        start_from(network.head, *components(*_sums(network, inputs), dim))
+        return
+    key = ("components", json.dumps(inputs.key), dim)
+    if key not in items.prepared:
+        items.prepared[key] = components(*_sums(network, inputs), dim)
+    start_from(network.head, *items.prepared[key])
 
 
 @torch.inference_mode()

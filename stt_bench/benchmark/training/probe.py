@@ -24,7 +24,7 @@ from torch import Tensor
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import DataConfig, EvaluationConfig, TrainConfig
 from stt_bench.benchmark.models import EmbeddingNetwork
-from stt_bench.benchmark.models.heads import start_from_components
+from stt_bench.benchmark.models.heads import components, start_from
 from stt_bench.benchmark.system.machine import seed_torch
 from stt_bench.benchmark.training.health import gradient_norm
 from stt_bench.benchmark.training.learner import Learner, new_model
@@ -101,7 +101,8 @@ def _start_from_components(network: EmbeddingNetwork, channels: int) -> None:
         features, _ = network(torch.cat([_images(number, channels) for number in range(3)]))
     rows = features.numpy()
     assert isinstance(network.head, torch.nn.Linear)
-    start_from_components(network.head, len(rows), rows.sum(axis=0), rows.T @ rows)
+    found = components(len(rows), rows.sum(axis=0), rows.T @ rows, network.head.out_features)
+    start_from(network.head, *found)
 
 
 def _tiny(experiment: Experiment) -> Experiment:

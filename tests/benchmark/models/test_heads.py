@@ -4,7 +4,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import nn
 
-from stt_bench.benchmark.models.heads import build_head, start_from_components
+from stt_bench.benchmark.models.heads import build_head, components, start_from
 from stt_bench.benchmark.system.errors import BenchError
 
 
@@ -78,7 +78,7 @@ def test_components_are_those_of_scikit_learn() -> None:
     x = rng.normal(size=(60, 8)) @ rng.normal(size=(8, 8)) + 3
     head = build_head("linear", 8, 5, "pca")
     assert isinstance(head, nn.Linear)
-    start_from_components(head, len(x), x.sum(axis=0), x.T @ x)
+    start_from(head, *components(len(x), x.sum(axis=0), x.T @ x, head.out_features))
     expected = PCA(5, svd_solver="full").fit(x)
     weight = head.weight.detach().numpy()
     largest = np.abs(expected.components_).argmax(axis=1)
@@ -90,7 +90,5 @@ def test_components_are_those_of_scikit_learn() -> None:
 
 
 def test_more_components_than_rows() -> None:
-    head = build_head("linear", 8, 5, "pca")
-    assert isinstance(head, nn.Linear)
     with pytest.raises(BenchError, match=r"5 training images have at most 4 principal components"):
-        start_from_components(head, 5, np.zeros(8), np.zeros((8, 8)))
+        components(5, np.zeros(8), np.zeros((8, 8)), 5)

@@ -1,8 +1,10 @@
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -232,3 +234,21 @@ def test_parameter_groups_leave_out_what_does_not_train() -> None:
     assert parameter_groups(build(head="none"), lr=0.2, backbone_lr_factor=0) == []
     (only,) = parameter_groups(build(freeze=["conv1", "conv2", "conv3"]), lr=0.2)
     assert len(only["params"]) == 2
+
+
+def test_a_backbone_that_stays_is_built_once_and_leaves_the_draws_alone(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.safetensors" for number in range(2)]
+    for file in files:
+        save_file(build(backbone="small_cnn").backbone.net.state_dict(), file)
+
+    def still(file: Path, **more: Any) -> EmbeddingNetwork:
+        torch.manual_seed(7)
+        return build(backbone="small_cnn", weights=str(file), freeze="all", **more)
+
+    first, again, other = still(files[0]), still(files[0], normalize=True), still(files[1])
+    assert first.backbone is again.backbone
+    assert first.head is not again.head
+    torch.testing.assert_close(first.head.state_dict(), again.head.state_dict(), rtol=0, atol=0)
+    assert changed(first.backbone.net.state_dict(), other.backbone.net)
+    trains = build(backbone="small_cnn", weights=str(files[0]))
+    assert trains.backbone is not build(backbone="small_cnn", weights=str(files[0])).backbone
