@@ -107,6 +107,31 @@ def test_a_training_that_died_was_started(
     assert events == ["start", "reading"]
 
 
+def test_a_training_is_not_continued_by_code_that_computes_otherwise(
+    stt_bench: Command,
+    tiny: Path,
+    places: tuple[object, ...],
+    at_step: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def die(_: object) -> None:
+        raise RuntimeError
+
+    run = ("run", tiny, "--rows", "hard", *places)
+    with at_step(7, die):
+        assert stt_bench(*run).returncode == 1
+    compute = HardTripletLoss.compute
+
+    def wrong(self: Any, *batch: Any) -> Any:
+        loss, diagnostics = compute(self, *batch)
+        return 1.5 * loss, diagnostics
+
+    monkeypatch.setattr(HardTripletLoss, "compute", wrong)
+    done = stt_bench(*run)
+    assert done.returncode == 1
+    assert "begun by code that computes otherwise than today's; train it again" in done.stderr
+
+
 def test_a_training_that_was_started_alone_is_known_once_it_is_measured(
     stt_bench: Command, tiny: Path, tmp_path: Path
 ) -> None:

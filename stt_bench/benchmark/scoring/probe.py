@@ -6,7 +6,6 @@ change: retrieval by both distances with its class values, clustering and classi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from stt_bench.benchmark.config.sections import EvaluationConfig
 from stt_bench.benchmark.store.records import Record
-from stt_bench.benchmark.training.probe import numbers, training_probe
+from stt_bench.benchmark.training.probe import changed, numbers, training_probe
 from stt_bench.evaluation import (
     class_values,
     classification_metrics,
@@ -22,9 +21,6 @@ from stt_bench.evaluation import (
     retrieval_metrics,
 )
 
-ROUNDING = 1e-4
-"""Relative difference that another machine or library may make; it makes some 1e-7 of it."""
-_NOTHING = 1e-9  # below it a number counts as 0
 _CLASSES, _PER_CLASS, _WIDTH = 8, 6, 5
 _OF_CLUSTERING = ("nmi", "ami", "nmi_chance")
 
@@ -56,15 +52,6 @@ def metrics_probe(config: EvaluationConfig) -> dict[str, float]:
         if name.endswith("accuracy")
     }
     return {name: float(f"{value:.9g}") for name, value in found.items()}
-
-
-def changed(before: dict[str, float], now: dict[str, float]) -> list[str]:
-    """Return the names of the numbers that differ by more than rounding, of those in both."""
-    return [
-        name
-        for name, value in before.items()
-        if name in now and not math.isclose(value, now[name], rel_tol=ROUNDING, abs_tol=_NOTHING)
-    ]
 
 
 def made_by_other_code(records: Iterable[Record]) -> dict[str, list[str]]:

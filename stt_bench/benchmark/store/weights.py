@@ -32,6 +32,7 @@ class Checkpoint(Origin):
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
     best: dict[str, Any] | None = None
+    probe: dict[str, FiniteFloat] | None = None  # of the code that began the training
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

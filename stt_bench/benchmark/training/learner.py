@@ -73,6 +73,7 @@ class Learner:
         )
         self.selection = Selection(experiment, items, device)
         self.device = device
+        self.probe: dict[str, float] | None = None  # of the code: see `training.probe`
         self.step = 0  # how many are done
         self.seconds = 0.0
         self.collapsed_at: int | None = None
@@ -94,6 +95,7 @@ class Learner:
             **{name: getattr(self, name) for name in _COUNTERS},
             **{name: getattr(self, name).state_dict() for name in _PARTS},
             "best": self.selection.best,
+            "probe": self.probe,
         }
 
     def load(self, state: Checkpoint) -> None:

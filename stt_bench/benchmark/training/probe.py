@@ -31,6 +31,9 @@ from stt_bench.benchmark.training.learner import Learner, new_model
 from stt_bench.benchmark.training.optimization import build_optimizer
 from stt_bench.benchmark.training.step import take_step
 
+ROUNDING = 1e-4
+"""Relative difference that another machine or library may make; they make some 1e-7."""
+_NOTHING = 1e-9  # below it a number counts as 0
 CLASSES, PER_CLASS, SIDE, WIDTH, MEMORY = 6, 4, 15, 16, 64
 _COUNTS = (9, 8, 7, 5, 3, 2)  # training images of the classes, for losses that adjust for them
 
@@ -53,6 +56,15 @@ def training_probe(experiment: Experiment) -> dict[str, float] | None:
     except Exception:  # a plugin's own faults too: the probe is no reason for a training to fail
         return None
     return {name: float(f"{v:.9g}") for name, v in found.items() if math.isfinite(v)}
+
+
+def changed(before: dict[str, float], now: dict[str, float]) -> list[str]:
+    """Return the names of the numbers that differ by more than rounding, of those in both."""
+    return [
+        name
+        for name, value in before.items()
+        if name in now and not math.isclose(value, now[name], rel_tol=ROUNDING, abs_tol=_NOTHING)
+    ]
 
 
 def numbers(count: int, start: int = 0) -> np.ndarray:

@@ -44,7 +44,7 @@ from stt_bench.benchmark.training.health import COLLAPSED_SPREAD, batch_health, 
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.log import TrainingLog
 from stt_bench.benchmark.training.optimization import learning_rate_factor
-from stt_bench.benchmark.training.probe import training_probe
+from stt_bench.benchmark.training.probe import changed, training_probe
 from stt_bench.benchmark.training.step import take_step
 from stt_bench.benchmark.training.stop import stop_requested
 
@@ -70,9 +70,16 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> Tr
     seed_torch(run.seed, 0)
     origin = run.origin(items.data_hash, weights_id(run.experiment.model))
     learner = Learner(run.experiment, items, device)
+    learner.probe = training_probe(run.experiment)
+    commit()  # of the code that is loaded, whatever is committed while this trains
     if run.checkpoint.exists():
         state = read_checkpoint(run.checkpoint)
         state.check(origin, run.folder)
+        if changed(state.probe or {}, learner.probe or {}):
+            raise BenchError(
+                f"{run.folder}: its training was begun by code that computes otherwise than "
+                "today's; train it again with --force"
+            )
         try:
             learner.load(state)
         except (RuntimeError, ValueError, KeyError, TypeError):
@@ -265,7 +272,7 @@ def _write(run: Run, items: ItemTable, learner: Learner, origin: Origin) -> Trai
         classes=items.classes,
         versions=versions(),
         commit=commit(),
-        probe=training_probe(experiment),
+        probe=learner.probe,
         vector_width=items.width,
         pixel_bits=items.bits,
     )

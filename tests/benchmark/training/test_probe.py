@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.scoring.probe import changed, metrics_probe
+from stt_bench.benchmark.scoring.probe import metrics_probe
 from stt_bench.benchmark.training import probe as module
-from stt_bench.benchmark.training.probe import numbers, training_probe
+from stt_bench.benchmark.training.probe import changed, numbers, training_probe
 from stt_bench.losses import loss_names
 
 HARD = {"name": "hard_triplet", "margin": 0.3}
