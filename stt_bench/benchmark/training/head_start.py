@@ -12,7 +12,7 @@ from torch import nn
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets import ItemTable
 from stt_bench.benchmark.datasets.batches import embedding_batches
-from stt_bench.benchmark.features.encoded import EncodedSet, inputs_of
+from stt_bench.benchmark.features.encoded import EncodedSet, VectorSet, inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.models.heads import components, start_from
 
@@ -34,10 +34,11 @@ def start_head(network: EmbeddingNetwork, experiment: Experiment, items: ItemTab
     training = network.cut is not None
     inputs = inputs_of(items, "train", experiment, network, training=training)
     dim = network.head.out_features
-    if not isinstance(inputs, EncodedSet):
+    if not isinstance(inputs, EncodedSet | VectorSet):
         start_from(network.head, *components(*_sums(network, inputs), dim))
         return
-    key = ("components", json.dumps(inputs.key), dim)
+    seen = json.dumps(inputs.key) if isinstance(inputs, EncodedSet) else "vectors"
+    key = ("components", seen, dim)
     if key not in items.prepared:
         items.prepared[key] = components(*_sums(network, inputs), dim)
     start_from(network.head, *items.prepared[key])
