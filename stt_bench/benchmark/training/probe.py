@@ -161,7 +161,7 @@ def _probe(experiment: Experiment) -> dict[str, float]:
         found["moved"] = sum(squares) ** 0.5
         seed_torch(0, 0)
         with torch.no_grad():
-            found["loss_after"] = float(learner.objective(*learner.network(first), labels)[0])
+            found["loss_after"] = float(learner.objective(*learner.network(first), labels, None)[0])
     learner.network.eval()
     learner.objective.eval()
     with torch.no_grad():
