@@ -139,9 +139,12 @@ def _plans(board: Leaderboard) -> list[str]:
         spread, seeds, classes = found
         seed, of_class, residual = (f"{100 * one:.2g}" for one in spread)
         freedoms = [v.domain.freedom for p, v in board.verdicts.items() if p in pairs and v.domain]
+        plan, draw = sentence(spread, seeds, classes), "seed"
+        if board.tuned:  # seeds that share a winner are no draws of their own
+            plan, draw = plan.replace(" seed", " search").replace("searchs", "searches"), "search"
         told.append(
-            f"{metric_name(metric)}: {sentence(spread, seeds, classes)} Standard deviations of a "
-            f"difference in points: seed {seed}, class {of_class}, residual {residual}; "
+            f"{metric_name(metric)}: {plan} Standard deviations of a "
+            f"difference in points: {draw} {seed}, class {of_class}, residual {residual}; "
             f"{min(freedoms):.0f} to {max(freedoms):.0f} degrees of freedom."
         )
     return told

@@ -110,7 +110,8 @@ def _judged(
             both = sorted(values[cell].keys() & theirs.keys())
             if both and len({len(of[seed]) for of in (values[cell], theirs) for seed in both}) == 1:
                 softmax[cell] = other.name
-                differences[cell] = np.stack([values[cell][seed] - theirs[seed] for seed in both])
+                by_seed = np.stack([values[cell][seed] - theirs[seed] for seed in both])
+                differences[cell] = board.measured.by_draw(row.name, both, by_seed)
     found = verdicts(
         [d.mean(axis=1) for d in differences.values()],
         # Classes of retrieval are each other's gallery, so their means say too much of new ones.

@@ -116,8 +116,9 @@ def _spread(board: Leaderboard, searches: Sequence[RowSearch]) -> list[str]:
                 f"{metric_name(metric)} on the test split: standard deviation "
                 f"{100 * found.between:.2f} points between the searches of a row, "
                 f"{100 * found.within:.2f} between the seeds of one search (pooled over the rows). "
-                "Seeds of one search share its winner, and the intervals take them as independent: "
-                f"the seeds' part of an interval is too short by a factor of {short:.1f}."
+                "Seeds of one search share its winner, so marks and intervals take the searches as "
+                "what was drawn, each by the mean of its seeds; seeds taken as independent would "
+                f"make the seeds' part of an interval too short by a factor of {short:.1f}."
             )
     return told
 

@@ -114,3 +114,18 @@ def test_parameters_that_are_mappings_stand_on_the_page_as_in_the_table() -> Non
     )
     written = text.partition("miner ")[2].removesuffix(")")
     assert parse_value(written) == loss["miner"]
+
+
+def test_searches_are_what_was_drawn_not_the_seeds_that_share_a_winner() -> None:
+    luck = [0.00, 0.03, 0.06]
+    records = [
+        one
+        for seed in range(6)
+        for one in (triplet(seed, 0.6 + luck[seed % 3] + seed // 3 / 1000), softmax(seed))
+    ]
+    board = build_leaderboard("t", records, [])
+    verdict = board.difference(board.rows[1], "map@r")
+    # Three means, 0.1005, 0.1305 and 0.1605: ± 4.303 · 0.03 / √3, and no six values of ± 2.571.
+    assert verdict.seeds == 3
+    assert verdict.mean == pytest.approx(0.1305)
+    assert verdict.half_width == pytest.approx(4.303 * 0.03 / 3**0.5, rel=1e-3)
