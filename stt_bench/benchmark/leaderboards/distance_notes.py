@@ -23,9 +23,11 @@ def distance_notes(board: Leaderboard) -> list[str]:
     name = DISTANCES[board.by_the_other.distance]
     if any(map(is_retrieval, board.by_the_other.metrics)):
         differ = [*_orders(board), *_verdicts(board)]
-        told += differ or [
-            f"By {name} no order that is significant by the seeds, and no mark, is another."
-        ]
+        if not differ and _is_judged(board):
+            differ = [
+                f"By {name} no order that is significant by the seeds, and no mark, is another."
+            ]
+        told += differ
     return list(map(escape_markdown, told))
 
 
@@ -78,6 +80,16 @@ def _orders(board: Leaderboard) -> Iterator[str]:
                 f"{labels[upper]} is above {listed([labels[other] for other in others])} in "
                 f"{metric_name(metric)} (by {DISTANCES[board.distance]} below)."
             )
+
+
+def _is_judged(board: Leaderboard) -> bool:
+    """Tell whether some order of rows was tested under both: one seed cannot say anything."""
+    return any(
+        verdict.mark and pair in there
+        for metric in filter(is_retrieval, board.leads)
+        for there in [_pairs(board.by_the_other, metric)]
+        for pair, verdict in _pairs(board, metric).items()
+    )
 
 
 def _pairs(board: Leaderboard, metric: str) -> dict[tuple[str, str], Verdict]:

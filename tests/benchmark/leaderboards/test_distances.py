@@ -71,6 +71,11 @@ def test_nothing_is_told_where_the_distances_agree() -> None:
     assert "Another verdict" not in page
 
 
+def test_one_seed_gives_no_assurance() -> None:
+    one = {"cosine": [0.5], "euclidean": [0.4]}
+    assert "is another" not in page_of({"s": one, "row": one})
+
+
 def test_an_order_that_the_seeds_leave_open_is_not_told() -> None:
     wide = {"cosine": [0.50, 0.60, 0.55], "euclidean": [0.55, 0.50, 0.60]}
     page = page_of({"s": wide, "row": {"cosine": [0.58, 0.5, 0.58], "euclidean": [0.5, 0.59, 0.5]}})
