@@ -55,7 +55,7 @@ CHEATS = {
     "an edited metric": [
         "benchmark/verification/test_planted_cheats.py"
         "::test_a_careless_edit_is_named_by_the_checksum",
-        "benchmark/verification/test_verify.py"
+        "benchmark/verification/test_verify_records.py"
         "::test_an_edited_metric_is_named_though_all_in_the_record_fits",
         "benchmark/verification/test_reproduce.py"
         "::test_an_edited_metric_is_caught_where_the_embeddings_are_gone",
@@ -74,7 +74,7 @@ CHEATS = {
         "::test_other_data_under_the_same_name_are_another_protocol",
     ],
     "embeddings replaced together with their hash": [
-        "benchmark/verification/test_verify.py"
+        "benchmark/verification/test_verify_records.py"
         "::test_embeddings_that_were_replaced_with_their_hash_are_not_those_of_the_record",
     ],
     "the same photo in train and test": [
