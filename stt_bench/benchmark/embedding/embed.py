@@ -18,6 +18,7 @@ from stt_bench.benchmark.datasets.groups import average_groups, ids_of
 from stt_bench.benchmark.datasets.near_duplicates import METHOD, near_duplicates
 from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
+from stt_bench.benchmark.models.names import IDENTITY
 from stt_bench.benchmark.models.views import aggregated, mean_logits
 from stt_bench.benchmark.store.duplicates import DuplicateItems
 from stt_bench.benchmark.store.embedding_set import (
@@ -65,6 +66,14 @@ def embed(
         with held(run):
             embed_split(run, facts, items, reporter, split=split, force=force)
     return folder
+
+
+def check_takes_images(run: Run) -> None:
+    """Raise BenchError for a run on vectors."""
+    if run.experiment.model.backbone == IDENTITY:
+        raise BenchError(
+            f"{run.folder} was trained on vectors: it takes no images, and there is none to show"
+        )
 
 
 def checked_facts(run: Run) -> TrainingFacts:
@@ -202,9 +211,8 @@ def embed_queries(run: Run, images: Mapping[str, Image.Image]) -> np.ndarray:
     Raises:
         BenchError: the run is not trained to its end, or its weights changed since.
     """
+    check_takes_images(run)
     facts = checked_facts(run)
-    if facts.vector_width is not None:
-        raise BenchError(f"{run.folder} was trained on vectors: it takes no images")
     model = load_network(run, facts)
     frame = pd.DataFrame({"path": list(images), "label": "", "split": "test", "role": "query"})
     read, bits = images.__getitem__, facts.pixel_bits

@@ -7,7 +7,12 @@ from pathlib import Path
 
 from stt_bench.benchmark.datasets.image_set import ImageSet
 from stt_bench.benchmark.datasets.loose import loose_images
-from stt_bench.benchmark.embedding.embed import checked_facts, current_set, embed_split
+from stt_bench.benchmark.embedding.embed import (
+    check_takes_images,
+    checked_facts,
+    current_set,
+    embed_split,
+)
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.outputs import check_output
@@ -24,9 +29,11 @@ def embed_images(
     the same images is left as it is.
 
     Raises:
-        BenchError: the run is not trained to its end, an image cannot be read, or the folder holds
-            other files (``force`` writes all the same, but over no list of the images).
+        BenchError: the run is of vectors or not trained to its end, an image cannot be read, or the
+            folder holds other files (``force`` writes all the same, but over no list of the
+            images).
     """
+    check_takes_images(run)
     for name in ("embeddings.npy", "items.csv", "logits.npy", "meta.json"):
         check_output(folder / name, inputs=[images], force=True)
     facts, items = checked_facts(run), loose_images(images)

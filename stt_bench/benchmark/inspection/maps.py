@@ -9,7 +9,7 @@ import numpy as np
 
 from stt_bench.benchmark.datasets import Split, load_items
 from stt_bench.benchmark.datasets.image_set import image_set
-from stt_bench.benchmark.embedding.embed import embed
+from stt_bench.benchmark.embedding.embed import check_takes_images, embed
 from stt_bench.benchmark.inspection.projection import TITLES, Method, project
 from stt_bench.benchmark.inspection.projector import write_projector
 from stt_bench.benchmark.inspection.thumbnails import rows_of, thumbnails
@@ -58,9 +58,10 @@ def draw_map(
         What was written: pictures, then the folder ``projector`` in the run's.
 
     Raises:
-        BenchError: the run is not trained to its end, or its embeddings give no map, or a picture
-            would overwrite a file that is not ours.
+        BenchError: the run is of vectors or not trained to its end, or its embeddings give no map,
+            or a picture would overwrite a file that is not ours.
     """
+    check_takes_images(run)
     force = force or to is None
     to = to or run.folder / "maps" / f"{split}-{method}.png"
     of_images = to.with_name(f"{to.stem}-thumbnails{to.suffix}")

@@ -14,7 +14,7 @@ from stt_bench.benchmark.datasets import ItemTable, Split, load_items
 from stt_bench.benchmark.datasets.groups import ids_of
 from stt_bench.benchmark.datasets.image_set import image_set
 from stt_bench.benchmark.datasets.transforms import center_crop, prepare
-from stt_bench.benchmark.embedding.embed import embed, embed_queries
+from stt_bench.benchmark.embedding.embed import check_takes_images, embed, embed_queries
 from stt_bench.benchmark.inspection.queries import item_of, open_image
 from stt_bench.benchmark.inspection.thumbnails import rows_of, shown
 from stt_bench.benchmark.inspection.two_images import distances_between
@@ -66,8 +66,10 @@ def find_neighbors(
         The columns query, rank (from 1), id, label and distance.
 
     Raises:
-        BenchError: an image cannot be found or read, or the run is not trained to its end.
+        BenchError: an image cannot be found or read, or the run is of vectors, or not trained to
+            its end.
     """
+    check_takes_images(run)
     items = load_items(run.experiment.data)
     queries = _open_queries(list(dict.fromkeys(names)), items)
     embedded = read_embedding_set(embed(run, reporter, split=split, items=items))

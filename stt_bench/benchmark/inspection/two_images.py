@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from stt_bench.benchmark.datasets import ItemTable, load_items
-from stt_bench.benchmark.embedding.embed import embed_queries
+from stt_bench.benchmark.embedding.embed import check_takes_images, embed_queries
 from stt_bench.benchmark.inspection.queries import open_image
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.evaluation.exact import Points, exact_distances, row_norms
@@ -29,8 +29,10 @@ def distances_of_two(run: Run, first: str, second: str) -> dict[str, float]:
     An image is a file or an item of the run's dataset; both are prepared as the run's test images.
 
     Raises:
-        BenchError: an image cannot be found or read, or the run is not trained to its end.
+        BenchError: an image cannot be found or read, or the run is of vectors, or not trained to
+            its end.
     """
+    check_takes_images(run)
 
     @cache
     def items() -> ItemTable:

@@ -108,7 +108,10 @@ def _how_sure(board: Leaderboard, best: Row, rivals: list[Row], metric: str, pai
     if not told:
         return "One seed cannot say how sure that is: run more of them, such as --seeds 0,1,2."
     corrected = ", corrected for all comparisons of the table," if pairs > 1 else ""
-    widened = "" if all(one.new_classes for _, one in found) else "; new classes would widen it"
+    narrow = [row.label for row, one in found if not one.new_classes]
+    widened = "; new classes would widen it" if narrow else ""
+    if 0 < len(narrow) < len(found):
+        widened = f"; new classes would widen that over {listed(narrow)}"
     return (
         f"The {100 * CONFIDENCE:.0f} % interval of the difference in points{corrected} is "
         f"{listed(told)}{widened}."

@@ -285,12 +285,24 @@ def test_training_is_gradient_descent_on_the_vectors(table: Path, tmp_path: Path
         torch.testing.assert_close(after[name].double(), weight.detach(), atol=1e-5, rtol=1e-4)
 
 
-def test_no_images_where_vectors_are_and_the_reverse(table: Path, tmp_path: Path) -> None:
+def test_no_images_where_vectors_are_and_the_reverse(
+    stt_bench: Command, table: Path, tmp_path: Path
+) -> None:
     run = run_of(load_table(str(table)), "softmax", 0, tmp_path / "runs")
     train(run, QUIET)
     embed(run, QUIET)
     with pytest.raises(BenchError, match="was trained on vectors: it takes no images"):
         embed_queries(run, {})
+    for command in (
+        ["map", run.folder, "--thumbnails"],
+        ["neighbors", run.folder, "0000003"],
+        ["distance", run.folder, "0000003", "0000004"],
+        ["embed", run.folder, "--images", tmp_path, "--to", tmp_path / "to"],
+    ):
+        done = stt_bench(*command)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.endswith(" on vectors: it takes no images, and there is none to show\n")
+        assert done.stderr.count("\n") == 1
     with pytest.raises(BenchError, match="takes images: use backbone: identity"):
         load_table(str(table), ["model.backbone=small_cnn"])
     with pytest.raises(BenchError, match=r"input is of images, and backbone: identity takes"):

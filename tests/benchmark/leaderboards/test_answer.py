@@ -95,7 +95,23 @@ def test_the_interval_is_of_new_classes_where_the_records_tell_them() -> None:
     assert f"{low:+.1f} to {high:+.1f} over hard (significant also on new classes)" in how_sure
     # Equal t-values of both rows: Holm holds the larger against 0.05 / 2.
     assert "over softmax (significant also on new classes)" in how_sure
-    assert "would widen it" not in how_sure
+    assert "would widen" not in how_sure
+
+
+def test_where_one_of_two_intervals_is_of_new_classes_the_other_is_named() -> None:
+    """Without classes of its own a row's difference says nothing of new ones."""
+    spread = np.linspace(-0.05, 0.05, 12)
+    records = [
+        with_classes(record(name, seed, {}, **settings), mean + share * spread)
+        for name, (settings, mean, share) in {
+            "softmax": ({}, 0.2, 0.0), "semi": (TRIPLET, 0.6, 1.0)
+        }.items()
+        for seed in range(3)
+    ]  # fmt: skip
+    records += [record("hard", s, {"map@r": 0.4 + 0.01 * s}, **OTHER) for s in range(3)]
+    how_sure = said(records)[2]
+    assert "over softmax (significant also on new classes)" in how_sure
+    assert how_sure.endswith("; new classes would widen that over hard.")
 
 
 def test_one_seed_says_nothing_of_certainty() -> None:
