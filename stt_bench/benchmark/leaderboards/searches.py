@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from stt_bench.benchmark.leaderboards.rows import Row
 from stt_bench.benchmark.statistics.best_of_n import BestOf, best_of_n
 from stt_bench.benchmark.store.records import Record
 from stt_bench.benchmark.store.trials import Trial, TuningRecord, read_trials
-from stt_bench.benchmark.tuning.space import NEAR, Dimension, at_bounds, space_of
+from stt_bench.benchmark.tuning.space import NEAR, Dimension, at_bounds, point_of, space_of
 from stt_bench.benchmark.tuning.winners import winner
 
 BY_CHANCE = 2 * NEAR  # share of all points that lie at a bound of a dimension
@@ -39,7 +40,7 @@ class RowSearch:
     @property
     def tried(self) -> list[Trial]:
         """Return the trials of the studies, without that of the row's own settings."""
-        return [t for t in self.trials if not t.is_default and t.study < self.size.studies]
+        return [t for t in self.trials if not t.is_default]
 
     @property
     def missing(self) -> int:
@@ -121,8 +122,9 @@ class RowSearch:
 def read_searches(results: Path, board: Leaderboard) -> list[RowSearch]:
     """Return the searches of a board's tuned rows, in the rows' order.
 
-    Of several searches of a row (other folds, validations or patience) it is the one whose trials
-    hold the most of the winners that the records name.
+    Of several searches of a row (other ranges, folds, validations or patience) it is the one whose
+    trials hold the most of the winners that the records name. Trials beyond the numbers of studies
+    and trials in the records had no part in them.
 
     Raises:
         BenchError: a journal is damaged.
@@ -133,13 +135,21 @@ def read_searches(results: Path, board: Leaderboard) -> list[RowSearch]:
         if not records or records[0].tuning is None:
             continue
         size = records[0].tuning
-        apart: dict[tuple[str, int, int, int], list[Trial]] = {}
+        space = space_of(row.experiment)
+        apart: dict[tuple[Any, ...], list[Trial]] = {}
+        own: list[Trial] = []
         for trial in read_trials(results, board.table, row.name).trials:
-            if trial.base_digest == size.base_digest and len(trial.curves) == size.folds:
-                apart.setdefault(trial.search, []).append(trial)
+            if (trial.base_digest, len(trial.curves)) != (size.base_digest, size.folds):
+                continue
+            if trial.is_default:
+                own.append(trial)
+            elif trial.is_within(size.studies, size.trials):
+                today = trial.point == point_of(space, trial.study, trial.index)
+                apart.setdefault((*trial.search, today), []).append(trial)
         named = [record.tuning for record in records if record.tuning is not None]
         trials = max(apart.values(), key=lambda some: _held(some, named), default=[])
-        found.append(RowSearch(row, size, trials, records))
+        own = [t for t in own if not trials or t.search == trials[0].search]
+        found.append(RowSearch(row, size, [*own[:1], *trials], records))
     return found
 
 

@@ -87,13 +87,17 @@ class Trial(BaseModel):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Return what tells the trials of a row apart."""
-        return *self.search, self.study, self.index
+        """Return what tells the trials of a row apart; the point, since ranges may have changed."""
+        return *self.search, self.study, self.index, *sorted(self.point.items())
 
     @property
     def is_default(self) -> bool:
         """Tell whether the trial is of the row's own settings."""
         return self.index == DEFAULT
+
+    def is_within(self, studies: int, trials: int) -> bool:
+        """Tell whether the trial is one of so many studies of so many trials."""
+        return self.study < studies and self.index < trials
 
     def agrees(self, other: Trial) -> bool:
         """Tell whether another trial found the same; when, how fast and by which commit apart."""

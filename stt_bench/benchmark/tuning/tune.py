@@ -35,6 +35,8 @@ from stt_bench.benchmark.tuning.winners import (
     winner,
 )
 
+_LOOKS_AGAIN = 0.2  # seconds, at a row that another process tunes
+
 Shard = tuple[int, int]
 Place = tuple[int, int]  # study and index of a trial
 
@@ -154,10 +156,11 @@ class _Work:
 
         Raises:
             _InUseError: another process does so, and ``wait`` is false.
+            TrainingStopped: the user stopped it.
         """
         name = f"{self.table.name}/{search.row}"
         path = journal_path(self.results, self.table.name, search.row, self.shard)
-        with _held(path, wait=wait):
+        with _held(path, self.stop if wait else None):
             places, best = self._now(search)
             with self.reporter.bar(f"{name}: tune", len(places), stage=True) as bar:
                 try:
@@ -221,15 +224,19 @@ class _InUseError(Exception):
 
 
 @contextmanager
-def _held(path: Path, *, wait: bool) -> Iterator[None]:
-    """Keep other processes from writing a journal; the lock goes with the process."""
+def _held(path: Path, stop: threading.Event | None) -> Iterator[None]:
+    """Keep other processes from writing a journal; with `stop`, wait for them until it is set."""
     with told_in_a_sentence(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=-1 if wait else 0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise _InUseError from None
+        lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+        while not lock.is_locked:
+            try:
+                lock.acquire()
+            except Timeout:
+                if stop is None:
+                    raise _InUseError from None
+                if stop.wait(_LOOKS_AGAIN):
+                    raise TrainingStopped("the search stopped") from None
     try:
         yield
     finally:

@@ -28,13 +28,17 @@ def valid_trials(
     """Return the trials of a row's present settings, and how many are of earlier ones.
 
     A trial is of the present settings where row, folds, stopping rule and, by its study and index,
-    the point agree: those of other search ranges are of earlier ones too.
+    the point agree: those of other search ranges are of earlier ones too. Trials beyond the table's
+    numbers of studies and trials are neither: no row gets more than the others.
     """
     space, digest = space_of(experiment), experiment.digest()
     search = (digest, config.folds, config.every, config.patience)
-    valid = []
+    valid, old = [], 0
     for trial in trials:
+        if not trial.is_within(config.studies, config.trials):
+            continue
         if trial.search != search:
+            old += 1
             continue
         point = (
             own_point(experiment, space)
@@ -43,7 +47,9 @@ def valid_trials(
         )
         if trial.point == point:
             valid.append(trial)
-    return valid, len(trials) - len(valid)
+        else:
+            old += 1
+    return valid, old
 
 
 def winner(trials: Sequence[Trial], study: int) -> Trial | None:

@@ -163,8 +163,17 @@ def test_trials_of_other_settings_or_searches_are_left_out(tmp_path: Path) -> No
         for one in searched(experiment_of("triplet"), [[0.9]])
     ]
     append_trials(path, patient)
+    own = experiment_of("triplet")
+    append_trials(path, [tried(own, 0, 3, 0.9), tried(own, 2, 0, 0.9)])  # more than all rows get
+    ranges = [
+        one.model_copy(update={"point": {**one.point, "optimizer.lr": 9.0}})
+        for one in searched(own, [[0.9]])
+    ]
+    append_trials(path, ranges)
     (search,) = read_searches(tmp_path, build_leaderboard("t", records, []))
     assert [trial.objective for trial in search.winners.values()] == [0.4, 0.5]
+    assert len(search.tried) == 6
+    assert search.default is not None
     assert search.strays == []
 
 
