@@ -125,6 +125,20 @@ def commit() -> str | None:
     return head if changes == "" else f"{head}+changes"
 
 
+def same_code(one: str | None, other: str | None) -> bool:
+    """Tell whether the package's code is the same at two commits, by the source tree's history.
+
+    The tables are no code. False where it cannot be told: without a checkout that has both, or of
+    code with changes.
+    """
+    if not all(re.fullmatch(r"[0-9a-f]{40,64}", commit or "") for commit in (one, other)):
+        return False
+    tables = [f":!{_PACKAGE.name}/{name}" for name in ("configs", "table.schema.json")]
+    return one == other or (
+        _git("diff", "--quiet", str(one), str(other), "--", _PACKAGE.name, *tables) is not None
+    )
+
+
 def _git(*arguments: str) -> str | None:
     """Return what git says of the source tree, or None where there is no checkout or no git."""
     if not (_PACKAGE.parent / ".git").exists():

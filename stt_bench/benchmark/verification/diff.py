@@ -9,6 +9,7 @@ from typing import Any
 
 from stt_bench.benchmark.store.records import Record
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.machine import same_code
 from stt_bench.benchmark.verification.fields import Difference, differences
 
 _FOLLOWS = "follows from the above"
@@ -134,7 +135,7 @@ def compare(first: Records, second: Records) -> Comparison:
     order = {difference.field: place for place, (difference, _) in enumerate(found.values())}
     for difference, places in sorted(found.values(), key=lambda one: order[one[0].field]):
         told = Told(difference, () if len(places) == len(pairs) else tuple(places))
-        groups.setdefault(group_of(difference.field), []).append(told)
+        groups.setdefault(_group(difference), []).append(told)
     if "settings" in groups:  # a probe is of the row's own loss: it then tells nothing of the code
         by_probe = {True: list[Told](), False: list[Told]()}
         for told in groups.pop("code", []):
@@ -156,6 +157,13 @@ def group_of(field: str) -> str:
         if any(field == head or not head or field.startswith(f"{head}.") for head in heads):
             return group
     raise AssertionError("the last group takes all")
+
+
+def _group(difference: Difference) -> str:
+    """Return the group of a difference; two commits of the same code are names."""
+    if difference.field == "commit" and same_code(difference.first, difference.second):
+        return "names and texts"
+    return group_of(difference.field)
 
 
 def _tree(record: Record) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from stt_bench.benchmark.store.records import Record, read_record
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import write_text
+from stt_bench.benchmark.system.machine import same_code
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.checks import check_experiment
 from stt_bench.benchmark.training.train import train
@@ -37,7 +38,7 @@ class Reproduction:
     folder: Path
     same_bytes: bool
     metrics: list[Difference]  # beyond rounding; of the same bytes there must be none
-    circumstances: list[Difference]  # commit, versions, machine
+    circumstances: list[Difference]  # code, versions, machine
     data: list[Difference]  # of the images and the starting weights
     reach: list[Reach] | None  # None: too few other seeds to have an interval
 
@@ -77,7 +78,7 @@ class Reproduction:
             )
         told = "not the same bytes"
         if not self.circumstances:
-            told += ", though commit, versions and machine are the record's"
+            told += ", though code, versions and machine are the record's"
         if not self.metrics:
             return f"{told}; all metrics are the same to rounding"
         if self.reach is None:
@@ -166,7 +167,8 @@ def compared(
         same_bytes=not of(*_BYTES),
         metrics=[d for d in of(*_MEASURED) if first.get(d.field.partition(".")[0])],
         circumstances=[
-            *of("commit", "probe", "versions", "training.device", "training.threads"),
+            *(d for d in of("commit") if not same_code(d.first, d.second)),
+            *of("probe", "versions", "training.device", "training.threads"),
             *_changed_code(first, second),
         ],
         data=of("data_hash", "protocol.weights"),

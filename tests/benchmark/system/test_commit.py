@@ -49,6 +49,29 @@ def test_code_that_is_not_the_commits_is_told(tree: Path) -> None:
     assert found() == f"{head}+changes"
 
 
+def test_commits_are_of_the_same_code_where_the_package_is(tree: Path) -> None:
+    def committed() -> str:
+        git(tree, "add", ".")
+        git(tree, "commit", "-q", "-m", "m")
+        return git(tree, "rev-parse", "HEAD")
+
+    git(tree, "init", "-q")
+    first = committed()
+    (tree / "results.md").write_text("2\n")
+    (tree / "stt_bench" / "configs").mkdir()
+    (tree / "stt_bench" / "configs" / "t.yaml").write_text("")
+    second = committed()
+    (tree / "stt_bench" / "a.py").write_text("2\n")
+    third = committed()
+    assert machine.same_code(first, second)
+    assert machine.same_code(third, third)
+    assert not machine.same_code(second, third)
+    assert not machine.same_code(f"{first}+changes", f"{first}+changes")
+    assert not machine.same_code(first, "0" * 40)
+    assert not machine.same_code(None, None)
+    assert not machine.same_code(f"--output={tree / 'written'}", first)
+
+
 def test_without_git_there_is_no_commit(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     git(tree, "init", "-q")
     monkeypatch.setenv("PATH", "")

@@ -111,7 +111,7 @@ def test_rows_of_one_spread_are_pooled(record: Record) -> None:
         (0.25, "other", "all metrics are inside the interval of the row's other seeds", True),
         (0.95, "other", "outside the interval of the row's other seeds: map@r", False),
         (0.20, "other", "all metrics are the same to rounding", True),
-        (0.25, None, "though commit, versions and machine are the record's", False),
+        (0.25, None, "though code, versions and machine are the record's", False),
     ],
 )
 def test_elsewhere_the_interval_decides_and_here_the_bytes(
@@ -136,6 +136,21 @@ def test_code_with_changes_is_never_the_same_code(record: Record) -> None:
     found = compared(changed, again, others, [], Path("again"))
     assert found.passed
     assert "  commit: one+changes → one+changes" in list(found.lines())
+
+
+def test_a_commit_of_the_same_code_is_no_circumstance(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where results alone were committed since, the bytes must be the same."""
+    monkeypatch.setattr(
+        "stt_bench.benchmark.verification.reproduce.same_code", lambda *commits: all(commits)
+    )
+    first = with_metric(record, 0.2, commit="1" * 40)
+    again = with_metric(first, 0.25, checkpoint_sha256="2" * 64, commit="2" * 40)
+    others = [with_metric(first, value) for value in (0.1, 0.2, 0.3)]
+    found = compared(first, again, others, [], Path("again"))
+    assert not found.passed
+    assert "though code, versions and machine are the record's" in next(found.lines())
 
 
 def test_other_images_are_no_reproduction(record: Record) -> None:
