@@ -23,7 +23,8 @@ def list_features() -> None:
 
     kept = list(kept_on_disk())
     for one in kept:
-        size = one.key.get("input", {}).get("size", "?")
+        prepared = one.key.get("input")
+        size = prepared.get("size", "?") if isinstance(prepared, dict) else "?"
         print(
             one.key.get("network", "?"),
             one.key.get("layer", "?"),
@@ -44,7 +45,15 @@ def clear_features() -> None:
     - `stt-bench cache clear`
     """
     from stt_bench.benchmark.features.store import clear_disk, kept_on_disk
+    from stt_bench.benchmark.system.errors import BenchError
 
-    freed = sum(one.bytes for one in kept_on_disk())
+    before = sum(one.bytes for one in kept_on_disk())
     clear_disk()
+    left = list(kept_on_disk())
+    freed = before - sum(one.bytes for one in left)
     print(f"{freed / 2**20:,.1f} MiB of frozen features removed")
+    if left:
+        raise BenchError(
+            f"{left[0].folder}: cannot be removed: see who may write there, or whether another "
+            "stt-bench writes it just now, then run the command again"
+        )

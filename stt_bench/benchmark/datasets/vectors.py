@@ -112,7 +112,13 @@ def _parquet(file: Path, name: str | None) -> np.ndarray:
     lists = [c for c in frame if len(frame) and isinstance(frame[c].iloc[0], list | np.ndarray)]
     if name is not None or len(lists) == 1:
         column = lists[0] if name is None else name
-        lengths = [np.size(row) for row in frame[column]]
+        try:
+            lengths = [np.size(row) for row in frame[column]]
+        except ValueError:
+            raise BenchError(
+                f"{file}: the column '{column}' holds lists of lists: one list of numbers a row is "
+                "expected"
+            ) from None
         for row, length in enumerate(lengths):
             if length != lengths[0]:
                 raise BenchError(

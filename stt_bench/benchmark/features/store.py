@@ -73,25 +73,25 @@ class FeatureStore:
 
     def open(self, reporter: Reporter) -> None:
         """Read which rows lie on the disk; a damaged file is told and removed."""
-        if self._read or self.folder is None:
-            return
-        self._read = True
-        for file in sorted(self.folder.glob("*.npy")):
-            try:
-                part = np.load(file, mmap_mode="r", allow_pickle=False)
-                if not _is_part(part) or (self._parts and part.dtype != self._parts[0].dtype):
-                    raise ValueError
-            except FileNotFoundError:  # merged by another process
-                self._read = False
-            except (OSError, ValueError, EOFError):
-                reporter.warn(f"{file}: is damaged; its features are computed again")
-                file.unlink(missing_ok=True)
-            else:
-                self._append(part)
-                self.tried = False
-        if not self._read:
-            self._parts, self._index = [], {}
-            self.open(reporter)
+        while not self._read and self.folder is not None:
+            self._parts, self._index, self._read = [], {}, True
+            for file in sorted(self.folder.glob("*.npy")):
+                try:
+                    part = _load(file)
+                    if self._parts and part.dtype != self._parts[0].dtype:
+                        raise ValueError
+                except FileNotFoundError:  # merged by another process, unless it is a dead link
+                    self._read = self._read and file.is_symlink()
+                except OSError as error:
+                    why = f"cannot be read ({error.strerror or error})"
+                    reporter.warn(f"{file}: {why}; its features are computed again")
+                except ValueError:
+                    reporter.warn(f"{file}: is damaged; its features are computed again")
+                    with suppress(OSError):
+                        file.unlink()
+                else:
+                    self._append(part)
+                    self.tried = False
 
     def missing(self, ids: Sequence[bytes], reporter: Reporter) -> set[bytes]:
         """Return the ids whose rows are not here, or not as they were written, which is told."""
@@ -114,6 +114,8 @@ class FeatureStore:
         part["id"] = np.frombuffer(b"".join(ids), dtype=f"V{_ID}")
         part["row"] = rows
         part["crc"] = [zlib.crc32(row.tobytes()) for row in part["row"]]
+        if self._parts and self._parts[0].dtype != part.dtype:  # those on the disk are not ours
+            self.discard()
         self._append(self._written(part))
         self._sound.update(ids)
 
@@ -178,9 +180,18 @@ def _dtype(shape: tuple[int, ...]) -> np.dtype:
     return np.dtype([("id", f"V{_ID}"), ("crc", "<u4"), ("row", "<f4", shape)])
 
 
-def _is_part(part: np.ndarray) -> bool:
-    names = part.dtype.names == ("id", "crc", "row")
-    return names and part.ndim == 1 and part.dtype == _dtype(part.dtype["row"].shape)
+def _load(file: Path) -> np.ndarray:
+    """Return the rows of a file, memory-mapped; a ValueError says that it holds none."""
+    try:
+        part = np.load(file, mmap_mode="r", allow_pickle=False)
+        sound = part.ndim == 1 and part.dtype == _dtype(part.dtype["row"].shape)
+    except OSError:
+        raise
+    except Exception as error:  # of a damaged header NumPy raises what it likes
+        raise ValueError(f"{file}: {error}") from None
+    if not sound:
+        raise ValueError(f"{file}: holds no rows")
+    return part
 
 
 @dataclass(frozen=True)
@@ -200,8 +211,8 @@ def kept_on_disk() -> Iterator[Kept]:
         files = list(one.glob("*.npy"))
         rows = size = 0
         for file in files:
-            with suppress(OSError, ValueError, EOFError):
-                rows += len(np.load(file, mmap_mode="r", allow_pickle=False))
+            with suppress(OSError, ValueError):
+                rows += len(_load(file))
                 size += file.stat().st_size
         key: dict[str, Any] = {}
         with suppress(BenchError):
@@ -213,5 +224,8 @@ def kept_on_disk() -> Iterator[Kept]:
 def clear_disk() -> None:
     """Remove all that lies on the disk; whoever has it open keeps it."""
     folder = features_folder()
-    if folder is not None and folder.is_dir():
-        shutil.rmtree(folder)
+    for one in folder.iterdir() if folder is not None and folder.is_dir() else ():
+        if one.is_dir() and not one.is_symlink():
+            shutil.rmtree(one, ignore_errors=True)  # another process may just write there
+        else:
+            one.unlink(missing_ok=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -85,9 +87,25 @@ def one_bit(content: bytes) -> bytes:
     return content[:-3] + bytes([content[-3] ^ 16]) + content[-2:]
 
 
-@pytest.mark.parametrize(
-    "damage", [cut_short, one_bit, lambda _: b"", lambda _: b"{}", lambda c: b"x" + c[1:]]
-)
+def an_archive(_: bytes) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, np.zeros(3))
+    return stream.getvalue()
+
+
+DAMAGES = [
+    cut_short,
+    one_bit,
+    an_archive,
+    lambda _: b"",
+    lambda _: b"{}",
+    lambda content: b"x" + content[1:],
+    lambda content: content.replace(b"[('id'", b"\xd7('id'"),
+    lambda content: content.replace(b"'crc'", b"'crc\x17"),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_told_and_computed_again(
     afresh: Callable[[], FeatureStore], damage: Callable[[bytes], bytes]
 ) -> None:
@@ -102,6 +120,30 @@ def test_damage_is_told_and_computed_again(
     assert found(store, 1, 2) == [1, 2]
     assert afresh().missing(ids(1, 2), reporter) == set()
     assert len(reporter.told) == 1
+
+
+def test_what_cannot_be_read_is_told_and_left(
+    afresh: Callable[[], FeatureStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    afresh().add(ids(1, 2), rows(1, 2))
+    file, reporter = the_file(), Told()
+    file.with_name("dead.npy").symlink_to("nowhere")
+    with monkeypatch.context() as patch:
+        refused = Mock(side_effect=PermissionError(13, "Permission denied"))
+        patch.setattr(module.np, "load", refused)
+        assert afresh().missing(ids(1), reporter) == set(ids(1))
+    assert all("cannot be read (Permission denied)" in text for text in reporter.told)
+    assert afresh().missing(ids(1, 2), reporter) == set()
+
+
+def test_kept_rows_of_another_shape_do_not_mix_with_those_of_now(
+    afresh: Callable[[], FeatureStore],
+) -> None:
+    afresh().add(ids(9), np.ones((1, 5), np.float32))
+    store = afresh()
+    assert store.missing(ids(1), Told()) == set(ids(1))
+    store.add(ids(1), rows(1))
+    assert found(store, 1) == [1]
 
 
 def test_several_write_at_once(afresh: Callable[[], FeatureStore]) -> None:
@@ -150,7 +192,16 @@ def test_list_and_clear(stt_bench: Command, afresh: Callable[[], FeatureStore]) 
     network, layer, size, count, mib, folder = stt_bench("cache", "list").stdout.split("\t")
     assert (network, layer, size, count, mib) == ("own/net", "all", "32 px", "2", "0.0 MiB")
     assert Path(folder.strip()) == store.folder
+    kept = features_folder()
+    assert kept is not None
+    (kept / "note.txt").write_text("strays are no features")
+    kept.rename(kept.with_name("large disk"))
+    kept.symlink_to("large disk")  # it stays where it was put
+    (kept / "odd").mkdir()
+    (kept / "odd" / "key.json").write_text('{"input": 3}')
+    assert "\n?\t?\t? px\t0" in stt_bench("cache", "list").stdout
     assert stt_bench("cache", "clear").stdout == "0.0 MiB of frozen features removed\n"
+    assert not list(kept.iterdir())
     assert found(store, 1) == [1]  # whoever has it open keeps it
     assert stt_bench("cache", "list").stdout.startswith("nothing is kept")
     assert stt_bench("cache", "clear").returncode == 0

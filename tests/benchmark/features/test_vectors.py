@@ -110,6 +110,14 @@ def test_lists_of_a_parquet_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, np.arange(12).reshape(4, 3))
 
 
+def test_lists_of_lists_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "x.parquet"
+    ragged = pd.DataFrame({"emb": [[[1.0], [2.0, 3.0]]] * N})
+    ragged.to_parquet(file, object_encoding="json")
+    with pytest.raises(BenchError, match="the column 'emb' holds lists of lists: one list of"):
+        load(file)
+
+
 def test_a_named_dataset(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as h5:
         h5["a/mine"] = vectors()
@@ -172,6 +180,12 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "row beyond": (
         lambda p: load(save(p / "x.npy", vectors()), items_csv().assign(row=range(1, N + 1))),
         r"item 48 has the row '48': give one from 0 to 47",
+    ),
+    "row of many digits": (
+        lambda p: load(
+            save(p / "x.npy", vectors()), items_csv().assign(row=["9" * 5000, *range(N - 1)])
+        ),
+        r"item 1 has the row '9{40}': give one from 0 to 47",
     ),
     "row twice": (
         lambda p: load(save(p / "x.npy", vectors()), items_csv().assign(row=[0, *range(N - 1)])),

@@ -15,6 +15,7 @@ from stt_bench.benchmark.datasets.vectors import VectorStore, read_vectors
 from stt_bench.benchmark.system.errors import BenchError
 
 _COLUMNS = "label and split (and, if wanted, id, role, group, row)"
+_DIGITS = 18  # of a row's number
 
 
 @register_dataset("features")
@@ -79,9 +80,9 @@ def _rows(csv: Path, listed: pd.DataFrame, root: Path, count: int) -> np.ndarray
             )
         return np.arange(count)
     for at, cell in enumerate(listed["row"]):
-        if not (cell.isdecimal() and int(cell) < count):
+        if not (cell.isdecimal() and len(cell) <= _DIGITS and int(cell) < count):
             raise BenchError(
-                f"{csv}: item {at + 1} has the row '{cell}': give one from 0 to {count - 1}"
+                f"{csv}: item {at + 1} has the row '{cell[:40]}': give one from 0 to {count - 1}"
             )
     rows = listed["row"].astype(int)
     if rows.duplicated().any():
