@@ -75,6 +75,7 @@ class AngularLoss(RankingLoss, function=angular_loss):
     }
 
     batch_layout: BatchLayout = "pairs"
+    with_weights = True
 
     def search_ranges(self) -> dict[str, Range]:
         """Return the ranges; the penalty is a constant where the length is 1."""

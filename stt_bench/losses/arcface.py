@@ -5,13 +5,13 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.parameters import Count, Limits, Positive
-from stt_bench.losses.proxies import ProxyLoss, one_term_a_row, similarities, unit_rows
+from stt_bench.losses.proxies import ProxyLoss, similarities, unit_rows
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.search import Range
+from stt_bench.losses.terms import mean_cross_entropy
 
 Angle = Annotated[float, Limits(low=0.0, high=math.pi)]
 
@@ -81,7 +81,7 @@ def arcface_loss(
         beyond = cosine - margin * math.sin(margin)
         turned = torch.where(cosine >= -math.cos(margin), turned, beyond)
     logits = scale * cosines.scatter(1, labels[:, None], turned)
-    return cross_entropy(logits, labels), one_term_a_row(labels)
+    return mean_cross_entropy(logits, labels)
 
 
 @register_loss("arcface")

@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import wraps
+from contextlib import nullcontext
+from functools import partial, wraps
 from types import MappingProxyType
 from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Protocol
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from stt_bench.losses.parameters import checked, parameters_of, takes_any, with_parameters
 from stt_bench.losses.search import Range
+from stt_bench.losses.weights import checked_weights, weighted_by
 
 Diagnostics = dict[str, Tensor]
 LossResult = tuple[Tensor, Diagnostics]
@@ -39,15 +41,17 @@ def loss_function(
     and runs with autocast switched off: half precision holds neither a squared distance of large
     embeddings nor the difference of two close ones. float64 stays float64. Diagnostics come back
     detached. An empty batch gives 0 without asking the function. Keyword-only parameters are
-    checked against their annotations; see `stt_bench.losses.parameters`.
+    checked against their annotations; see `stt_bench.losses.parameters`. Beside them the function
+    takes `weights`, as `RankingLoss` does.
     """
     parameters = parameters_of(function)
 
     @wraps(function)
     def loss(embeddings: Tensor, labels: Tensor, *args: P.args, **kwargs: P.kwargs) -> LossResult:
+        weights: Any = kwargs.pop("weights", None)
         known = {name: value for name, value in kwargs.items() if name in parameters}
         kwargs.update(checked(parameters, known))
-        return _on_batch(function, embeddings, labels, *args, **kwargs)
+        return _on_batch(partial(function, **kwargs), embeddings, labels, *args, weights=weights)
 
     loss.formula = function  # type: ignore[attr-defined]
     return loss  # type: ignore[return-value]
@@ -89,23 +93,31 @@ def _on_batch(
     embeddings: Tensor,
     labels: Tensor,
     *args: Any,
-    **kwargs: Any,
+    weights: Tensor | None = None,
 ) -> LossResult:
     """Return what a function makes of a batch that it may trust; see `loss_function`."""
     labels = check_batch(embeddings, labels)
     embeddings = at_least_float32(embeddings)
+    if weights is not None:
+        weights = checked_weights(weights, embeddings)
     if len(embeddings) == 0:
         return embeddings.sum(), {"terms": labels.new_zeros(())}
-    with torch.autocast(embeddings.device.type, enabled=False):
-        loss, diagnostics = function(embeddings, labels, *args, **kwargs)
+    weighted = nullcontext() if weights is None else weighted_by(weights)
+    with torch.autocast(embeddings.device.type, enabled=False), weighted:
+        loss, diagnostics = function(embeddings, labels, *args)
     return loss, {key: value.detach() for key, value in diagnostics.items()}
 
 
 class RankingLoss(nn.Module):
-    """A loss on a batch of embeddings: `loss(embeddings, labels) -> 0-d tensor`.
+    """A loss on a batch of embeddings: `loss(embeddings, labels, weights=None) -> 0-d tensor`.
 
     `embeddings` is (B, D) float, `labels` (B,) or (B, 1), whole numbers. Half-precision embeddings
     are widened, so the value is float32 or float64, also under autocast.
+
+    `weights` (B,), at least 0, say how much each row counts where it is an anchor, or is
+    classified: every term is multiplied by the weight w of its anchor, and a mean over terms
+    becomes Σ w·term / Σ w. So only their ratios matter, equal weights are no weights, and a row of
+    weight 0 is no anchor; as a positive or a negative of the others each row counts as before.
 
     An anchor (or pair) without a positive or without a negative contributes nothing, and is not
     counted in the mean: this differs on purpose from the source systems, where such an anchor
@@ -130,6 +142,7 @@ class RankingLoss(nn.Module):
       decay;
     - `with_memory`: whether `CrossBatchMemory` can wrap it: its anchors are compared with rows by
       `pairwise_distances` and `same_class` alone, which may be a memory's;
+    - `with_weights`: whether the loss takes `weights`;
     - `search`: between which values each parameter is tuned, the same for all data, and
       `search_weight`: the weight of the loss beside a classifier; see `search_ranges`;
     - `diagnostics`: detached 0-d tensors about the last call, left on the device of the batch:
@@ -150,6 +163,7 @@ class RankingLoss(nn.Module):
     needs_negatives: bool = True
     least_rows: int = 1
     with_memory: bool = False
+    with_weights: bool = False
     search: ClassVar[Mapping[str, Range]] = MappingProxyType({})
     search_weight: ClassVar[Range] = Range(0.03, 3.0, "log")
 
@@ -188,9 +202,11 @@ class RankingLoss(nn.Module):
         for name, value in checked(self._options, optional | parameters).items():
             setattr(self, name, value)
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return the loss of the batch and keep its diagnostics."""
-        loss, self.diagnostics = _on_batch(self.compute, embeddings, labels)
+        if weights is not None and not self.with_weights:
+            raise ValueError(f"the loss {self.name!r} takes no sample weights")
+        loss, self.diagnostics = _on_batch(self.compute, embeddings, labels, weights=weights)
         return loss
 
     def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:

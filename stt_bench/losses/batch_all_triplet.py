@@ -26,6 +26,7 @@ from stt_bench.losses.terms import (
     positive_pairs,
     same_class,
 )
+from stt_bench.losses.weights import counted, divisor, weights_now
 from stt_bench.unit_length import unit_length
 
 Triplets = Literal["all", "hard", "semi_hard", "easy"]
@@ -115,16 +116,17 @@ def _with_margin(
         bounds -= tie_width(distances, bounds)
         counts = _triplets_within(bounds, distances, same)
         sizes = same.sum(1).long()
-        terms = ((sizes - 1) * (same.shape[1] - sizes)).sum()
+        terms = (sizes - 1) * (same.shape[1] - sizes)
         if triplets != "all":
             nearer = distances + tie_width(distances, distances)
             hard = _triplets_within(torch.minimum(nearer, bounds), distances, same)
             counts = hard if triplets == "hard" else counts - hard
             terms = _triplets_within(nearer, distances, same) if triplets == "hard" else counts
-            terms = terms.relu().sum(1, dtype=torch.long).sum()
-        active = counts.relu().sum(1, dtype=torch.long).sum()
+            terms = terms.relu().sum(1, dtype=torch.long)
+        above = counts.relu().sum(1, dtype=torch.long)
         # Dividing the counts first keeps the sums small.
-        weights = counts / active.clamp(min=1)
+        weights = counts / divisor(above)
+        active, terms = counted(above).sum(), counted(terms).sum()
     loss = (weights * distances).sum() + margin * (active > 0).to(distances.dtype)
     return loss, active, terms
 
@@ -150,41 +152,46 @@ def _soft(
         far = torch.maximum(far - tie_width(distances, far), hard)
         low = {"semi_hard": hard, "easy": far}.get(triplets)
         high = {"hard": hard, "semi_hard": far}.get(triplets)
-    return _SoftTriplets.apply(distances, pairs, 1 - same, low, high)
+    return _SoftTriplets.apply(distances, pairs, 1 - same, low, high, weights_now())
 
 
 class _SoftTriplets(torch.autograd.Function):
     """The mean of the soft terms of (B, B) distances, and their number.
 
     A triplet counts whose `pairs` and `negatives` are both 1, and whose negative is farther than
-    `low` and no farther than `high` of its pair, where those are given.
+    `low` and no farther than `high` of its pair, where those are given; by the weight of its
+    anchor, where `weights` are.
     """
 
     @staticmethod
     def forward(ctx: Any, distances: Tensor, *limits: Tensor | None) -> tuple[Tensor, Tensor]:
-        sums, slopes, counts = zip(*_soft_blocks(distances, limits), strict=True)
+        sums, slopes, counts, totals = zip(*_soft_blocks(distances, limits), strict=True)
         count = torch.stack(counts).sum()
-        ctx.save_for_backward(distances, count, torch.cat(slopes), *limits)
+        least = 1 if limits[-1] is None else torch.finfo(distances.dtype).tiny
+        total = torch.stack(totals).sum().clamp(min=least)
+        ctx.save_for_backward(distances, total, torch.cat(slopes), *limits)
         ctx.mark_non_differentiable(count)
-        return torch.stack(sums).sum() / (SPREAD * count.clamp(min=1)), count
+        return torch.stack(sums).sum() / (SPREAD * total), count
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        distances, count, slopes, *limits = ctx.saved_tensors
+        distances, total, slopes, *limits = ctx.saved_tensors
         if torch.is_grad_enabled():  # somebody wants the gradient of the gradient
             slopes = torch.cat([block[1] for block in _soft_blocks(distances, limits)])
-        return gradient * (slopes / count.clamp(min=1)), None, None, None, None
+        return gradient * (slopes / total), *[None] * len(limits)
 
 
 def _soft_blocks(
     distances: Tensor, limits: Sequence[Tensor | None]
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield for each block of anchors the sum of its terms, their slopes, and their number."""
-    pairs, negatives, low, high = limits
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Yield for each block of anchors the sum of its terms, their slopes, number and weight."""
+    pairs, negatives, low, high, weights = limits
     assert pairs is not None
     assert negatives is not None
     most = largest_class(pairs.detach().sum(1))
     chosen, places = pairs.topk(max(most, 1), 1)  # the positives, and others that do not count
+    if weights is not None:
+        chosen = chosen * weights[:, None]
     size = max(1, BLOCK // (places.shape[1] * distances.shape[1]))
     for start in range(0, len(distances), size):
         rows = slice(start, start + size)
@@ -200,7 +207,9 @@ def _soft_blocks(
         terms = SPREAD * valid * torch.logaddexp(excess, torch.zeros_like(excess))
         slopes = valid * excess.sigmoid()
         pull = torch.zeros_like(far).scatter_add(1, place, slopes.sum(2))
-        yield terms.sum(), pull - slopes.sum(1), torch.count_nonzero(valid)
+        count = torch.count_nonzero(valid)
+        total = count if weights is None else valid.sum()
+        yield terms.sum(), pull - slopes.sum(1), count, total
 
 
 @register_loss("batch_all_triplet")
@@ -214,6 +223,7 @@ class BatchAllTripletLoss(RankingLoss, function=batch_all_triplet_loss):
     }
 
     with_memory = True
+    with_weights = True
 
     margin: float | str
     triplets: str

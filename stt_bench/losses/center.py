@@ -9,7 +9,8 @@ from stt_bench.losses.base import LossResult, RankingLoss, loss_function
 from stt_bench.losses.parameters import Count, Share
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.search import Range
-from stt_bench.losses.terms import check_class_range
+from stt_bench.losses.terms import check_class_range, row_counts
+from stt_bench.losses.weights import weights_now
 from stt_bench.unit_length import unit_length
 
 Init = Literal["zeros", "normal"]
@@ -24,6 +25,7 @@ def center_loss(
         ½ Σ_i ‖x_i − c_(y_i)‖²
 
     A sum over the batch, not a mean, so its weight beside another loss depends on the batch size.
+    With sample weights it is B times the weighted mean.
 
     Args:
         embeddings: (B, D).
@@ -45,7 +47,9 @@ def center_loss(
 
     """
     offsets = _offsets(embeddings, labels, centers, normalize)
-    return 0.5 * offsets.square().sum(), {"terms": labels.new_full((), len(labels))}
+    weights = _weights()
+    squares = offsets.square() if weights is None else weights * offsets.square()
+    return 0.5 * squares.sum(), row_counts(labels)
 
 
 @torch.no_grad()
@@ -61,12 +65,26 @@ def move_centers(
 
         c_j ← c_j + α · Σ_(i: y_i = j) (x_i − c_j) / (1 + n_j),   n_j = count of class j
 
-    The 1 in the denominator damps the step of a class that is rare in the batch.
+    The 1 in the denominator damps the step of a class that is rare in the batch. With sample
+    weights, of mean 1 in the batch, a row counts as so many.
     """
     offsets = _offsets(embeddings, labels, centers, normalize)
-    occurrences = (labels[:, None] == labels[None, :]).sum(1, keepdim=True)
-    steps = alpha * offsets / (1 + occurrences)
+    same = labels[:, None] == labels[None, :]
+    weights = _weights()
+    if weights is None:
+        steps = alpha * offsets / (1 + same.sum(1, keepdim=True))
+    else:
+        steps = alpha * weights * offsets / (1 + same.to(weights.dtype) @ weights)
     centers.index_add_(0, labels, steps.to(centers.dtype))
+
+
+def _weights() -> Tensor | None:
+    """Return the (B, 1) weights of the rows, of mean 1, or None."""
+    weights = weights_now()
+    if weights is None:
+        return None
+    mean = weights.mean().clamp(min=torch.finfo(weights.dtype).tiny)
+    return (weights / mean)[:, None]
 
 
 def _offsets(embeddings: Tensor, labels: Tensor, centers: Tensor, normalize: bool) -> Tensor:
@@ -104,6 +122,7 @@ class CenterLoss(RankingLoss, function=center_loss):
 
     needs_positives = False
     needs_negatives = False
+    with_weights = True
     centers: Tensor
     alpha: float
     normalize: bool

@@ -16,12 +16,10 @@ from stt_bench.losses.similarities import (
     soft_plus,
 )
 from stt_bench.losses.terms import (
-    anchor_counts,
     has_both,
-    masked_mean,
+    mean_over_anchors,
     positive_pairs,
     same_class,
-    term_counts,
 )
 
 
@@ -70,7 +68,7 @@ def circle_loss(
     terms = soft_plus(log_total(push, 1 - same) + log_total(pull, positive_pairs(same)))
     sizes = same.sum(1)
     valid = has_both(sizes)
-    return masked_mean(terms, valid), term_counts(terms, valid, "soft") | anchor_counts(sizes)
+    return mean_over_anchors(terms, valid, sizes, "soft")
 
 
 @register_loss("circle")

@@ -11,6 +11,7 @@ from stt_bench.losses.parameters import AtLeast0, Count
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.search import Range
 from stt_bench.losses.terms import SPREAD, above_zero, anchor_counts, same_class
+from stt_bench.losses.weights import pair_weights, weighted_mean, weights_now
 from stt_bench.unit_length import unit_length
 
 PairRule = Literal["all", "fast"]
@@ -100,9 +101,18 @@ def contrastive_loss(
     if pairs == "all":
         terms.diagonal().fill_(0.0)
     above = above_zero(terms, SPREAD)
-    diagnostics["terms"] = labels.new_full((), compared)
-    diagnostics["active"] = above.sum() / max(seen, 1)
+    weights = _weights(terms, pairs)
+    if weights is None:
+        diagnostics["terms"] = labels.new_full((), compared)
+        diagnostics["active"] = above.sum() / max(seen, 1)
+    else:
+        above = above * weights.sign()
+        kept = (weights > 0).sum()
+        diagnostics["terms"] = kept // 2 if seen > compared else kept
+        diagnostics["active"] = above.sum() / kept.clamp(min=1)
     if mean == "all":
+        if weights is not None:
+            return weighted_mean(terms, weights) / SPREAD, diagnostics
         return terms.sum() / (SPREAD * max(seen, 1)), diagnostics
     counted = above
     if mean == "separate_all":
@@ -111,9 +121,22 @@ def contrastive_loss(
             counted.diagonal().fill_(0.0)
     sides = [
         (terms * side).sum() / (SPREAD * (counted * side).sum().clamp(min=1))
+        if weights is None
+        else weighted_mean(terms, weights * counted * side) / SPREAD
         for side in (same, 1 - same)
     ]
     return sides[0] + sides[1], diagnostics
+
+
+def _weights(terms: Tensor, pairs: PairRule) -> Tensor | None:
+    """Return the weights of the terms of pairs, 0 for those of a row with itself, or None."""
+    if pairs == "fast":
+        rows = weights_now()
+        return None if rows is None else torch.add(*_fast_pairs(rows)) / 2
+    weights = pair_weights()
+    if weights is None:
+        return None
+    return weights.expand_as(terms).diagonal_scatter(weights.new_zeros(len(terms)))
 
 
 def _between(left: Tensor, right: Tensor, distance: Distance) -> Tensor:
@@ -145,6 +168,7 @@ class ContrastiveLoss(RankingLoss, function=contrastive_loss):
     }
 
     with_memory = True
+    with_weights = True
 
     needs_positives = False
     needs_negatives = False

@@ -3,13 +3,13 @@
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.parameters import AtLeast0, Positive
-from stt_bench.losses.proxies import ProxyLoss, one_term_a_row, own_class, similarities, unit_rows
+from stt_bench.losses.proxies import ProxyLoss, own_class, similarities, unit_rows
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.search import Range
+from stt_bench.losses.terms import mean_cross_entropy
 
 
 @loss_function
@@ -47,7 +47,7 @@ def cosface_loss(
     """
     cosines = similarities(*unit_rows(embeddings, labels, proxies))
     logits = scale * (cosines - margin * own_class(labels, cosines))
-    return cross_entropy(logits, labels), one_term_a_row(labels)
+    return mean_cross_entropy(logits, labels)
 
 
 @register_loss("cosface")

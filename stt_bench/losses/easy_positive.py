@@ -17,12 +17,10 @@ from stt_bench.losses.similarities import (
     soft_plus,
 )
 from stt_bench.losses.terms import (
-    anchor_counts,
     has_both,
-    masked_mean,
+    mean_over_anchors,
     positive_pairs,
     same_class,
-    term_counts,
 )
 
 
@@ -77,7 +75,7 @@ def easy_positive_loss(
             valid = valid * (left_out.sum(1) < same.shape[1])
         crowd = (distances + FAR * left_out).min(1).values / -temperature
     terms = soft_plus(crowd + nearest / temperature)
-    return masked_mean(terms, valid), term_counts(terms, valid, "soft") | anchor_counts(sizes)
+    return mean_over_anchors(terms, valid, sizes, "soft")
 
 
 @register_loss("easy_positive")

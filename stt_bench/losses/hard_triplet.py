@@ -12,13 +12,11 @@ from stt_bench.losses.parameters import Limits
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.search import Range
 from stt_bench.losses.terms import (
-    anchor_counts,
     has_both,
     hinge,
-    masked_mean,
+    mean_over_anchors,
     out_of_reach,
     same_class,
-    term_counts,
 )
 from stt_bench.unit_length import unit_length
 
@@ -68,7 +66,7 @@ def hard_triplet_loss(
     positive, negative, sizes = hardest(embeddings, labels, distance)
     terms = hinge(positive - negative, margin)
     valid = has_both(sizes)
-    return masked_mean(terms, valid), term_counts(terms, valid, margin) | anchor_counts(sizes)
+    return mean_over_anchors(terms, valid, sizes, margin)
 
 
 def hardest(
@@ -107,3 +105,4 @@ class HardTripletLoss(RankingLoss, function=hard_triplet_loss):
     }
 
     with_memory = True
+    with_weights = True

@@ -17,11 +17,13 @@ from stt_bench.losses.terms import (
     has_both,
     has_negative,
     masked_mean,
+    mean_over_anchors,
     out_of_reach,
     positive_pairs,
     same_class,
     term_counts,
 )
+from stt_bench.losses.weights import pair_weights, weighted_mean
 from stt_bench.unit_length import unit_length
 
 LiftedMargin = Annotated[float | Literal["soft"], Limits(low=0.0)]
@@ -83,9 +85,12 @@ def lifted_loss(
     sizes = same.sum(1)
     valid = positive_pairs(same) * has_negative(sizes)[:, None]
     terms = (torch.logaddexp(crowd[:, None], crowd[None, :]) + distances).relu() * valid
-    diagnostics = term_counts(terms, valid) | anchor_counts(sizes)
+    weights = pair_weights()
+    shares = valid if weights is None else valid * weights
+    diagnostics = term_counts(terms, shares.sign()) | anchor_counts(sizes)
     diagnostics["terms"] //= 2  # each pair was seen from both ends
-    return 0.5 * masked_mean(terms.square(), valid), diagnostics
+    mean = masked_mean if weights is None else weighted_mean
+    return 0.5 * mean(terms.square(), shares), diagnostics
 
 
 def _number(margin: Margin, form: str) -> float:
@@ -103,7 +108,7 @@ def _generalized(distances: Tensor, same: Tensor, margin: Margin) -> LossResult:
     terms = soft_plus(excess) if isinstance(margin, str) else (excess + margin).relu()
     sizes = same.sum(1)
     valid = has_both(sizes)
-    return masked_mean(terms, valid), term_counts(terms, valid, margin) | anchor_counts(sizes)
+    return mean_over_anchors(terms, valid, sizes, margin)
 
 
 @register_loss("lifted")
@@ -114,6 +119,8 @@ class LiftedLoss(RankingLoss, function=lifted_loss):
     search: ClassVar[dict[str, Range]] = {
         "margin": Range(0.1, 2.0),
     }
+
+    with_weights = True
 
     margin: Margin
     form: str

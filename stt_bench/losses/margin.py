@@ -20,6 +20,7 @@ from stt_bench.losses.terms import (
     positive_pairs,
     same_class,
 )
+from stt_bench.losses.weights import counted, divisor
 from stt_bench.unit_length import unit_length
 
 Sampling = Literal["distance", "all", "pairs"]
@@ -111,11 +112,12 @@ def margin_loss(
         push = push.gather(1, negatives.clamp(min=0))
         negative = positive
         triplets = positive.sum(1, keepdim=True)
-    active = _count(positive, above_zero(pull)) + _count(negative, above_zero(push))
-    share = 1 / active.clamp(min=1).to(distances.dtype)
+    above = _counts(positive, above_zero(pull)) + _counts(negative, above_zero(push))
+    share = 1 / divisor(above).to(distances.dtype)
+    active = counted(above).sum()
     loss = (pull * (positive * share)).sum() + (push * (negative * share)).sum()
     loss = loss + nu * (triplets * share * beta).sum() * (active > 0)
-    diagnostics["terms"] = _count(positive) + _count(negative)
+    diagnostics["terms"] = counted(_counts(positive) + _counts(negative)).sum()
     diagnostics["active"] = active.to(distances.dtype) / diagnostics["terms"].clamp(min=1)
     return loss, diagnostics
 
@@ -165,9 +167,9 @@ def of_unit_vectors(embeddings: Tensor) -> Tensor:
     return (2 * pairwise_distances(embeddings, "cosine")).sqrt()
 
 
-def _count(weights: Tensor, chosen: Tensor | None = None) -> Tensor:
-    """Return the sum of whole numbers, (B, B), exactly: float32 counts no further than 2²⁴."""
-    return (weights if chosen is None else weights * chosen).sum(1).long().sum()
+def _counts(numbers: Tensor, chosen: Tensor | None = None) -> Tensor:
+    """Return (B,) sums of whole numbers, (B, B), whose sum float32 may not hold: it ends at 2²⁴."""
+    return (numbers if chosen is None else numbers * chosen).sum(1).long()
 
 
 def _check_cuts(cutoff: float, upper: float) -> None:
@@ -197,6 +199,7 @@ class MarginLoss(RankingLoss, function=margin_loss):
     }
 
     with_memory = True
+    with_weights = True
 
     beta: Any
     sampling: str

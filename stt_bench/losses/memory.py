@@ -69,7 +69,7 @@ class CrossBatchMemory(RankingLoss):
                 f"{loss.name} cannot have a memory: it does not compare each anchor with other "
                 "rows one by one"
             )
-        self.loss, self.name = loss, loss.name
+        self.loss, self.name, self.with_weights = loss, loss.name, loss.with_weights
         self.size, self.start_step, self.order, self.weight = size, start_step, order, weight
         self.register_buffer("rows", torch.zeros(size, embedding_dim))
         self.register_buffer("labels", torch.zeros(size, dtype=torch.long))

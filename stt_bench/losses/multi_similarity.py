@@ -18,12 +18,10 @@ from stt_bench.losses.similarities import (
     soft_plus,
 )
 from stt_bench.losses.terms import (
-    anchor_counts,
     has_both,
-    masked_mean,
+    mean_over_anchors,
     positive_pairs,
     same_class,
-    term_counts,
 )
 
 
@@ -78,8 +76,7 @@ def multi_similarity_loss(
     pull = soft_plus(log_total(-alpha * above, positives)) / alpha
     push = soft_plus(log_total(beta * above, negatives)) / beta
     terms, valid = pull + push, has_both(sizes)
-    diagnostics = term_counts(terms, valid, "soft" if epsilon is None else 0.0)
-    return masked_mean(terms, valid), diagnostics | anchor_counts(sizes)
+    return mean_over_anchors(terms, valid, sizes, "soft" if epsilon is None else 0.0)
 
 
 def _hard(

@@ -3,13 +3,13 @@
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.parameters import Positive
-from stt_bench.losses.proxies import ProxyLoss, one_term_a_row, similarities, unit_rows
+from stt_bench.losses.proxies import ProxyLoss, similarities, unit_rows
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.search import Range
+from stt_bench.losses.terms import mean_cross_entropy
 
 
 @loss_function
@@ -42,7 +42,7 @@ def normalized_softmax_loss(
 
     """
     cosines = similarities(*unit_rows(embeddings, labels, proxies))
-    return cross_entropy(cosines / temperature, labels), one_term_a_row(labels)
+    return mean_cross_entropy(cosines / temperature, labels)
 
 
 @register_loss("normalized_softmax")

@@ -55,3 +55,4 @@ class NPairsLoss(RankingLoss, function=npairs_loss):
     }
 
     batch_layout: BatchLayout = "pairs"
+    with_weights = True

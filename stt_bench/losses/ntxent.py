@@ -16,12 +16,10 @@ from stt_bench.losses.similarities import (
     soft_plus,
 )
 from stt_bench.losses.terms import (
-    anchor_counts,
     has_negative,
-    masked_mean,
+    mean_over_anchors,
     positive_pairs,
     same_class,
-    term_counts,
 )
 
 
@@ -68,7 +66,7 @@ def ntxent_loss(
         terms = log_total(logits, positive_pairs(torch.ones_like(same)))[:, None] - logits
     sizes = same.sum(1)
     valid = positive_pairs(same) * has_negative(sizes)[:, None]
-    return masked_mean(terms, valid), term_counts(terms, valid, "soft") | anchor_counts(sizes)
+    return mean_over_anchors(terms, valid, sizes, "soft")
 
 
 @register_loss("ntxent")

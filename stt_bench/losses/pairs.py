@@ -9,6 +9,7 @@ from torch.nn.functional import threshold
 from stt_bench.losses.base import LossResult
 from stt_bench.losses.distances import power_of_two
 from stt_bench.losses.terms import masked_mean, out_of_reach, same_class
+from stt_bench.losses.weights import weighted_mean, weights_now
 
 NEGLIGIBLE = 1e-26
 HUGE = 2.0**40  # entries from which on products may leave what float32 can hold
@@ -19,8 +20,8 @@ class Pairs(NamedTuple):
 
     `anchors` and `positives` are (P, D), in units of `scale`, which is 1 unless products of the
     rows would overflow; `squares` (P,) is the sum of both squared lengths, in units of 1,
-    `labels` (P,); `matched` (P,) is false for a pair whose two labels differ; `leftover` is 1 for
-    an odd last row.
+    `labels` (P,); `matched` (P,) is false for a pair whose two labels differ; `weights` (P,) are
+    the anchors', or None; `leftover` is 1 for an odd last row.
     """
 
     anchors: Tensor
@@ -28,6 +29,7 @@ class Pairs(NamedTuple):
     squares: Tensor
     labels: Tensor
     matched: Tensor
+    weights: Tensor | None
     leftover: int
     scale: Tensor
 
@@ -35,6 +37,7 @@ class Pairs(NamedTuple):
 def split_pairs(embeddings: Tensor, labels: Tensor) -> Pairs:
     """Read rows 2i as anchors and rows 2i + 1 as their positives."""
     count, leftover = len(labels) // 2, len(labels) % 2  # no divmod in a compiled graph
+    weights = weights_now()
     largest = embeddings.detach().abs().amax()
     if leftover:
         embeddings, labels = embeddings[:-1], labels[:-1]
@@ -48,6 +51,7 @@ def split_pairs(embeddings: Tensor, labels: Tensor) -> Pairs:
         squares=squares,
         labels=anchor_labels,
         matched=anchor_labels == positive_labels,
+        weights=None if weights is None else weights[: 2 * count : 2],
         leftover=leftover,
         scale=scale,
     )
@@ -58,7 +62,8 @@ def pair_cross_entropy(logits: Tensor, pairs: Pairs, l2_weight: float) -> LossRe
 
     The logits are products of rows of the pairs, and so in units of the square of their scale. Row
     i is to find the positives of its own class, each with an equal share. Pairs that are not
-    matched are neither rows nor columns. The penalty is ¼·l2_weight·(mean‖a‖² + mean‖p‖²).
+    matched are neither rows nor columns. The means are by the anchors' weights.
+    The penalty is ¼·l2_weight·(mean‖a‖² + mean‖p‖²).
     """
     matched = pairs.matched.to(logits.dtype)
     own = same_class(pairs.labels, logits.dtype) * matched
@@ -68,13 +73,17 @@ def pair_cross_entropy(logits: Tensor, pairs: Pairs, l2_weight: float) -> LossRe
     logits = torch.sub(logits, 1 - matched, alpha=out_of_reach(logits.dtype))
     some = len(logits) > 0  # a single row makes no pair, and no logit is the largest
     terms = _CrossEntropy.apply(logits, shares, pairs.scale) if some else logits.sum(1)
-    loss = masked_mean(terms + 0.25 * l2_weight * pairs.squares, valid)
+    terms = terms + 0.25 * l2_weight * pairs.squares
     total = pairs.matched.sum()
-    return loss, {
+    diagnostics = {
         "terms": valid.sum(),
         "anchors_without_negative": total - valid.sum(),
         "pairs_skipped": len(matched) - total + pairs.leftover,
     }
+    if pairs.weights is None:
+        return masked_mean(terms, valid), diagnostics
+    diagnostics["terms"] = (valid & (pairs.weights > 0)).sum()
+    return weighted_mean(terms, pairs.weights * valid), diagnostics
 
 
 class _Split(torch.autograd.Function):

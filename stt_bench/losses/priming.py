@@ -6,7 +6,7 @@ from stt_bench.losses.base import LossResult, RankingLoss, loss_function
 from stt_bench.losses.distances import Distance
 from stt_bench.losses.hard_triplet import hardest
 from stt_bench.losses.registry import register_loss
-from stt_bench.losses.terms import anchor_counts, has_both, masked_mean
+from stt_bench.losses.terms import has_both, mean_over_anchors
 from stt_bench.unit_length import unit_length
 
 
@@ -43,9 +43,7 @@ def priming_loss(
         embeddings = unit_length(embeddings)
     positive, negative, sizes = hardest(embeddings, labels, distance)
     terms = positive.square() + (-10 * negative).exp()
-    valid = has_both(sizes)
-    diagnostics = {"terms": valid.sum().long()} | anchor_counts(sizes)
-    return masked_mean(terms, valid), diagnostics
+    return mean_over_anchors(terms, has_both(sizes), sizes, "soft")
 
 
 @register_loss("priming")
@@ -53,3 +51,4 @@ class PrimingLoss(RankingLoss, function=priming_loss):
     """Priming loss as a module; see `priming_loss`."""
 
     with_memory = True
+    with_weights = True

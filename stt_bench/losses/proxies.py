@@ -37,11 +37,6 @@ def own_class(labels: Tensor, scores: Tensor) -> Tensor:
     return torch.zeros_like(scores).scatter(1, labels[:, None], 1.0)
 
 
-def one_term_a_row(labels: Tensor) -> dict[str, Tensor]:
-    """Return the diagnostics of a loss that every row of the batch is a term of."""
-    return {"terms": labels.new_full((), len(labels))}
-
-
 class ProxyLoss(RankingLoss):
     """Base of the losses that compare each embedding with learned vectors of all classes.
 
@@ -56,6 +51,7 @@ class ProxyLoss(RankingLoss):
 
     needs_positives = False
     needs_negatives = False
+    with_weights = True
     num_classes: int
     embedding_dim: int
 

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.parameters import AtLeast0, Positive
-from stt_bench.losses.proxies import ProxyLoss, one_term_a_row, own_class, similarities, unit_rows
+from stt_bench.losses.proxies import ProxyLoss, own_class, similarities, unit_rows
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.search import Range
+from stt_bench.losses.terms import row_counts
+from stt_bench.losses.weights import weights_now
 
 
 @loss_function
@@ -51,12 +53,14 @@ def proxy_anchor_loss(
         tensor(1.0064)
 
     """
+    if weights_now() is not None:
+        raise ValueError("proxy_anchor takes no sample weights: its terms are the proxies'")
     cosines = similarities(*unit_rows(embeddings, labels, proxies))
     own = own_class(labels, cosines).bool()
     pull = _log_one_plus_sum(alpha * (delta - cosines), own)
     push = _log_one_plus_sum(alpha * (cosines + delta), ~own)
     present = own.any(0).sum()
-    return pull.sum() / present + push.mean(), one_term_a_row(labels)
+    return pull.sum() / present + push.mean(), row_counts(labels)
 
 
 def _log_one_plus_sum(exponents: Tensor, counted: Tensor) -> Tensor:
@@ -81,6 +85,8 @@ class ProxyAnchorLoss(ProxyLoss, function=proxy_anchor_loss):
         "alpha": Range(0.01, 100.0, "log"),
         "delta": Range(0.0, 1.0),
     }
+
+    with_weights = False  # its terms are the proxies'
 
     alpha: float
 

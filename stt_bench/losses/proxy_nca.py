@@ -4,13 +4,13 @@ import math
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.parameters import Positive
-from stt_bench.losses.proxies import ProxyLoss, one_term_a_row, similarities, unit_rows
+from stt_bench.losses.proxies import ProxyLoss, similarities, unit_rows
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.search import Range
+from stt_bench.losses.terms import mean_cross_entropy, mean_over_rows
 
 
 @loss_function
@@ -54,12 +54,12 @@ def proxy_nca_loss(
     # −d = 2 cos − 2, and what all classes share cancels.
     scores = (2 / temperature) * similarities(*unit_rows(embeddings, labels, proxies))
     if positive_in_denominator:
-        return cross_entropy(scores, labels), one_term_a_row(labels)
+        return mean_cross_entropy(scores, labels)
     if scores.shape[1] == 1:
         return 0 * scores.sum(), {"terms": labels.new_zeros(())}
     own = labels[:, None]
     others = scores.scatter(1, own, -math.inf).logsumexp(1)
-    return (others - scores.gather(1, own)[:, 0]).mean(), one_term_a_row(labels)
+    return mean_over_rows(others - scores.gather(1, own)[:, 0])
 
 
 @register_loss("proxy_nca")

@@ -18,13 +18,11 @@ from stt_bench.losses.parameters import Limits
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.search import Range
 from stt_bench.losses.terms import (
-    anchor_counts,
     has_negative,
     hinge,
-    masked_mean,
+    mean_over_anchors,
     positive_pairs,
     same_class,
-    term_counts,
 )
 from stt_bench.unit_length import unit_length
 
@@ -103,8 +101,7 @@ def semi_hard_triplet_loss(
         terms = torch.where(negative <= bounds, 0.0, terms)
     sizes = same.sum(1)
     valid = pairs * has_negative(sizes)[:, None]
-    diagnostics = term_counts(terms, valid, margin) | anchor_counts(sizes)
-    return masked_mean(terms, valid), diagnostics
+    return mean_over_anchors(terms, valid, sizes, margin)
 
 
 @register_loss("semi_hard_triplet")
@@ -117,3 +114,4 @@ class SemiHardTripletLoss(RankingLoss, function=semi_hard_triplet_loss):
     }
 
     with_memory = True
+    with_weights = True

@@ -25,6 +25,7 @@ class SimilarityLoss(RankingLoss):
 
     normalize = True
     with_memory = True
+    with_weights = True
 
 
 def cosine_distances(embeddings: Tensor) -> Tensor:

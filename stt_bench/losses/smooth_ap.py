@@ -13,13 +13,11 @@ from stt_bench.losses.search import Range
 from stt_bench.losses.similarities import ABOVE_0, SimilarityLoss, cosine_distances
 from stt_bench.losses.terms import (
     BLOCK,
-    anchor_counts,
     has_both,
     largest_class,
-    masked_mean,
+    mean_over_anchors,
     positive_pairs,
     same_class,
-    term_counts,
 )
 
 
@@ -71,7 +69,7 @@ def smooth_ap_loss(
     sizes = same.sum(1)
     terms = 1 - _precisions(distances / temperature, relevant, gallery, largest_class(sizes))
     valid = has_both(sizes)
-    return masked_mean(terms, valid), term_counts(terms, valid, "soft") | anchor_counts(sizes)
+    return mean_over_anchors(terms, valid, sizes, "soft")
 
 
 def _precisions(far: Tensor, relevant: Tensor, gallery: Tensor, most: int) -> Tensor:

@@ -3,13 +3,13 @@
 from typing import Any, ClassVar
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from stt_bench.losses.base import LossResult, loss_function
 from stt_bench.losses.parameters import AtLeast0, Count, Positive
-from stt_bench.losses.proxies import ProxyLoss, one_term_a_row, own_class, similarities, unit_rows
+from stt_bench.losses.proxies import ProxyLoss, own_class, similarities, unit_rows
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.search import Range
+from stt_bench.losses.terms import mean_cross_entropy
 
 ROOT = 1e-5  # under the root, as in the source: coinciding centres have a finite gradient
 
@@ -62,12 +62,12 @@ def soft_triple_loss(
     rows, vectors = unit_rows(embeddings, labels, proxies)
     scores = soft_maximum(similarities(rows, vectors), gamma)
     logits = scale * (scores - margin * own_class(labels, scores))
-    loss = cross_entropy(logits, labels)
+    loss, counts = mean_cross_entropy(logits, labels)
     centers = vectors.shape[1] if vectors.ndim == 3 else 1
     if tau > 0 and centers > 1:
         apart = (2 + ROOT - 2 * vectors @ vectors.mT).sqrt().triu(1)
         loss = loss + tau * apart.sum() / (len(vectors) * centers * (centers - 1))
-    return loss, one_term_a_row(labels)
+    return loss, counts
 
 
 def soft_maximum(cosines: Tensor, gamma: float) -> Tensor:

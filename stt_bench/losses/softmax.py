@@ -5,13 +5,13 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import linear
 
 from stt_bench.losses.base import LossResult, RankingLoss, at_least_float32, loss_function
 from stt_bench.losses.parameters import AtLeast0, Count, Share
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.search import Range
-from stt_bench.losses.terms import check_class_range
+from stt_bench.losses.terms import check_class_range, mean_cross_entropy
 
 
 @loss_function
@@ -63,8 +63,7 @@ def softmax_loss(
     if logit_adjustment > 0:
         counts = _counts(class_counts, len(weight)).to(logits.dtype)
         logits = logits + logit_adjustment * (counts / counts.sum()).log()
-    loss = cross_entropy(logits, labels, label_smoothing=label_smoothing)
-    return loss, {"terms": labels.new_full((), len(labels))}
+    return mean_cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
 
 def _logits(embeddings: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -110,6 +109,7 @@ class SoftmaxLoss(RankingLoss, function=softmax_loss):
 
     needs_positives = False
     needs_negatives = False
+    with_weights = True
 
     class_counts: Tensor | None
     logit_adjustment: float

@@ -10,12 +10,10 @@ from stt_bench.losses.registry import register_loss
 from stt_bench.losses.search import Range
 from stt_bench.losses.similarities import ABOVE_0, SimilarityLoss, cosine_distances, log_total
 from stt_bench.losses.terms import (
-    anchor_counts,
     has_both,
-    masked_mean,
+    mean_over_anchors,
     positive_pairs,
     same_class,
-    term_counts,
 )
 
 
@@ -65,7 +63,7 @@ def supcon_loss(
     else:
         terms = others - log_total(logits, positives) + count.log()
     valid = has_both(sizes)
-    return masked_mean(terms, valid), term_counts(terms, valid, "soft") | anchor_counts(sizes)
+    return mean_over_anchors(terms, valid, sizes, "soft")
 
 
 @register_loss("supcon")

@@ -4,10 +4,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-from stt_bench.losses.base import Diagnostics
+from stt_bench.losses.base import Diagnostics, LossResult
 from stt_bench.losses.distances import TIE
 from stt_bench.losses.others import all_rows, beside_itself, columns, others_now
+from stt_bench.losses.weights import by_anchor, counted, mean_of_rows, weighted_mean, weights_now
 
 SPREAD = 2.0**-16  # keeps a sum of large terms finite; a power of two changes no digit
 BLOCK = 2**20  # triplets that are looked at together where each must be
@@ -70,6 +72,45 @@ def masked_mean(terms: Tensor, valid: Tensor) -> Tensor:
     """
     shares = SPREAD * valid.to(terms.dtype)
     return (terms * shares).sum() / shares.sum().clamp(min=SPREAD)
+
+
+def mean_over_anchors(
+    terms: Tensor, valid: Tensor, sizes: Tensor, margin: Margin = 0.0
+) -> LossResult:
+    """Return the mean of the valid terms, (B,) or (B, N), by their anchors' weights, and counts.
+
+    `sizes` are those of the anchors' classes; of a smooth term the margin is a word. An anchor of
+    weight 0 has no term.
+    """
+    diagnostics = term_counts(terms, counted(valid), margin) | anchor_counts(sizes)
+    weights = weights_now()
+    if weights is None:
+        return masked_mean(terms, valid), diagnostics
+    return weighted_mean(terms, by_anchor(weights, valid) * valid), diagnostics
+
+
+def mean_over_rows(terms: Tensor) -> LossResult:
+    """Return the mean of (B,) terms, one of every row of the batch, by weights, and counts."""
+    return mean_of_rows(terms), row_counts(terms)
+
+
+def mean_cross_entropy(
+    logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0
+) -> LossResult:
+    """Return the mean cross-entropy of (B, C) logits, by the rows' weights, and counts."""
+    if weights_now() is None:
+        loss = cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        return loss, row_counts(labels)
+    return mean_over_rows(
+        cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+    )
+
+
+def row_counts(rows: Tensor) -> Diagnostics:
+    """Return the diagnostics of a loss that every row of the batch is a term of."""
+    if weights_now() is None:
+        return {"terms": torch.full((), len(rows), device=rows.device)}
+    return {"terms": counted(torch.ones_like(rows, dtype=torch.long)).sum()}
 
 
 def anchor_counts(sizes: Tensor) -> Diagnostics:

@@ -2,7 +2,7 @@
 
 import math
 
-from loops.shared import between, summary, unit
+from loops.shared import anchors, between, summary, unit
 
 DEFAULTS = {
     "margin": 1.0,
@@ -48,6 +48,8 @@ def loop(
         ]
     pull, push = [], []
     for i, j in chosen:
+        if not {i, j} & set(anchors(x)):
+            continue
         if distance == "euclidean" and mean == "all":
             d = math.sqrt(sum((x[i] - x[j]) ** 2) + 1e-5)
         else:

@@ -1,6 +1,6 @@
 """Lifted structured loss."""
 
-from loops.shared import between, hinge, log_total, rows_of, smooth, summary, unit
+from loops.shared import anchors, between, hinge, log_total, rows_of, smooth, summary, unit
 
 DEFAULTS = {"margin": 1.0, "normalize": False, "form": "structured"}
 CASES = [
@@ -18,7 +18,7 @@ def loop(x, y, margin=1.0, normalize=False, form="structured"):
     terms = []
     for i in range(len(x)):
         for j in range(i):
-            if y[i] != y[j]:
+            if y[i] != y[j] or not {i, j} & set(anchors(x)):
                 continue
             crowd = [
                 margin - between(x[end], x[k], "euclidean")

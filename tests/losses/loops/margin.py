@@ -1,6 +1,6 @@
 """Margin loss, with the negatives that it takes in evaluation mode."""
 
-from loops.shared import between, unit
+from loops.shared import anchors, between, unit
 
 DEFAULTS = {
     "margin": 0.2,
@@ -44,7 +44,7 @@ def loop(
     d = [[between(u, v, "euclidean") for v in rows] for u in rows]
     sphere = [[between(u, v, "euclidean") for v in unit(x)] for u in unit(x)]
     terms, costs = [], 0.0
-    for a in range(len(x)):
+    for a in anchors(x):
         positives = [k for k in range(len(x)) if k != a and y[k] == y[a]]
         negatives = [k for k in range(len(x)) if y[k] != y[a]]
         if not positives or not negatives:

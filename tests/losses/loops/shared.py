@@ -1,10 +1,28 @@
 """What several loops share."""
 
 import math
+from contextlib import contextmanager
 
 import numpy as np
 
+_only = []  # the one row that is an anchor, where only one is
+
 METRICS = ("euclidean", "squared_euclidean", "cosine", "cityblock")
+
+
+def anchors(x):
+    """Return the rows that are anchors: all, but for `only`."""
+    return _only or range(len(x))
+
+
+@contextmanager
+def only(row):
+    """Leave out every other row as an anchor, inside."""
+    _only[:] = [row]
+    try:
+        yield
+    finally:
+        _only.clear()
 
 
 def unit(x):
@@ -25,7 +43,7 @@ def between(u, v, distance):
 def rows_of(x, y, distance, normalize):
     """Yield for every anchor its positives' and its negatives' distances."""
     x = unit(x) if normalize else x
-    for a in range(len(x)):
+    for a in anchors(x):
         d = [between(x[a], x[j], distance) for j in range(len(x))]
         yield (
             [d[j] for j in range(len(x)) if j != a and y[j] == y[a]],
@@ -56,12 +74,14 @@ def pair_loss(x, y, l2_weight, logit):
         return 0.0, 0, None
     terms = []
     for i in pairs:
+        if i not in anchors(x):
+            continue
         logits = {j: logit(x, i, j) for j in pairs}
         total = log_total(logits.values())
         own = [j for j in pairs if y[j] == y[i]]
         terms.append(sum(total - logits[j] for j in own) / len(own))
-    squares = sum(x[i] @ x[i] + x[i + 1] @ x[i + 1] for i in pairs) / len(pairs)
-    return sum(terms) / len(terms) + 0.25 * l2_weight * squares, len(terms), None
+        terms[-1] += 0.25 * l2_weight * (x[i] @ x[i] + x[i + 1] @ x[i + 1])
+    return (*summary(terms)[:2], None)
 
 
 def cosine_rows(x, y):

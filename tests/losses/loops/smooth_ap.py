@@ -2,7 +2,7 @@
 
 import math
 
-from loops.shared import smooth, unit
+from loops.shared import anchors, smooth, unit
 
 DEFAULTS = {"temperature": 0.01, "with_query": True}
 CASES = [{}, {"temperature": 0.1}, {"temperature": 0.1, "with_query": False}]
@@ -18,7 +18,7 @@ def step(v):
 
 def loop(x, y, temperature=0.01, with_query=True):
     x, terms = unit(x), []
-    for q in range(len(x)):
+    for q in anchors(x):
         gallery = [j for j in range(len(x)) if with_query or j != q]
         relevant = [j for j in gallery if y[j] == y[q]]
         s = [-sum((x[q] - x[j]) ** 2) / 2 / temperature for j in range(len(x))]
