@@ -18,6 +18,7 @@ from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.suite import Data, is_done
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter, duration
+from stt_bench.benchmark.training.checks import idle_classifiers
 from stt_bench.benchmark.tuning.winners import Winners, tuned_run
 
 State = Literal["finished", "trained", "stopped", "refused", "unfit", "untuned", "new"]
@@ -50,6 +51,7 @@ class Plan:
     table: str
     data: list[str]
     runs: list[Planned]
+    idle: str | None = None  # what is said of classifiers that teach nothing
 
     def lines(self) -> Iterator[str]:
         """Yield the plan as it is printed."""
@@ -60,6 +62,8 @@ class Plan:
             length = f"; {_in_words(seconds)} of training each" if state in _TRAINS else ""
             reason = f": {why}" if why else ""
             yield f"  {row}, seed {seeds}: {_WORDS[state]}{length}{reason}"
+        if self.idle:
+            yield f"  {self.idle}"
         training = [one for one in self.runs if one.state in _TRAINS]
         known = [one.seconds for one in training if one.seconds is not None]
         unknown = len(training) - len(known)
@@ -109,7 +113,7 @@ def plan(
                 planned.append(Planned(run, "unfit", seconds, misfit))
             else:
                 planned.append(Planned(run, state, seconds))
-    return Plan(table.name, list(places), planned)
+    return Plan(table.name, list(places), planned, idle_classifiers(table.select(rows)))
 
 
 def _state(run: Run, results: Path, data: Data) -> State:

@@ -31,7 +31,7 @@ from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.system.errors import BenchError, NotHereError, TrainingStopped
 from stt_bench.benchmark.system.files import write_text
 from stt_bench.benchmark.system.progress import Reporter, duration
-from stt_bench.benchmark.training.checks import check_experiment
+from stt_bench.benchmark.training.checks import check_experiment, idle_classifiers
 from stt_bench.benchmark.training.train import train
 from stt_bench.benchmark.tuning.winners import Winners, tuned_run
 
@@ -84,6 +84,8 @@ def run_table(
         _discard(experiments, results)
     _refresh_displays(table, results, runs)
     _tell_other_code(table, experiments, results, reporter)
+    if idle := idle_classifiers(table.select(rows)):
+        reporter.warn(f"{table.name}: {idle}")
     work = _Work(results, Data(reporter), reporter)
     waiting = work.to_train(experiments)
     later: list[Run] = []

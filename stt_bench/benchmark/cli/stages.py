@@ -46,15 +46,19 @@ def train(
     from stt_bench.benchmark.suite import load_table
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.training import train as training
+    from stt_bench.benchmark.training.checks import idle_classifiers
     from stt_bench.benchmark.tuning.winners import Winners, tuned_run
 
     table = load_table(config, overrides or (), only=[row])
     table.select([row])
     one = tuned_run(Winners(table, results), row, seed, runs)
+    reporter = Reporter(quiet=quiet)
+    if idle := idle_classifiers(table.select([row])):
+        reporter.warn(f"{table.name}: {idle}")
     with held(one):
         if force:
             one.discard()
-        training.train(one, Reporter(quiet=quiet))
+        training.train(one, reporter)
     print(one.folder)
 
 

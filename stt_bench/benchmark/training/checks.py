@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from stt_bench.benchmark.config.tables import Where
 from stt_bench.benchmark.datasets import check_dataset
 from stt_bench.benchmark.datasets.sampler import check_sampler
 from stt_bench.benchmark.models import check_backbone, library_tag
+from stt_bench.benchmark.models.names import IDENTITY
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.machine import check_device_name
 from stt_bench.benchmark.system.text import one_line
@@ -32,6 +33,27 @@ def check_experiment(experiment: Experiment, where: Where) -> None:
     """
     _check_names(experiment, where)
     _check_losses(experiment, where)
+
+
+def idle_classifiers(rows: Mapping[str, Experiment]) -> str | None:
+    """Return a sentence on the rows whose classifier teaches the network nothing; None: no such.
+
+    It stands on pooled features that nothing trains, beside the head and not behind it.
+    """
+    idle = [
+        name
+        for name, row in rows.items()
+        if row.softmax_head
+        and row.softmax_on == "features"
+        and (row.model.freeze == "all" or row.model.backbone == IDENTITY)
+    ]
+    if not idle:
+        return None
+    return (
+        f"in {', '.join(idle)} the classifier of softmax_head stands on frozen features: it "
+        "teaches the head nothing, and the embedding is that of the ranking loss alone; use "
+        "softmax_on: embedding"
+    )
 
 
 def check_opened(experiment: Experiment, folder: Path) -> None:

@@ -253,6 +253,7 @@ rows:
   untrained: {{loss: softmax, model: {{head: none}}, train: {{steps: 0}}}}
   softmax: {{loss: softmax}}
   mlp: {{loss: triplet, model: {{head: mlp}}}}
+  two: {{loss: triplet, softmax_head: true}}
   identity: {{loss: contrastive, model: {{head_start: identity}}, train: {{steps: 0}}}}
 """.replace("loss: triplet", "loss: batch_all_triplet")
     )
@@ -263,8 +264,12 @@ def test_a_table_runs_from_the_command_line(
     stt_bench: Command, table: Path, tmp_path: Path
 ) -> None:
     folders = ["--runs", tmp_path / "runs", "--results", tmp_path / "results"]
+    idle = "in two the classifier of softmax_head stands on frozen features: it teaches the head no"
+    planned = stt_bench("run", table, *folders, "--seeds", "0", "--dry-run")
+    assert f"  {idle}" in planned.stdout
     done = stt_bench("run", table, *folders, "-q")
     assert done.returncode == 0, done
+    assert done.stderr.count(idle) == 1
     embedded = np.load(tmp_path / "runs/mine/untrained/seed-0/embeddings/test/embeddings.npy")
     np.testing.assert_array_equal(embedded, vectors()[N // 2 :])
     embedded = np.load(tmp_path / "runs/mine/identity/seed-0/embeddings/test/embeddings.npy")
