@@ -33,17 +33,18 @@ class Fold:
     held: np.ndarray
 
 
-def training_items(config: DataConfig) -> ItemTable:
+def training_items(config: DataConfig, *, download: bool = True) -> ItemTable:
     """Return the items that a row is trained on; all of them are of the split `train`.
 
     Of the test split no image is asked for, and nothing in the result depends on it: its hash is
-    that of the training items. What `data.validation` holds out is left out, too.
+    that of the training items. What `data.validation` holds out is left out, too. With `download` a
+    dataset that is not here is fetched.
 
     Raises:
         BenchError: the data are not here, or a training image is missing.
     """
     dataset = find_dataset(config.name)
-    frame, store, notes = read_source(config, find_root(dataset, config.root))
+    frame, store, notes = read_source(config, find_root(dataset, config.root, download=download))
     wanted = (frame["split"] == "train").to_numpy()
     if config.long_tail is not None:
         wanted = wanted & long_tail(frame, config.long_tail)

@@ -14,7 +14,7 @@ from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.rows import Row
 from stt_bench.benchmark.statistics.best_of_n import BestOf, best_of_n
 from stt_bench.benchmark.store.records import Record
-from stt_bench.benchmark.store.trials import Trial, TuningRecord, read_trials
+from stt_bench.benchmark.store.trials import Trial, TuningRecord, on_data, read_trials
 from stt_bench.benchmark.tuning.space import NEAR, Dimension, at_bounds, point_of, space_of
 from stt_bench.benchmark.tuning.winners import winner
 
@@ -122,9 +122,9 @@ class RowSearch:
 def read_searches(results: Path, board: Leaderboard) -> list[RowSearch]:
     """Return the searches of a board's tuned rows, in the rows' order.
 
-    Of several searches of a row (other ranges, folds, validations or patience) it is the one whose
-    trials hold the most of the winners that the records name. Trials beyond the numbers of studies
-    and trials in the records had no part in them.
+    Of several searches of a row (other data, ranges, folds, validations or patience) it is the one
+    whose trials hold the most of the winners that the records name. Trials beyond the numbers of
+    studies and trials in the records had no part in them.
 
     Raises:
         BenchError: a journal is damaged.
@@ -138,7 +138,9 @@ def read_searches(results: Path, board: Leaderboard) -> list[RowSearch]:
         space = space_of(row.experiment)
         apart: dict[tuple[Any, ...], list[Trial]] = {}
         own: list[Trial] = []
-        for trial in read_trials(results, board.table, row.name).trials:
+        named = [record.tuning for record in records if record.tuning is not None]
+        journal = read_trials(results, board.table, row.name)
+        for trial in _on_one_data(journal.trials, named):
             if (trial.base_digest, len(trial.curves)) != (size.base_digest, size.folds):
                 continue
             if trial.is_default:
@@ -146,11 +148,17 @@ def read_searches(results: Path, board: Leaderboard) -> list[RowSearch]:
             elif trial.is_within(size.studies, size.trials):
                 today = trial.point == point_of(space, trial.study, trial.index)
                 apart.setdefault((*trial.search, today), []).append(trial)
-        named = [record.tuning for record in records if record.tuning is not None]
         trials = max(apart.values(), key=lambda some: _held(some, named), default=[])
         own = [t for t in own if not trials or t.search == trials[0].search]
         found.append(RowSearch(row, size, [*own[:1], *trials], records))
     return found
+
+
+def _on_one_data(trials: list[Trial], named: Sequence[TuningRecord]) -> list[Trial]:
+    """Return the trials on the training items that hold the most of the winners."""
+    hashes = sorted({trial.data_hash for trial in trials if trial.data_hash is not None})
+    parts = [on_data(trials, data_hash)[0] for data_hash in hashes] or [trials]
+    return max(parts, key=lambda some: _held(some, named))
 
 
 def _held(trials: Sequence[Trial], named: Sequence[TuningRecord]) -> tuple[int, int]:

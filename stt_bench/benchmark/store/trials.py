@@ -38,6 +38,7 @@ class Trial(BaseModel):
         steps: The length at which it is highest.
         seconds: What the trial took.
         commit: Of the source tree.
+        data_hash: Of the training items; None in journals of before it was written.
         error: Why the trial failed; None if it did not.
     """
 
@@ -55,6 +56,7 @@ class Trial(BaseModel):
     steps: Count
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     commit: str | None = None
+    data_hash: Digest | None = None
     error: str | None = None
 
     @model_validator(mode="after")
@@ -87,7 +89,10 @@ class Trial(BaseModel):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Return what tells the trials of a row apart; the point, since ranges may have changed."""
+        """Return what tells the trials of a row on the same data apart.
+
+        The point is part of it, since ranges may have changed.
+        """
         return *self.search, self.study, self.index, *sorted(self.point.items())
 
     @property
@@ -145,6 +150,24 @@ class Journal(BaseModel):
     notes: list[str] = []
 
 
+def on_data(trials: Iterable[Trial], data_hash: str | None) -> tuple[list[Trial], int]:
+    """Return the trials on training items of a hash, and how many are on others.
+
+    A trial that does not tell its hash counts where no other of its key does. Where the hash of
+    today's data is None, not known, none is on others.
+    """
+    there: dict[tuple[Any, ...], Trial] = {}
+    others = 0
+    for trial in trials:
+        if trial.data_hash is None:
+            there.setdefault(trial.key, trial)
+        elif data_hash in (None, trial.data_hash):
+            there[trial.key] = trial
+        else:
+            others += 1
+    return list(there.values()), others
+
+
 def mean_curve(curves: list[list[float]]) -> list[float]:
     """Return the mean over the folds at each validation."""
     return [sum(values) / len(values) for values in zip(*curves, strict=True)]
@@ -166,7 +189,7 @@ def read_trials(results: Path, table: str, row: str) -> Journal:
         BenchError: a line is no trial, or two that should be the same differ.
     """
     folder, notes = results / "tuning" / table, []
-    trials: dict[tuple[Any, ...], tuple[Trial, str]] = {}
+    trials: dict[Any, tuple[Trial, str]] = {}
     name = re.compile(re.escape(row) + r"(\.[0-9]+-of-[0-9]+)?\.jsonl")
     for path in sorted(folder.glob("*.jsonl")):
         if not name.fullmatch(path.name):
@@ -175,7 +198,9 @@ def read_trials(results: Path, table: str, row: str) -> Journal:
         if cut:
             notes.append(f"{path}: its last line is cut off and left out; the trial is made again")
         for number, trial in found:
-            before = trials.setdefault(trial.key, (trial, f"{path}, line {number}"))
+            before = trials.setdefault(
+                (trial.key, trial.data_hash), (trial, f"{path}, line {number}")
+            )
             if not before[0].agrees(trial):
                 raise BenchError(
                     f"{path}, line {number}: trial {trial.index} of study {trial.study} differs "

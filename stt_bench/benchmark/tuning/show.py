@@ -8,8 +8,8 @@ from pathlib import Path
 from stt_bench.benchmark.config.sections import TuningConfig
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.store.trials import DEFAULT, Trial
+from stt_bench.benchmark.tuning.searches import points, searches
 from stt_bench.benchmark.tuning.space import space_of
-from stt_bench.benchmark.tuning.tune import points, searches
 from stt_bench.benchmark.tuning.winners import missing_trials, winner
 
 

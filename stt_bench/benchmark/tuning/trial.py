@@ -123,6 +123,7 @@ def run_trial(
         steps=min(start + (place + 1) * config.every, settings.steps) if means else 0,
         seconds=round(time.process_time() - began, 3),
         commit=commit(),
+        data_hash=material.items.data_hash,
         error=error,
     )
 

@@ -15,90 +15,22 @@ from stt_bench.benchmark.config.sections import TuningConfig
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.datasets.training_items import training_items
 from stt_bench.benchmark.store.trials import (
-    DEFAULT,
     Trial,
     append_trials,
     journal_path,
+    on_data,
     read_trials,
 )
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.files import told_in_a_sentence
 from stt_bench.benchmark.system.progress import Reporter, duration
+from stt_bench.benchmark.training.checks import idle_classifiers
 from stt_bench.benchmark.training.stop import stop_requested
-from stt_bench.benchmark.tuning.space import Point, only_rates, own_point, point_of, space_of
+from stt_bench.benchmark.tuning.searches import Place, Search, Shard, points, searches
 from stt_bench.benchmark.tuning.trial import Material, run_trial
-from stt_bench.benchmark.tuning.winners import (
-    alarms,
-    is_tuned,
-    missing_trials,
-    valid_trials,
-    winner,
-)
+from stt_bench.benchmark.tuning.winners import alarms, valid_trials, winner
 
 _LOOKS_AGAIN = 0.2  # seconds, at a row that another process tunes
-
-Shard = tuple[int, int]
-Place = tuple[int, int]  # study and index of a trial
-
-
-@dataclass
-class Search:
-    """A row's search: what is there and what is to do."""
-
-    row: str
-    experiment: Experiment
-    valid: list[Trial]
-    missing: list[Place]
-    notes: list[str] = field(default_factory=list)
-
-
-def searches(
-    table: Table,
-    config: TuningConfig,
-    results: Path,
-    *,
-    rows: Sequence[str] | None,
-    shard: Shard = (1, 1),
-) -> list[Search]:
-    """Return the searches of the chosen rows; a shard's are every n-th of all their trials.
-
-    Raises:
-        BenchError: a row cannot be tuned, or its journal is damaged.
-    """
-    found, number = [], 0
-    for row, experiment in table.select(rows).items():
-        if not is_tuned(table, experiment):
-            continue
-        journal = read_trials(results, table.name, row)
-        valid, old = valid_trials(experiment, config, journal.trials)
-        there = {(trial.study, trial.index) for trial in valid}
-        missing = []
-        for place in missing_trials(config, []):  # numbered alike whatever is there already
-            number += 1
-            if place not in there and (number - 1) % shard[1] == shard[0] - 1:
-                missing.append(place)
-        notes = list(journal.notes)
-        if old:
-            notes.append(
-                f"{table.name}/{row}: {old} trial(s) are of earlier settings of the row or of the "
-                "search and count no more"
-            )
-        if only_rates(experiment):
-            notes.append(
-                f"{table.name}/{row}: no ranges are known for the parameters of "
-                f"{experiment.loss.name}: its learning rates alone are tuned"
-            )
-        found.append(Search(row, experiment, valid, missing, notes))
-    return found
-
-
-def points(experiment: Experiment, places: Sequence[Place]) -> Iterator[tuple[Place, Point]]:
-    """Yield the point of each place in a row's search."""
-    space = space_of(experiment)
-    for study, index in places:
-        own = index == DEFAULT
-        point = own_point(experiment, space) if own else point_of(space, study, index)
-        yield (study, index), point
 
 
 def tune(
@@ -121,6 +53,8 @@ def tune(
     todo = searches(table, config, results, rows=rows, shard=shard)
     for note in (note for search in todo for note in search.notes):
         reporter.say(note)
+    if idle := idle_classifiers(table.select(rows)):
+        reporter.warn(f"{table.name}: {idle}")
     left = _tell_price(table, config, todo, reporter)
     later = []
     with stop_requested() as stop:
@@ -176,7 +110,8 @@ class _Work:
     def _now(self, search: Search) -> tuple[list[Place], float]:
         """Return what is still missing, since another process may have gone on, and the best."""
         journal = read_trials(self.results, self.table.name, search.row)
-        valid, _ = valid_trials(search.experiment, self.config, journal.trials)
+        here, _ = on_data(journal.trials, search.data_hash)
+        valid, _ = valid_trials(search.experiment, self.config, here)
         there = {(trial.study, trial.index) for trial in valid}
         best = max((trial.objective for trial in valid), default=0.0)
         return [place for place in search.missing if place not in there], best

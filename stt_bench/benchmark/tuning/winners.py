@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import TuningConfig
 from stt_bench.benchmark.config.table import Table
+from stt_bench.benchmark.datasets.training_items import training_items
 from stt_bench.benchmark.store.runs import Run, run_of
-from stt_bench.benchmark.store.trials import DEFAULT, Journal, Trial, TuningRecord, read_trials
+from stt_bench.benchmark.store.trials import (
+    DEFAULT,
+    Journal,
+    Trial,
+    TuningRecord,
+    on_data,
+    read_trials,
+)
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.tuning.space import at_bounds, own_point, point_of, space_of, value_of
 
@@ -108,12 +117,30 @@ def tuned_run(winners: Winners, row: str, seed: int, runs: Path) -> Run:
     return replace(run_of(winners.table, row, seed, runs), experiment=experiment, tuning=record)
 
 
+class TrainingHashes:
+    """The hashes of the training items of rows."""
+
+    def __init__(self) -> None:
+        """Know none yet."""
+        self._known: dict[str, str | None] = {}
+
+    def of(self, experiment: Experiment) -> str | None:
+        """Return the hash of what a row trains on; None where that is not here, or broken."""
+        key = experiment.data.model_dump_json()
+        if key not in self._known:
+            self._known[key] = None
+            with suppress(BenchError):  # is told where they are used
+                self._known[key] = training_items(experiment.data, download=False).data_hash
+        return self._known[key]
+
+
 class Winners:
     """What the seeds of a table's rows are trained with, by the journals below `results`."""
 
     def __init__(self, table: Table, results: Path) -> None:
         """Read nothing yet."""
         self.table, self.results = table, results
+        self._hashes = TrainingHashes()
         self._read: dict[str, list[Trial]] = {}
 
     def of(self, row: str, seed: int) -> tuple[Experiment, TuningRecord | None]:
@@ -134,10 +161,13 @@ class Winners:
 
     def _complete(self, row: str, experiment: Experiment, config: TuningConfig) -> list[Trial]:
         journal: Journal = read_trials(self.results, self.table.name, row)
-        valid, old = valid_trials(experiment, config, journal.trials)
+        here, elsewhere = on_data(journal.trials, self._hashes.of(experiment))
+        valid, old = valid_trials(experiment, config, here)
         if missing := missing_trials(config, valid):
             total = config.studies * config.trials + 1
             earlier = f"; {old} are of other settings than the row's present ones" if old else ""
+            if elsewhere:
+                earlier += f"; {elsewhere} are of other training data than lie here now"
             raise BenchError(
                 f"{self.table.name}/{row} lacks {len(missing)} of its {total} trials{earlier}: run "
                 f"`stt-bench tune {self.table.argument} --rows {row}` first"

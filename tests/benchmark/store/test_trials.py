@@ -10,6 +10,7 @@ from stt_bench.benchmark.store.trials import (
     append_trials,
     journal_path,
     mean_curve,
+    on_data,
     read_trials,
 )
 from stt_bench.benchmark.system.errors import BenchError
@@ -78,6 +79,24 @@ def test_trials_that_stand_twice_must_agree_but_for_time_and_commit(tmp_path: Pa
     append_trials(other, [a_trial(0, curves=[[0.5, 0.1], [0.5, 0.1]], objective=0.5, steps=10)])
     with pytest.raises(BenchError, match="line 2: trial 0 of study 0 differs from"):
         read_trials(tmp_path, "t", "row")
+
+
+def test_trials_on_other_data_are_told_apart_and_those_that_do_not_tell_count(
+    tmp_path: Path,
+) -> None:
+    one, other = "1" * 64, "2" * 64
+    lines = [
+        a_trial(0),
+        a_trial(0, data_hash=one, seconds=9.0),
+        a_trial(0, data_hash=other, curves=[[0.5, 0.1], [0.5, 0.1]], objective=0.5, steps=10),
+        a_trial(1),
+    ]
+    append_trials(journal_path(tmp_path, "t", "row"), lines)
+    read = read_trials(tmp_path, "t", "row").trials
+    assert on_data(read, one) == ([lines[1], lines[3]], 1)
+    assert on_data(read, other) == ([lines[2], lines[3]], 1)
+    assert on_data(read, "3" * 64) == ([lines[0], lines[3]], 2)
+    assert on_data([lines[1]], None) == ([lines[1]], 0)
 
 
 @pytest.mark.parametrize(

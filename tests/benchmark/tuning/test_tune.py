@@ -13,6 +13,7 @@ from command_line import Command
 from filelock import FileLock
 
 from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.datasets.training_items import training_items
 from stt_bench.benchmark.leaderboards.rows import build_row
 from stt_bench.benchmark.store.records import (
     checksum,
@@ -232,6 +233,25 @@ def test_trials_of_other_settings_do_not_count(copied: Path, change: tuple[str, 
         "tuned/hard: 5 trial(s) are of earlier settings of the row or of the search and count no "
         "more"
     ]
+
+
+def test_trials_on_other_data_do_not_count_and_those_that_do_not_tell_do(copied: Path) -> None:
+    table = load_table(str(copied / "tuned.yaml"))
+    assert table.tuning is not None
+    hard = table.rows["hard"]
+    path = journal_path(copied / "results", "tuned", "hard")
+    text, now = path.read_text(), training_items(hard.data).data_hash
+    assert text.count(f'"data_hash":"{now}"') == 5
+    path.write_text(text.replace(now, "0" * 64))
+    (search,) = tuning.searches(table, table.tuning, copied / "results", rows=["hard"])
+    assert (search.valid, len(search.missing)) == ([], 5)
+    assert search.notes == [
+        "tuned/hard: 5 trial(s) are of other training data than lie here now and count no more"
+    ]
+    with pytest.raises(BenchError, match="of its 5 trials; 5 are of other training data than lie"):
+        Winners(table, copied / "results").of("hard", 0)
+    path.write_text(text.replace(f'"data_hash":"{now}",', ""))
+    Winners(table, copied / "results").of("hard", 0)
 
 
 def test_a_point_that_the_search_did_not_choose_does_not_count(copied: Path) -> None:
