@@ -15,7 +15,7 @@ from stt_bench.benchmark.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 
-_SIGNALLER = """
+_KILLER = """
 import os, signal
 from stt_bench.benchmark.training import train
 
@@ -24,7 +24,7 @@ write = train.write_checkpoint
 def write_checkpoint(path, state):
     write(path, state)
     if path.parent.parent.name == "{row}":
-        os.kill(os.getpid(), signal.{signal})
+        os.kill(os.getpid(), signal.SIGKILL)
 
 train.write_checkpoint = write_checkpoint
 """
@@ -66,11 +66,11 @@ def disk_with(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def signalled(folder: Path, row: str, signal: str) -> list[str]:
-    """Return options of a command that gets a signal after it writes a row's first checkpoint.
+def killed_after_a_checkpoint(folder: Path, row: str) -> list[str]:
+    """Return options of a command that kills itself after it writes a row's first checkpoint.
 
     However quick or busy the machine is, it is always at the same step.
     """
-    plugin = folder / "signaller.py"
-    plugin.write_text(_SIGNALLER.format(row=row, signal=signal))
+    plugin = folder / "killer.py"
+    plugin.write_text(_KILLER.format(row=row))
     return ["--plugin", str(plugin)]

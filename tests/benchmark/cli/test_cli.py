@@ -9,17 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from command_line import ROOT, Done, signalled
-
-PROGRAM = [sys.executable, "-m", "stt_bench"]
-
-
-def in_its_own_process(*arguments: str) -> int:
-    return subprocess.run([*PROGRAM, *arguments], cwd=ROOT, check=False).returncode
+import torch
+from command_line import ROOT, Done, killed_after_a_checkpoint
 
 
 def test_stage_by_stage_equals_run(
@@ -232,33 +228,40 @@ def test_help_teaches_and_imports_nothing_heavy(stt_bench: Callable[..., Done]) 
     assert done.returncode == 0, done.stderr
 
 
-def test_killed_suite_goes_on_where_it_was(tiny: Path, tmp_path: Path) -> None:
+def test_after_kill_9_the_same_command_gives_the_same_embeddings(
+    stt_bench: Callable[..., Done], tiny: Path, tmp_path: Path
+) -> None:
     command = ["run", str(tiny), "--rows", "softmax,hard", "--quiet"]
-    command += ["--set", "train.steps=40", "--set", "train.checkpoint_every=10"]
-    whole = [*command, "--runs", str(tmp_path / "w"), "--results", str(tmp_path / "wr")]
-    assert in_its_own_process(*whole) == 0
-    parts = [*command, "--runs", str(tmp_path / "p"), "--results", str(tmp_path / "pr")]
-    killed = in_its_own_process(*signalled(tmp_path, "hard", "SIGKILL"), *parts)
-    assert killed == -signal.SIGKILL
-    assert (tmp_path / "p/tiny/hard/seed-0/checkpoint.pt").exists()
-    before = (tmp_path / "pr/records/tiny/softmax/seed-0.json").stat().st_mtime_ns
-    assert in_its_own_process(*parts) == 0
-    assert (tmp_path / "pr/records/tiny/softmax/seed-0.json").stat().st_mtime_ns == before
+
+    def places(name: str) -> list[str]:
+        return [*command, "--runs", str(tmp_path / name), "--results", str(tmp_path / f"{name}r")]
+
+    assert stt_bench(*places("whole")).returncode == 0
+    program = [sys.executable, "-m", "stt_bench", *killed_after_a_checkpoint(tmp_path, "hard")]
+    killed = subprocess.run([*program, *places("parted")], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    run = tmp_path / "parted/tiny/hard/seed-0"
+    assert torch.load(run / "checkpoint.pt", weights_only=True)["step"] == 5
+    assert not (run / "training.json").exists()
+    done = tmp_path / "partedr/records/tiny/softmax/seed-0.json"
+    before = done.stat().st_mtime_ns
+    assert stt_bench(*places("parted")).returncode == 0
+    assert done.stat().st_mtime_ns == before
     for row in ("softmax", "hard"):
         place = f"tiny/{row}/seed-0/embeddings/test/embeddings.npy"
-        assert (tmp_path / "p" / place).read_bytes() == (tmp_path / "w" / place).read_bytes()
+        assert (tmp_path / "parted" / place).read_bytes() == (
+            tmp_path / "whole" / place
+        ).read_bytes()
 
 
-def test_interrupt_is_told_and_the_same_command_continues(tiny: Path, tmp_path: Path) -> None:
-    command = ["run", str(tiny), "--rows", "hard", "--runs", str(tmp_path / "runs")]
-    command += ["--results", str(tmp_path / "r"), "--set", "train.steps=40", "--quiet"]
-    command += ["--set", "train.checkpoint_every=10", "--force"]
-    interrupt = signalled(tmp_path, "hard", "SIGINT")
-    done = subprocess.run(
-        [*PROGRAM, *interrupt, *command], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False
-    )
-    said = done.stderr
+def test_interrupt_is_told_and_how_to_continue(
+    stt_bench: Callable[..., Done], tiny: Path, tmp_path: Path, at_step: Any
+) -> None:
+    command = ["run", str(tiny), "--rows", "hard", "--runs", str(tmp_path / "runs"), "--quiet"]
+    command += ["--results", str(tmp_path / "r"), "--force"]
+    with at_step(6, lambda _: signal.raise_signal(signal.SIGINT)):
+        done = stt_bench(*command)
     assert done.returncode == 130
-    assert "stopped at step" in said
-    assert "without --force, continues" in said
+    assert "stopped at step 7" in done.stderr
+    assert "without --force, continues" in done.stderr
     assert (tmp_path / "runs/tiny/hard/seed-0/checkpoint.pt").exists()

@@ -4,42 +4,42 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command_line import ROOT, Command
+from command_line import Command
 
 from stt_bench.benchmark.store.locks import RunInUseError, held
 from stt_bench.benchmark.store.records import read_table_records, record_path
-from stt_bench.benchmark.store.runs import run_of
-from stt_bench.benchmark.suite import load_table
+from stt_bench.benchmark.store.runs import Run, run_of
+from stt_bench.benchmark.suite import load_table, run_table
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.progress import Reporter
 
 HOLDER = """
-import sys, time
-from pathlib import Path
+import sys
 from filelock import FileLock
 lock = FileLock(sys.argv[1])
 lock.acquire()
 print("held", flush=True)
-time.sleep(100)
+sys.stdin.readline()
+lock.release()
 """
 
 
-SECOND = """
-import sys
-from pathlib import Path
-from stt_bench.benchmark.suite import load_table, run_table
-from stt_bench.benchmark.system.progress import Reporter
-table = load_table(sys.argv[1], ["evaluation.clustering=false"])
-runs, results = map(Path, sys.argv[2:])
-rows = ["softmax", "hard"]
-outcome = run_table(
-    table, rows=rows, seeds=None, runs=runs, results=results, force=False, reporter=Reporter()
-)
-assert outcome.done == ["tiny/hard/seed-0", "tiny/softmax/seed-0"], outcome
-"""
+@contextmanager
+def another_process_holding(run: Run) -> Iterator[subprocess.Popen[str]]:
+    """Start a process that holds a run until it is killed or is given a line."""
+    file = run.folder.with_name(f".{run.folder.name}.lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", HOLDER, str(file)]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        yield other
 
 
 def test_a_run_is_held_by_one_process_and_by_none_that_was_killed(
@@ -48,18 +48,13 @@ def test_a_run_is_held_by_one_process_and_by_none_that_was_killed(
     run = run_of(load_table(str(tiny)), "hard", 0, tmp_path / "runs")
     with held(run), pytest.raises(RunInUseError, match=r"seed-0 is in use by another"), held(run):
         pass
-    file = run.folder.with_name(".seed-0.lock")
-    command = [sys.executable, "-c", HOLDER, str(file)]
-    other = subprocess.Popen(command, stdout=subprocess.PIPE)
-    assert other.stdout is not None
-    assert other.stdout.readline() == b"held\n"
-    for more in ((), ("--force",)):
-        train = ("train", tiny, "--row", "hard", "--runs", tmp_path / "runs", "-q", *more)
-        code, _, said = stt_bench(*train)
-        assert (code, said.count("\n")) == (2, 1)
-        assert "in use by another stt-bench" in said
-    other.kill()
-    other.communicate()
+    with another_process_holding(run) as other:
+        for more in ((), ("--force",)):
+            train = ("train", tiny, "--row", "hard", "--runs", tmp_path / "runs", "-q", *more)
+            code, _, said = stt_bench(*train)
+            assert (code, said.count("\n")) == (2, 1)
+            assert "in use by another stt-bench" in said
+        other.kill()
     with held(run):
         pass
     assert not run.folder.exists()
@@ -80,24 +75,28 @@ def test_force_discards_nothing_while_another_process_works_on_one_of_the_runs(
 
 
 def test_the_second_run_goes_on_with_the_next_row_and_comes_back(
-    tiny: Path, tmp_path: Path
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = run_of(load_table(str(tiny)), "softmax", 0, tmp_path / "runs")
-    results = tmp_path / "results"
-    command = [sys.executable, "-c", SECOND, tiny, tmp_path / "runs", results]
-    with held(run):
-        second = subprocess.Popen(
-            [str(part) for part in command], cwd=ROOT, stderr=subprocess.PIPE, text=True
-        )
-        deadline = time.monotonic() + 120
-        while not record_path(results, "tiny", "hard", 0).exists():
-            assert second.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        assert not run.folder.exists()
-    _, said = second.communicate(timeout=120)
-    assert second.returncode == 0
-    assert "tiny/softmax/seed-0 is run by another stt-bench" in said
+    results, told = tmp_path / "results", []
+    table = load_table(str(tiny), ["evaluation.clustering=false"])
+    run = run_of(table, "softmax", 0, tmp_path / "runs")
+    with another_process_holding(run) as first:
+
+        def say(_: Reporter, text: str) -> None:
+            told.append(text)
+            if text == "tiny/softmax/seed-0: waits for the other stt-bench":
+                assert record_path(results, "tiny", "hard", 0).exists()
+                assert not run.folder.exists()
+                first.stdin.write("\n")
+                first.stdin.flush()
+
+        monkeypatch.setattr(Reporter, "say", say)
+        outcome = run_table(
+            table, rows=["softmax", "hard"], seeds=None, runs=tmp_path / "runs", results=results,
+            force=False, reporter=Reporter(),
+        )  # fmt: skip
+    assert outcome.done == ["tiny/hard/seed-0", "tiny/softmax/seed-0"], outcome
+    assert "tiny/softmax/seed-0 is run by another stt-bench: goes on with the next one" in told
     assert [record.row for record in read_table_records(results, "tiny")] == ["softmax", "hard"]
 
 

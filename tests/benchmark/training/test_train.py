@@ -6,19 +6,15 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
-from command_line import ROOT, signalled
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import DataConfig, LossConfig, OptimizerConfig, TrainConfig
-from stt_bench.benchmark.embedding.embed import embed
 from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
@@ -62,25 +58,6 @@ def test_a_stopped_run_ends_in_the_same_bytes(
     assert trained(parted) == expected
     assert parted.metrics.read_bytes() == whole.metrics.read_bytes()
     assert not parted.checkpoint.exists()
-
-
-def test_kill_9_then_the_same_command_gives_the_same_embeddings(tiny: Path, tmp_path: Path) -> None:
-    settings = ["train.steps=50", "train.checkpoint_every=20"]
-    whole = make_run(tiny, "hard", tmp_path / "whole", *settings)
-    train(whole, QUIET)
-    expected = (embed(whole, QUIET) / "embeddings.npy").read_bytes()
-
-    killed = make_run(tiny, "hard", tmp_path / "killed", *settings)
-    program = [sys.executable, "-m", "stt_bench"]
-    command = ["train", str(tiny), "--row", "hard", "--runs", str(tmp_path / "killed"), "--quiet"]
-    command += [part for text in settings for part in ("--set", text)]
-    kill = signalled(tmp_path, "hard", "SIGKILL")
-    done = subprocess.run([*program, *kill, *command], cwd=ROOT, check=False)
-    assert done.returncode == -signal.SIGKILL
-    assert torch.load(killed.checkpoint, weights_only=True)["step"] == 20
-    assert not killed.training.exists()
-    assert subprocess.run([*program, *command], cwd=ROOT, check=False).returncode == 0
-    assert (embed(killed, QUIET) / "embeddings.npy").read_bytes() == expected
 
 
 def test_an_interrupt_saves_the_last_step(tiny: Path, tmp_path: Path, at_step: Any) -> None:
