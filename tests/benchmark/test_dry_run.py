@@ -56,15 +56,16 @@ def what_runs() -> list[tuple[str, list[str]]]:
     seen: set[str] = set()
     found = []
     for path in CONFIGS:
+        experiments = load_table(str(path)).rows
         rows = {}
-        for name, experiment in load_table(str(path)).rows.items():
+        for name, experiment in experiments.items():
             whole = shrunk(experiment, None).model_dump(mode="json")
             parts = [whole["loss"]["name"], whole["softmax_head"], whole["phases"]]
             parts += [whole["model"][part] for part in ("head", "features", "normalize")]
             parts += [whole["sampler"]["name"], experiment.data.task, experiment.train.steps > 0]
             rows[name] = digest_of(parts)
         new = [name for name, kind in rows.items() if kind not in seen]
-        own = next(n for n, e in load_table(str(path)).rows.items() if e.loss.name != "softmax")
+        own = next(name for name, experiment in experiments.items() if not experiment.is_softmax)
         seen.update(rows.values())
         found.append((path.stem, new if own in new else [*new, own]))
     return found

@@ -2,6 +2,7 @@
 
 import importlib
 
+import pytest
 import torch
 
 from stt_bench.losses import build_loss, loss_names
@@ -11,6 +12,16 @@ DIM = 5
 LOOPS = {name: importlib.import_module(f"loops.{name}") for name in loss_names()}
 CASES = [(name, params) for name, loops in LOOPS.items() for params in loops.CASES]
 IDS = [f"{name}-{'-'.join(map(str, params.values())) or 'default'}" for name, params in CASES]
+
+
+def cases_where(is_wanted):
+    """Return the mark of a test of all cases for which a function of name and parameters holds."""
+    wanted = [
+        pytest.param(*case, id=text)
+        for case, text in zip(CASES, IDS, strict=True)
+        if is_wanted(*case)
+    ]
+    return pytest.mark.parametrize(("name", "params"), wanted)
 
 
 def make(name, params, dim=DIM, dtype=torch.float64):

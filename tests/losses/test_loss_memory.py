@@ -7,7 +7,7 @@ import pytest
 import torch
 from loops import shared
 from loops.shared import between, unit
-from loss_cases import DIM, LOOPS, batch
+from loss_cases import DIM, LOOPS, batch, make
 from test_loss_golden import close
 
 from stt_bench.losses import CrossBatchMemory, RankingLoss, build_loss
@@ -214,12 +214,10 @@ def test_memory_part_is_that_of_a_loop(name, params, order, monkeypatch):
     assert gradient.abs().max() > 0
 
 
-@pytest.mark.parametrize("name", [name for name in LOOPS if LOOPS[name].CASES])
+@pytest.mark.parametrize("name", [name for name in LOOPS if make(name, {}).with_memory])
 def test_a_memory_of_the_batch_alone_doubles_the_loss(name):
     x, y = batch([0, 0, 1, 1, 2, 2, 0, 3])
     loss = build_loss(name, num_classes=4, embedding_dim=DIM).double().eval()
-    if not loss.with_memory:
-        pytest.skip("has no memory")
     memory = memory_of(loss, DIM, size=8, weight=0.5).eval()
     torch.testing.assert_close(memory(x, y), 1.5 * loss(x, y), rtol=1e-9, atol=0)
 

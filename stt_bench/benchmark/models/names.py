@@ -80,8 +80,10 @@ def _check_tag(name: str) -> None:
     import timm
 
     architecture, _, tag = name.partition(".")
+    if not tag:
+        return
     tagged = timm.list_models(f"{architecture}.*", include_tags=True)
-    if tag and name not in tagged:
+    if name not in tagged:
         raise BenchError(
             f"model.backbone: timm has no weights tag '{tag}' for {architecture}: "
             f"{did_you_mean(name, tagged)}"

@@ -85,8 +85,8 @@ def plain_map_at_r(x: np.ndarray, labels: list[str]) -> float:
     """Return MAP@R by its definition, one query after the other."""
     values = []
     for q in range(len(x)):
-        others = [i for i in range(len(x)) if i != q]
-        others.sort(key=lambda i: float(((x[i] - x[q]) ** 2).sum()))
+        far = ((x - x[q]) ** 2).sum(axis=1)
+        others = sorted((i for i in range(len(x)) if i != q), key=lambda i: float(far[i]))
         hits = [labels[i] == labels[q] for i in others]
         r = sum(hits)
         values.append(sum(sum(hits[: i + 1]) / (i + 1) for i in range(r) if hits[i]) / r)
