@@ -25,7 +25,8 @@ def distance_notes(board: Leaderboard) -> list[str]:
         differ = [*_orders(board), *_verdicts(board)]
         if not differ and _is_judged(board):
             differ = [
-                f"By {name} no order that is significant by the seeds, and no mark, is another."
+                f"Ranked by {name}, no mark and no order that is significant by the seeds would be "
+                "another."
             ]
         told += differ
     return list(map(escape_markdown, told))

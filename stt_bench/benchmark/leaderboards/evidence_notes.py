@@ -75,9 +75,13 @@ def _marks(board: Leaderboard) -> str:
     return (
         f"±: half of the 95 % interval {interval}. ▲ above, ▼ below for new seeds and new classes "
         "like these; △ above, ▽ below for new seeds on these very test classes only; ≈: not "
-        f"significant. All {len(board.verdicts)} comparisons of the page are one family: about "
+        f"significant. {_all(len(board.verdicts))} of the page are one family: about "
         f"5 % of such pages show any mark where there is no difference ({correction})."
     )
+
+
+def _all(comparisons: int) -> str:
+    return f"All {comparisons} comparisons" if comparisons > 1 else "The differences"
 
 
 def _not_said(board: Leaderboard) -> list[str]:
@@ -142,11 +146,14 @@ def _plans(board: Leaderboard) -> list[str]:
         plan, draw = sentence(spread, seeds, classes), "seed"
         if board.tuned:  # seeds that share a winner are no draws of their own
             plan, draw = plan.replace(" seed", " search").replace("searchs", "searches"), "search"
-        told.append(
-            f"{metric_name(metric)}: {plan} Standard deviations of a "
-            f"difference in points: {draw} {seed}, class {of_class}, residual {residual}; "
-            f"{min(freedoms):.0f} to {max(freedoms):.0f} degrees of freedom."
-        )
+        told.append(f"{metric_name(metric)}: {plan}")
+        if seeds > 1:  # one tells nothing of the spread between them
+            low, high = f"{min(freedoms):.0f}", f"{max(freedoms):.0f}"
+            told[-1] += (
+                f" Standard deviations of a difference in points: {draw} {seed}, class {of_class}, "
+                f"residual {residual}; {low if low == high else f'{low} to {high}'} degrees of "
+                "freedom."
+            )
     return told
 
 
@@ -195,12 +202,30 @@ def _below_untrained(board: Leaderboard) -> list[str]:
         untrained = board.below_untrained(row)
         if untrained is not None:
             told = f"{untrained.label} ({100 * untrained.scores['map@r'].mean:.1f})"
-            rows.setdefault(told, []).append(row)
+            rows.setdefault(f"{told}: training made the embedding worse{_advice(row)}", []).append(
+                row
+            )
     return [
         escape_markdown(
-            f"↓ {some([row.label for row in below])}: below the untrained network in MAP@R, "
-            f"{told}: training made the embedding worse. What usually helps: freeze batch norm, "
-            "a lower learning rate of the backbone, fewer steps, unit length."
+            f"↓ {some([row.label for row in below])}: below the untrained network in MAP@R, {told}."
         )
         for told, below in rows.items()
     ]
+
+
+def _advice(row: Row) -> str:
+    """Say what usually helps, of what the row does not do already."""
+    experiment, helps = row.experiment, list[str]()
+    model = experiment.model
+    pretrained = row.protocol.get("weights", "random") != "random"
+    backbone_trains = model.backbone != "identity" and model.freeze != "all"
+    if backbone_trains and pretrained and not model.freeze_batch_norm:
+        helps.append("freeze batch norm")
+    if not row.search:
+        rate = "a lower learning rate"
+        helps += [f"{rate} of the backbone" if backbone_trains else rate, "fewer steps"]
+    if not backbone_trains and model.head == "linear" and model.head_start == "orthogonal":
+        helps.append("a head that starts as the PCA of the features")
+    if not model.normalize:
+        helps.append("unit length")
+    return f". What usually helps: {', '.join(helps)}" if helps else ""

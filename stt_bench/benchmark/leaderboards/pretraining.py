@@ -96,8 +96,9 @@ def pretraining_note(weights: str, dataset: str) -> str:
     named = f"Starting weights {_held_by(weights)}{file}, pretrained on {' and '.join(sets)}"
     known = dict.fromkeys(KNOWN[of, dataset] for of in sets if (of, dataset) in KNOWN)
     if not known:
+        of = "these images" if dataset in ("images", "clips") else dataset
         return (
-            f"{named}: no photo in common with {dataset} is known, which does not mean that there "
-            "is none."
+            f"{named}: no photo in common with {of} is known, which does not mean that there is "
+            "none."
         )
     return f"{named}: " + "; ".join(f"{one.told} ({one.source})" for one in known) + "."

@@ -74,6 +74,7 @@ def _copies(board: Leaderboard) -> list[str]:
 def _tries(board: Leaderboard) -> list[str]:
     """Say what was started or looked at beyond what is shown."""
     told = []
+    read: dict[tuple[int, int], list[Row]] = {}
     for row in board.rows:
         base = board.base_digest(row)
         gone = started(board.ledger, row.name, base) - set(row.seeds)
@@ -84,10 +85,13 @@ def _tries(board: Leaderboard) -> list[str]:
             told.append(f"{row.label}: {seeds} seeds were started, {len(row.seeds)} are shown.")
         readings = row.effort.test_readings if row.effort else 0
         if readings > len(row.seeds):
-            told.append(
-                f"{row.label}: results on the test split were read {readings} times, of which "
-                f"{len(row.seeds)} are shown; the others had other settings or seeds."
-            )
+            read.setdefault((readings, len(row.seeds)), []).append(row)
+    told += [
+        f"{_labels(rows)}: results on the test split were read {readings} times"
+        f"{' each' if len(rows) > 1 else ''}, of which {seeds} are shown; the others had other "
+        "settings or seeds."
+        for (readings, seeds), rows in read.items()
+    ]
     shown = {row.name for row in board.rows}
     hidden = dict.fromkeys(one.row for one in board.ledger if one.row not in shown)
     if hidden:

@@ -19,11 +19,11 @@ def tuning_section(board: Leaderboard, searches: Sequence[RowSearch]) -> list[st
     """Return the section on the table's own page, as Markdown; none where no row is tuned."""
     if not searches:
         return []
-    told = [*_how(searches), *_price(searches), *_spread(board, searches), *_faults(searches)]
+    told = [*_how(searches), *_spread(board, searches), *_faults(searches)]
     told += [*_alarms(searches, least=2), *_untuned(board)]
     told.append(
-        f"Trials, winners, search ranges and best-of-n curves: [{escape_markdown(board.table)}: "
-        f"tuning]({board.table}_tuning.md)."
+        "Trials, winners, search ranges, price and best-of-n curves: "
+        f"[{escape_markdown(board.table)}: tuning]({board.table}_tuning.md)."
     )
     return ["## Tuning", "", *(f"- {one}" for one in told)]
 
@@ -31,13 +31,14 @@ def tuning_section(board: Leaderboard, searches: Sequence[RowSearch]) -> list[st
 def tuning_page(board: Leaderboard, searches: Sequence[RowSearch]) -> str:
     """Return the page of the searches of a table."""
     title = escape_markdown(board.title)
-    told = [*_how(searches), *_price(searches), *_spread(board, searches), *_faults(searches)]
-    told += _alarms(searches)
+    told = [*_price(searches), *_faults(searches), *_alarms(searches)]
     return "\n".join(
         [
             f"# {title}: tuning",
             "",
-            f"[The leaderboard]({board.table}.md). Objectives are of the training split alone.",
+            f"How it was done, and what came of it on the test split, is on "
+            f"[the leaderboard]({board.table}.md); what is shown here is of the training split "
+            "alone. A study is one search of a row, a trial one setting that it tried.",
             "",
             *(f"- {one}" for one in told),
             "",
@@ -80,7 +81,7 @@ def _how(searches: Sequence[RowSearch]) -> list[str]:
             f"points, the same number for every row, by {' or '.join(objectives)} on {said.folds} "
             f"{folds}. The test split is read by none of it. Seed s is trained afresh on all "
             f"training data with the winner of study s mod {said.studies}, so that the luck of "
-            f"the search is part of the spread over the seeds: {_number(said.studies)} searches."
+            f"the search, here {_number(said.studies)} of them, is part of the spread over seeds."
         )
     return told
 
@@ -117,10 +118,18 @@ def _spread(board: Leaderboard, searches: Sequence[RowSearch]) -> list[str]:
                 f"{100 * found.between:.2f} points between the searches of a row, "
                 f"{100 * found.within:.2f} between the seeds of one search (pooled over the rows). "
                 "Seeds of one search share its winner, so marks and intervals take the searches as "
-                "what was drawn, each by the mean of its seeds; seeds taken as independent would "
-                f"make the seeds' part of an interval too short by a factor of {short:.1f}."
+                f"what was drawn, each by the mean of its seeds{_too_short(short)}."
             )
     return told
+
+
+def _too_short(factor: float) -> str:
+    if factor < 1.05:
+        return ""
+    return (
+        "; seeds taken as independent would make the seeds' part of an interval too short by a "
+        f"factor of {factor:.1f}"
+    )
 
 
 def _faults(searches: Sequence[RowSearch]) -> list[str]:
@@ -161,18 +170,18 @@ def _alarms(searches: Sequence[RowSearch], least: int = 1) -> list[str]:
                 times = f" ({number} studies)" if number > 1 else ""
                 often.setdefault(row, []).append(field + times)
         named = "; ".join(f"{row}: {', '.join(fields)}" for row, fields in often.items())
-        which = "" if least == 1 else f" in {least} studies of a row or more"
+        which = f": {escape_markdown(named)}" if named else ", of no row in more than one study"
         told.append(
-            f"⚠ {sum(hits.values())} of {values:,} values of winners sit at a bound of their "
-            f"range, where about {BY_CHANCE * values:.0f} would by chance; a wider range might "
-            f"have been better{which}: {escape_markdown(named) if named else 'nowhere'}."
+            f"⚠ {sum(hits.values())} of {values:,} tuned values of the winners lie at a bound of "
+            f"their range (by chance about {BY_CHANCE * values:.0f}), so that the best value may "
+            f"lie beyond{which}."
         )
     elif values:
         told.append("No winner sits at a bound of its range.")
     if longest:
         told.append(
-            f"⚠ {longest} of {winners} winners are best at the longest length: more steps might "
-            "have been better."
+            f"⚠ {longest} of {winners} winners are best at `train.steps`, the longest length that "
+            "was tried: more steps might have been better."
         )
     return told
 

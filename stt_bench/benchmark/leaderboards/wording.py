@@ -113,7 +113,7 @@ def loss_text(row: Row) -> str:
 def _loss_alone(loss: LossConfig, tuned: Collection[str] = ()) -> str:
     own = [field.removeprefix("loss.") for field in tuned if field.startswith("loss.")]
     given = [f"{name} {as_yaml(value)}" for name, value in loss.params.items() if name not in own]
-    params = ", ".join([*given, *(f"{name} tuned" for name in own)])
+    params = ", ".join([*given, *([f"tuned: {', '.join(own)}"] if own else [])])
     return loss.name + (f" ({params})" if params else "")
 
 

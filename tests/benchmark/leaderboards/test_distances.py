@@ -66,7 +66,10 @@ def test_another_order_and_another_verdict_are_told_with_the_rows_names() -> Non
 
 def test_nothing_is_told_where_the_distances_agree() -> None:
     page = page_of({"s": both(0.5, 0.4), "u": both(0.3, 0.2), "row": both(0.6, 0.5)})
-    assert "By Euclidean distance no order that is significant by the seeds" in page
+    assert (
+        "Ranked by Euclidean distance, no mark and no order that is significant by the seeds"
+        in page
+    )
     assert "Another order" not in page
     assert "Another verdict" not in page
 

@@ -121,8 +121,20 @@ def test_a_trained_row_below_the_untrained_network_is_marked_and_advised() -> No
     assert {row.name: board.marks(row) for row in board.rows}["ss"] == ""
     page = markdown(board)
     assert "- ↓ low: below the untrained network in MAP@R, u (40.0)" in page
-    for advice in ("freeze batch norm", "lower learning rate", "fewer steps", "unit length"):
+    for advice in ("lower learning rate of the backbone", "fewer steps", "unit length"):
         assert advice in page
+    assert "freeze batch norm" not in page  # its statistics are those of random weights
+    for row in board.rows:
+        row.protocol["weights"] = "torchvision:IMAGENET1K_V1"
+    assert "freeze batch norm" in markdown(board)
+
+
+def test_only_what_a_row_can_change_is_advised() -> None:
+    frozen = {"freeze": "all", "normalize": True, "head_start": "orthogonal"}
+    rows = {"u": {"train": {"steps": 0}}, "low": {**TRIPLET, "model": frozen}}
+    page = markdown(board_of(rows, {"low": [0.3] * 3}))
+    helps = "a lower learning rate, fewer steps, a head that starts as the PCA of the features."
+    assert f"What usually helps: {helps}" in page
 
 
 def test_old_records_answer_the_second_question_and_the_page_says_what_is_missing() -> None:

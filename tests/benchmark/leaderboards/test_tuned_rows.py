@@ -38,7 +38,7 @@ def test_seeds_with_other_winners_are_one_row_and_have_a_baseline() -> None:
     assert board.best_softmax(row, "map@r") is first
     assert board.is_ranked(row, "map@r")
     assert board.difference(row, "map@r").mean == pytest.approx(0.1)
-    assert loss_text(row) == "semi_hard_triplet (margin tuned)"
+    assert loss_text(row) == "semi_hard_triplet (tuned: margin)"
     assert row.protocol["steps"] == "up to 1000, tuned: 3 × 20 trials on 4 folds"
     assert board.tuned == {"optimizer.lr", "loss.margin", "loss.label_smoothing"}
 

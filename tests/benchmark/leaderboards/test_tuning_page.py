@@ -61,9 +61,6 @@ def test_the_page_shows_trials_default_winners_and_the_best_of_n(tmp_path: Path)
     assert len(rows) == 1
     assert "| loss.margin | 0.01 | 1 | log | triplet |" in page
     assert "| optimizer.lr | 1e-05 | 0.1 | log | all |" in page
-    assert "2 rows, 2 studies × 3 trials each" in page
-    assert "MAP@R on 3 class-disjoint folds" in page
-    assert "the luck of the search is part of the spread over the seeds: two searches." in page
     assert "Price: 1.4 core-minutes for 14 trials, 0.1 for the training of 8 final runs." in page
 
 
@@ -71,7 +68,10 @@ def test_the_leaderboard_says_it_in_short_and_leads_there(tmp_path: Path) -> Non
     board, searches = tuned_board(tmp_path)
     page = markdown(board, searches)
     assert page.index("| Row |") < page.index("## Tuning") < page.index("[t: tuning](t_tuning.md)")
-    assert "two searches" in page
+    assert "2 rows, 2 studies × 3 trials each" in page
+    assert "MAP@R on 3 class-disjoint folds" in page
+    assert "the luck of the search, here two of them, is part of the spread over seeds." in page
+    assert "2 rows, 2 studies" not in tuning_page(board, searches)  # it is told once
     assert "## Tuning" not in markdown(board)
 
 
@@ -115,8 +115,11 @@ def test_a_winner_at_a_bound_raises_an_alarm(
         assert float(alarm) == pytest.approx(point["loss.margin"], rel=1e-5)
         bound = "1" if unit > 0.5 else "0.01"
         assert f"| ⚠ loss.margin {bound} |" in page
-        assert "⚠ 1 of 3 values of winners sit at a bound" in page
-        assert "triplet: loss.margin." in page
+        assert "⚠ 1 of 3 tuned values of the winners lie at a bound" in page
+        assert "beyond: triplet: loss.margin." in page
+        assert "lie beyond, of no row in more than one study." in markdown(
+            board, read_searches(tmp_path, board)
+        )
 
 
 def test_the_longest_length_raises_an_alarm(tmp_path: Path) -> None:
@@ -125,7 +128,7 @@ def test_the_longest_length_raises_an_alarm(tmp_path: Path) -> None:
     append_trials(journal_path(tmp_path, "t", "triplet"), trials)
     board = build_leaderboard("t", [final("triplet", 0, 0.5, trials, **TRIPLET)], [])
     page = tuning_page(board, read_searches(tmp_path, board))
-    assert "⚠ 1 of 1 winners are best at the longest length" in page
+    assert "⚠ 1 of 1 winners are best at `train.steps`" in page
     assert "⚠ longest |" in page
 
 
