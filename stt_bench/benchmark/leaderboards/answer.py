@@ -105,6 +105,13 @@ def _how_sure(board: Leaderboard, best: Row, rivals: list[Row], metric: str, pai
         f"{100 * one.low:+.1f} to {100 * one.high:+.1f} over {row.label} ({one.words})"
         for row, one in found
     ]
+    unsound = [row.label for row in (best, *rivals) if not _is_sound(board, row)]
+    shared = [board.measured.common_seeds(Pair(best.name, row.name, metric)) for row in rivals]
+    if not told and unsound and max(map(len, shared)) > 1:
+        return (
+            f"How sure that is cannot be said: {listed(unsound)} lacks some of the table's seeds, "
+            "has others, or was made by other code; the page says which."
+        )
     if not told:
         return "One seed cannot say how sure that is: run more of them, such as --seeds 0,1,2."
     corrected = ", corrected for all comparisons of the table," if pairs > 1 else ""
@@ -133,7 +140,8 @@ def _interval(
 ) -> _Interval | None:
     """Return the corrected interval of a difference and what it says; None with one seed.
 
-    It is that of new seeds and classes, or of new seeds alone where only that leaves out 0.
+    None also where one of the two may have no mark. It is that of new seeds and classes, or of new
+    seeds alone where only that leaves out 0. Of tuned rows a search is what was drawn.
     """
     verdict = board.verdict(best, other, metric)
     if verdict is not None:
@@ -146,6 +154,12 @@ def _interval(
         return _Interval(*there[new].corrected(len(board.pairs)), words, new)
     pair = Pair(best.name, other.name, metric)
     by_seed, by_class = board.measured.differences(pair), board.measured.class_differences(pair)
+    if not (_is_sound(board, best) and _is_sound(board, other)):
+        return None
+    seeds = board.measured.common_seeds(pair)
+    by_seed = board.measured.by_draw(pair.row, seeds, by_seed)
+    if by_class is not None:
+        by_class = board.measured.by_draw(pair.row, seeds, by_class)
     if len(by_seed) < 2:
         return None
     estimates = {
@@ -160,6 +174,11 @@ def _interval(
         clear = low > 0 or high < 0
         intervals.append(_Interval(low, high, _SURE[new] if clear else "not significant", new))
     return next((one for one in intervals if one.words in _SURE.values()), intervals[0])
+
+
+def _is_sound(board: Leaderboard, row: Row) -> bool:
+    """Tell whether a row may be judged; where a seed is missing, they may have been picked."""
+    return row.name in board.whole and row.has_all_seeds
 
 
 def _percent(value: float) -> str:

@@ -120,6 +120,15 @@ def test_one_seed_says_nothing_of_certainty() -> None:
     assert "significant" not in how_sure
 
 
+def test_picked_seeds_are_no_assurance() -> None:
+    """Three sentences say no more than the marks: seed 1 was left out."""
+    records = rows("map@r", {"softmax": ({}, [0.3, 0.31, 0.3]), "semi": (TRIPLET, [0.9] * 3)})
+    records = [one for one in records if (one.row, one.seed) != ("semi", 1)]
+    how_sure = said(records)[2]
+    assert how_sure.startswith("How sure that is cannot be said: semi lacks some of the table's")
+    assert "significant" not in how_sure
+
+
 def test_seeds_that_two_rows_do_not_share_are_not_compared() -> None:
     records = rows("map@r", {"softmax": ({}, [0.3]), "semi": (TRIPLET, [0.9])})
     records.append(record("semi", 7, {"map@r": 0.9}, **TRIPLET))
