@@ -83,8 +83,11 @@ def note(
     path = ledger_path(results, table)
     with told_in_a_sentence(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":  # the last line was cut short
+                line = "\n" + line
             os.write(descriptor, line.encode())  # in one piece, whoever else writes
         finally:
             os.close(descriptor)
@@ -102,9 +105,13 @@ def read_ledger(results: Path, table: str) -> list[Entry]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
-        raise BenchError(f"{path}: cannot be read ({error})") from None
+        raise BenchError(
+            f"{path}: cannot be read ({error}); restore the file as it was committed"
+        ) from None
     entries = []
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
             entries.append(Entry.model_validate_json(line))
         except ValidationError:

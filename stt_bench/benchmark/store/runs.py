@@ -92,13 +92,15 @@ class Run:
         """Tell whether the training came to its end."""
         return self.training.exists() and self.weights.exists()
 
-    def facts(self) -> TrainingFacts:
+    def facts(self, *, with_weights: bool = True) -> TrainingFacts:
         """Return what ``training.json`` says of the finished training.
+
+        Without `with_weights` they may be gone since.
 
         Raises:
             BenchError: training is not finished, or was of other settings or another seed.
         """
-        if not self.is_trained:
+        if not (self.is_trained if with_weights else self.training.exists()):
             raise BenchError(f"{self.folder} is not trained to its end: run `stt-bench train`")
         facts = read_model(
             self.training, TrainingFacts, "the facts of a training", "train again with --force"

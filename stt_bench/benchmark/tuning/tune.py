@@ -44,10 +44,11 @@ def tune(
 ) -> None:
     """Run all trials of the chosen rows that no journal has yet, and write each as it ends.
 
-    Rows that another process tunes come last. The test split is not looked at.
+    Rows that another process tunes come last. A row that fails is told, and the others go on. The
+    test split is not looked at.
 
     Raises:
-        BenchError: a row cannot be tuned.
+        BenchError: rows could not be tuned.
         TrainingStopped: the user stopped it; the same call continues.
     """
     todo = searches(table, config, results, rows=rows, shard=shard)
@@ -62,14 +63,21 @@ def tune(
         for search in todo:
             try:
                 if search.missing:
-                    work.do(search)
+                    work.attempt(search)
             except _InUseError:
                 reporter.say(f"{table.name}/{search.row} is tuned by another stt-bench: comes last")
                 later.append(search)
         for search in later:
             reporter.say(f"{table.name}/{search.row}: waits for the other stt-bench")
-            work.do(search, wait=True)
+            work.attempt(search, wait=True)
     _tell_end(table, config, results, rows, reporter)
+    if len(work.failed) == 1:
+        raise next(iter(work.failed.values()))
+    if work.failed:
+        raise BenchError(
+            f"{len(work.failed)} rows could not be tuned, see above: {', '.join(work.failed)}; the "
+            "same command tries them again"
+        )
 
 
 @dataclass
@@ -84,6 +92,18 @@ class _Work:
     reporter: Reporter
     left: int  # trials whose price is not told yet
     data: _Data = field(default_factory=lambda: _Data())
+    failed: dict[str, Exception] = field(default_factory=dict)  # by row
+
+    def attempt(self, search: Search, *, wait: bool = False) -> None:
+        """Run what is missing of a row; whatever befalls it, the others go on."""
+        try:
+            self.do(search, wait=wait)
+        except (_InUseError, TrainingStopped):
+            raise
+        except Exception as error:
+            self.failed[search.row] = error
+            named = str(error) if isinstance(error, BenchError) else f"{search.row}: {error!r}"
+            self.reporter.warn(f"{named}; the next row follows")
 
     def do(self, search: Search, *, wait: bool = False) -> None:
         """Run what is missing of a row.

@@ -95,7 +95,8 @@ class Verifier:
             found.gone = f"its embeddings are gone (there are none in {own.embeddings()})"
             return
         try:
-            again, _ = score(own, own.facts(), read_embedding_set(own.embeddings()), self.reporter)
+            facts = own.facts(with_weights=False)
+            again, _ = score(own, facts, read_embedding_set(own.embeddings()), self.reporter)
         except BenchError as error:
             found.gone = f"its embeddings cannot be used ({error})"
             return

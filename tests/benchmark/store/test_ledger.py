@@ -42,10 +42,18 @@ def test_many_write_at_once_and_no_line_is_lost(tmp_path: Path) -> None:
     assert started(read_ledger(tmp_path, "t"), "row", ONE) == set(range(100))
 
 
-@pytest.mark.parametrize("line", ['{"event":"start","row":', '{"event":"look"}', "[]", ""])
+@pytest.mark.parametrize("line", ['{"event":"start","row":', '{"event":"look"}', "[]", "<<<< HEAD"])
 def test_a_line_that_is_none_is_named(tmp_path: Path, line: str) -> None:
     note(tmp_path, "t", "start", "row", 0, ONE, ONE)
     with ledger_path(tmp_path, "t").open("a") as stream:
         stream.write(line + "\n")
     with pytest.raises(BenchError, match=r"ledger\.jsonl, line 2: is no line of a ledger"):
         read_ledger(tmp_path, "t")
+
+
+def test_a_line_cut_short_takes_no_other_with_it(tmp_path: Path) -> None:
+    path = ledger_path(tmp_path, "t")
+    note(tmp_path, "t", "start", "row", 0, ONE, ONE)
+    path.write_text(path.read_text() + "\n" + path.read_text().strip())  # no end of the last line
+    note(tmp_path, "t", "start", "row", 1, ONE, ONE)
+    assert started(read_ledger(tmp_path, "t"), "row", ONE) == {0, 1}

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.store.trials import Trial, append_trials, journal_path, read_trials
 from stt_bench.benchmark.suite import load_table
-from stt_bench.benchmark.system.errors import TrainingStopped
+from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.tuning import tune as tuning
 from stt_bench.benchmark.tuning import winners
@@ -91,3 +92,20 @@ def test_ctrl_c_ends_the_wait_for_another_process(
     assert lock.is_locked
     release.cancel()
     lock.release()
+
+
+def test_a_row_that_fails_does_not_end_the_search_of_the_others(
+    tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = load_table(str(tuned))
+    assert table.tuning is not None
+    tried: list[str] = []
+
+    def fails(experiment: Experiment, *_: object, **__: object) -> None:
+        tried.append(experiment.loss.name)
+        raise RuntimeError("a loss's own fault") if len(tried) == 1 else BenchError("no such batch")
+
+    monkeypatch.setattr(tuning, "run_trial", fails)
+    with pytest.raises(BenchError, match="2 rows could not be tuned, see above: softmax, hard"):
+        tuning.tune(table, table.tuning, tmp_path, Reporter(quiet=True))
+    assert tried == ["softmax", "hard_triplet"]
