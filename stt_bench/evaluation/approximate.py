@@ -14,9 +14,11 @@ from stt_bench.evaluation.checks import blocks, check_choice, check_count, check
 from stt_bench.evaluation.exact import Points
 from stt_bench.evaluation.frames import CoarseFrame
 from stt_bench.evaluation.gallery import Gallery
+from stt_bench.evaluation.measures import USUAL, names_of
 from stt_bench.evaluation.ranking import find_tie_groups, ranked_list_metrics
-from stt_bench.evaluation.retrieval import MEMORY_MIB, MIB, metric_names, search_space
+from stt_bench.evaluation.retrieval import MEMORY_MIB, MIB
 from stt_bench.evaluation.search import NeighborSearch
+from stt_bench.evaluation.space import search_space
 
 INDEXES = ("hnsw", "ivf")
 ROWS_AT_ONCE = 8192
@@ -91,7 +93,7 @@ def approximate_retrieval_metrics(
     ):
         exact[block] = ranked_list_metrics(groups, held.relevant[block], cutoffs)
     errors = (values[chosen] - exact[wanted[chosen]]).mean(axis=0)
-    names = metric_names(cutoffs)
+    names = names_of(USUAL, cutoffs)
     return {
         **dict(zip(names, values.mean(axis=0).tolist(), strict=True)),
         "queries": len(wanted),

@@ -23,7 +23,8 @@ from stt_bench.evaluation.checks import blocks, check_choice, check_count, check
 from stt_bench.evaluation.left_out import Lists, groups_of, without_each
 from stt_bench.evaluation.nearest import NearestItems
 from stt_bench.evaluation.ranking import TieGroups, ranked_list_metrics
-from stt_bench.evaluation.retrieval import MEMORY_MIB, MIB, MOST_MIB, search_space
+from stt_bench.evaluation.retrieval import MEMORY_MIB, MIB, MOST_MIB
+from stt_bench.evaluation.space import search_space
 
 MOST_CLASSES = 1000
 GROUPS = 256
@@ -95,11 +96,11 @@ def class_values(
     check_choice("weighting", weighting, WEIGHTINGS)
     cutoffs = check_ks(ks)
     memory = min(check_count("memory_mib", memory_mib), MOST_MIB) * MIB
-    queries, held, query_labels = search_space(
+    queries, held, sets = search_space(
         embeddings, labels, gallery, gallery_labels, query_ids, gallery_ids, distance
     )
     wanted = np.flatnonzero(held.relevant > 0)
-    names, code_of_query = np.unique(query_labels[wanted], return_inverse=True)
+    names, code_of_query = np.unique(sets.names[wanted], return_inverse=True)
     groups, group_of_class = hashed_groups(names)
     if len(groups) < 2:
         raise ValueError(

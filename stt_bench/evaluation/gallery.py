@@ -13,7 +13,9 @@ class Gallery:
     `points` are the U distinct rows, and `sizes` (U,) the items that each stands for. For
     each query, (Q,): `own` is the point that holds the query itself, or -1; `own_positive`
     tells whether it would be a positive of itself; `relevant` is R, the number of its
-    positives, itself left out. `item_labels` (G,) and `places` (G,) are the label and the point
+    positives, itself left out; `removed` the other items that a rule keeps out of its list, 0 here;
+    `lengths` the items in its list. Lists are needed up to position `depth` (Q,), which is R
+    until something else is asked. `item_labels` (G,) and `places` (G,) are the label and the point
     of each item, `own_rows` (Q,) the query's own item, or -1.
     """
 
@@ -52,12 +54,12 @@ class Gallery:
         self.own_positive = held & (labels[own_rows] == query_labels)
         totals = np.bincount(labels, minlength=int(query_labels.max()) + 1)
         self.relevant = totals[query_labels] - self.own_positive
+        self.removed = np.zeros(len(query_labels), dtype=np.int64)
+        self.lengths = len(labels) - held
+        self.depth = self.relevant
 
-    def items(self, queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return how many items (Q, L) points stand for, and how many of these are positives.
-
-        The query itself is counted like any other item.
-        """
+    def _items(self, queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `others` does, the query itself counted like any other item."""
         if self._table is not None:
             rows = self.query_labels[queries] * len(self.points)
             return self.sizes[points], self._table[rows[:, None] + points]
@@ -72,11 +74,14 @@ class Gallery:
         return sizes, positives
 
     def others(self, queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the same without the query itself; booleans where every point is one item."""
+        """Return how many items (Q, L) points stand for, and how many of these are positives.
+
+        The query itself is left out. They are booleans where every point is one item.
+        """
         if self.plain:
             others = points != self.own[queries][:, None]
             return others, others & (self._label[points] == self.query_labels[queries][:, None])
-        sizes, positives = self.items(queries, points)
+        sizes, positives = self._items(queries, points)
         own = points == self.own[queries][:, None]
         return sizes - own, positives - (own & self.own_positive[queries][:, None])
 
@@ -94,3 +99,8 @@ class Gallery:
         own = self.own_positive[queries[query]] & (points == self.own[queries[query]])
         kept = self._counts[key] > own
         return query[kept], points[kept]
+
+    def removed_points(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return what lists leave out: the places of queries, points and numbers of items, (T,)."""
+        own = np.flatnonzero(self.own[queries] >= 0)
+        return own, self.own[queries[own]], np.ones(len(own), dtype=np.int64)

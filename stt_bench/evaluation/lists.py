@@ -72,8 +72,8 @@ class ListRanker:
         if width < len(self.gallery.points):
             within = np.arange(width) < _last_run(close)[:, None]
             sizes, positives = np.multiply(sizes, within), np.multiply(positives, within)
-        relevant = self.gallery.relevant[queries]
-        enough, holds = sizes.sum(axis=1) >= relevant, positives.any(axis=1)
+        depth = self.gallery.depth[queries]
+        enough, holds = sizes.sum(axis=1) >= depth, positives.any(axis=1)
         ready = enough & holds
 
         tied = np.any(positives[:, 1:] * close, axis=1) | np.any(positives[:, :-1] * close, axis=1)
@@ -84,7 +84,7 @@ class ListRanker:
             at = clear, first[clear]
             self._check(queries[clear], points[at], values[at], errors[clear], unit)
             held = clear if len(clear) < len(queries) else slice(None)  # which copies nothing
-            groups = self._untied(sizes[held], positives[held], relevant[held])
+            groups = self._untied(sizes[held], positives[held], depth[held])
             found.append((queries[clear], groups))
         if (doubtful := np.flatnonzero(ready & tied)).size:
             held = doubtful if len(doubtful) < len(queries) else slice(None)
@@ -142,8 +142,8 @@ class ListRanker:
         query = starts // width
         holds = np.add.reduceat(positives.ravel(), starts) > 0
         before, found = ((np.cumsum(a, axis=1) - a).ravel()[starts] for a in (sizes, positives))
-        relevant = self.gallery.relevant[queries]
-        unclear = (length > 1) & holds & ((before < relevant[query]) | (found == 0))
+        depth = self.gallery.depth[queries]
+        unclear = (length > 1) & holds & ((before < depth[query]) | (found == 0))
         unclear &= errors[query] > 0
         left = np.bincount(query, length * unclear, minlength=len(queries)) > patience
         unclear &= ~left[query]
@@ -162,10 +162,10 @@ class ListRanker:
             values, sizes, positives = (
                 np.take_along_axis(table, order, axis=1) for table in (values, sizes, positives)
             )
-        groups = find_tie_groups(values, sizes, positives, relevant[kept])
+        groups = find_tie_groups(values, sizes, positives, depth[kept])
         return queries[kept], groups, queries[left]
 
-    def _untied(self, sizes: np.ndarray, positives: np.ndarray, relevant: np.ndarray) -> TieGroups:
+    def _untied(self, sizes: np.ndarray, positives: np.ndarray, depth: np.ndarray) -> TieGroups:
         """Return the tie groups of lists without ties: each point with a positive is one."""
         query, place = np.nonzero(positives)
         if self.gallery.plain:
@@ -174,11 +174,11 @@ class ListRanker:
             before = place - (place > itself[query])
             size = found = np.ones(len(query), dtype=np.int64)
         else:
-            size, found = sizes[query, place], positives[query, place]
+            size, found = (table[query, place].astype(np.int64) for table in (sizes, positives))
             before = np.cumsum(sizes, axis=1)[query, place] - size
         first = np.ones(len(query), dtype=bool)
         np.not_equal(query[1:], query[:-1], out=first[1:])
-        kept = np.flatnonzero(first | (before < relevant[query]))
+        kept = np.flatnonzero(first | (before < depth[query]))
         return TieGroups(query[kept], before[kept], size[kept], found[kept])
 
     def exact(self, queries: np.ndarray, points: np.ndarray) -> np.ndarray:

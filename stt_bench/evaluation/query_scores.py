@@ -13,6 +13,7 @@ import numpy as np
 
 from stt_bench.evaluation.checks import check_choice, check_count
 
+AVERAGES = ("query", "class")
 UNITS = {"query": "queries", "class": "classes"}
 
 
@@ -21,41 +22,56 @@ class QueryScores:
     """Retrieval metrics, query by query.
 
     `names` are the M metrics; `values` (Q, M) is NaN in the rows of queries without a
-    positive; `labels` (Q,) are the queries' labels.
+    positive; `labels` (Q,) are the queries' labels. Where queries have several, `labels` (T,) are
+    all of them and `owners` (T,) tells whose each is.
     """
 
     names: tuple[str, ...]
     values: np.ndarray
     labels: np.ndarray
+    owners: np.ndarray | None = None
 
     @property
     def scored(self) -> np.ndarray:
         """Tell which queries have a positive, (Q,)."""
         return ~np.isnan(self.values[:, 0])
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self, average: str = "query") -> dict[str, float]:
         """Return the means over the queries that have a positive, and how many have one or none.
 
-        The keys are those of `retrieval_metrics`.
+        The keys are those of `retrieval_metrics`. With `average="class"` they are the means over
+        the labels of the means over each label's queries; a label without any does not count.
+
+        Raises:
+            ValueError: for an unknown average.
         """
+        check_choice("average", average, AVERAGES)
         scored = self.scored
+        means = self.values[scored].mean(axis=0)
+        if average == "class":
+            means = self._class_means()[1].mean(axis=0)
         return {
-            **self._named(self.values[scored].mean(axis=0)),
+            **self._named(means),
             "queries": int(scored.sum()),
             "queries_without_positive": int((~scored).sum()),
         }
 
     def per_class(self) -> dict[Hashable, dict[str, float]]:
         """Return for each label, in order, the means over its queries and their number."""
-        values, labels = self.values[self.scored], self.labels[self.scored]
-        names, codes = np.unique(labels, return_inverse=True)
-        counts = np.bincount(codes)
-        sums = np.stack([np.bincount(codes, column) for column in values.T], axis=1)
-        means = sums / counts[:, None]
+        names, means, counts = self._class_means()
         return {
             name: {**self._named(row), "queries": count}
             for name, row, count in zip(names.tolist(), means, counts.tolist(), strict=True)
         }
+
+    def _class_means(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        owners = np.arange(len(self.values)) if self.owners is None else self.owners
+        kept = self.scored[owners]
+        names, codes = np.unique(self.labels[kept], return_inverse=True)
+        counts = np.bincount(codes)
+        values = self.values[owners[kept]]
+        sums = np.stack([np.bincount(codes, column) for column in values.T], axis=1)
+        return names, sums / counts[:, None], counts
 
     def intervals(
         self, *, resamples: int = 1000, level: float = 0.95, unit: str = "class", seed: int = 0
@@ -74,18 +90,21 @@ class QueryScores:
             seed: of the draws.
 
         Raises:
-            ValueError: for resamples < 1, a level outside (0, 1), an unknown unit, seed < 0, or
-                fewer than two units with a positive.
+            ValueError: for resamples < 1, a level outside (0, 1), an unknown unit, seed < 0,
+                fewer than two units with a positive, or classes where queries have several
+                labels.
         """
         check_choice("unit", unit, tuple(UNITS))
         resamples = check_count("resamples", resamples)
         seed = check_count("seed", seed, least=0)
         if not isinstance(level, Real) or not 0 < level < 1:
             raise ValueError(f"level must be a number between 0 and 1, not {level!r}.")
-        values, labels = self.values[self.scored], self.labels[self.scored]
+        values = self.values[self.scored]
         codes = np.arange(len(values))
         if unit == "class":
-            _, codes = np.unique(labels, return_inverse=True)
+            if self.owners is not None:
+                raise ValueError("Queries have several labels: give unit='query'.")
+            _, codes = np.unique(self.labels[self.scored], return_inverse=True)
         counts = np.bincount(codes)
         if len(counts) < 2:
             raise ValueError(f"Bootstrap intervals need two {UNITS[unit]} with a positive or more.")

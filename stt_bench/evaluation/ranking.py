@@ -8,7 +8,7 @@ closed-form expectation over the orders of the ties; without ties it is the usua
 
 from collections.abc import Callable, Sequence
 from math import comb
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import digamma
@@ -27,7 +27,7 @@ class TieGroups(NamedTuple):
 
 
 def find_tie_groups(
-    distances: np.ndarray, sizes: np.ndarray, positives: np.ndarray, relevant: np.ndarray
+    distances: np.ndarray, sizes: np.ndarray, positives: np.ndarray, depth: np.ndarray
 ) -> TieGroups:
     """Return the tie groups of ranked points, each of which stands for some items.
 
@@ -35,8 +35,8 @@ def find_tie_groups(
         distances: (Q, L) the distances of the points, ascending in every row.
         sizes: (Q, L) how many items a point stands for; 0 leaves it out.
         positives: (Q, L) how many of these are positives; at least one in every row.
-        relevant: (Q,) R, the number of positives of each query. Beyond position R only the
-            first group counts, so the others are dropped.
+        depth: (Q,) the position up to which a list counts, R for MAP@R. Beyond it only the first
+            group does, so the others are dropped.
     """
     new = np.ones(distances.shape, dtype=bool)
     np.not_equal(distances[:, 1:], distances[:, :-1], out=new[:, 1:])
@@ -49,7 +49,7 @@ def find_tie_groups(
     held = np.flatnonzero(found)
     first = np.ones(len(held), dtype=bool)
     np.not_equal(query[held][1:], query[held][:-1], out=first[1:])
-    kept = held[first | (before[held] < relevant[query[held]])]
+    kept = held[first | (before[held] < depth[query[held]])]
     return TieGroups(query[kept], before[kept], size[kept], found[kept])
 
 
@@ -65,22 +65,8 @@ def ranked_list_metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[in
     """
     query, before, size, positives = groups
     first = np.searchsorted(query, np.arange(len(relevant)))
-    shared = np.flatnonzero(size > 1)
-    if len(shared):
-        found = np.cumsum(positives) - positives
-        found -= found[first][query]
-    else:
-        found = np.arange(len(query)) - first[query]
-    # A group of one is what it is; expectations are for the others.
-    within = before < relevant[query]
-    precision = within * (1.0 + (found - before) * (1.0 / (before + 1)))
-    share = within
-    if len(shared):
-        drawn = np.clip(relevant[query] - before, 0, size)
-        precision[shared] = _summed_precision(
-            *(column[shared] for column in (before, size, positives, found, drawn))
-        )
-        share = positives * (drawn / size)
+    found = positives_before(groups, first)
+    precision, share = within_reach(groups, found, relevant[query])
     n, t, p = before[first], size[first], positives[first]
     columns = [(n < k).astype(np.float64) for k in ks]
     reciprocal = 1.0 / (n + 1)
@@ -88,12 +74,42 @@ def ranked_list_metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[in
     if len(drawn_from):
         some = n[drawn_from], t[drawn_from], p[drawn_from]
         for column, k in zip(columns, ks, strict=True):
-            column[drawn_from] = _per_distinct(_hit, *some, np.full(len(drawn_from), k))
-        reciprocal[drawn_from] = _per_distinct(_reciprocal_rank, *some)
+            column[drawn_from] = per_distinct(_hit, *some, np.full(len(drawn_from), k))
+        reciprocal[drawn_from] = per_distinct(_reciprocal_rank, *some)
     hits = np.bincount(query, share)
     precisions = np.bincount(query, precision)
     columns += [hits / relevant, precisions / relevant, reciprocal]
     return np.stack(columns, axis=1)
+
+
+def positives_before(groups: TieGroups, first: np.ndarray) -> np.ndarray:
+    """Return how many positives stand before each group, (T,), given each query's first group."""
+    query, _, size, positives = groups
+    if np.all(size <= 1):
+        return np.arange(len(query)) - first[query]
+    found = np.cumsum(positives) - positives
+    return found - found[first][query]
+
+
+def within_reach(
+    groups: TieGroups, found: np.ndarray, reach: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return each group's Σ E[relevance × precision] and Σ E[relevance] up to a position, (T,).
+
+    `reach` (T,) is that position of each group's list; `found` (T,) the positives before it.
+    """
+    _, before, size, positives = groups
+    # A group of one is what it is; expectations are for the others.
+    within = before < reach
+    precision = within * (1.0 + (found - before) * (1.0 / (before + 1)))
+    shared = np.flatnonzero(size > 1)
+    if not len(shared):
+        return precision, within
+    drawn = np.clip(reach - before, 0, size)
+    precision[shared] = summed_precision(
+        *(column[shared] for column in (before, size, positives, found, drawn))
+    )
+    return precision, positives * (drawn / size)
 
 
 def _hit(n: int, t: int, p: int, k: int) -> float:
@@ -118,7 +134,7 @@ def _reciprocal_rank(n: int, t: int, p: int) -> float:
     return float((chances / (n + j)).sum())
 
 
-def _summed_precision(
+def summed_precision(
     n: np.ndarray, t: np.ndarray, p: np.ndarray, c: np.ndarray, m: np.ndarray
 ) -> np.ndarray:
     """Return Σ E[relevance × precision] over the first m of a group's t places.
@@ -134,7 +150,7 @@ def _summed_precision(
     return beta * m + (alpha * (c + 1) - beta * (n + 1)) * harmonic
 
 
-def _per_distinct(function: Callable[..., float], *columns: np.ndarray) -> np.ndarray:
+def per_distinct(function: Callable[..., Any], *columns: np.ndarray) -> np.ndarray:
     """Return `function` of every row of `columns`, called once for each distinct row."""
     rows, inverse = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
     return np.array([function(*row) for row in rows.tolist()])[inverse.ravel()]

@@ -3,12 +3,14 @@
 All ranks follow from `exact_pairs`, so every searcher gives the same groups:
 
 * A float32 search **lists** the nearest points of a query, and `ListRanker` tells what is certain.
-* Where much would have to be compared exactly, where a list ends before position R, or where it
+* Where much would have to be compared exactly, where a list ends before the position up to which
+  it counts, or where it
   would hold a good part of the gallery, a float64 search makes another: a **wide** one, longer
   each time, up to the whole gallery.
-* Where a list is long enough for R-Precision and MAP@R but holds no positive, only the rank of the
-  nearest positive is missing. Its exact distance is found among the positives; nearer points are
-  then **counted**, and those too close to call are compared exactly.
+* Where a list is long enough but holds no positive, only the rank of the nearest positive is
+  missing. Its exact distance is found among the positives; nearer points are then **counted**, and
+  those too close to call are compared exactly. Where a rule removes so many items that this would
+  take longer, a longer list is made instead.
 
 Equal rows of the gallery are one point that stands for several items.
 """
@@ -35,7 +37,7 @@ from stt_bench.evaluation.lists import ListRanker, OutsideBoundError
 from stt_bench.evaluation.ranking import TieGroups
 from stt_bench.evaluation.wide import WideSearch, key_bits, lost_share, split_keys
 
-# How many points a list holds beyond position R, at least, and as a share of R.
+# How many points a list holds beyond the position it counts to, at least, and as a share of it.
 SPARE, SPARE_SHARE = 32, 1 / 16
 LONGER = 8
 WIDE_SHARE = 1 / 16  # of the gallery, that a wide list holds at least
@@ -155,10 +157,10 @@ class NeighborSearch:
                 self.wide = Level(ExactFrame(), dense, self.gallery, self.memory)
 
     def _search(self, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, TieGroups]]:
-        # Queries of many positives need long lists: together, lest they lengthen all lists.
-        pending = wanted[np.argsort(-self.gallery.relevant[wanted], kind="stable")]
+        # Some queries need long lists: together, lest they lengthen all lists.
+        pending = wanted[np.argsort(-self._reach(wanted), kind="stable")]
         if self.narrow:
-            deep = self._length(self.gallery.relevant[pending]) > self._most()
+            deep = self._length(pending) > self._most()
             pending, later = pending[~deep], [pending[deep]]
             # Some of all depths show what becomes of the others.
             probe = np.arange(0, len(pending), max(1, len(pending) // PROBED))
@@ -171,15 +173,20 @@ class NeighborSearch:
                 later.append((yield from self._pass(self.narrow, rest, 1)))
             self.narrow.forget()
             pending = np.concatenate(later)
-            pending = pending[np.argsort(-self.gallery.relevant[pending], kind="stable")]
+            pending = pending[np.argsort(-self._reach(pending), kind="stable")]
         factor = 1
         while len(pending):
             pending = yield from self._pass(self.wide, pending, factor)
             factor *= LONGER
 
-    def _length(self, relevant: np.ndarray) -> np.ndarray:
-        """Return how long lists are at least, for so many positives."""
-        return relevant + 2 + np.maximum(SPARE, (SPARE_SHARE * relevant).astype(np.int64))
+    def _reach(self, queries: np.ndarray) -> np.ndarray:
+        """Return up to which position lists count, of items that a rule removes with the others."""
+        return self.gallery.depth[queries] + self.gallery.removed[queries]
+
+    def _length(self, queries: np.ndarray) -> np.ndarray:
+        """Return how long lists are at least."""
+        reach = self._reach(queries)
+        return reach + 2 + np.maximum(SPARE, (SPARE_SHARE * reach).astype(np.int64))
 
     def _most(self) -> float:
         """Return the length beyond which lists are wide."""
@@ -190,27 +197,33 @@ class NeighborSearch:
     ) -> Generator[tuple[np.ndarray, TieGroups], None, np.ndarray]:
         """Yield blocks with their groups, and return the queries that are not done."""
         patience = np.inf if level is self.wide else self._patience()
+        counted = self.gallery.removed <= self._patience()
         failed = beyond = np.empty(0, dtype=np.int64)
         for block, width in self._blocks(pending, level, factor):
             lists = level.lists(self.queries, block, width)
             few = max(1, min(self.memory // 4 // 128, PLACES) // width)
             for rows in blocks(len(block), few):
                 values, points = lists.of(rows)
-                if level.frame.exact and isinstance(level.searcher, WideSearch):
-                    # Of many ties, those beyond position R are nobody's concern.
-                    last = min(int(self.gallery.relevant[block[rows]].max()) + 1, width - 1)
+                wide = level.frame.exact and isinstance(level.searcher, WideSearch)
+                if wide and counted[block[rows]].all():
+                    # Of many ties, those beyond the last position are nobody's concern.
+                    last = min(int(self._reach(block[rows]).max()) + 1, width - 1)
                     kept = int((values <= values[:, last : last + 1]).sum(axis=1).max()) + 1
                     values, points = values[:, :kept], points[:, :kept]
                 ranked = self.ranker.rank(
                     block[rows], values, points, lists.errors[rows], level.frame.unit, patience
                 )
                 yield from ranked.found
-                failed = np.concatenate([failed, ranked.short, ranked.unclear])
-                beyond = np.concatenate([beyond, ranked.missed])
+                sought = counted[ranked.missed]
+                failed = np.concatenate(
+                    [failed, ranked.short, ranked.unclear, ranked.missed[~sought]]
+                )
+                beyond = np.concatenate([beyond, ranked.missed[sought]])
             del lists  # before the memory is given to the next ones, or to counting
         while len(beyond):
-            # What a query takes: its framed rows, and its pairs with all its positives.
-            taken = 8 * self.queries.dimension + 128 * (self.gallery.relevant[beyond] + 1)
+            # What a query takes: its framed rows, and its pairs with positives and removed items.
+            pairs = self.gallery.relevant[beyond] + self.gallery.removed[beyond] + 1
+            taken = 8 * self.queries.dimension + 128 * pairs
             count = max(1, int(np.searchsorted(np.cumsum(taken), self.memory // 4)))
             yield beyond[:count], self._counted(level, beyond[:count])
             beyond = beyond[count:]
@@ -231,7 +244,7 @@ class NeighborSearch:
         """Cut queries, ordered by their positives, into blocks with the length of their lists."""
         size = len(self.gallery.points)
         while len(queries):
-            width = factor * int(self._length(self.gallery.relevant[queries[:1]])[0])
+            width = factor * int(self._length(queries[:1])[0])
             if level is self.wide:
                 width = max(width, int(WIDE_SHARE * size) * factor)
             # Points on a grid have many ties, which the end of a list may not part.
@@ -274,12 +287,11 @@ class NeighborSearch:
                 before[block] += below
                 for some in blocks(len(places), max(1, self.memory // 8 // 128)):
                     query, points = block.start + doubtful[some], rows.start + places[some]
-                    items, hits = self.gallery.items(queries[query], points[:, None])
-                    add(query, points, items[:, 0], hits[:, 0])
-        # The query itself was counted like any other item.
-        own = np.flatnonzero(self.gallery.own[queries] >= 0)
-        itself = self.gallery.own_positive[queries[own]].astype(np.int64)
-        add(own, self.gallery.own[queries[own]], np.full(len(own), -1), -itself)
+                    _, hits = self.gallery.others(queries[query], points[:, None])
+                    add(query, points, self.gallery.sizes[points], hits[:, 0])
+        # What lists leave out was counted like any other item.
+        query, points, items = self.gallery.removed_points(queries)
+        add(query, points, -items, np.zeros_like(items))
         if np.any(positives < 1):
             raise OutsideBoundError
         return TieGroups(np.arange(len(queries)), *counts)
