@@ -11,16 +11,26 @@ from stt_bench.evaluation.classification import classification_metrics, confusio
 from stt_bench.evaluation.clustering import clustering_metrics
 from stt_bench.evaluation.query_scores import QueryScores
 from stt_bench.evaluation.retrieval import retrieval_metrics, retrieval_scores
+from stt_bench.evaluation.verification import (
+    VerificationCurve,
+    curve_of_pairs,
+    verification_curve,
+    verification_metrics,
+)
 
 __all__ = [
     "ClassValues",
     "QueryScores",
+    "VerificationCurve",
     "approximate_retrieval_metrics",
     "chosen_backend",
     "class_values",
     "classification_metrics",
     "clustering_metrics",
     "confusion_matrix",
+    "curve_of_pairs",
     "retrieval_metrics",
     "retrieval_scores",
+    "verification_curve",
+    "verification_metrics",
 ]

@@ -128,6 +128,12 @@ class TorchSearch:
                 counts = torch.lt(table, floor, out=table).to(part.weights.dtype) @ part.weights
             yield block, counts.cpu().numpy().astype(np.int64), pairs[:, 0], pairs[:, 1]
 
+    def distances(self, queries: Queries, part: Part) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield blocks of queries and their distances to the whole part, (Q, len(part))."""
+        for block, table in self._tiles(queries, part):
+            table += queries.lengths[block]
+            yield block, table.cpu().numpy()[:, : len(part)]
+
     def _tiles(
         self, queries: Queries, part: Part, copies: int = 1
     ) -> Iterator[tuple[slice, Tensor]]:

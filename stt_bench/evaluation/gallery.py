@@ -13,7 +13,8 @@ class Gallery:
     `points` are the U distinct rows, and `sizes` (U,) the items that each stands for. For
     each query, (Q,): `own` is the point that holds the query itself, or -1; `own_positive`
     tells whether it would be a positive of itself; `relevant` is R, the number of its
-    positives, itself left out; `removed` the other items that a rule keeps out of its list, 0 here;
+    positives, itself left out; `removed` the other items that a rule keeps out of its list, 0 here,
+    which are `scattered` all over it if their labels do not matter;
     `lengths` the items in its list. Lists are needed up to position `depth` (Q,), which is R
     until something else is asked. `item_labels` (G,) and `places` (G,) are the label and the point
     of each item, `own_rows` (Q,) the query's own item, or -1.
@@ -55,6 +56,7 @@ class Gallery:
         totals = np.bincount(labels, minlength=int(query_labels.max()) + 1)
         self.relevant = totals[query_labels] - self.own_positive
         self.removed = np.zeros(len(query_labels), dtype=np.int64)
+        self.scattered = False
         self.lengths = len(labels) - held
         self.depth = self.relevant
 

@@ -38,6 +38,7 @@ class RuledGallery(Gallery):
         """
         self.labels = labels
         self.rule = rule if groups is not None else None
+        self.scattered = self.rule == "all"
         nothing = np.zeros(len(labels.queries), int), np.zeros(len(labels.gallery), int)
         self.query_groups, item_groups = groups if groups is not None else nothing
         held = np.arange(len(points)) if junk is None else np.flatnonzero(~junk)

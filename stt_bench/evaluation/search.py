@@ -181,7 +181,11 @@ class NeighborSearch:
 
     def _reach(self, queries: np.ndarray) -> np.ndarray:
         """Return up to which position lists count, of items that a rule removes with the others."""
-        return self.gallery.depth[queries] + self.gallery.removed[queries]
+        depth, removed = self.gallery.depth[queries], self.gallery.removed[queries]
+        if self.gallery.scattered:  # twice as many as on average; of more, a list is too short
+            most = 2 * (depth + SPARE) * removed / np.maximum(1, self.gallery.lengths[queries])
+            removed = np.minimum(removed, most.astype(np.int64))
+        return depth + removed
 
     def _length(self, queries: np.ndarray) -> np.ndarray:
         """Return how long lists are at least."""
@@ -207,18 +211,17 @@ class NeighborSearch:
                 wide = level.frame.exact and isinstance(level.searcher, WideSearch)
                 if wide and counted[block[rows]].all():
                     # Of many ties, those beyond the last position are nobody's concern.
-                    last = min(int(self._reach(block[rows]).max()) + 1, width - 1)
+                    most = self.gallery.depth + self.gallery.removed
+                    last = min(int(most[block[rows]].max()) + 1, width - 1)
                     kept = int((values <= values[:, last : last + 1]).sum(axis=1).max()) + 1
                     values, points = values[:, :kept], points[:, :kept]
                 ranked = self.ranker.rank(
                     block[rows], values, points, lists.errors[rows], level.frame.unit, patience
                 )
                 yield from ranked.found
-                sought = counted[ranked.missed]
-                failed = np.concatenate(
-                    [failed, ranked.short, ranked.unclear, ranked.missed[~sought]]
-                )
-                beyond = np.concatenate([beyond, ranked.missed[sought]])
+                sought, longer = (ranked.missed[c[ranked.missed]] for c in (counted, ~counted))
+                failed = np.concatenate([failed, ranked.short, ranked.unclear, longer])
+                beyond = np.concatenate([beyond, sought])
             del lists  # before the memory is given to the next ones, or to counting
         while len(beyond):
             # What a query takes: its framed rows, and its pairs with positives and removed items.

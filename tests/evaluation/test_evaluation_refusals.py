@@ -196,7 +196,9 @@ def test_classification_refuses(arguments, settings, kind, message):
         classification_metrics(*arguments, **settings)
 
 
-@pytest.mark.parametrize("module", ["backends", "retrieval", "clustering", "classification"])
+@pytest.mark.parametrize(
+    "module", ["backends", "retrieval", "clustering", "classification", "verification"]
+)
 def test_docstring_examples_run(module):
     failed, tried = doctest.testmod(importlib.import_module(f"stt_bench.evaluation.{module}"))
     assert tried > 0
