@@ -10,6 +10,7 @@ from stt_bench.evaluation.class_values import ClassValues, class_values
 from stt_bench.evaluation.classification import classification_metrics, confusion_matrix
 from stt_bench.evaluation.clustering import clustering_metrics
 from stt_bench.evaluation.query_scores import QueryScores
+from stt_bench.evaluation.reranking import expanded_queries, reranked_distances
 from stt_bench.evaluation.retrieval import retrieval_metrics, retrieval_scores
 from stt_bench.evaluation.verification import (
     VerificationCurve,
@@ -29,6 +30,8 @@ __all__ = [
     "clustering_metrics",
     "confusion_matrix",
     "curve_of_pairs",
+    "expanded_queries",
+    "reranked_distances",
     "retrieval_metrics",
     "retrieval_scores",
     "verification_curve",

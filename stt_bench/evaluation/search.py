@@ -9,8 +9,7 @@ All ranks follow from `exact_pairs`, so every searcher gives the same groups:
   each time, up to the whole gallery.
 * Where a list is long enough but holds no positive, only the rank of the nearest positive is
   missing. Its exact distance is found among the positives; nearer points are then **counted**, and
-  those too close to call are compared exactly. Where a rule removes so many items that this would
-  take longer, a longer list is made instead.
+  those too close to call are compared exactly; if a rule removes very many, lists grow instead.
 
 Equal rows of the gallery are one point that stands for several items.
 """

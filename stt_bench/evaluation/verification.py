@@ -199,7 +199,7 @@ def check_fars(fars: Any) -> list[float]:
         raise ValueError(f"fars must be a sequence of numbers, not {fars!r:.80}.")
     rates = list(fars)
     for rate in rates:
-        if not isinstance(rate, Real) or not 0 <= rate <= 1:
+        if not isinstance(rate, Real) or not 0 <= float(rate) <= 1:
             raise ValueError(f"Every rate of fars must be a number in [0, 1], not {rate!r:.80}.")
     return [float(rate) for rate in rates]
 
