@@ -18,7 +18,7 @@ from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.suite import Data, is_done
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter, duration
-from stt_bench.benchmark.training.checks import idle_classifiers
+from stt_bench.benchmark.training.checks import check_weights, idle_classifiers
 from stt_bench.benchmark.tuning.winners import Winners, tuned_run
 
 State = Literal["finished", "trained", "stopped", "refused", "unfit", "untuned", "new"]
@@ -131,12 +131,14 @@ def _state(run: Run, results: Path, data: Data) -> State:
 
 
 def _misfit(experiment: Experiment, data: Data) -> str:
-    """Return why no batch can be drawn from the data, if they are here; else nothing."""
+    """Return why the data cannot be trained on, if they are here; else nothing."""
     try:
-        labels = data.of(experiment).split("train")["label"].to_numpy()
+        items = data.of(experiment)
+        labels = items.split("train")["label"].to_numpy()
     except BenchError:
         return ""  # is told of the data
     try:
+        check_weights(experiment, items)
         build_sampler(experiment.sampler, labels, seed=0)
     except BenchError as error:
         return str(error)

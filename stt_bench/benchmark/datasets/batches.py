@@ -44,15 +44,16 @@ class Inputs(Protocol):
 class Batch(NamedTuple):
     """The inputs (B, ...) and class indices (B,), int64, of a training step.
 
-    Images are uint8 (B, C, S, S).
+    Images are uint8 (B, C, S, S). Where the items have weights, these are theirs, (B,) float32.
     """
 
     step: int
     images: torch.Tensor
     labels: torch.Tensor
+    weights: torch.Tensor | None = None
 
 
-_Item = tuple[int, np.ndarray, np.ndarray] | BenchError
+_Item = tuple[int, np.ndarray, np.ndarray, np.ndarray | None] | BenchError
 
 
 class TrainingBatches(Dataset[Batch]):
@@ -72,6 +73,8 @@ class TrainingBatches(Dataset[Batch]):
         index = {label: number for number, label in enumerate(self.classes)}
         labels = np.array([index[label] for label in frame["label"]], dtype=np.int64)
         self.labels = torch.from_numpy(labels)
+        weights = items.weights
+        self.weights = None if weights is None else torch.from_numpy(weights)
         self.sampler = build_sampler(experiment.sampler, labels, seed, needs)
         self.images = inputs or image_set(items, "train", experiment.input, training=True)
         self._is_random = self.images.is_random
@@ -81,7 +84,9 @@ class TrainingBatches(Dataset[Batch]):
         """Return the batch of a step."""
         rows = self.sampler.batch(step)
         rng = generator(self.seed, Stream.AUGMENTATION, step) if self._is_random else None
-        return Batch(step, self.images.batch(rows, rng), self.labels[torch.from_numpy(rows)])
+        chosen = torch.from_numpy(rows)
+        weights = None if self.weights is None else self.weights[chosen]
+        return Batch(step, self.images.batch(rows, rng), self.labels[chosen], weights)
 
     def iterate(self, start: int, stop: int) -> Iterator[Batch]:
         """Return the batches of steps start, ..., stop - 1, made by the config's workers."""
@@ -154,12 +159,14 @@ class _Told(Dataset[_Item]):
             batch = self.batches[step]
         except BenchError as error:
             return BenchError(str(error))
-        return step, batch.images.numpy(), batch.labels.numpy()
+        weights = None if batch.weights is None else batch.weights.numpy()
+        return step, batch.images.numpy(), batch.labels.numpy(), weights
 
 
 def _raise_errors(items: Iterator[_Item]) -> Iterator[Batch]:
     for item in items:
         if isinstance(item, BenchError):
             raise item
-        step, images, labels = item
-        yield Batch(step, torch.from_numpy(images), torch.from_numpy(labels))
+        step, images, labels, weights = item
+        given = None if weights is None else torch.from_numpy(weights)
+        yield Batch(step, torch.from_numpy(images), torch.from_numpy(labels), given)

@@ -6,6 +6,7 @@ column that is not used is named.
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from stt_bench.benchmark.datasets.item_rules import WEIGHT
 from stt_bench.benchmark.datasets.splits import NEITHER, ROLES, SPLITS
 from stt_bench.benchmark.datasets.suffixes import is_image
 from stt_bench.benchmark.system.csv_table import read_csv
@@ -40,7 +42,7 @@ class ItemList(NamedTuple):
 
 
 def read_image_list(file: Path) -> ItemList:
-    """Return the columns path, label and, where a csv has them, split and role.
+    """Return the columns path, label and, where a csv has them, split, role and weight.
 
     Paths are as in the csv. A split is `train`, `validation` or `test`.
 
@@ -51,6 +53,7 @@ def read_image_list(file: Path) -> ItemList:
         file,
         known=COLUMNS,
         required=("path", "label"),
+        exact=(WEIGHT,),
         headerless={2: ("label", "path")},
         formats="a csv has a header path,label,split[,role], a header ,label,file_name, "
         "or no header and lines class,path",
@@ -62,16 +65,24 @@ def read_item_list(
     *,
     known: Sequence[str],
     required: Sequence[str],
+    exact: Sequence[str] = (),
     headerless: Mapping[int, Sequence[str]],
     formats: str,
 ) -> ItemList:
     """Return the known columns that a csv has, a row for each item, counted from 0.
 
     A split is `train`, `validation` or `test`. The flags `is_query,is_gallery` become a role, which
-    is `neither` where both are false.
+    is `neither` where both are false. A weight is a number; empty cells, which only items may have
+    that are not trained on, are NaN.
     """
     frame, unknown = read_csv(
-        file, known, required=required, aliases=ALIASES, headerless=headerless, formats=formats
+        file,
+        known,
+        required=required,
+        exact=exact,
+        aliases=ALIASES,
+        headerless=headerless,
+        formats=formats,
     )
     notes = [_unused(file, unknown)] if unknown else []
     for column in ("id", "path", "label"):
@@ -96,6 +107,9 @@ def read_item_list(
     elif "role" in frame:
         roles = frame["role"].mask(trains & (frame["role"] == ""), "both")
         frame["role"] = _valid(file, roles, _ROLES)
+    if WEIGHT in frame:
+        optional = ~trains if "split" in frame else trains
+        frame[WEIGHT] = _weights(file, frame[WEIGHT], optional)
     return ItemList(frame.reset_index(drop=True), notes)
 
 
@@ -131,6 +145,19 @@ def _valid(file: Path, cells: pd.Series, words: Mapping[str, str]) -> pd.Series:
             f"{file}:{wrong.index[0]}: {cells.name} '{wrong.iloc[0]}' is not valid: {hint}"
         )
     return meant
+
+
+def _weights(file: Path, cells: pd.Series, optional: pd.Series) -> pd.Series:
+    """Return the numbers from 0 that the cells hold; NaN for one that is empty and may be."""
+    numbers = pd.to_numeric(cells, errors="coerce").astype(float)
+    sound = (numbers >= 0) & (numbers < math.inf)
+    wrong = cells[~(sound | ((cells == "") & optional))]
+    if len(wrong):
+        raise BenchError(
+            f"{file}:{wrong.index[0]}: weight '{wrong.iloc[0]}' is not valid: give a number from 0 "
+            "(the column says how much each training item counts), or rename the column"
+        )
+    return numbers
 
 
 def _roles_of_flags(file: Path, frame: pd.DataFrame, trains: pd.Series) -> np.ndarray:

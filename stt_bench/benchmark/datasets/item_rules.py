@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from stt_bench.benchmark.system.errors import BenchError
 
 COLUMNS = ("path", "label", "split", "role")
 GROUP = "group"  # optional: rows of one group are embedded one by one and averaged
+WEIGHT = "weight"  # optional: how much a training item counts in the loss, a number from 0
 _VALUES = {"split": ("train", "test"), "role": ("query", "gallery", "both")}
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -23,6 +25,7 @@ def check_item_table(
     """Raise a BenchError at the first rule that the table breaks."""
     problem = (
         _columns(frame)
+        or _weights(frame)
         or _duplicates(frame)
         or _groups(frame)
         or _counts(dataset, task, frame, root)
@@ -35,14 +38,18 @@ def check_item_table(
 
 def columns_of(frame: pd.DataFrame) -> list[str]:
     """Return the columns of an item table that have a meaning, those that it has."""
-    return [*COLUMNS, GROUP] if GROUP in frame else list(COLUMNS)
+    return [*COLUMNS, *(column for column in (GROUP, WEIGHT) if column in frame)]
+
+
+def _words_of(frame: pd.DataFrame) -> list[str]:
+    return [column for column in columns_of(frame) if column != WEIGHT]
 
 
 def _columns(frame: pd.DataFrame) -> str | None:
     missing = [column for column in COLUMNS if column not in frame]
     if missing:
         return f"the item table has no column '{missing[0]}': it needs {', '.join(COLUMNS)}"
-    for column in columns_of(frame):
+    for column in _words_of(frame):
         odd = [value for value in frame[column] if not isinstance(value, str) or not value]
         if odd:
             return f"column '{column}' holds {odd[0]!r}: all values are non-empty strings"
@@ -66,13 +73,25 @@ def unwritable(frame: pd.DataFrame) -> str | None:
 
     These are names that are not UTF-8, which Python holds with surrogates, and control characters.
     """
-    for column in columns_of(frame):
+    for column in _words_of(frame):
         odd = [value for value in frame[column] if _UNWRITABLE.search(value)]
         if odd:
             decoded = not any("\ud800" <= letter <= "\udfff" for letter in odd[0])
             what = "holds a control character" if decoded else "is not UTF-8"
             return f"the {column} {odd[0]!a} {what} ({len(odd)} such): rename it"
     return None
+
+
+def _weights(frame: pd.DataFrame) -> str | None:
+    if WEIGHT not in frame:
+        return None
+    weights = frame.loc[frame["split"] == "train", WEIGHT]
+    odd = [
+        value for value in weights if not (isinstance(value, int | float) and 0 <= value < math.inf)
+    ]
+    if odd:
+        return f"a train item has the weight {odd[0]!r}: it is a finite number from 0"
+    return None if (weights > 0).any() else "every train item has the weight 0: leave weights out"
 
 
 def _duplicates(frame: pd.DataFrame) -> str | None:

@@ -17,7 +17,7 @@ from stt_bench.benchmark.config.sections import DataConfig
 from stt_bench.benchmark.datasets.catalog import Dataset, Source, find_dataset
 from stt_bench.benchmark.datasets.download import download_into
 from stt_bench.benchmark.datasets.held_out import hold_out
-from stt_bench.benchmark.datasets.item_rules import check_item_table, columns_of, unwritable
+from stt_bench.benchmark.datasets.item_rules import WEIGHT, check_item_table, columns_of, unwritable
 from stt_bench.benchmark.datasets.long_tail import long_tail
 from stt_bench.benchmark.datasets.stores import Store
 from stt_bench.benchmark.datasets.vectors import VectorStore
@@ -36,7 +36,8 @@ class ItemTable:
         name: The dataset's name.
         frame: Columns path, label, split (`train`, `validation`, `test`) and role (`query`,
             `gallery`, `both`), all strings; paths are unique. With a column group, the rows of a
-            group (the frames of a clip) are one item of the embedding set.
+            group (the frames of a clip) are one item of the embedding set. With a column weight, a
+            number from 0, the training items count by it in the loss; all others have 1 there.
         read: Path to image as decoded, mode untouched.
         data_hash: sha256 of the table and of the images' contents.
         arrays: All images as uint8 (N, H, W) or (N, H, W, C) in the table's order, where the
@@ -72,6 +73,17 @@ class ItemTable:
         if not self.sha256:
             return None
         return [self.sha256[path] for path in paths]
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """Return (N,) float32, how much each training item counts, or None: all alike.
+
+        The greatest is 1, whatever the column holds.
+        """
+        if WEIGHT not in self.frame:
+            return None
+        given = self.split("train")[WEIGHT].to_numpy(np.float64)
+        return (given / (given.max(initial=0.0) or 1.0)).astype(np.float32)
 
     @property
     def width(self) -> int | None:
@@ -140,7 +152,12 @@ def read_source(config: DataConfig, root: Path | None) -> Source:
     frame, store, notes = dataset.function(root, config.task, **config.options)
     frame = frame.reset_index(drop=True)
     check_item_table(dataset, config.task, frame, root)
-    return Source(frame[columns_of(frame)], store, notes)
+    frame = frame[columns_of(frame)]
+    if WEIGHT in frame:  # of the test items it means nothing, and so is no part of the hash
+        weights = frame[WEIGHT].where(frame["split"] == "train", 1.0).astype(float)
+        frame = frame.assign(weight=weights)
+        notes = (*notes, "training items count by their weight, a column of the list")
+    return Source(frame, store, notes)
 
 
 def item_table(

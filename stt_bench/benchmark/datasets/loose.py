@@ -9,6 +9,7 @@ import pandas as pd
 
 from stt_bench.benchmark.datasets.csv_lists import read_image_list
 from stt_bench.benchmark.datasets.folders import images_below, skipped_note
+from stt_bench.benchmark.datasets.item_rules import WEIGHT
 from stt_bench.benchmark.datasets.items import ItemTable, item_table
 from stt_bench.benchmark.datasets.stores import FileStore
 from stt_bench.benchmark.datasets.suffixes import suffixes_in_words
@@ -38,6 +39,9 @@ def loose_images(source: Path) -> ItemTable:
         (frame, notes), root = read_image_list(source), source.parent
         if "split" in frame:
             notes.append(f"{source}: the column split is not used: all images are embedded")
+        if WEIGHT in frame:
+            notes.append(f"{source}: the column weight is not used: nothing is trained")
+            frame = frame.drop(columns=WEIGHT)
     repeated = frame.loc[frame.duplicated("path"), "path"]
     if len(repeated):
         raise BenchError(f"{source}: {repeated.iloc[0]} is listed twice: list every image once")

@@ -133,6 +133,7 @@ def embed_split(
             "data_hash": items.data_hash,
             "classes": facts.classes,
             "versions": versions(),
+            **({} if items.weights is None else {"weighted": True}),
             **_duplicates(facts, items, split, reporter),
         },
     )
@@ -181,6 +182,7 @@ def _made_by(experiment: Experiment, facts: TrainingFacts, items: ItemTable) -> 
         data_hash=items.data_hash,
         initial_weights=facts.initial_weights,
         embedding_dim=facts.embedding_dim,
+        weighted=items.weights is not None,
     )
     return {
         "protocol_fingerprint": fingerprint(protocol),

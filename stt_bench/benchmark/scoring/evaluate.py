@@ -112,6 +112,7 @@ def score(
         data_hash=facts.data_hash,
         initial_weights=facts.initial_weights,
         embedding_dim=facts.embedding_dim,
+        weighted=bool(embedded.meta.get("weighted")),
     )
     if embedded.meta["protocol_fingerprint"] != fingerprint(protocol):
         raise BenchError(

@@ -118,6 +118,7 @@ class _Meta(BaseModel):
     logits_sha256: str | None = None
     versions: dict[str, str]
     near_duplicates: DuplicateItems | None = None
+    weighted: bool | None = None  # whether the items it was trained on count by weights
 
 
 def _read_items(path: Path) -> pd.DataFrame:

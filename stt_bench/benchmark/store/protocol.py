@@ -13,9 +13,16 @@ from typing import Any
 
 from stt_bench.benchmark.config.experiment import Experiment, digest_of
 
+SAMPLES = "samples"  # there where the training items count by weights
+
 
 def protocol_of(
-    experiment: Experiment, *, data_hash: str, initial_weights: str, embedding_dim: int
+    experiment: Experiment,
+    *,
+    data_hash: str,
+    initial_weights: str,
+    embedding_dim: int,
+    weighted: bool = False,
 ) -> dict[str, Any]:
     """Return the protocol of an experiment as plain values.
 
@@ -24,6 +31,7 @@ def protocol_of(
         data_hash: of the items that are embedded.
         initial_weights: what training started from.
         embedding_dim: the size of the embedding.
+        weighted: whether the training items count by weights.
     """
     sampler, model, image = experiment.sampler, experiment.model, experiment.input
     fixed = f", {image.views} fixed views an image" if image.views else ""
@@ -34,6 +42,8 @@ def protocol_of(
     ] = {}  # named only where they are not the default, so that fingerprints stay
     if experiment.data.long_tail is not None:
         extra["long_tail"] = experiment.data.long_tail
+    if weighted:
+        extra[SAMPLES] = "weighted by a column of the data"
     if measured.crops != "center" or measured.flip:
         crops = f"{measured.crops} crop" + (", flip" if measured.flip else "")
         extra["views"] = crops + (f", {measured.aggregate}" if measured.views > 1 else "")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from stt_bench.benchmark.store.distances import is_retrieval
-from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
+from stt_bench.benchmark.store.protocol import SAMPLES, fingerprint, protocol_of
 
 if TYPE_CHECKING:
     from stt_bench.benchmark.store.records import Record
@@ -101,6 +101,7 @@ def _identity_faults(record: Record) -> Iterator[str]:
         data_hash=record.data_hash,
         initial_weights=own["weights"],
         embedding_dim=own["embedding_dim"],
+        weighted=SAMPLES in own,
     )
     model = record.experiment.model
     wanted = None if model.head == "none" else model.embedding_dim

@@ -30,6 +30,7 @@ def read_csv(
     known: Sequence[str],
     *,
     required: Sequence[str] = (),
+    exact: Sequence[str] = (),
     aliases: Mapping[str, str] | None = None,
     headerless: Mapping[int, Sequence[str]] | None = None,
     formats: str = "",
@@ -44,6 +45,7 @@ def read_csv(
         path: the file.
         known: columns that are returned where the file has them.
         required: columns without which the first line is no header.
+        exact: columns that are returned, too, of which no other name is a slip.
         aliases: other names of known columns.
         headerless: the columns of a file without a header, by their number.
         formats: what the file may look like, for the message where it looks otherwise.
@@ -62,7 +64,7 @@ def read_csv(
     columns = _named(first, aliases or {})
     rows, numbers, where = [], [], f"{path}:{number}"
     if set(required) <= set(columns) or (set(columns) & set(known) and _slip(columns, known)):
-        _check_header(where, columns, first, known)
+        _check_header(where, columns, first, known, exact)
     elif headerless and len(first) in headerless:
         columns = list(headerless[len(first)])
         rows, numbers = [first], [number]
@@ -79,13 +81,14 @@ def read_csv(
         numbers.append(number)
     if not rows:
         raise BenchError(f"{path} has a header but no lines below it: add one for every item")
-    places = {column: place for place, column in enumerate(columns) if column in known}
+    returned = {*known, *exact}
+    places = {column: place for place, column in enumerate(columns) if column in returned}
     frame = pd.DataFrame(
         {column: [cells[place] for cells in rows] for column, place in places.items()},
         index=pd.Index(numbers, name="line"),
         dtype=object,
     )
-    return CsvTable(frame, [name for name in columns if name and name not in known])
+    return CsvTable(frame, [name for name in columns if name and name not in returned])
 
 
 def _text(path: Path) -> str:
@@ -145,9 +148,13 @@ def _named(cells: Sequence[str], aliases: Mapping[str, str]) -> list[str]:
 
 
 def _check_header(
-    where: str, columns: Sequence[str], written: Sequence[str], known: Sequence[str]
+    where: str,
+    columns: Sequence[str],
+    written: Sequence[str],
+    known: Sequence[str],
+    exact: Sequence[str],
 ) -> None:
-    for column in known:
+    for column in (*known, *exact):
         if columns.count(column) > 1:
             same = [name for name, own in zip(written, columns, strict=True) if own == column]
             raise BenchError(

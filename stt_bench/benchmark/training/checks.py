@@ -9,7 +9,7 @@ from typing import Any
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import LossConfig
 from stt_bench.benchmark.config.tables import Where
-from stt_bench.benchmark.datasets import check_dataset
+from stt_bench.benchmark.datasets import ItemTable, check_dataset
 from stt_bench.benchmark.datasets.sampler import check_sampler
 from stt_bench.benchmark.models import check_backbone, library_tag
 from stt_bench.benchmark.models.names import IDENTITY
@@ -72,6 +72,22 @@ def check_opened(experiment: Experiment, folder: Path) -> None:
             f"{folder / 'run.json'}: {error}; if a plugin has it, name its file before the "
             "command: stt-bench --plugin FILE"
         ) from None
+
+
+def check_weights(experiment: Experiment, items: ItemTable) -> None:
+    """Check that every loss of an experiment takes the weights of the items, if they have any.
+
+    Raises:
+        BenchError: one does not.
+    """
+    if items.weights is None:
+        return
+    for loss in experiment.losses:
+        if not _built(loss).with_weights:
+            raise BenchError(
+                f"the loss '{loss.name}' takes no sample weights, and dataset '{items.name}' has "
+                "some: leave out its column weight, or the row"
+            )
 
 
 def _check_names(experiment: Experiment, where: Where) -> None:

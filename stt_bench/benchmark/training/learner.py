@@ -15,6 +15,7 @@ from stt_bench.benchmark.models.names import IDENTITY
 from stt_bench.benchmark.models.views import check_views
 from stt_bench.benchmark.store.weights import Checkpoint
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.training.checks import check_weights
 from stt_bench.benchmark.training.head_start import start_head
 from stt_bench.benchmark.training.objective import Objective
 from stt_bench.benchmark.training.optimization import build_optimizer
@@ -52,7 +53,8 @@ class Learner:
         """Build everything at step 0; the weights are drawn from torch's generator.
 
         Raises:
-            BenchError: the backbone takes vectors and the items are images, or the reverse.
+            BenchError: the backbone takes vectors and the items are images, or the reverse; or the
+                items have weights and the loss takes none.
         """
         if (items.width is not None) != (experiment.model.backbone == IDENTITY):
             words = ["images", "vectors"] if items.width is not None else ["vectors", "images"]
@@ -60,6 +62,7 @@ class Learner:
                 f"model.backbone: {experiment.model.backbone} takes {words[0]}, and dataset "
                 f"'{items.name}' has {words[1]}"
             )
+        check_weights(experiment, items)
         network, objective = new_model(
             experiment, len(items.classes), items.class_counts, items.width
         )

@@ -71,16 +71,24 @@ class Objective(nn.Module):
         self._ends = list(accumulate(phase.steps for phase in experiment.phases))
 
     def forward(
-        self, features: Tensor, embeddings: Tensor, labels: Tensor, step: int | None = None
+        self,
+        features: Tensor,
+        embeddings: Tensor,
+        labels: Tensor,
+        step: int | None = None,
+        weights: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the total and its parts, for (B, F) features and (B, D) embeddings."""
+        """Return the total and its parts, for (B, F) features and (B, D) embeddings.
+
+        The (B,) weights, if any, are those of the rows in every loss.
+        """
         loss = self.loss(step)
-        total = loss(embeddings, labels)
+        total = loss(embeddings, labels, weights)
         if not self.two_heads:
             name = "softmax_loss" if loss.name == "softmax" else "ranking_loss"
             return total, {name: total.detach()}
         assert self.softmax is not None
-        softmax = self.softmax(features if self.on_features else embeddings, labels)
+        softmax = self.softmax(features if self.on_features else embeddings, labels, weights)
         parts = {"softmax_loss": softmax.detach(), "ranking_loss": total.detach()}
         return softmax + self.weight * total, parts
 

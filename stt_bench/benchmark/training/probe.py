@@ -8,7 +8,7 @@ another formula by more.
 
 It does not cover the data, the row's backbone and its weights (the small network on 15×15 images
 stands in for all of them), the width of the embedding above 16, frozen modules short of all, batch
-drawing, half precision and the choice of the best weights.
+drawing, sample weights, half precision and the choice of the best weights.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ def take_step(
     step: int,
     images: Tensor,
     labels: Tensor,
+    weights: Tensor | None = None,
 ) -> Step:
     """Train on a batch; what is drawn in it, as by dropout, follows from the seed and the step.
 
@@ -43,17 +44,20 @@ def take_step(
         step: from 0.
         images: (B, C, S, S), uint8, or what the frozen part made of them; on any device.
         labels: (B,) class indices.
+        weights: (B,), how much each item counts; None: all alike.
     """
     device, optimizer, scaler = learner.device, learner.optimizer, learner.scaler
     dtype = _AUTOCAST.get(experiment.train.precision)
     layout = torch.channels_last if images.ndim == 4 else torch.preserve_format
     images = images.to(device, non_blocking=True, memory_format=layout)
     labels = labels.to(device, non_blocking=True)
+    if weights is not None:
+        weights = weights.to(device, non_blocking=True)
     seed_torch(seed, step + 1)
     set_learning_rate(optimizer, experiment, step)
     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
         features, embeddings = learner.network(images)
-        loss, parts = learner.objective(features, embeddings, labels, step)
+        loss, parts = learner.objective(features, embeddings, labels, step, weights)
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
     scaler.unscale_(optimizer)

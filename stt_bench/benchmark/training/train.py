@@ -138,8 +138,10 @@ def _fit(
         ) as bar,
     ):
         since, first = time.perf_counter(), learner.step
-        for step, images, labels in batches:
-            loss, parts, embeddings = take_step(learner, experiment, run.seed, step, images, labels)
+        for step, images, labels, weights in batches:
+            loss, parts, embeddings = take_step(
+                learner, experiment, run.seed, step, images, labels, weights
+            )
             done = step + 1
             report = done % settings.log_every == 0 or done in (1, settings.steps)
             if report:

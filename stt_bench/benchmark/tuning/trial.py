@@ -148,6 +148,8 @@ class _Runner:
                 f"the sampler does not fit the folds of the training split: {error}"
             ) from None
         self.labels = torch.from_numpy(labels)
+        weights = fold.items.weights
+        self.weights = None if weights is None else torch.from_numpy(weights)
 
     def train_to(self, step: int, stop: threading.Event) -> None:
         """Take all steps up to one; TrainingStopped where it is told to stop."""
@@ -161,8 +163,12 @@ class _Runner:
             rows = self.sampler.batch(number)
             rng = generator(self.seed, Stream.AUGMENTATION, number) if drawn else None
             images = self.trained.batch(self.fold.trained[rows], rng)
-            labels = self.labels[torch.from_numpy(rows)]
-            taken = take_step(self.learner, self.experiment, self.seed, number, images, labels)
+            chosen = torch.from_numpy(rows)
+            labels = self.labels[chosen]
+            weights = None if self.weights is None else self.weights[chosen]
+            taken = take_step(
+                self.learner, self.experiment, self.seed, number, images, labels, weights
+            )
             loss = taken.loss
         if loss is not None and not bool(loss.isfinite()):
             raise DivergedError(f"the loss is {float(loss)}")

@@ -55,7 +55,8 @@ def assert_same(ours, theirs) -> None:
 def test_a_batch(birds):
     batches = list(training_batches(birds, experiment(), 0, 0, 3))
     assert [batch.step for batch in batches] == [0, 1, 2]
-    for _, images, labels in batches:
+    for _, images, labels, weights in batches:
+        assert weights is None
         assert images.shape == (6, 3, 16, 16)
         assert images.dtype == torch.uint8
         assert labels.dtype == torch.int64
@@ -106,7 +107,7 @@ def test_a_worker_needs_no_socket_in_the_temporary_folder(birds, monkeypatch):
     made = batches_module._Told(TrainingBatches(birds, experiment(), 1))
     monkeypatch.setattr("multiprocessing.reduction.DupFd", refuse)
     monkeypatch.setattr("torch.multiprocessing.reductions.reduce_storage", refuse)
-    step, images, labels = pickle.loads(ForkingPickler.dumps(made[2]))
+    step, images, labels, _ = pickle.loads(ForkingPickler.dumps(made[2]))
     assert (step, images.shape, labels.shape) == (2, (6, 3, 16, 16), (6,))
 
 

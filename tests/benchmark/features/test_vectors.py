@@ -280,8 +280,16 @@ def test_a_table_runs_from_the_command_line(
     np.testing.assert_allclose(embedded, vectors()[N // 2 :, :3], rtol=1e-6)
 
 
-def test_training_is_gradient_descent_on_the_vectors(table: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_training_is_gradient_descent_on_the_vectors(
+    table: Path, tmp_path: Path, weighted: bool
+) -> None:
     """Against a hand-written loop: softmax on a linear head, plain SGD, full batches."""
+    counted = torch.ones(N // 2, dtype=torch.float64)
+    if weighted:
+        counted = torch.arange(N // 2).double() % 5
+        both = [*counted.tolist(), *[""] * (N // 2)]
+        items_csv().assign(weight=both).to_csv(tmp_path / "items.csv", index=False)
     settings = ["sampler.name=uniform", f"sampler.batch_size={N // 2}", "optimizer.lr=0.1"]
     start, end = (
         run_of(load_table(str(table), [*settings, f"train.steps={steps}"]), "softmax", 0,
@@ -300,7 +308,8 @@ def test_training_is_gradient_descent_on_the_vectors(table: Path, tmp_path: Path
     for _ in range(15):
         hidden = x @ weights["network.head.weight"].T + weights["network.head.bias"]
         scores = hidden @ weights[classifier].T + weights[classifier.replace("weight", "bias")]
-        loss = torch.nn.functional.cross_entropy(scores, y)
+        each = torch.nn.functional.cross_entropy(scores, y, reduction="none")
+        loss = (counted * each).sum() / counted.sum()
         gradients = torch.autograd.grad(loss, list(weights.values()))
         for weight, gradient in zip(weights.values(), gradients, strict=True):
             weight.data -= 0.1 * gradient

@@ -140,6 +140,10 @@ def test_two_head_total_is_cross_entropy_plus_weighted_ranking_loss(tiny: Path) 
         negative = min(d for b, d in enumerate(distances) if labels[b] != labels[a])
         hard += math.log1p(math.exp(positive - negative))
     assert total.item() == pytest.approx(cross_entropy / 6 + 0.5 * hard / 6, abs=1e-9)
+    first, _ = objective(features, embeddings, labels, None, torch.eye(6)[0])
+    others, _ = objective(features, embeddings, labels, None, 1 - torch.eye(6)[0])
+    assert first.item() + 5 * others.item() == pytest.approx(6 * total.item(), abs=1e-9)
+    assert first.item() != pytest.approx(total.item(), rel=1e-3)
 
 
 def test_metrics_file_holds_the_health_of_the_study(tiny: Path, tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import pandas as pd
 from stt_bench.benchmark.config.sections import Task
 from stt_bench.benchmark.datasets.catalog import Source, register_dataset
 from stt_bench.benchmark.datasets.csv_lists import COLUMNS, read_item_list
+from stt_bench.benchmark.datasets.item_rules import WEIGHT
 from stt_bench.benchmark.datasets.splits import train_and_test
 from stt_bench.benchmark.datasets.vectors import VectorStore, read_vectors
 from stt_bench.benchmark.system.errors import BenchError
 
-_COLUMNS = "label and split (and, if wanted, id, role, group, row)"
+_COLUMNS = "label and split (and, if wanted, id, role, group, weight, row)"
 _DIGITS = 18  # of a row's number
 
 
@@ -25,8 +26,9 @@ def features(
     """Your own vectors, as `backbone: identity` takes them: X.npy, X.h5 or X.parquet, and a csv.
 
     `data.root` is the file of the vectors. `items` is a csv beside it with a header: `label`,
-    `split`, and if wanted `id` (or `path`), `role` (or `is_query,is_gallery`) and `group`; its row
-    i is vector i, or vector `row` where it has that column (from 0; then vectors may be left out).
+    `split`, and if wanted `id` (or `path`), `role` (or `is_query,is_gallery`), `group` and `weight`
+    (how much a training item counts); its row i is vector i, or vector `row` where it has that
+    column (from 0; then vectors may be left out).
     `array` names the dataset of an HDF5 file (`emb`), or the column of lists of a Parquet file.
     """
     for name, value in (("items", items), ("array", array)):
@@ -46,6 +48,7 @@ def features(
         csv,
         known=("row", "id", *COLUMNS, "group"),
         required=("label", "split"),
+        exact=(WEIGHT,),
         headerless={},
         formats=f"the csv of the vectors has a header with {_COLUMNS}",
     )

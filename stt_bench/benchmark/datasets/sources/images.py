@@ -13,6 +13,7 @@ from stt_bench.benchmark.config.sections import Task
 from stt_bench.benchmark.datasets.catalog import Source, register_dataset
 from stt_bench.benchmark.datasets.csv_lists import ItemList, read_image_list
 from stt_bench.benchmark.datasets.folders import Level, read_folder
+from stt_bench.benchmark.datasets.item_rules import WEIGHT
 from stt_bench.benchmark.datasets.splits import train_and_test
 from stt_bench.benchmark.datasets.stores import FileStore
 from stt_bench.benchmark.system.errors import BenchError, NotHereError
@@ -41,13 +42,13 @@ def images(
 ) -> Source:
     """Your own images, from folders `class/image` or csv lists.
 
-    The split is the csv's own (`items`: a csv `path,label,split[,role]`), that of two lists or
-    folders (`train` and `test`), that of folders in the root (`train`, `val`, `test`, `query`,
-    `gallery`), or made here from a single list or folder (`data.root`): retrieval trains on the
-    first half of the sorted classes and tests on the rest; classification tests on a fifth of every
-    class, at least one image, drawn with `seed`. Folders of folders are classes with `classes: top`
-    and categories of classes with `classes: leaf`. Relative paths of options start at `data.root`
-    where it is given; those in a csv at `images_root`, else at the csv's own folder.
+    The split is the csv's own (`items`: a csv `path,label,split[,role][,weight]`), that of two
+    lists or folders (`train` and `test`), that of folders in the root (`train`, `val`, `test`,
+    `query`, `gallery`), or made here from a single list or folder (`data.root`): retrieval trains
+    on the first half of the sorted classes and tests on the rest; classification tests on a fifth
+    of every class, at least one image, drawn with `seed`. Folders of folders are classes with
+    `classes: top` and categories of classes with `classes: leaf`. Relative paths of options start
+    at `data.root` where it is given; those in a csv at `images_root`, else at the csv's own folder.
     """
     _check_options(items, train, test, images_root, classes, seed)
     start = root or Path()
@@ -58,6 +59,8 @@ def images(
         frames = [
             frame.assign(split=split) for (frame, _), split in zip(tables, _BOTH, strict=True)
         ]
+        if WEIGHT in frames[1] and WEIGHT not in frames[0]:  # test items have no weights
+            frames[1] = frames[1].drop(columns=WEIGHT)
         found = ItemList(pd.concat(frames), [note for table in tables for note in table.notes])
     else:
         if items is None and root is None:
