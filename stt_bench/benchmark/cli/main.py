@@ -258,7 +258,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(STOPPED)
     except TrainingStopped as stop:
-        print(f"{stop}; the same command, without --force, continues", file=sys.stderr)
+        again = ", without --force," if "--force" in sys.argv else ""
+        print(f"{stop}; the same command{again} continues", file=sys.stderr)
         sys.exit(STOPPED)
     except Exception as error:
         if os.environ.get("STT_BENCH_DEBUG"):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.matrix import matrix
-from stt_bench.benchmark.leaderboards.wording import percent
+from stt_bench.benchmark.leaderboards.wording import DISTANCES, percent
 from stt_bench.benchmark.system.text import escape_markdown, table_line
 
 
@@ -27,8 +27,8 @@ def front_page(boards: Sequence[Leaderboard], not_run: Sequence[str], *, timing:
     if across := matrix(boards):
         lines += [*across, "", "## Each table", ""]
     lines += [
-        table_line(["Table", "Rows", "Best trained row by MAP@R", "MAP@R", "Best Softmax"]),
-        table_line(["---", "---:", "---", "---:", "---:"]),
+        table_line(["Table", "Rows", "Best trained row by MAP@R", "MAP@R", "Best Softmax", "How"]),
+        table_line(["---", "---:", "---", "---:", "---:", "---"]),
         *map(_line, boards),
     ]
     if timing:
@@ -50,5 +50,24 @@ def _line(board: Leaderboard) -> str:
             "; ".join(escape_markdown(row.label) for row in best) or "–",
             percent(best[0].scores["map@r"]) if best else "–",
             percent(softmax.scores["map@r"]) if softmax else "–",
+            escape_markdown(_how(board)),
         ]
     )
+
+
+def _how(board: Leaderboard) -> str:
+    """Return what the evidence is worth: the search, the seeds, the distance and the code."""
+    trained = [row for row in board.rows if row.experiment.train.steps > 0] or board.rows
+    seeds = sorted({len(row.seeds) for row in trained})
+    many = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
+    told = [
+        "tuned" if all(row.search for row in trained) else "one recipe for all rows",
+        f"{many} seed{'' if seeds == [1] else 's'}",
+        DISTANCES[board.distance],
+    ]
+    if any(record.other_distance is None and "map@r" in record.metrics for record in board.records):
+        told[-1] += " only"
+    without = any(record.probe is None for record in board.records)
+    if without or board.other_code:
+        told.append("earlier code")
+    return ", ".join(told)

@@ -15,6 +15,7 @@ from stt_bench.benchmark.statistics.verdicts import Verdict
 from stt_bench.benchmark.system.text import escape_markdown, table_line
 
 _METRIC = "map@r"
+_TABLES = 3  # at least, for an interval of their mean
 
 
 def matrix(boards: Sequence[Leaderboard]) -> list[str]:
@@ -41,7 +42,8 @@ def matrix(boards: Sequence[Leaderboard]) -> list[str]:
     for name in shared:
         there = [found[board.table].get(name) for board in tables]
         over = across_tables(np.array([one.mean for one in there if one is not None]))
-        reach = "" if over.half_width is None else f" ± {100 * over.half_width:.1f}"
+        few = over.half_width is None or over.tables < _TABLES  # of two it says nothing
+        reach = "" if few else f" ± {100 * (over.half_width or 0):.1f}"
         cells = [
             points(one) if one is not None else "–" if name in run[board.table] else "not run"
             for one, board in zip(there, tables, strict=True)
@@ -63,7 +65,7 @@ def matrix(boards: Sequence[Leaderboard]) -> list[str]:
         "",
         "Rows of one name in several tables: difference in points with its 95 % interval and mark, "
         "as explained on the tables' pages (–: run, and not compared there). Mean: over the "
-        "tables, with Student's 95 % interval "
+        "tables, from three on with Student's 95 % interval "
         "of as many tables less one, not corrected for the number of rows; p: two-sided sign test. "
         "Points of different tables are of different scales, so the means rank nothing, and with "
         "fewer than nine tables no test over tables can be corrected for so many rows.",

@@ -44,7 +44,12 @@ def test_the_matrix_stands_first_and_says_what_was_not_run() -> None:
     assert page.index("table by table") < page.index("## Each table") < page.index("| Table |")
     (line,) = [line for line in page.splitlines() if line.startswith("| rowb")]
     assert line.split(" | ")[2] == "not run"
+    assert line.split(" | ")[4] == "+10.0"  # the mean of two tables has no interval
+    (line,) = [line for line in page.splitlines() if line.startswith("| rowa")]
+    assert line.split(" | ")[4] == "+20.0 ± 0.0"
     assert "carry over" not in page  # three rows are too few
+    told = "| one recipe for all rows, 2 seeds, cosine only, earlier code |"
+    assert page.count(told) == 3  # made up without a probe and by one distance
 
 
 def test_the_order_of_two_backbones_is_compared_by_the_rows_both_have() -> None:
