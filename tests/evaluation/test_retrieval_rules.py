@@ -1,5 +1,6 @@
 """What a camera rule, junk and several labels make of lists, against plain loops."""
 
+import tracemalloc
 from contextlib import nullcontext
 
 import numpy as np
@@ -241,3 +242,19 @@ def test_refusals_of_query_and_gallery(given, message):
     arguments = {"embeddings": np.eye(4), "labels": [0, 0, 1, 1]} | given
     with pytest.raises(ValueError, match=message):
         retrieval_metrics(**arguments, gallery=np.eye(3, 4), gallery_labels=[0, 1, 1])
+
+
+def test_memory_stays_far_below_all_pairs_under_a_rule():
+    points, labels = clustered(400, 4, 16, 1.5)
+
+    def measure(size):
+        groups = np.arange(size) % 7
+        asked = {"metrics": ("recall", "map"), "query_groups": groups, "memory_mib": 2}
+        retrieval_metrics(points[:size], labels[:size], **asked)
+
+    measure(200)  # imports are no tables
+    tracemalloc.start()
+    measure(1600)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1600**2 * 8 / 4
