@@ -1,8 +1,9 @@
 """Every shipped table: one step of its rows on miniature data, then embeddings and a record.
 
 Images, batches and networks' inputs are shrunk; backbones start at random. Every kind of row (loss,
-heads, sampler, task) is run once, in the first table that has it, and of every table at least one
-ranking loss in its own network.
+heads, sampler, task) and every network (with its head and what of it is frozen) is run once, in the
+first table that has it, and of every table at least one ranking loss. A row whose network another
+row has run gets a small one, since building and writing large ones is what takes long.
 """
 
 from __future__ import annotations
@@ -28,9 +29,13 @@ QUIET = Reporter(quiet=True)
 SMALL = 64
 
 
-def shrunk(experiment: Experiment, root: str | None) -> Experiment:
-    """Return the experiment with one step on few small images."""
+def shrunk(experiment: Experiment, root: str | None, *, own_network: bool = True) -> Experiment:
+    """Return the experiment with one step on few small images, in its own or a small network."""
     content = experiment.model_dump(mode="json")
+    if not own_network:
+        named = {} if experiment.model.freeze == "all" else {"freeze": []}
+        small = {"backbone": "small_cnn", "freeze_batch_norm": False, "embedding_dim": 8}
+        content["model"] |= {**small, **named}
     content["data"]["root"] = root
     sampler, image, settings = content["sampler"], content["input"], content["train"]
     if sampler["name"] == "pxk":
@@ -52,28 +57,34 @@ def shrunk(experiment: Experiment, root: str | None) -> Experiment:
     return Experiment.model_validate(content)
 
 
-def what_runs() -> list[tuple[str, list[str]]]:
-    seen: set[str] = set()
+def what_runs() -> list[tuple[str, dict[str, bool]]]:
+    """Return the rows of each table that are run, and whether in their own network."""
+    kinds: set[str] = set()
+    networks: set[str] = set()
     found = []
     for path in CONFIGS:
         experiments = load_table(str(path)).rows
-        rows = {}
+        one = next(name for name, experiment in experiments.items() if not experiment.is_softmax)
+        rows: dict[str, bool] = {}
         for name, experiment in experiments.items():
             whole = shrunk(experiment, None).model_dump(mode="json")
+            model = whole["model"]
             parts = [whole["loss"]["name"], whole["softmax_head"], whole["phases"]]
-            parts += [whole["model"][part] for part in ("head", "features", "normalize")]
+            parts += [model[part] for part in ("head", "features", "normalize")]
             parts += [whole["sampler"]["name"], experiment.data.task, experiment.train.steps > 0]
-            rows[name] = digest_of(parts)
-        new = [name for name, kind in rows.items() if kind not in seen]
-        own = next(name for name, experiment in experiments.items() if not experiment.is_softmax)
-        seen.update(rows.values())
-        found.append((path.stem, new if own in new else [*new, own]))
+            of_network = ("backbone", "features", "head", "freeze", "freeze_batch_norm")
+            kind, network = digest_of(parts), digest_of([model[part] for part in of_network])
+            if name == one or kind not in kinds or network not in networks:
+                rows[name] = network not in networks
+            kinds.add(kind)
+            networks.add(network)
+        found.append((path.stem, rows))
     return found
 
 
-@pytest.mark.parametrize(("table", "rows"), what_runs(), ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("table", "rows"), what_runs(), ids=lambda value: str(value)[:60])
 def test_dry_run(
-    table: str, rows: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    table: str, rows: dict[str, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = load_table(str(next(path for path in CONFIGS if path.stem == table)))
     name = next(iter(loaded.rows.values())).data.name
@@ -81,7 +92,7 @@ def test_dry_run(
     if find_dataset(name).folder is not None:  # the others come with the package
         root = str(miniature(name, tmp_path / "data"))
         lift_counts(monkeypatch, name)
-    small = {row: shrunk(loaded.rows[row], root) for row in rows}
+    small = {row: shrunk(loaded.rows[row], root, own_network=own) for row, own in rows.items()}
     ready = Table("t", loaded.path, "T", "", (0,), small)
     for row, experiment in small.items():
         run = run_of(ready, row, 0, tmp_path / "runs")
