@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from textwrap import indent
 
 import pytest
 import typer.main
@@ -79,9 +78,11 @@ def test_the_pictures_and_pages_exist(page: Path) -> None:
 
 @pytest.mark.parametrize(("page", "text"), blocks("yaml"))
 def test_the_example_configs_are_valid(page: str, text: str, tmp_path: Path) -> None:
-    """An example without `rows:` is a row."""
-    if "rows:" not in text:
-        text = "data: {name: digits}\nrows:\n  example:\n" + indent(text, "    ")
+    """An example without `rows:` is what the rows of a table share, or a part of it."""
+    given = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
+    if "rows" not in given:
+        parts = {"data": "{name: digits}", "loss": "softmax", "rows": "{example: {}}"}
+        text += "".join(f"{key}: {value}\n" for key, value in parts.items() if key not in given)
     (tmp_path / "example.yaml").write_text(text, encoding="utf-8")
     assert load_table(str(tmp_path / "example.yaml")).rows
 
