@@ -50,7 +50,8 @@ def table(text: str) -> dict[str, dict[str, str]]:
 
 def test_the_leaderboard_is_part_of_the_generated_one() -> None:
     shown = table(README.partition("## Where to go on")[0])
-    generated = table((ROOT / "results" / "cub50_retrieval.md").read_text(encoding="utf-8"))
+    page = (ROOT / "results" / "frozen_cub50_lite0.md").read_text(encoding="utf-8")
+    generated = {row: values for row, values in table(page).items() if values["MAP@R"]}
     assert (len(shown), len(next(iter(shown.values())))) == (5, 4)
     for row, values in shown.items():
         for column, value in values.items():
@@ -60,7 +61,8 @@ def test_the_leaderboard_is_part_of_the_generated_one() -> None:
 
 def test_the_leaderboard_has_the_untrained_and_the_worst_row() -> None:
     shown = table(README.partition("## Where to go on")[0])
-    generated = table((ROOT / "results" / "cub50_retrieval.md").read_text(encoding="utf-8"))
+    page = (ROOT / "results" / "frozen_cub50_lite0.md").read_text(encoding="utf-8")
+    generated = {row: values for row, values in table(page).items() if values["MAP@R"]}
     assert "Untrained†" in shown
 
     def score(row: str) -> float:
