@@ -62,7 +62,7 @@ def test_backends_agree_to_the_bit(case, distance):
         assert retrieval_metrics(points, labels, distance=distance, backend=backend) == expected
 
 
-@pytest.mark.parametrize("kibibytes", [4, 64, 2**18])
+@pytest.mark.parametrize("kibibytes", [8, 64, 2**18])
 def test_lists_and_memory_budgets_agree_to_the_bit(
     case, distance, kibibytes, short_lists, monkeypatch
 ):

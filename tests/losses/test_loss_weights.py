@@ -7,7 +7,7 @@ import pytest
 import torch
 from loops.center import moved_centers
 from loops.shared import between, only
-from loss_cases import CASES, DIM, IDS, LOOPS, batch, by_loop, make, value_and_grad
+from loss_cases import DIM, LOOPS, batch, by_loop, cases_where, make, value_and_grad
 
 from stt_bench.losses import CrossBatchMemory, RankingLoss, build_loss, hard_triplet_loss
 from stt_bench.losses.proxy_anchor import proxy_anchor_loss
@@ -15,12 +15,7 @@ from stt_bench.losses.proxy_anchor import proxy_anchor_loss
 BLOCKS = [0, 0, 0, 0, 1, 1, 1, 1]
 INCOMPLETE = [0, 0, 1, 1, 2, 3, 2]
 WEIGHTS = torch.tensor([0.3, 2.0, 0.0, 1.0, 0.7, 5.0, 0.01, 1.3], dtype=torch.float64)
-TAKERS = [
-    pytest.param(name, params, id=case)
-    for (name, params), case in zip(CASES, IDS, strict=True)
-    if name != "proxy_anchor"
-]
-every_taker = pytest.mark.parametrize(("name", "params"), TAKERS)
+every_taker = cases_where(lambda name, _: name != "proxy_anchor")
 
 
 def weighted(loss, x, y, weights):
@@ -86,12 +81,10 @@ def test_equal_weights_are_no_weights(name, params):
         assert loss.diagnostics == known
 
 
-@every_taker
+@cases_where(lambda name, _: name != "proxy_anchor" and not getattr(LOOPS[name], "HELD", False))
 def test_gradient(name, params):
-    """In some directions it is what differences of the value say."""
+    """In some directions it is what differences of the value say, where nothing is held fixed."""
     loss, (x, y) = make(name, params), batch(BLOCKS, seed=3)
-    if getattr(LOOPS[name], "HELD", False):
-        pytest.skip("differences of the value move what the gradient holds fixed")
     _, grad = weighted(loss, x, y, WEIGHTS)
     for seed in range(3):
         way, _ = batch(BLOCKS, seed=10 + seed)
