@@ -19,16 +19,15 @@ from stt_bench.benchmark.store.records import (
 from stt_bench.benchmark.system.errors import BenchError
 
 ROOT = Path(__file__).parents[3]
-COMMITTED = ROOT / "results/records/digits_retrieval/angular/seed-0.json"
+RECORD = Path(__file__).parent / "record.json"  # of digits_retrieval, written under schema 2
 
-
-# What the committed record said of itself when its schema was 2.
+# What the record said of itself when its schema was 2.
 DIGEST_2 = "3217b9f4202a87e48ab9b6ef8ea1fdfdd8cf516539f436a99e4658ddce1db647"
 FINGERPRINT_2 = "2a0fa939705229a6"
 
 
 def of_schema_2(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the committed record as it was under schema 2."""
+    """Return the record as it was under schema 2."""
     names = list(record["protocol"])
     names.insert(names.index("sampler"), "distance")
     return {name: value for name, value in record.items() if name != "checksum"} | {
@@ -44,7 +43,7 @@ def test_an_older_record_is_refused_and_migrated_with_the_same_metrics(
     tmp_path: Path, schema: int
 ) -> None:
     migrate = runpy.run_path(str(ROOT / "results/migrate_to_schema_3.py"))["migrate"]
-    text = COMMITTED.read_text()
+    text = RECORD.read_text()
     old = json.dumps(of_schema_2(json.loads(text)))
     if schema == 1:
         old = old.replace('"schema_version": 2', '"schema_version": 1')
@@ -74,7 +73,7 @@ def test_a_migration_does_not_make_an_edited_record_whole(
 ) -> None:
     migrate = runpy.run_path(str(ROOT / "results/migrate_to_schema_3.py"))["migrate"]
     path = tmp_path / "seed-0.json"
-    old = json.dumps(of_schema_2(json.loads(COMMITTED.read_text())) | change)
+    old = json.dumps(of_schema_2(json.loads(RECORD.read_text())) | change)
     path.write_text(old)
     with pytest.raises(BenchError, match=said):
         migrate(path)
@@ -83,7 +82,7 @@ def test_a_migration_does_not_make_an_edited_record_whole(
 
 def record_with(folder: Path, change: Any) -> Path:
     """Write a committed record with a change, which the checksum knows of, into a folder."""
-    content = json.loads(COMMITTED.read_text())
+    content = json.loads(RECORD.read_text())
     change(content)
     content["checksum"] = checksum(content)
     path = folder / "records/digits_retrieval/angular/seed-0.json"
@@ -180,7 +179,7 @@ def test_a_record_that_was_changed_is_not_believed(
     ],
 )
 def test_an_edit_is_told_by_the_checksum(tmp_path: Path, field: str, value: Any) -> None:
-    content = json.loads(COMMITTED.read_text())
+    content = json.loads(RECORD.read_text())
     owner, _, name = field.rpartition(".")
     place = content[owner] if owner else content
     if value is ...:
@@ -197,7 +196,7 @@ def test_an_edit_is_told_by_the_checksum(tmp_path: Path, field: str, value: Any)
 
 
 def test_another_layout_of_the_same_content_is_the_same_record(tmp_path: Path) -> None:
-    content = json.loads(COMMITTED.read_text())
+    content = json.loads(RECORD.read_text())
     path = tmp_path / "digits_retrieval/angular/seed-0.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(dict(reversed(content.items()))))
