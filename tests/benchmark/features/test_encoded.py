@@ -286,7 +286,7 @@ def test_a_step_draws_among_the_views(photos: Path, tmp_path: Path, freeze: str)
     assert torch.equal(again[0].images, batches[5].images)
     batch = TrainingBatches(items, run.experiment, 0)
     drawn: set[int] = set()
-    for step, found, _ in batches:
+    for step, found, *_ in batches:
         for row, one in zip(batch.sampler.batch(step), found, strict=True):
             views = [images.view(row, number) for number in range(3)]
             if network.cut is not None:
