@@ -22,8 +22,14 @@ def _records(context: typer.Context, incomplete: str) -> Iterator[str]:
     yield from completions(Path(context.params.get("results") or "results"), incomplete)
 
 
-def _one_record(context: typer.Context, incomplete: str) -> Iterator[str]:
+def _one_side(context: typer.Context, incomplete: str) -> Iterator[str]:
     yield from (name for name in _records(context, incomplete) if name != "all")
+
+
+def _one_record(context: typer.Context, incomplete: str) -> Iterator[str]:
+    from stt_bench.benchmark.verification.places import is_record
+
+    yield from filter(is_record, _records(context, incomplete))
 
 
 RootOption = Annotated[
@@ -37,7 +43,8 @@ def verify(
     record: Annotated[
         str,
         typer.Argument(
-            help="A record's file, `TABLE/ROW/seed-N`, or `all` below --results.",
+            help="A record (its file, or `TABLE/ROW/seed-N`), a row (`TABLE/ROW`), a table, or "
+            "`all` below --results.",
             autocompletion=_records,
         ),
     ],
@@ -50,38 +57,46 @@ def verify(
 
     The embeddings are searched for below --runs; where they are gone that is said. Images and
     weights are hashed again where they are here. Writes nothing; the exit code is 1 if any record
-    differs. What was edited together with its embeddings only `reproduce` finds.
+    differs, or has embeddings that are damaged or of another training. What was edited together
+    with its embeddings only `reproduce` finds.
 
     - `stt-bench verify all`
-    - `stt-bench verify digits_retrieval/softmax/seed-0`
+    - `stt-bench verify digits_retrieval/softmax`
     - `stt-bench verify results/records/digits_retrieval/softmax/seed-0.json --runs my-runs`
     """
     from stt_bench.benchmark.system.progress import Reporter
-    from stt_bench.benchmark.verification.places import record_file, record_files
+    from stt_bench.benchmark.verification.places import files_at, record_files
     from stt_bench.benchmark.verification.verify import Verifier
 
     reporter = Reporter(quiet=quiet)
-    if record != "all":
-        found = Verifier(runs, reporter, data_root).verify(record_file(record, results))
-        print("\n".join(found.lines()))
-        raise typer.Exit(DIFFERS if found.wrong else 0)
-    files = record_files(results / "records")
+    files = record_files(results / "records") if record == "all" else files_at(record, results)
     if not files:
         raise BenchError(f"{results / 'records'} holds no records; run `stt-bench run` first")
+    if len(files) == 1:
+        found = Verifier(runs, reporter, data_root).verify(files[0])
+        print("\n".join(found.lines()))
+        raise typer.Exit(0 if found.passed else DIFFERS)
     verifier, verdicts = Verifier(runs, Reporter(quiet=True), data_root), Counter[tuple[str, str]]()
+    passed = True
     with reporter.bar("verify records", len(files), stage=True) as bar:
         for done, path in enumerate(files, start=1):
             found = verifier.verify(path)
             verdicts[found.name.partition("/")[0], found.verdict] += 1
-            if found.wrong:
+            if not found.passed:
+                passed = False
                 print("\n".join(found.lines()))
             bar.to(done, found.name)
     _print_summary(verdicts)
-    raise typer.Exit(DIFFERS if any(verdict == "differs" for _, verdict in verdicts) else 0)
+    raise typer.Exit(0 if passed else DIFFERS)
 
 
 def _print_summary(verdicts: Counter[tuple[str, str]]) -> None:
-    kinds = {"same": "same", "differs": "differs", "gone": "embeddings gone"}
+    kinds = {
+        "same": "same",
+        "differs": "differs",
+        "unusable": "unusable",
+        "gone": "embeddings gone",
+    }
     tables = sorted({table for table, _ in verdicts})
     width = max(map(len, tables))
     print(" " * width, *kinds.values(), sep="  ")
@@ -97,13 +112,13 @@ def diff(
             metavar="A",
             help="A record (its file, or `TABLE/ROW/seed-N`), a row (`TABLE/ROW`), a table, or a "
             "folder of results.",
-            autocompletion=_one_record,
+            autocompletion=_one_side,
         ),
     ],
     second: Annotated[
         str,
         typer.Argument(
-            metavar="B", help="What it is compared with, likewise.", autocompletion=_one_record
+            metavar="B", help="What it is compared with, likewise.", autocompletion=_one_side
         ),
     ],
     results: ResultsOption = Path("results"),

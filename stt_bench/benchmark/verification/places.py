@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from stt_bench.benchmark.store.records import Record, read_record
@@ -21,6 +21,17 @@ def name_of(path: Path) -> str:
     return "/".join([*path.parts[-3:-1], path.stem])
 
 
+def names_below(results: Path) -> list[str]:
+    """Return the names of all tables, rows and records of a folder of results."""
+    parts = [name_of(path).split("/") for path in record_files(results / "records")]
+    return sorted({"/".join(one[:length]) for one in parts for length in (1, 2, 3)})
+
+
+def is_record(name: str) -> bool:
+    """Tell whether a name is a record's, and not a table's or a row's."""
+    return name.count("/") == 2
+
+
 def record_file(text: str, results: Path) -> Path:
     """Return the file of one record.
 
@@ -31,13 +42,39 @@ def record_file(text: str, results: Path) -> Path:
     Raises:
         BenchError: there is none; the nearest name is told.
     """
+    if (found := _file(text, results)) is not None:
+        return found
+    names = filter(is_record, names_below(results))
+    raise _unknown(text, results, "record", "TABLE/ROW/seed-N", names)
+
+
+def files_at(text: str, results: Path) -> list[Path]:
+    """Return the files of the records that a name stands for; see `records_at`.
+
+    Raises:
+        BenchError: there is none; the nearest name is told.
+    """
+    if (folder := _folder(text, results)) is not None:
+        return record_files(folder)
+    if (found := _file(text, results)) is not None:
+        return [found]
+    kinds = "TABLE, TABLE/ROW or TABLE/ROW/seed-N"
+    raise _unknown(text, results, "record, row or table", kinds, names_below(results))
+
+
+def _folder(text: str, results: Path) -> Path | None:
+    folders = (Path(text), results / "records" / text)
+    return next((one for one in folders if one.is_dir() and record_files(one)), None)
+
+
+def _file(text: str, results: Path) -> Path | None:
     named = results / "records" / f"{text.removesuffix('.json')}.json"
-    for path in (Path(text), named):
-        if path.is_file():
-            return path
-    names = [name_of(path) for path in record_files(results / "records")]
-    raise BenchError(
-        f"'{text}' is no record: name a file, or TABLE/ROW/seed-N below {results / 'records'}; "
+    return next((path for path in (Path(text), named) if path.is_file()), None)
+
+
+def _unknown(text: str, results: Path, what: str, kinds: str, names: Iterable[str]) -> BenchError:
+    return BenchError(
+        f"'{text}' is no {what}: name a file, or {kinds} below {results / 'records'}; "
         f"{did_you_mean(text, names)}"
     )
 
@@ -57,13 +94,13 @@ def records_at(text: str, results: Path) -> dict[tuple[str, ...], Record]:
     Raises:
         BenchError: there is none, or one is broken.
     """
-    for folder in (Path(text), results / "records" / text):
-        if folder.is_dir() and (files := record_files(folder)):
-            found = {tuple(name_of(path).split("/")): read_record(path) for path in files}
-            shared = 2 if any(folder.glob("seed-*.json")) else 0
-            shared = shared or (1 if any(folder.glob("*/seed-*.json")) else 0)
-            return {key[shared:]: record for key, record in found.items()}
-    return {(): read_record(record_file(text, results))}
+    files, folder = files_at(text, results), _folder(text, results)
+    if folder is None:
+        return {(): read_record(files[0])}
+    found = {tuple(name_of(path).split("/")): read_record(path) for path in files}
+    shared = 2 if any(folder.glob("seed-*.json")) else 0
+    shared = shared or (1 if any(folder.glob("*/seed-*.json")) else 0)
+    return {key[shared:]: record for key, record in found.items()}
 
 
 def run_from(record: Record, runs: Path, data_root: str | None = None) -> Run:
@@ -85,7 +122,7 @@ def run_from(record: Record, runs: Path, data_root: str | None = None) -> Run:
 
 
 def completions(results: Path, incomplete: str) -> Iterator[str]:
-    """Yield the names of records, and ``all``, that begin with what is typed."""
-    for name in ("all", *(name_of(path) for path in record_files(results / "records"))):
+    """Yield ``all`` and the names of tables, rows and records that begin with what is typed."""
+    for name in ("all", *names_below(results)):
         if name.startswith(incomplete):
             yield name

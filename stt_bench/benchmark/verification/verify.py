@@ -17,6 +17,7 @@ from stt_bench.benchmark.system.files import sha256_of
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.verification.fields import differences
 from stt_bench.benchmark.verification.places import name_of, run_from
+from stt_bench.evaluation import chosen_backend
 
 ROUNDING = 1e-6
 """Numbers that differ by more are told; one query of a million moves Recall@1 by as much."""
@@ -27,7 +28,7 @@ _OF_THE_MAKING = ("display", "evaluated_with", "commit", "probe", "effort", "che
 _GIVEN = ("near_duplicates",)
 """Come to a record from elsewhere, not from its embeddings."""
 
-Verdict = Literal["same", "differs", "gone"]
+Verdict = Literal["same", "differs", "unusable", "gone"]
 
 
 @dataclass
@@ -36,14 +37,25 @@ class Finding:
 
     name: str
     wrong: list[str] = field(default_factory=list)
+    unusable: str = ""  # why its embeddings are here and give nothing
     gone: str = ""  # why the metrics could not be measured again
     checked: list[str] = field(default_factory=list)
     unrecorded: list[str] = field(default_factory=list)  # what embeddings give and it does not hold
 
     @property
     def verdict(self) -> Verdict:
-        """Return ``differs`` where anything is wrong, ``gone`` where the embeddings are."""
-        return "differs" if self.wrong else "gone" if self.gone else "same"
+        """Return ``differs`` where anything is wrong, else what the embeddings are.
+
+        They are ``unusable`` where they are damaged, or of another training.
+        """
+        if self.wrong:
+            return "differs"
+        return "unusable" if self.unusable else "gone" if self.gone else "same"
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether nothing that is here speaks against the record."""
+        return self.verdict in ("same", "gone")
 
     def lines(self) -> Iterator[str]:
         """Yield what to tell of the record."""
@@ -51,8 +63,8 @@ class Finding:
         if self.verdict == "differs":
             yield f"{where} differs in {len(self.wrong)} field(s)"
             yield from (f"  {told}" for told in self.wrong)
-        if self.gone:
-            yield f"{where} {self.gone}; `stt-bench reproduce {self.name}` trains again"
+        if missing := self.unusable or self.gone:
+            yield f"{where} {missing}; `stt-bench reproduce {self.name}` trains again"
         elif self.verdict == "same":
             yield f"{where} the same"
         if self.checked:
@@ -94,11 +106,19 @@ class Verifier:
         if not (own.embeddings() / "meta.json").exists():
             found.gone = f"its embeddings are gone (there are none in {own.embeddings()})"
             return
+        if not own.training.exists():
+            found.gone = f"the facts of its training are gone (there is no {own.training})"
+            return
+        try:
+            chosen_backend(own.experiment.evaluation.backend)
+        except ValueError as error:
+            found.gone = f"its search cannot be done here ({error})"
+            return
         try:
             facts = own.facts(with_weights=False)
             again, _ = score(own, facts, read_embedding_set(own.embeddings()), self.reporter)
         except BenchError as error:
-            found.gone = f"its embeddings cannot be used ({error})"
+            found.unusable = f"its embeddings cannot be used ({error})"
             return
         found.checked.append("all that its embeddings give")
         if own.weights.exists():

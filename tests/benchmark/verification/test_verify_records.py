@@ -46,8 +46,10 @@ def test_all_counts_what_is_the_same_what_differs_and_what_is_gone(made: Made) -
     shutil.rmtree(made.run("softmax", 1))
     done = made.call("verify", "all")
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-2].split() == ["same", "differs", "embeddings", "gone"]
-    assert done.stdout.splitlines()[-1].split() == ["tiny", "1", "2", "1"]
+    assert done.stdout.splitlines()[-2].split() == [
+        "same", "differs", "unusable", "embeddings", "gone",
+    ]  # fmt: skip
+    assert done.stdout.splitlines()[-1].split() == ["tiny", "1", "2", "0", "1"]
     assert "tiny/hard/seed-1: differs in 3 field(s)" in done.stdout
     assert "tiny/hard/seed-0: differs in 1 field(s)" in done.stdout
     assert "verify records: 4/4" in done.stderr
@@ -63,6 +65,31 @@ def test_gone_embeddings_are_said_to_be_gone_and_are_no_difference(made: Made) -
     assert "its embeddings are gone" in done.stdout
     assert "`stt-bench reproduce tiny/softmax/seed-0` trains again" in done.stdout
     assert "checked: images" in done.stdout
+
+
+def test_damaged_embeddings_and_those_of_other_settings_are_a_fault(made: Made) -> None:
+    file = made.run() / "embeddings" / "test" / "embeddings.npy"
+    file.write_bytes(file.read_bytes()[:-4])
+    facts = made.run("softmax", 1) / "training.json"
+    content = json.loads(facts.read_text())
+    facts.write_text(json.dumps(content | {"training_digest": "0" * 64}))
+    done = made.call("verify", "tiny/softmax", "-q")
+    assert done.returncode == 1
+    assert done.stdout.count("its embeddings cannot be used (") == 2
+    assert done.stdout.splitlines()[-1].split() == ["tiny", "0", "0", "2", "0"]
+    facts.unlink()
+    assert made.call("verify", "tiny/softmax/seed-1", "-q").returncode == 0
+    assert made.call("verify", "tiny/softmax/seed-0", "-q").returncode == 1
+
+
+def test_a_table_and_a_folder_name_their_records(made: Made) -> None:
+    cheat(made.record("hard", 1))
+    shutil.rmtree(made.folder / "runs" / "tiny" / "softmax")
+    table = made.call("verify", "tiny", "-q")
+    folder = made.call("verify", made.folder / "results/records/tiny/softmax", "-q")
+    assert (table.returncode, folder.returncode) == (1, 0)
+    counts = [done.stdout.splitlines()[-1].split()[1:] for done in (table, folder)]
+    assert counts == [["1", "1", "0", "2"], ["0", "0", "0", "2"]]
 
 
 def test_the_network_and_images_of_another_record_are_named(made: Made) -> None:
@@ -107,13 +134,18 @@ def test_what_a_record_leaves_out_is_told(made: Made) -> None:
 def test_an_unknown_record_is_told_with_the_nearest_one(made: Made) -> None:
     done = made.call("verify", "tiny/sofmax/seed-0")
     assert done.returncode == 2
-    assert "'tiny/sofmax/seed-0' is no record" in done.stderr
+    assert "'tiny/sofmax/seed-0' is no record, row or table" in done.stderr
     assert "did you mean 'tiny/softmax/seed-0'?" in done.stderr
+    assert "did you mean 'tiny/softmax'?" in made.call("verify", "tiny/sofmax").stderr
+    row = made.call("reproduce", "tiny/softmax")
+    assert "'tiny/softmax' is no record: name a file, or TABLE/ROW/seed-N" in row.stderr
 
 
 def test_names_of_records_are_completed(made: Made) -> None:
     from stt_bench.benchmark.verification.places import completions
 
     results = made.folder / "results"
-    assert list(completions(results, "tiny/s")) == ["tiny/softmax/seed-0", "tiny/softmax/seed-1"]
+    softmax = ["tiny/softmax", "tiny/softmax/seed-0", "tiny/softmax/seed-1"]
+    assert list(completions(results, "tiny/s")) == softmax
+    assert list(completions(results, "ti"))[:2] == ["tiny", "tiny/hard"]
     assert list(completions(results, "al")) == ["all"]
