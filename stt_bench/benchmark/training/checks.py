@@ -17,7 +17,7 @@ from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.machine import check_device_name
 from stt_bench.benchmark.system.text import one_line
 from stt_bench.benchmark.training.objective import needs_of
-from stt_bench.losses import CrossBatchMemory, RankingLoss, build_loss
+from stt_bench.losses import CrossBatchMemory, RankingLoss, build_loss, loss_names
 from stt_bench.losses.registry import CONTEXT
 
 
@@ -134,6 +134,11 @@ def _built(loss: LossConfig) -> RankingLoss:
     for name in CONTEXT:
         if name in loss.params:
             raise BenchError(f"loss.{name} follows from the data and the model: remove it")
+    if loss.name.lower() in ("none", "untrained") and loss.name not in loss_names():
+        raise BenchError(
+            f"unknown loss '{loss.name}': the untrained network is `train: {{steps: 0}}`, whatever "
+            "the loss of its row"
+        )
     try:
         return build_loss(loss.name, num_classes=2, embedding_dim=2, **loss.params)
     except ValueError as error:

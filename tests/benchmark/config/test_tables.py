@@ -113,6 +113,7 @@ def test_set_reaches_a_loss_given_by_name(tmp_path: Path) -> None:
         ("steps: 12", "steps: '12'", ["line 8", "train.steps"]),
         ("data: {name: digits, task: retrieval}", "data:", ["data"]),
         ("loss: softmax}", "loss: [softmax]}", ["line 11", "loss"]),
+        ("loss: softmax}", "loss: none}", ["line 11", "untrained network is `train: {steps: 0}`"]),
         ("train: {steps: 12, ", "optimizer: {lr: .inf}\ntrain: {steps: 12, ", ["optimizer.lr"]),
         ("size: 16", "size: 16, resize: 8", ["line 5", "resize (8)", "size (16)"]),
         ("loss_weight: 0.003", "loss_weight: -1", ["line 23", "loss_weight"]),
