@@ -13,12 +13,15 @@ from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.datasets.catalog import find_dataset
 from stt_bench.benchmark.datasets.items import find_root
 from stt_bench.benchmark.datasets.sampler import build_sampler
+from stt_bench.benchmark.datasets.training_items import Fold, folds_of, training_items
 from stt_bench.benchmark.store.records import expected_seconds
 from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.suite import Data, is_done
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, NotHereError
 from stt_bench.benchmark.system.progress import Reporter, duration
 from stt_bench.benchmark.training.checks import check_weights, idle_classifiers
+from stt_bench.benchmark.training.objective import row_needs
+from stt_bench.benchmark.tuning.trial import check_folds
 from stt_bench.benchmark.tuning.winners import Winners, tuned_run
 
 State = Literal["finished", "trained", "stopped", "refused", "unfit", "untuned", "new"]
@@ -57,11 +60,19 @@ class Plan:
         """Yield the plan as it is printed."""
         yield f"{self.table}: {len(self.runs)} run(s)"
         yield from (f"  data {told}" for told in self.data)
-        for (row, state, seconds, why), group in groupby(self.runs, key=_kind):
-            seeds = ", ".join(str(one.run.seed) for one in group)
+        told = set[str]()
+        for (_, state, seconds, why), group in groupby(self.runs, key=_kind):
+            if why in told:
+                continue
+            own = list(group)
+            if why:  # a refusal of several rows is told once
+                told.add(why)
+                own = [one for one in self.runs if one.why == why]
+            rows = ", ".join(dict.fromkeys(one.run.row for one in own))
+            seeds = ", ".join(dict.fromkeys(str(one.run.seed) for one in own))
             length = f"; {_in_words(seconds)} of training each" if state in _TRAINS else ""
             reason = f": {why}" if why else ""
-            yield f"  {row}, seed {seeds}: {_WORDS[state]}{length}{reason}"
+            yield f"  {rows}, seed {seeds}: {_WORDS[state]}{length}{reason}"
         if self.idle:
             yield f"  {self.idle}"
         training = [one for one in self.runs if one.state in _TRAINS]
@@ -97,6 +108,7 @@ def plan(
     """
     data = Data(reporter, download=False)
     winners, places = Winners(table, results), dict[str, None]()
+    folds = _Folds(table)
     planned = []
     for row, experiment in table.select(rows).items():
         places[_place(experiment, data)] = None
@@ -105,7 +117,8 @@ def plan(
             try:
                 run = tuned_run(winners, row, seed, runs)
             except BenchError as error:
-                planned.append(Planned(run_of(table, row, seed, runs), "untuned", None, str(error)))
+                why = misfit or folds.misfit(experiment) or str(error)
+                planned.append(Planned(run_of(table, row, seed, runs), "untuned", None, why))
                 continue
             seconds = expected_seconds(results, table.name, row, run.experiment)
             state = "new" if force else _state(run, results, data)
@@ -139,10 +152,36 @@ def _misfit(experiment: Experiment, data: Data) -> str:
         return ""  # is told of the data
     try:
         check_weights(experiment, items)
-        build_sampler(experiment.sampler, labels, seed=0)
+        if experiment.train.steps:
+            build_sampler(experiment.sampler, labels, seed=0, needs=row_needs(experiment))
     except BenchError as error:
         return str(error)
     return ""
+
+
+class _Folds:
+    """Says why a row that is not tuned yet does not fit the folds; neighbours share them."""
+
+    def __init__(self, table: Table) -> None:
+        self._count = None if table.tuning is None else table.tuning.folds
+        self._key: str | None = None
+        self._folds: list[Fold] = []
+
+    def misfit(self, experiment: Experiment) -> str:
+        """Return why its sampler does not fit, if the data are here; else nothing."""
+        if self._count is None:
+            return ""
+        key = experiment.data.model_dump_json()
+        try:
+            if key != self._key:
+                items = training_items(experiment.data, download=False)
+                self._key, self._folds = key, folds_of(items, experiment.data.task, self._count)
+            check_folds(experiment, self._folds)
+        except NotHereError:
+            return ""  # is told of the data
+        except BenchError as error:
+            return str(error)
+        return ""
 
 
 def _place(experiment: Experiment, data: Data) -> str:
@@ -151,11 +190,13 @@ def _place(experiment: Experiment, data: Data) -> str:
     start = f"{dataset.name} ({experiment.data.task})"
     try:
         root = find_root(dataset, experiment.data.root, download=False)
-        images = len(data.of(experiment).frame)
+        items = data.of(experiment)
     except BenchError as error:
         automatic = dataset.download is not None and experiment.data.root is None
         return f"{start}: {'is downloaded at first use; ' if automatic else ''}{error}"
-    return f"{start}: {images:,} images, {'with the packages' if root is None else root}"
+    kind = "images" if items.vectors is None else "vectors"
+    where = "with the packages" if root is None else root
+    return f"{start}: {len(items.frame):,} {kind}, {where}"
 
 
 def _in_words(seconds: float | None) -> str:

@@ -73,6 +73,19 @@ def test_a_sampler_that_does_not_fit_the_data_is_told(
     assert done.stdout.splitlines()[-1] == "  0 to train"
 
 
+def test_one_refusal_is_told_once_and_an_untrained_row_draws_no_batch(
+    stt_bench: Callable[..., Done], tiny: Path, places: tuple[object, ...]
+) -> None:
+    tiny.write_text(tiny.read_text() + "  untrained: {loss: softmax, train: {steps: 0}}\n")
+    rows = ["--rows", "softmax,untrained,hard", "--seeds", "0,1", "--set", "sampler.p=9"]
+    done = stt_bench("run", tiny, "--dry-run", *rows, *places)
+    assert [line for line in done.stdout.splitlines()[2:] if "refused" in line] == [
+        "  softmax, hard, seed 0, 1: would be refused: sampler.p is 9, but only 5 classes are "
+        "trained on: lower sampler.p to 5 or less"
+    ]
+    assert "  untrained, seed 0, 1: starts" in done.stdout
+
+
 def test_a_table_file_of_another_name_is_proposed(
     stt_bench: Callable[..., Done], tiny: Path
 ) -> None:

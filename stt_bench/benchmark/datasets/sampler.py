@@ -61,7 +61,7 @@ class PxKSampler:
         _, starts = np.unique(labels[by_class], return_index=True)
         rows = np.split(by_class, starts[1:])
         self.rows = [row for row in rows if len(row) >= together]
-        least = f" with {together} or more images" if together > 1 else ""
+        least = f" with {together} or more items" if together > 1 else ""
         if p > len(self.rows):
             raise BenchError(
                 f"sampler.p is {p}, but only {len(self.rows)} classes{least} are trained on: "
@@ -70,7 +70,7 @@ class PxKSampler:
         images = sum(len(row) // together * together for row in self.rows)
         if p * k > images:
             raise BenchError(
-                f"sampler.p × sampler.k is {p * k}, but only {images} images are trained on: "
+                f"sampler.p × sampler.k is {p * k}, but only {images} items are trained on: "
                 "lower one of them"
             )
         self.p, self.k, self.seed, self.together = p, k, seed, together
@@ -106,7 +106,7 @@ class UniformSampler:
         """Set the number of rows and the batch size."""
         if batch_size > n:
             raise BenchError(
-                f"sampler.batch_size is {batch_size}, but only {n} images are trained on: "
+                f"sampler.batch_size is {batch_size}, but only {n} items are trained on: "
                 f"lower it to {n} or less"
             )
         self.n, self.batch_size, self.seed = n, batch_size, seed
@@ -189,17 +189,17 @@ def check_sampler(config: SamplerConfig, needs: Needs, loss: str) -> None:
             )
     if needs.positives and (config.k == 1 if pxk else size == 1):
         raise BenchError(
-            f"{loss} needs positives, and no batch of this sampler holds two images of a class: "
+            f"{loss} needs positives, and no batch of this sampler holds two items of a class: "
             f"set {'sampler.k' if pxk else 'sampler.batch_size'} to 2 or more"
         )
     if needs.negatives and (config.p == 1 if pxk else size == 1):
         raise BenchError(
-            f"{loss} needs negatives, and no batch of this sampler holds images of two classes: "
+            f"{loss} needs negatives, and no batch of this sampler holds items of two classes: "
             f"set {'sampler.p' if pxk else 'sampler.batch_size'} to 2 or more"
         )
     if size < needs.images:
         raise BenchError(
-            f"{loss} needs batches of {needs.images} or more images, and this sampler's have "
+            f"{loss} needs batches of {needs.images} or more items, and this sampler's have "
             f"{size}: raise {'sampler.p' if pxk else 'sampler.batch_size'}"
         )
 
@@ -217,10 +217,10 @@ def build_sampler(
     sizes = np.unique(labels, return_counts=True)[1]
     if needs.positives and sizes.max() < 2:
         raise BenchError(
-            "the loss needs positives, but no class has two images to train on: use softmax"
+            "the loss needs positives, but no class has two items to train on: use softmax"
         )
     if needs.negatives and len(sizes) < 2:
-        raise BenchError("the loss needs negatives, but all training images are of one class")
+        raise BenchError("the loss needs negatives, but all training items are of one class")
     if config.name == "pxk":
         return PxKSampler(labels, config.p, config.k, seed, needs.together)
     if config.name == "uniform":

@@ -128,6 +128,11 @@ class Objective(nn.Module):
         )
 
 
+def row_needs(experiment: Experiment) -> Needs:
+    """Return what the batches of a row must hold, before its data and network are there."""
+    return Objective(experiment, num_classes=2, feature_dim=2, embedding_dim=2).needs
+
+
 def needs_of(loss: RankingLoss) -> Needs:
     """Return what a batch must hold so that a loss can learn from it."""
     return Needs(

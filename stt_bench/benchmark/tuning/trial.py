@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,7 +14,13 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import Task, TuningConfig
 from stt_bench.benchmark.datasets.batches import Inputs
 from stt_bench.benchmark.datasets.items import ItemTable
-from stt_bench.benchmark.datasets.sampler import Stream, build_sampler, generator
+from stt_bench.benchmark.datasets.sampler import (
+    Needs,
+    Sampler,
+    Stream,
+    build_sampler,
+    generator,
+)
 from stt_bench.benchmark.datasets.training_items import Fold, folds_of
 from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
@@ -26,11 +33,38 @@ from stt_bench.benchmark.system.machine import (
     seed_torch,
 )
 from stt_bench.benchmark.training.learner import Learner
+from stt_bench.benchmark.training.objective import row_needs
 from stt_bench.benchmark.training.step import take_step
 from stt_bench.benchmark.training.validation import value_of
 from stt_bench.benchmark.tuning.space import Point
 
 _DIGITS = 6  # decimals of a measured value: MAP@R knows no more, and a journal stays small
+
+
+def check_folds(experiment: Experiment, folds: Sequence[Fold]) -> None:
+    """Check that the batches of a row can be drawn from what each fold trains on.
+
+    Raises:
+        BenchError: they cannot.
+    """
+    needs = row_needs(experiment)
+    for fold in folds:
+        _sampler(experiment, _labels(fold), 0, needs)
+
+
+def _labels(fold: Fold) -> np.ndarray:
+    classes = {label: number for number, label in enumerate(fold.items.classes)}
+    names = fold.items.split("train")["label"]
+    return np.array([classes[label] for label in names], dtype=np.int64)
+
+
+def _sampler(experiment: Experiment, labels: np.ndarray, seed: int, needs: Needs) -> Sampler:
+    try:
+        return build_sampler(experiment.sampler, labels, seed, needs)
+    except BenchError as error:
+        raise BenchError(
+            f"the sampler does not fit the folds of the training split: {error}"
+        ) from None
 
 
 class DivergedError(Exception):
@@ -137,16 +171,8 @@ class _Runner:
         device = resolve_device(experiment.train.device)
         self.learner = Learner(experiment, fold.items, device)
         self.trained, self.held = material.inputs(experiment, self.learner.network)
-        classes = {label: number for number, label in enumerate(fold.items.classes)}
-        names = fold.items.split("train")["label"]
-        labels = np.array([classes[label] for label in names], dtype=np.int64)
-        needs = self.learner.objective.needs
-        try:
-            self.sampler = build_sampler(experiment.sampler, labels, seed, needs)
-        except BenchError as error:
-            raise BenchError(
-                f"the sampler does not fit the folds of the training split: {error}"
-            ) from None
+        labels = _labels(fold)
+        self.sampler = _sampler(experiment, labels, seed, self.learner.objective.needs)
         self.labels = torch.from_numpy(labels)
         weights = fold.items.weights
         self.weights = None if weights is None else torch.from_numpy(weights)

@@ -27,7 +27,7 @@ from stt_bench.benchmark.system.progress import Reporter, duration
 from stt_bench.benchmark.training.checks import idle_classifiers
 from stt_bench.benchmark.training.stop import stop_requested
 from stt_bench.benchmark.tuning.searches import Place, Search, Shard, points, searches
-from stt_bench.benchmark.tuning.trial import Material, run_trial
+from stt_bench.benchmark.tuning.trial import Material, check_folds, run_trial
 from stt_bench.benchmark.tuning.winners import alarms, valid_trials, winner
 
 _LOOKS_AGAIN = 0.2  # seconds, at a row that another process tunes
@@ -45,10 +45,12 @@ def tune(
     """Run all trials of the chosen rows that no journal has yet, and write each as it ends.
 
     Rows that another process tunes come last. A row that fails is told, and the others go on. The
-    test split is not looked at.
+    test split is not looked at. Before the first trial each row's sampler is held against the
+    folds.
 
     Raises:
-        BenchError: rows could not be tuned.
+        BenchError: a sampler does not fit the folds, and nothing was tuned; or rows could not be
+            tuned.
         TrainingStopped: the user stopped it; the same call continues.
     """
     todo = searches(table, config, results, rows=rows, shard=shard)
@@ -60,6 +62,7 @@ def tune(
     later = []
     with stop_requested() as stop:
         work = _Work(table, config, results, shard, stop, reporter, left)
+        work.check([search for search in todo if search.missing])
         for search in todo:
             try:
                 if search.missing:
@@ -93,6 +96,26 @@ class _Work:
     left: int  # trials whose price is not told yet
     data: _Data = field(default_factory=lambda: _Data())
     failed: dict[str, Exception] = field(default_factory=dict)  # by row
+
+    def check(self, todo: Sequence[Search]) -> None:
+        """Hold every row's sampler against the folds; one sentence for all that do not fit.
+
+        Raises:
+            BenchError: one or more do not.
+        """
+        misfits: dict[str, list[str]] = {}
+        for search in todo:
+            try:
+                material = self.data.of(search.experiment, self.config.folds)
+            except BenchError:
+                continue  # is told where the row is tuned
+            try:
+                check_folds(search.experiment, material.folds)
+            except BenchError as error:
+                misfits.setdefault(str(error), []).append(search.row)
+        if misfits:
+            told = "; ".join(f"{', '.join(rows)}: {why}" for why, rows in misfits.items())
+            raise BenchError(f"{self.table.name}: nothing was tuned: {told}")
 
     def attempt(self, search: Search, *, wait: bool = False) -> None:
         """Run what is missing of a row; whatever befalls it, the others go on."""

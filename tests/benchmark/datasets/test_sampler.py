@@ -197,14 +197,14 @@ def test_grouped_batches_of_the_fashion_study_hold_one_class():
 def test_errors():
     with pytest.raises(BenchError, match=r"sampler.p is 4, but only 3 classes .* to 3 or less"):
         PxKSampler(labels_of([2, 2, 2]), 4, 2, 0)
-    with pytest.raises(BenchError, match=r"batch_size is 8, but only 7 images .* to 7 or less"):
+    with pytest.raises(BenchError, match=r"batch_size is 8, but only 7 items .* to 7 or less"):
         UniformSampler(7, 8, 0)
 
 
 def test_too_few_images_for_a_batch():
-    with pytest.raises(BenchError, match=r"sampler.p × sampler.k is 8, but only 6 images"):
+    with pytest.raises(BenchError, match=r"sampler.p × sampler.k is 8, but only 6 items"):
         PxKSampler(labels_of([5, 1]), 2, 4, 0)
-    with pytest.raises(BenchError, match=r"only 1 classes with 2 or more images are trained on"):
+    with pytest.raises(BenchError, match=r"only 1 classes with 2 or more items are trained on"):
         PxKSampler(labels_of([5, 1]), 2, 2, 0, together=2)
 
 
@@ -225,7 +225,7 @@ POSITIVES, NEGATIVES = Needs(positives=True), Needs(negatives=True)
             for needs in (POSITIVES, NEGATIVES)
         ),
         ({"name": "uniform", "batch_size": 2}, POSITIVES, None),
-        ({"p": 1, "k": 1}, Needs(images=2), "needs batches of 2 or more images, .* have 1"),
+        ({"p": 1, "k": 1}, Needs(images=2), "needs batches of 2 or more items, .* have 1"),
         ({"p": 1, "k": 4}, Needs(images=8, together=4), "needs batches of 8 .* raise sampler.p"),
         ({"p": 2, "k": 4}, Needs(images=8, together=4), None),
         ({"p": 4, "k": 2}, Needs(together=4), "with k: 4"),
@@ -245,9 +245,9 @@ def test_a_sampler_that_can_never_give_what_a_loss_needs(config, needs, wanted):
 @pytest.mark.parametrize(
     ("config", "sizes", "needs", "wanted"),
     [
-        ({"p": 3, "k": 2}, [1] * 9, POSITIVES, "no class has two images"),
-        ({"name": "uniform"}, [1] * 99, POSITIVES, "no class has two images"),
-        ({"name": "uniform", "batch_size": 4}, [9], NEGATIVES, "all training images are of one"),
+        ({"p": 3, "k": 2}, [1] * 9, POSITIVES, "no class has two items"),
+        ({"name": "uniform"}, [1] * 99, POSITIVES, "no class has two items"),
+        ({"name": "uniform", "batch_size": 4}, [9], NEGATIVES, "all training items are of one"),
         ({"name": "grouped", "batch_size": 4, "buffer": 1}, [8, 4, 8], NEGATIVES, "buffer: 1"),
     ],
 )

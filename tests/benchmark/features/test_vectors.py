@@ -280,6 +280,12 @@ def test_a_table_runs_from_the_command_line(
     np.testing.assert_allclose(embedded, vectors()[N // 2 :, :3], rtol=1e-6)
 
 
+def test_vectors_are_not_called_images(table: Path, stt_bench: Command) -> None:
+    done = stt_bench("run", table, "--dry-run", "--set", "sampler.p=99")
+    assert f": {N} vectors, " in done.stdout
+    assert "image" not in done.stdout
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_training_is_gradient_descent_on_the_vectors(
     table: Path, tmp_path: Path, weighted: bool

@@ -51,13 +51,13 @@ def test_the_default_sampler_suits_every_loss(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sampler", ["{p: 1, k: 1}", "{name: uniform, batch_size: 1}"])
 def test_one_image_makes_no_pair(tmp_path: Path, sampler: str) -> None:
-    with pytest.raises(BenchError, match="contrastive needs batches of 2 or more images"):
+    with pytest.raises(BenchError, match="contrastive needs batches of 2 or more items"):
         load_table(table(tmp_path, sampler, "{loss: contrastive}"))
 
 
 def test_fast_pairs_need_two_classes(tmp_path: Path) -> None:
     row = "{loss: {name: contrastive, pairs: fast}}"
-    with pytest.raises(BenchError, match="contrastive needs batches of 8 or more images"):
+    with pytest.raises(BenchError, match="contrastive needs batches of 8 or more items"):
         load_table(table(tmp_path, "{p: 1, k: 4}", row))
 
 

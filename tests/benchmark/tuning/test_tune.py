@@ -116,6 +116,23 @@ def test_it_can_be_stopped_between_trials(
     assert len(trials_of(tmp_path / "results", "softmax")) == 1
 
 
+def test_a_sampler_that_does_not_fit_the_folds_is_told_before_the_first_trial(
+    tuned: Path, tmp_path: Path, stt_bench: Command
+) -> None:
+    """The five training classes of the digits are enough for p: 4, those of a fold are not."""
+    text = tuned.read_text().replace("loss: {name: hard", "sampler: {p: 4}\n    loss: {name: hard")
+    tuned.write_text(text + "  center: {loss: center, sampler: {p: 4}}\n")
+    done = stt_bench("tune", tuned, "--results", tmp_path / "results")
+    misfit = "the sampler does not fit the folds of the training split: sampler.p is 4, but only"
+    assert done.returncode == 2
+    assert f"tuned: nothing was tuned: hard, center: {misfit} " in done.stderr
+    assert trials_of(tmp_path / "results", "softmax") == []
+    plan = stt_bench("run", tuned, "--dry-run", "--seeds", 0, "--results", tmp_path / "results")
+    assert f"  hard, center, seed 0: would be refused: {misfit} " in plan.stdout
+    assert "softmax, seed 0: would be refused: tuned/softmax lacks 5 of its 5" in plan.stdout
+    assert "untrained, seed 0: starts" in plan.stdout
+
+
 def test_a_row_that_another_process_tunes_comes_last(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
