@@ -100,7 +100,13 @@ CHEATS = {
     "pretraining has seen the test set": [
         "benchmark/leaderboards/test_pretraining.py::test_known_pairs_are_told_with_their_source",
     ],
+    "one run is called better": [
+        "benchmark/leaderboards/test_leaderboard.py"
+        "::test_one_seed_gives_no_verdict_and_equal_seeds_give_one",
+    ],
     "the best 3 of 10 seeds": [
+        "benchmark/statistics/test_simulated.py"
+        "::test_the_best_three_of_ten_seeds_would_be_marked_far_too_often",
         "benchmark/leaderboards/test_proof.py"
         "::test_the_best_three_of_ten_seeds_are_told_by_the_ledger_and_without_it",
         "benchmark/leaderboards/test_evidence.py"
@@ -164,6 +170,12 @@ CHEATS = {
     ],
     "a grey image reaches a network of three channels": [
         "benchmark/datasets/test_transforms.py::test_one_channel_is_repeated",
+    ],
+    "rounding makes the distance of duplicates NaN, which ranks last": [
+        "evaluation/test_retrieval_metrics.py::test_duplicate_pairs_have_recall_one",
+    ],
+    "numbers of a paper are ranked among those that were measured": [
+        "benchmark/test_suite.py::test_softmax_stands_first_and_published_numbers_apart",
     ],
     "numbers of a page are copied by hand": ["test_results.py::test_pages_are_generated"],
 }

@@ -167,29 +167,71 @@ def test_triplet_tools_value(name, params, wanted):
     close(build_loss(name, **params)(TOOLS_X, TOOLS_Y), wanted)
 
 
-@pytest.mark.parametrize(
-    ("name", "params", "labels", "wanted"),
-    [
-        ("batch_all_triplet", SOFT, A, (0.00158329, -0.00784124)),
-        ("batch_all_triplet", {**SOFT, "triplets": "easy"}, A, (-0.07461230, 0.00272460)),
-        ("batch_all_triplet", {**SOFT, "triplets": "hard"}, B, (0.07766875, -0.06741026)),
-        ("batch_all_triplet", {"triplets": "hard"}, A, (0.02296294, -0.01511179)),
-        ("batch_all_triplet", {"triplets": "semi_hard"}, B, (-0.00671009, 0.01166033)),
-        ("contrastive", SEPARATE, A, (0.11916607, 0.00385059)),
-        (
-            "contrastive",
-            {"positive_margin": 0.3, "mean": "separate", "normalize": False},
-            B,
-            (0.73241603, -0.61473768),
-        ),
-    ],
-)
-def test_gradient(name, params, labels, wanted):
-    """At x[0][0] and x[5][1], from central differences in 60 digits."""
-    x = E.clone().requires_grad_()
-    build_loss(name, **params)(x, labels).backward()
-    for entry, value in zip((x.grad[0, 0], x.grad[5, 1]), wanted, strict=True):
-        close(entry, value)
+GRADIENTS = [
+    ("contrastive", SEPARATE, ".11916607 .00385059 .15788390 -.02869727"),
+    (
+        "contrastive",
+        {**SEPARATE, "positive_margin": 0.3},
+        ".11916607 .00385059 .15788390 -.02869727",
+    ),
+    (
+        "contrastive",
+        {"power": 1, "positive_margin": 0.3, "mean": "separate_all"},
+        ".00439117 .00385059 .03764353 -.02869727",
+    ),
+    (
+        "contrastive",
+        {"positive_margin": 0.3, "mean": "separate"},
+        ".00296223 .00283054 .09536024 -.08010999",
+    ),
+    (
+        "contrastive",
+        {"positive_margin": 0.3, "mean": "separate", "normalize": False},
+        ".40150243 -.41612929 .73241603 -.61473768",
+    ),
+    ("batch_all_triplet", SOFT, ".00158329 -.00784124 .04839470 -.04099761"),
+    (
+        "batch_all_triplet",
+        {**SOFT, "triplets": "hard"},
+        ".01664161 -.01332579 .07766875 -.06741026",
+    ),
+    (
+        "batch_all_triplet",
+        {**SOFT, "triplets": "semi_hard"},
+        "-.01457407 .00577736 -.00047446 .00199341",
+    ),
+    (
+        "batch_all_triplet",
+        {**SOFT, "triplets": "easy"},
+        "-.07461230 .00272460 .00000000 .00817380",
+    ),
+    ("batch_all_triplet", {}, ".00823395 -.00731045 .07294452 -.06727337"),
+    (
+        "batch_all_triplet",
+        {"triplets": "hard"},
+        ".02296294 -.01511179 .11277183 -.10674021",
+    ),
+    (
+        "batch_all_triplet",
+        {"triplets": "semi_hard"},
+        "-.04110817 .01882402 -.00671009 .01166033",
+    ),
+    (
+        "batch_all_triplet",
+        {"margin": 0.2, "triplets": "semi_hard", "normalize": True},
+        "-.00194630 .02139057 .07865377 -.02295781",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "params", "numbers"), GRADIENTS)
+def test_gradient(name, params, numbers):
+    """At x[0][0] and x[5][1], of A, then of B, from central differences in 60 digits."""
+    found = []
+    for labels in (A, B):
+        _, grad = value_and_grad(build_loss(name, **params), E, labels)
+        found += [grad[0, 0].item(), grad[5, 1].item()]
+    assert found == pytest.approx([float(n) for n in numbers.split()], abs=1e-8, rel=0)
 
 
 PAIRS_AND_RANKS = [

@@ -130,6 +130,23 @@ def test_adjusting_for_equal_classes_changes_nothing():
     assert softmax_loss(x, y, W5, None, torch.tensor(COUNTS), logit_adjustment=0.0)[0] == plain
 
 
+@pytest.mark.parametrize(
+    ("labels", "wanted"),
+    [
+        (A, (1.78131239, -0.01799508, 0.02882412, 0.00177996)),
+        (B, (2.07479778, -0.01799508, -0.14770713, 0.18268621)),
+    ],
+)
+def test_smoothing_over_the_other_classes_is_smoothing_by_more(labels, wanted):
+    """ε/(C − 1) for each other class, as the codes of ProxyNCA have it, is ours at ε·C/(C − 1)."""
+    loss, weight = with_weights("softmax", {"label_smoothing": 0.125, "bias": False}, W5)
+    x = E.clone().requires_grad_()
+    value = loss(x, labels)
+    by_x, by_own = torch.autograd.grad(value, (x, weight))
+    found = [v.item() for v in (value, by_x[0, 0], by_x[5, 1], by_own[1, 2])]
+    assert found == pytest.approx(wanted, abs=1.1e-8, rel=0)
+
+
 def test_adjusted_softmax_predicts_without_adjustment():
     loss, weight = with_weights("softmax", {"logit_adjustment": 1.0, "bias": False}, W5)
     torch.testing.assert_close(loss.logits(E), E @ weight.T)

@@ -14,14 +14,19 @@ import sys
 import time
 
 import numpy as np
+from scipy import stats
 from simulated_tables import (
     SPREADS,
+    best_of_more_seeds,
+    covers_uneven_classes,
     gallery_of_classes,
     null_differences,
     rows_against_a_baseline,
     seeds_against_a_baseline,
+    uneven_tables,
 )
 
+from stt_bench.benchmark.statistics.across import across_tables
 from stt_bench.benchmark.statistics.best import tied_with_best
 from stt_bench.benchmark.statistics.crossed import crossed
 from stt_bench.benchmark.statistics.planning import Spread, planned_half_width
@@ -117,6 +122,35 @@ def galleries(rng: np.random.Generator, sets: int) -> None:
         print(f"  C={classes}: {' '.join(covered)}", flush=True)
 
 
+def uneven_classes(rng: np.random.Generator, tables: int) -> None:
+    """Print the coverage with classes of uneven size, of the average that a record would choose."""
+    print("classes of uneven size: coverage")
+    for classes in (25, 98, 150):
+        for variation in (0.3, 0.6, 1.0):
+            covered = covers_uneven_classes(*uneven_tables(rng, tables, classes, variation))
+            print(f"  C={classes} coefficient of variation {variation}: {covered:.3f}", flush=True)
+
+
+def means_over_tables(rng: np.random.Generator, sets: int) -> None:
+    """Print how often the interval of a mean over tables holds the truth, and leaves out 0."""
+    print("mean over tables: coverage; intervals without 0 at an effect of 1.5 and 3 sd")
+    for tables in (3, 4, 5, 8, 12):
+        found = []
+        for effect in (0.0, 1.5, 3.0):
+            each = map(across_tables, effect + rng.standard_normal((sets, tables)))
+            found.append(np.mean([abs(one.mean) > (one.half_width or 0.0) for one in each]))
+        print(f"  T={tables}: {1 - found[0]:.3f}; {found[1]:.2f} {found[2]:.2f}", flush=True)
+
+
+def picked_seeds(rng: np.random.Generator, tables: int) -> None:
+    """Print how often the best 3 of n seeds would be △ where nothing differs (promised: 2.5 %)."""
+    print("the best 3 of n seeds: share that a t-test over them would call better")
+    for seeds in (3, 5, 10, 20):
+        found = stats.ttest_1samp(best_of_more_seeds(rng, tables, seeds), 0, axis=1)
+        better = np.mean((found.pvalue <= 0.05) & (found.statistic > 0))
+        print(f"  n={seeds}: {better:.3f}", flush=True)
+
+
 def main() -> None:
     """Print all of it."""
     quick = "--quick" in sys.argv
@@ -126,6 +160,9 @@ def main() -> None:
     family_wise_error(rng, 20 if quick else 400)
     best_rows(rng, 20 if quick else 200)
     galleries(rng, 20 if quick else 300)
+    uneven_classes(rng, 100 if quick else 1000)
+    means_over_tables(rng, 100 if quick else 1000)
+    picked_seeds(rng, 1000 if quick else 10_000)
     print(f"{time.process_time() - start:.0f} s of CPU")
 
 

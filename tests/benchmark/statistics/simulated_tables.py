@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from stt_bench.benchmark.statistics.crossed import crossed
+from stt_bench.benchmark.statistics.weights import linearised, uneven
+
 SPREADS = {"frozen": (0.05, 3.8, 0.8), "scratch": (1.9, 9.5, 4.7), "twins": (0.07, 0.4, 0.5)}
 
 
@@ -43,6 +46,51 @@ def rows_against_a_baseline(
     effects = rho**0.5 * heavy(rng, (1, 1, classes))
     effects = effects + (1 - rho) ** 0.5 * heavy(rng, (k, 1, classes))
     return size * effects + seed * shared((seeds, 1)) + residual * shared((seeds, classes))
+
+
+def uneven_tables(
+    rng: np.random.Generator, tables: int, classes: int, variation: float
+) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """(tables, 5, C) differences by classes of (tables, C) items, and the truths.
+
+    A difference grows with the size of its class, whose coefficient of variation is given; the
+    truths are its mean over classes and over items.
+    """
+    log_variance = np.log(1 + variation**2)
+
+    def sizes(shape: tuple[int, ...]) -> np.ndarray:
+        z = np.sqrt(log_variance) * rng.standard_normal(shape) - log_variance / 2
+        return np.maximum(2, np.rint(20 * np.exp(z)))
+
+    def gain(counts: np.ndarray) -> np.ndarray:
+        return 0.5 * SPREADS["frozen"][1] * (counts / 20 - 1) / variation
+
+    counts, all_classes = sizes((tables, classes)), sizes((400_000,))
+    d = null_differences(rng, tables, 5, classes, "frozen") + gain(counts)[:, None]
+    by_class = gain(all_classes)
+    return d, counts, by_class.mean(), (by_class * all_classes).sum() / all_classes.sum()
+
+
+def covers_uneven_classes(d: np.ndarray, counts: np.ndarray, *truths: float) -> float:
+    """Share of tables whose interval, of the average that a record would choose, holds its truth.
+
+    That is over classes where they are few and very uneven, else over items.
+    """
+    held = 0
+    for of_table, sizes in zip(d, counts, strict=True):
+        over_classes = uneven(sizes)
+        estimate = crossed(of_table if over_classes else linearised(of_table, sizes))
+        off = abs(estimate.mean - truths[0 if over_classes else 1])
+        held += off <= estimate.half_width()
+    return held / len(d)
+
+
+def best_of_more_seeds(
+    rng: np.random.Generator, tables: int, seeds: int, kept: int = 3
+) -> np.ndarray:
+    """(tables, kept) differences without a difference, of the best of more seeds of the row."""
+    row = np.sort(rng.standard_normal((tables, seeds)))[:, -kept:]
+    return row - rng.standard_normal((tables, kept))
 
 
 def seeds_against_a_baseline(rng: np.random.Generator, k: int, seeds: int) -> np.ndarray:

@@ -11,12 +11,16 @@ import pytest
 from scipy import stats
 from simulated_tables import (
     SPREADS,
+    best_of_more_seeds,
+    covers_uneven_classes,
     gallery_of_classes,
     null_differences,
     rows_against_a_baseline,
     seeds_against_a_baseline,
+    uneven_tables,
 )
 
+from stt_bench.benchmark.statistics.across import across_tables
 from stt_bench.benchmark.statistics.best import tied_with_best
 from stt_bench.benchmark.statistics.crossed import crossed
 from stt_bench.benchmark.statistics.verdicts import verdicts
@@ -99,3 +103,25 @@ def test_classes_that_are_each_others_gallery_need_leave_class_out_values() -> N
     estimate = crossed(np.array(values)[:, None])
     off = np.abs(estimate.mean - estimate.mean.mean())
     assert np.mean(off <= estimate.half_width()) >= 0.95 - error_of(0.95, sets)
+
+
+@pytest.mark.parametrize("variation", [0.3, 1.0])
+def test_classes_of_uneven_size_are_covered(variation: float) -> None:
+    tables = 500
+    drawn = uneven_tables(np.random.default_rng(7), tables, 25, variation)
+    assert 0.94 - error_of(0.95, tables) < covers_uneven_classes(*drawn) <= 0.99
+
+
+def test_the_mean_over_tables_covers() -> None:
+    sets = 300
+    differences = np.random.default_rng(8).standard_normal((sets, 5))
+    found = [across_tables(of_tables) for of_tables in differences]
+    covered = np.mean([abs(one.mean) <= (one.half_width or 0.0) for one in found])
+    assert abs(covered - 0.95) <= error_of(0.95, sets)
+
+
+def test_the_best_three_of_ten_seeds_would_be_marked_far_too_often() -> None:
+    """That is why seeds are 0 to S − 1, and a row with others gets no mark."""
+    d = best_of_more_seeds(np.random.default_rng(9), 2000, 10)
+    found = stats.ttest_1samp(d, 0, axis=1)
+    assert np.mean((found.pvalue <= 0.05) & (found.statistic > 0)) > 0.1
