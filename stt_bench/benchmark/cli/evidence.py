@@ -122,12 +122,17 @@ def diff(
         ),
     ],
     results: ResultsOption = Path("results"),
+    whole: Annotated[
+        bool,
+        typer.Option("--all", help="Of rows and tables too what each seed has of its own."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Name every difference of two records, rows or results, and what may explain it.
 
-    Settings by field, data, weights, code (commit, versions, probe), machine, and the metrics with
-    the difference in points. Rows are compared seed by seed.
+    Settings by field, identity, the metrics with the difference in points, data, weights, code and
+    machine. Rows are compared seed by seed: the means of their metrics are told, and each seed's
+    values, class values, probe and checksums with `--all`. JSON always has everything.
 
     - `stt-bench diff digits_retrieval/softmax digits_retrieval/hard_triplet`
     - `stt-bench diff digits_retrieval/softmax/seed-0 digits_retrieval/softmax/seed-1`
@@ -140,7 +145,7 @@ def diff(
     if as_json:
         print(json.dumps(found.content(), indent=2, ensure_ascii=False))
     else:
-        print("\n".join(found.lines()))
+        print("\n".join(found.lines(whole=whole)))
 
 
 def reproduce(

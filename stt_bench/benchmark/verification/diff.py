@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,32 +11,33 @@ from typing import Any
 from stt_bench.benchmark.store.records import Record
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.machine import same_code
-from stt_bench.benchmark.verification.fields import Difference, differences
+from stt_bench.benchmark.verification.fields import Difference, differences, is_count
 
 _FOLLOWS = "follows from the above"
 GROUPS: dict[str, tuple[str, ...]] = {
     "settings": ("experiment", "seed", "tuning"),
+    "identity": ("table", "row", "display", "config_digest", "protocol_fingerprint"),
+    "metrics": ("metrics", "other_distance", "class_values", "per_class"),
     "data": ("data_hash", "near_duplicates"),
     "starting weights": ("protocol.weights",),
     "code": ("commit", "probe", "versions", "evaluated_with", "schema_version"),
     "machine": ("training.device", "training.threads"),
     "trained network": ("checkpoint_sha256", "embeddings_sha256"),
-    "metrics": ("metrics", "other_distance", "class_values", "per_class"),
     "course of the training": ("training",),
     "counts of the work": ("effort",),
-    "names and texts": ("table", "row", "display"),
-    _FOLLOWS: (
-        "config_digest",
-        "protocol",
-        "protocol_fingerprint",
-        "checksum",
-    ),
+    _FOLLOWS: ("protocol", "checksum"),
     "other": ("",),
 }
 """Of a field the first group with the field, or one above it, is its own."""
 
 KINDS = ("a record", "a row", "a table", "a folder of results")
 """By how many names tell the records in it apart."""
+
+_DETAILS = ("metrics", "trained network", "course of the training", "counts of the work", _FOLLOWS)
+"""The groups that differ seed by seed, of which a row or a table tells the means alone."""
+
+_DETAIL_FIELDS = ("probe.", "tuning.point", "tuning.steps", "tuning.index", "tuning.objective")
+"""Such fields in other groups; the point and length of a winner stand in its experiment too."""
 
 EXPLAINING = ("settings", "data", "starting weights", "code", "machine")
 """The groups that can explain a difference between metrics."""
@@ -50,12 +52,22 @@ class Told:
 
 
 @dataclass(frozen=True)
+class Mean:
+    """The means of a metric in points, over the pairs of records that both have it."""
+
+    first: float
+    second: float
+    pairs: int
+
+
+@dataclass(frozen=True)
 class Comparison:
     """All that tells two records, rows or results apart."""
 
-    compared: int  # pairs of records
+    kind: str  # one of KINDS
+    compared: list[str]  # the pairs of records by name
     groups: dict[str, list[Told]]
-    means: dict[str, tuple[float, int]]  # of each metric: mean difference in points, of so many
+    means: dict[str, Mean]  # of each metric that differs
     only_first: list[str]
     only_second: list[str]
 
@@ -64,24 +76,31 @@ class Comparison:
         """Tell whether nothing differs."""
         return not (self.groups or self.only_first or self.only_second)
 
-    def lines(self) -> Iterator[str]:
-        """Yield the differences as they are printed."""
+    def lines(self, *, whole: bool = False) -> Iterator[str]:
+        """Yield the differences as they are printed.
+
+        Of rows, tables and folders what every seed has of its own is only named, but where they
+        are wanted as a `whole`; of two records all is told.
+        """
         if self.is_empty:
             yield "no difference"
             return
         for side, names in (("first", self.only_first), ("second", self.only_second)):
             if names:
                 yield f"only in the {side}: {', '.join(names)}"
+        whole, left_out = whole or self.kind == KINDS[0], Counter[str]()
         for group, found in self.groups.items():
-            yield f"{group}:"
+            if group == "metrics":
+                yield from self._mean_lines()
+            shown = [told for told in found if whole or not _is_detail(group, told)]
             for told in found:
-                where = f"  [{', '.join(told.places)}]" if told.places else ""
+                if told not in shown:
+                    left_out[told.difference.field.partition(".")[0]] += 1
+            if shown:
+                yield f"{group}:"
+            for told in shown:
+                where = f"  [{', '.join(self._short(told.places))}]" if told.places else ""
                 yield f"  {told.difference.text()}{where}"
-        if self.compared > 1 and self.means:
-            yield f"mean difference over {self.compared} pairs, second − first, in points:"
-            for metric, (mean, count) in self.means.items():
-                of_them = "" if count == self.compared else f" (of {count} pairs)"
-                yield f"  {metric}: {mean:+.2f}{of_them}"
         if "metrics" in self.groups:
             reasons = [group for group in EXPLAINING if group in self.groups]
             yield (
@@ -89,11 +108,31 @@ class Comparison:
                 if reasons
                 else "nothing that is recorded explains the other metrics"
             )
+        if left_out:
+            yield f"differs too, seed by seed (--all): {', '.join(left_out)}"
+
+    def _mean_lines(self) -> Iterator[str]:
+        if self.kind == KINDS[0] or not self.means:
+            return
+        yield f"means over {len(self.compared)} pair(s) of records, in points:"
+        for metric, mean in self.means.items():
+            of_them = "" if mean.pairs == len(self.compared) else f" (of {mean.pairs} pairs)"
+            change = f"{mean.second - mean.first:+.2f}"
+            yield f"  {metric}: {mean.first:.2f} → {mean.second:.2f} ({change}){of_them}"
+
+    def _short(self, places: Sequence[str]) -> list[str]:
+        """Return places with one name for all records of a row, where all are among them."""
+        short = dict[str, None]()
+        for place in places:
+            head = place.rpartition("/")[0]
+            own = [one for one in self.compared if one.rpartition("/")[0] == head]
+            short[head if head and set(own) <= set(places) else place] = None
+        return list(short)
 
     def content(self) -> dict[str, Any]:
         """Return the same as what JSON can hold."""
         return {
-            "compared": self.compared,
+            "compared": len(self.compared),
             "only_in_first": self.only_first,
             "only_in_second": self.only_second,
             "differences": {
@@ -109,7 +148,7 @@ class Comparison:
                 ]
                 for group, found in self.groups.items()
             },
-            "mean_points": {metric: mean for metric, (mean, _) in self.means.items()},
+            "mean_points": {name: mean.second - mean.first for name, mean in self.means.items()},
         }
 
 
@@ -143,7 +182,8 @@ def compare(first: Records, second: Records) -> Comparison:
         groups[_FOLLOWS] = by_probe[True] + groups.get(_FOLLOWS, [])
         groups["code"] = by_probe[False]
     return Comparison(
-        compared=len(pairs),
+        kind=kinds[0],
+        compared=["/".join(key) for key in shared],
         groups={name: groups[name] for name in GROUPS if groups.get(name)},
         means=_means([(first[key], second[key]) for key in shared]),
         only_first=["/".join(key) for key in first if key not in second],
@@ -162,25 +202,32 @@ def group_of(field: str) -> str:
 def _group(difference: Difference) -> str:
     """Return the group of a difference; two commits of the same code are names."""
     if difference.field == "commit" and same_code(difference.first, difference.second):
-        return "names and texts"
+        return "identity"
     return group_of(difference.field)
+
+
+def _is_detail(group: str, told: Told) -> bool:
+    return group in _DETAILS or told.difference.field.startswith(_DETAIL_FIELDS)
 
 
 def _tree(record: Record) -> dict[str, Any]:
     return record.model_dump(mode="json")
 
 
-def _means(pairs: Sequence[tuple[Record, Record]]) -> dict[str, tuple[float, int]]:
-    """Return the mean difference of each metric that is no count, and of how many pairs."""
-    by_metric: dict[str, list[float]] = {}
+def _means(pairs: Sequence[tuple[Record, Record]]) -> dict[str, Mean]:
+    """Return the means of each metric that is no count and differs in a pair."""
+    by_metric: dict[str, list[tuple[float, float]]] = {}
     for one, other in pairs:
         for metric in one.metrics:
-            value = other.metrics.get(metric)
-            points = Difference(f"metrics.{metric}", one.metrics[metric], value).points
-            if points is not None:
-                by_metric.setdefault(metric, []).append(points)
+            if metric in other.metrics and not is_count(metric):
+                values = (100 * one.metrics[metric], 100 * other.metrics[metric])
+                by_metric.setdefault(metric, []).append(values)
     return {
-        metric: (statistics.fmean(values), len(values))
+        metric: Mean(
+            statistics.fmean(a for a, _ in values),
+            statistics.fmean(b for _, b in values),
+            len(values),
+        )
         for metric, values in by_metric.items()
-        if any(values)
+        if any(a != b for a, b in values)
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from command_line import ROOT
 from made_records import Made, cheat
 
+from stt_bench.benchmark.store.records import read_record
 from stt_bench.benchmark.verification.diff import GROUPS, group_of
 from stt_bench.benchmark.verification.fields import Difference, differences
 
@@ -89,7 +91,7 @@ def test_an_edited_record_is_named_with_its_points(made: Made) -> None:
 
 
 def test_rows_are_compared_seed_by_seed(made: Made) -> None:
-    said = made.call("diff", "tiny/softmax", "tiny/hard", runs=None).stdout
+    said = made.call("diff", "tiny/softmax", "tiny/hard", "--all", runs=None).stdout
     lines = said.splitlines()
     assert lines[:3] == [
         "settings:",
@@ -101,14 +103,36 @@ def test_rows_are_compared_seed_by_seed(made: Made) -> None:
         [json.loads(made.record(row, seed).read_text())["metrics"]["map@r"] for seed in (0, 1)]
         for row in ("softmax", "hard")
     ]
-    mean = 100 * sum(b - a for a, b in zip(*values, strict=True)) / 2
-    assert f"  map@r: {mean:+.2f}" in lines
+    soft, hard = (50 * sum(own) for own in values)
+    means = f"  map@r: {soft:.2f} → {hard:.2f} ({hard - soft:+.2f})"
+    assert means in lines
     assert sum(line.startswith("  metrics.map@r: ") for line in lines) == 2
     assert lines[-1] == "the metrics may differ because of: settings"
     # Rows of other settings have other probes, which is no other code.
     follows = lines.index("follows from the above:")
     assert any(line.startswith("  probe.") for line in lines[follows:])
     assert "code:" not in lines
+    short = made.call("diff", "tiny/softmax", "tiny/hard", runs=None).stdout.splitlines()
+    assert [line for line in short if not line.startswith("  ")] == [
+        "settings:",
+        "identity:",
+        "means over 2 pair(s) of records, in points:",
+        "the metrics may differ because of: settings",
+        "differs too, seed by seed (--all): metrics, class_values, other_distance, "
+        "checkpoint_sha256, embeddings_sha256, training, probe, checksum",
+    ]
+    assert means in short
+    assert not any("class_values." in line or "probe." in line for line in short)
+
+
+def test_a_table_names_a_row_once_for_all_its_seeds(made: Made) -> None:
+    other = made.folder / "other"
+    shutil.copytree(made.folder / "results", other)
+    for row, seed in (("hard", 0), ("hard", 1), ("softmax", 1)):
+        path = other / f"records/tiny/{row}/seed-{seed}.json"
+        read_record(path).model_copy(update={"commit": "1" * 40}).save(path)
+    said = made.call("diff", "tiny", other / "records/tiny", runs=None).stdout
+    assert said.count("  [hard, softmax/seed-1]\n") == 1
 
 
 def test_folders_of_results_name_what_only_one_has(made: Made) -> None:
