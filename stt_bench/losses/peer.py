@@ -32,6 +32,7 @@ SIZES = {  # a parameter that the data or the model gives, by its name here
 INNER = ("collect_stats", "mat_based_loss")  # what classes pass to their bases themselves
 # Bases of other losses, and two that take no labels.
 NO_LOSSES = ("BaseMetricLossFunction", "GenericPairLoss", "ManifoldLoss", "VICRegLoss")
+NO_PARTS = ("EmbeddingsAlreadyPackagedAsTriplets",)  # asks for other batches than are drawn here
 
 
 class PeerLoss(RankingLoss):
@@ -105,6 +106,11 @@ def peer_names() -> tuple[str, ...]:
     return tuple(sorted(_losses(_module(PREFIX, "losses"))))
 
 
+def peer_miners() -> tuple[str, ...]:
+    """Return the names of all miners of pytorch-metric-learning that can be used, sorted."""
+    return tuple(sorted(_parts(_module(PREFIX, PARTS["miner"]))))
+
+
 def _losses(library: ModuleType) -> dict[str, type]:
     base = library.BaseMetricLossFunction
     return {
@@ -131,13 +137,16 @@ def _part(loss: str, key: str, given: Any, sizes: Mapping[str, int | None]) -> n
     if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
         raise ValueError(f"{key} of the loss {loss!r} must be a name or {{name: …}}, got {given!r}")
     library = _module(loss, PARTS[key])
-    classes = {
+    parameters = {name: value for name, value in given.items() if name != "name"}
+    return _build(loss, library, given["name"], parameters, sizes, _parts(library), key)
+
+
+def _parts(library: ModuleType) -> dict[str, type]:
+    return {
         name: entry
         for name, entry in vars(library).items()
-        if inspect.isclass(entry) and not name.startswith("Base")
+        if inspect.isclass(entry) and not name.startswith("Base") and name not in NO_PARTS
     }
-    parameters = {name: value for name, value in given.items() if name != "name"}
-    return _build(loss, library, given["name"], parameters, sizes, classes, key)
 
 
 def _build(

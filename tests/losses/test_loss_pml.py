@@ -7,7 +7,7 @@ import torch
 from loss_cases import DIM, NUM_CLASSES, batch
 
 from stt_bench.losses import CrossBatchMemory, build_loss
-from stt_bench.losses.peer import peer_names
+from stt_bench.losses.peer import peer_miners, peer_names
 
 pml_losses = pytest.importorskip("pytorch_metric_learning.losses")
 pml_miners = pytest.importorskip("pytorch_metric_learning.miners")
@@ -38,6 +38,18 @@ def test_every_loss_learns(name):
     assert all(p.grad is not None for p in loss.parameters())
 
 
+@pytest.mark.parametrize("name", peer_miners())
+def test_every_miner_mines(name):
+    torch.manual_seed(0)
+    loss = build("TripletMarginLoss", miner=name)
+    x, y = batch([i // 2 % 4 for i in range(16)], dtype=torch.float32)
+    value = loss(x, y)
+    value.backward()
+    assert loss.diagnostics["terms"] > 0
+    assert value > 0
+    assert x.grad.isfinite().all()
+
+
 def test_parameters_and_miner_of_a_table():
     x, y = batch(LABELS, dtype=torch.float32)
     loss = build(
@@ -46,6 +58,11 @@ def test_parameters_and_miner_of_a_table():
     mined = pml_miners.MultiSimilarityMiner(epsilon=0.2)(x, y)
     assert loss(x, y) == pml_losses.ContrastiveLoss(pos_margin=0.1)(x, y, mined)
     assert loss.diagnostics["terms"] == len(mined[0]) + len(mined[2])
+
+
+def test_a_miner_that_asks_for_batches_of_triplets_is_not_offered():
+    with pytest.raises(ValueError, match="unknown miner 'EmbeddingsAlreadyPackagedAsTriplets'"):
+        build("TripletMarginLoss", miner="EmbeddingsAlreadyPackagedAsTriplets")
 
 
 def test_distance_and_reducer_by_name():
