@@ -136,7 +136,7 @@ def written(path: Path, content: dict[str, Any]) -> None:
 def test_what_a_record_says_of_the_other_distance_is_checked(
     tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
-    committed = Path(__file__).parents[3] / "results/records/digits_retrieval/angular/seed-0.json"
+    committed = Path(__file__).parents[1] / "records/digits_retrieval/angular/seed-0.json"
     content = json.loads(committed.read_text())
     named = ("recall@1", "recall@2", "recall@4", "recall@8", "r_precision", "map@r", "mrr")
     other = {"distance": "cosine", "metrics": dict.fromkeys(named, 0.5)}
@@ -160,7 +160,7 @@ def test_what_a_record_says_of_the_other_distance_is_checked(
 def test_a_page_by_the_other_distance_is_printed_and_not_written(
     tmp_path: Path, stt_bench: Command
 ) -> None:
-    source = Path(__file__).parents[3] / "results/records/digits_retrieval/angular/seed-0.json"
+    source = Path(__file__).parents[1] / "records/digits_retrieval/angular/seed-0.json"
     path = record_path(tmp_path, "digits_retrieval", "angular", 0)
     path.parent.mkdir(parents=True)
     path.write_bytes(source.read_bytes())

@@ -19,9 +19,9 @@ from stt_bench.benchmark.store.records import (
 from stt_bench.benchmark.system.errors import BenchError
 
 ROOT = Path(__file__).parents[3]
-RECORD = Path(__file__).parent / "record.json"  # of digits_retrieval, written under schema 2
+RECORD = Path(__file__).parents[1] / "records/digits_retrieval/angular/seed-0.json"
 
-# What the record said of itself when its schema was 2.
+# It was made under schema 2; what it said of itself then:
 DIGEST_2 = "3217b9f4202a87e48ab9b6ef8ea1fdfdd8cf516539f436a99e4658ddce1db647"
 FINGERPRINT_2 = "2a0fa939705229a6"
 
