@@ -22,7 +22,7 @@ from stt_bench.benchmark.system.progress import Reporter, duration
 from stt_bench.benchmark.training.checks import check_weights, idle_classifiers
 from stt_bench.benchmark.training.objective import row_needs
 from stt_bench.benchmark.tuning.trial import check_folds
-from stt_bench.benchmark.tuning.winners import Winners, tuned_run
+from stt_bench.benchmark.tuning.winners import MissingTrialsError, Winners, tuned_run
 
 State = Literal["finished", "trained", "stopped", "refused", "unfit", "untuned", "new"]
 _WORDS: dict[State, str] = {
@@ -44,7 +44,8 @@ class Planned:
     run: Run
     state: State
     seconds: float | None  # by the last records of its row; None: there are none
-    why: str = ""  # an unfit run does not fit its data
+    why: str = ""  # an unfit run does not fit its data; an untuned one not its folds, or …
+    tune: str = ""  # … it lacks trials: the command that makes them
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class Plan:
             seeds = ", ".join(dict.fromkeys(str(one.run.seed) for one in own))
             length = f"; {_in_words(seconds)} of training each" if state in _TRAINS else ""
             reason = f": {why}" if why else ""
+            if own[0].tune:
+                reason += f": run `{own[0].tune} --rows {rows.replace(', ', ',')}` first"
             yield f"  {rows}, seed {seeds}: {_WORDS[state]}{length}{reason}"
         if self.idle:
             yield f"  {self.idle}"
@@ -117,8 +120,11 @@ def plan(
             try:
                 run = tuned_run(winners, row, seed, runs)
             except BenchError as error:
-                why = misfit or folds.misfit(experiment) or str(error)
-                planned.append(Planned(run_of(table, row, seed, runs), "untuned", None, why))
+                why, tune = misfit or folds.misfit(experiment), ""
+                if not why and isinstance(error, MissingTrialsError):
+                    why, tune = error.lacks, error.tune
+                run = run_of(table, row, seed, runs)
+                planned.append(Planned(run, "untuned", None, why or str(error), tune))
                 continue
             seconds = expected_seconds(results, table.name, row, run.experiment)
             state = "new" if force else _state(run, results, data)
@@ -166,16 +172,23 @@ class _Folds:
         self._count = None if table.tuning is None else table.tuning.folds
         self._key: str | None = None
         self._folds: list[Fold] = []
+        self._found: dict[str, str] = {}
 
     def misfit(self, experiment: Experiment) -> str:
         """Return why its sampler does not fit, if the data are here; else nothing."""
         if self._count is None:
             return ""
+        digest = experiment.digest()
+        if digest not in self._found:
+            self._found[digest] = self._misfit(experiment, self._count)
+        return self._found[digest]
+
+    def _misfit(self, experiment: Experiment, count: int) -> str:
         key = experiment.data.model_dump_json()
         try:
             if key != self._key:
                 items = training_items(experiment.data, download=False)
-                self._key, self._folds = key, folds_of(items, experiment.data.task, self._count)
+                self._key, self._folds = key, folds_of(items, experiment.data.task, count)
             check_folds(experiment, self._folds)
         except NotHereError:
             return ""  # is told of the data

@@ -26,6 +26,15 @@ from stt_bench.benchmark.tuning.space import at_bounds, own_point, point_of, spa
 STEPS = "train.steps"
 
 
+class MissingTrialsError(BenchError):
+    """A row lacks trials; says how many, and what to run."""
+
+    def __init__(self, table: Table, row: str, lacks: str) -> None:
+        """Make the sentence; `lacks` is what of it may be the same for other rows."""
+        self.lacks, self.tune = lacks, f"stt-bench tune {table.argument}"
+        super().__init__(f"{table.name}/{row} {lacks}: run `{self.tune} --rows {row}` first")
+
+
 def is_tuned(table: Table, experiment: Experiment) -> bool:
     """Tell whether a row of a table is tuned: all are that train, in a table that says `tuning`."""
     return table.tuning is not None and experiment.train.steps > 0
@@ -168,8 +177,6 @@ class Winners:
             earlier = f"; {old} are of other settings than the row's present ones" if old else ""
             if elsewhere:
                 earlier += f"; {elsewhere} are of other training data than lie here now"
-            raise BenchError(
-                f"{self.table.name}/{row} lacks {len(missing)} of its {total} trials{earlier}: run "
-                f"`stt-bench tune {self.table.argument} --rows {row}` first"
-            )
+            lacks = f"lacks {len(missing)} of its {total} trials{earlier}"
+            raise MissingTrialsError(self.table, row, lacks)
         return valid

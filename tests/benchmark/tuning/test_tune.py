@@ -129,7 +129,14 @@ def test_a_sampler_that_does_not_fit_the_folds_is_told_before_the_first_trial(
     assert trials_of(tmp_path / "results", "softmax") == []
     plan = stt_bench("run", tuned, "--dry-run", "--seeds", 0, "--results", tmp_path / "results")
     assert f"  hard, center, seed 0: would be refused: {misfit} " in plan.stdout
-    assert "softmax, seed 0: would be refused: tuned/softmax lacks 5 of its 5" in plan.stdout
+    first = f"lacks 5 of its 5 trials: run `stt-bench tune {tuned} --rows"
+    assert f"  softmax, seed 0: would be refused: {first} softmax` first\n" in plan.stdout
+    told = (
+        f"  softmax, hard, center, seed 0: would be refused: {first} softmax,hard,center` first\n"
+    )
+    tuned.write_text(tuned.read_text().replace("p: 4", "p: 2"))
+    plan = stt_bench("run", tuned, "--dry-run", "--seeds", 0, "--results", tmp_path / "results")
+    assert told in plan.stdout
     assert "untrained, seed 0: starts" in plan.stdout
 
 
@@ -329,7 +336,7 @@ def test_a_tuned_table_is_planned_and_skipped_as_others_are(
     assert "3 of tuned already had a record" in again.stderr
     other = [*options, "--set", "optimizer.weight_decay=0.1", "--dry-run"]
     plan = stt_bench("run", recorded / "tuned.yaml", *other)
-    assert "hard, seed 0, 1, 2: would be refused: tuned/hard lacks 5" in plan.stdout
+    assert "hard, seed 0, 1, 2: would be refused: lacks 5" in plan.stdout
 
 
 Edit = Callable[[dict], object]
