@@ -61,16 +61,15 @@ class Plan:
         """Yield the plan as it is printed."""
         yield f"{self.table}: {len(self.runs)} run(s)"
         yield from (f"  data {told}" for told in self.data)
-        told = set[str]()
-        for (_, state, seconds, why), group in groupby(self.runs, key=_kind):
-            if why in told:
-                continue
+        refused = self._refused()
+        for (row, state, seconds, why), group in groupby(self.runs, key=_kind):
             own = list(group)
-            if why:  # a refusal of several rows is told once
-                told.add(why)
-                own = [one for one in self.runs if one.why == why]
-            rows = ", ".join(dict.fromkeys(one.run.row for one in own))
-            seeds = ", ".join(dict.fromkeys(str(one.run.seed) for one in own))
+            numbers, names = [one.run.seed for one in own], [row]
+            if why:
+                numbers, names = next(one for one in refused[why] if row in one[1])
+                if (row, own[0].run.seed) != (names[0], numbers[0]):
+                    continue  # is told
+            rows, seeds = ", ".join(names), ", ".join(map(str, numbers))
             length = f"; {_in_words(seconds)} of training each" if state in _TRAINS else ""
             reason = f": {why}" if why else ""
             if own[0].tune:
@@ -85,6 +84,21 @@ class Plan:
         total = f", about {duration(sum(known))} {of_them}" if known else ""
         more = f"; the time of {unknown} is not known: their rows have no record" if unknown else ""
         yield f"  {len(training)} to train{total}{more}"
+
+    def _refused(self) -> dict[str, list[tuple[list[int], list[str]]]]:
+        """Return for each refusal the rows of which the same seeds are refused."""
+        seeds: dict[tuple[str, str], list[int]] = {}
+        for one in self.runs:
+            if one.why:
+                seeds.setdefault((one.why, one.run.row), []).append(one.run.seed)
+        found: dict[str, list[tuple[list[int], list[str]]]] = {}
+        for (why, row), own in seeds.items():
+            alike = [rows for numbers, rows in found.setdefault(why, []) if numbers == own]
+            if alike:
+                alike[0].append(row)
+            else:
+                found[why].append((own, [row]))
+        return found
 
 
 def _kind(one: Planned) -> tuple[str, State, float | None, str]:
