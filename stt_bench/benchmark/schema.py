@@ -6,7 +6,7 @@ from typing import Any
 
 from stt_bench.benchmark.config.bounds import LARGEST_SEED
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import FigureConfig, TuningConfig
+from stt_bench.benchmark.config.table_sections import FigureConfig, TuningConfig
 from stt_bench.benchmark.datasets import dataset_names
 from stt_bench.losses import loss_names, loss_parameters
 

@@ -10,19 +10,21 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from stt_bench.benchmark.config.bounds import Factor
+from stt_bench.benchmark.config.loss_sections import (
+    LossConfig,
+    MemoryConfig,
+    PhaseConfig,
+    with_named_loss,
+)
 from stt_bench.benchmark.config.sections import (
     DataConfig,
     EvaluationConfig,
     InputConfig,
-    LossConfig,
-    MemoryConfig,
     ModelConfig,
     OptimizerConfig,
-    PhaseConfig,
     SamplerConfig,
     Section,
     TrainConfig,
-    with_named_loss,
 )
 
 CLASSIFIERS = {  # the losses that know the classes, so that their scores give an accuracy

@@ -159,45 +159,6 @@ class ModelConfig(Section):
         return self
 
 
-class LossConfig(Section):
-    """A loss by name; all further fields are its parameters."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-    name: str
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """Return the loss's own parameters as given."""
-        return dict(self.__pydantic_extra__ or {})
-
-
-class MemoryConfig(Section):
-    """A cross-batch memory: the loss is also taken between a batch and rows of earlier ones."""
-
-    size: bounds.Images = Field(8192, description="Embeddings in the memory, at least one batch.")
-    start_step: bounds.Steps = Field(
-        0,
-        description="Step of this loss, from 0, in which the memory is first filled and used.",
-    )
-    order: Literal["before", "after"] = Field(
-        "before", description="Whether a batch is put into the memory before it meets it, or after."
-    )
-    weight: bounds.Factor = Field(1.0, description="total = loss + weight × loss with the memory.")
-
-
-class PhaseConfig(Section):
-    """A loss that trains before the row's own."""
-
-    steps: bounds.Interval = Field(description="Steps that this loss trains for.")
-    loss: LossConfig
-    lr: bounds.LearningRate | None = Field(None, description="In place of optimizer.lr.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _loss_may_be_a_name(cls, value: Any) -> Any:
-        return with_named_loss(value)
-
-
 class SamplerConfig(Section):
     """How a batch is drawn."""
 
@@ -327,37 +288,3 @@ class EvaluationConfig(Section):
     def views(self) -> int:
         """Return how many views of an image are embedded."""
         return (5 if self.crops == "five" else 1) * (2 if self.flip else 1)
-
-
-class TuningConfig(Section):
-    """How the rows of a table are tuned, all alike; `train.steps` is the longest length."""
-
-    studies: bounds.Studies = Field(
-        3, description="Searches of their own; seed s takes the winner of study s mod studies."
-    )
-    trials: bounds.Trials = Field(20, description="Points that a study tries.")
-    folds: bounds.Folds = Field(
-        4,
-        description="Parts of the training classes (retrieval) or of each class's training images "
-        "(classification); each is held out once.",
-    )
-    every: bounds.Interval = Field(50, description="Steps between two validations.")
-    patience: bounds.Trials = Field(
-        4, description="Validations without a better mean over the folds that end a trial."
-    )
-
-
-class FigureConfig(Section):
-    """A second figure of a table: MAP@R (and accuracy) over a field, a curve for each loss."""
-
-    x: str = Field(description="Dotted field on the horizontal axis, such as `loss_weight`.")
-    lines: str = Field("loss.name", description="Field that a curve stands for.")
-    panels: str | None = Field(None, description="Field that a panel stands for.")
-    rows: list[str] | None = Field(None, description="The rows that are drawn; all if not given.")
-
-
-def with_named_loss(value: Any) -> Any:
-    """Turn ``loss: NAME`` into ``loss: {name: NAME}``."""
-    if isinstance(value, dict) and isinstance(value.get("loss"), str):
-        return {**value, "loss": {"name": value["loss"]}}
-    return value

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import FigureConfig, TuningConfig
 from stt_bench.benchmark.config.table_files import is_shipped
+from stt_bench.benchmark.config.table_sections import FigureConfig, TuningConfig
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.names import did_you_mean
 

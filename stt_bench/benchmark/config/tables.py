@@ -19,9 +19,9 @@ from pydantic import ValidationError
 from stt_bench.benchmark.config.bounds import LARGEST_SEED
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.mistakes import first_mistake
-from stt_bench.benchmark.config.sections import FigureConfig, TuningConfig
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.config.table_files import Places, find_table, merge, read_with_base
+from stt_bench.benchmark.config.table_sections import FigureConfig, TuningConfig
 from stt_bench.benchmark.config.yaml_lines import DEEPEST, KeyPath, parse_value
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.text import NAME_RULE, is_name, is_table_name, one_line

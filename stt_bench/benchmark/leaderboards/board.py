@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
-from stt_bench.benchmark.config.sections import FigureConfig
+from stt_bench.benchmark.config.table_sections import FigureConfig
 from stt_bench.benchmark.leaderboards.baseline import (
     Baseline,
     baseline_of,

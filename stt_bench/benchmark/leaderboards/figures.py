@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from stt_bench.benchmark.config.sections import FigureConfig
+from stt_bench.benchmark.config.table_sections import FigureConfig
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.rows import Row
 from stt_bench.benchmark.leaderboards.wording import metric_name

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from stt_bench.benchmark.config.sections import LossConfig
+from stt_bench.benchmark.config.loss_sections import LossConfig
 from stt_bench.benchmark.leaderboards.rows import Row
 from stt_bench.benchmark.leaderboards.scores import Score
 from stt_bench.benchmark.statistics.verdicts import Verdict

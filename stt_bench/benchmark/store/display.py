@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from stt_bench.benchmark.config.sections import FigureConfig
 from stt_bench.benchmark.config.table import Table
+from stt_bench.benchmark.config.table_sections import FigureConfig
 
 
 class Display(BaseModel):

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import told_in_a_sentence
+from stt_bench.benchmark.system.files import first_fault, told_in_a_sentence
 
 DEFAULT = -1  # index of the row's own settings, in study 0
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -240,10 +240,7 @@ def _read(path: Path) -> tuple[list[tuple[int, Trial]], bool]:
         try:
             found.append((number, Trial.model_validate(json.loads(line))))
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(key) for key in first["loc"])
-            said = first["msg"].removeprefix("Value error, ")
-            told = f"{field}: {said}" if field else said
+            told = first_fault(error)
             raise BenchError(f"{path}, line {number}: is no trial: {told}; delete it") from None
         except (ValueError, RecursionError):
             raise BenchError(f"{path}, line {number}: is no trial; delete the line") from None

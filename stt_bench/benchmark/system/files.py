@@ -142,11 +142,16 @@ def read_model(
     try:
         return model.model_validate(read_mapping(path, how_to_fix) if content is None else content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(key) for key in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        said = f"{field}: {said[:1].lower()}{said[1:]}" if field else said
-        raise BenchError(f"{path}: is not {what}: {said}; {how_to_fix}") from None
+        told = first_fault(error)
+        raise BenchError(f"{path}: is not {what}: {told}; {how_to_fix}") from None
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return the first thing that a model found wrong, and the field it is in."""
+    first = error.errors()[0]
+    field = ".".join(str(key) for key in first["loc"])
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{field}: {said[:1].lower()}{said[1:]}" if field else said
 
 
 def _refuse(constant: str) -> None:

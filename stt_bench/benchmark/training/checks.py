@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import LossConfig
+from stt_bench.benchmark.config.loss_sections import LossConfig
 from stt_bench.benchmark.config.tables import Where
 from stt_bench.benchmark.datasets import ItemTable, check_dataset
 from stt_bench.benchmark.datasets.sampler import check_sampler

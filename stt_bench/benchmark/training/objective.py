@@ -8,7 +8,7 @@ from itertools import accumulate
 from torch import Tensor, nn
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import LossConfig
+from stt_bench.benchmark.config.loss_sections import LossConfig
 from stt_bench.benchmark.datasets.sampler import Needs
 from stt_bench.losses import CrossBatchMemory, RankingLoss, SoftmaxLoss, build_loss
 

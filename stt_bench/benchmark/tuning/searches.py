@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import TuningConfig
 from stt_bench.benchmark.config.table import Table
+from stt_bench.benchmark.config.table_sections import TuningConfig
 from stt_bench.benchmark.store.trials import DEFAULT, Trial, on_data, read_trials
 from stt_bench.benchmark.tuning.space import Point, only_rates, own_point, point_of, space_of
 from stt_bench.benchmark.tuning.winners import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from stt_bench.benchmark.config.sections import TuningConfig
 from stt_bench.benchmark.config.table import Table
+from stt_bench.benchmark.config.table_sections import TuningConfig
 from stt_bench.benchmark.store.trials import DEFAULT, Trial
 from stt_bench.benchmark.tuning.searches import points, searches
 from stt_bench.benchmark.tuning.space import space_of

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import Task, TuningConfig
+from stt_bench.benchmark.config.sections import Task
+from stt_bench.benchmark.config.table_sections import TuningConfig
 from stt_bench.benchmark.datasets.batches import Inputs
 from stt_bench.benchmark.datasets.items import ItemTable
 from stt_bench.benchmark.datasets.sampler import (

@@ -11,8 +11,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import TuningConfig
 from stt_bench.benchmark.config.table import Table
+from stt_bench.benchmark.config.table_sections import TuningConfig
 from stt_bench.benchmark.datasets.training_items import training_items
 from stt_bench.benchmark.store.trials import (
     Trial,

@@ -17,7 +17,8 @@ from command_line import Command
 from PIL import Image
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import DataConfig, TuningConfig
+from stt_bench.benchmark.config.sections import DataConfig
+from stt_bench.benchmark.config.table_sections import TuningConfig
 from stt_bench.benchmark.datasets import ItemTable, load_items
 from stt_bench.benchmark.datasets.batches import training_batches
 from stt_bench.benchmark.datasets.items import hash_items

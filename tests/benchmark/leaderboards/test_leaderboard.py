@@ -15,7 +15,7 @@ from scipy import stats
 
 from stt_bench.benchmark.cli.screen import screen_table
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import FigureConfig
+from stt_bench.benchmark.config.table_sections import FigureConfig
 from stt_bench.benchmark.leaderboards.board import build_leaderboard
 from stt_bench.benchmark.leaderboards.figures import draw_curves, draw_leaderboard, drawn_rows
 from stt_bench.benchmark.leaderboards.front_page import front_page

@@ -14,7 +14,8 @@ import safetensors.torch
 import torch
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import DataConfig, LossConfig, OptimizerConfig, TrainConfig
+from stt_bench.benchmark.config.loss_sections import LossConfig
+from stt_bench.benchmark.config.sections import DataConfig, OptimizerConfig, TrainConfig
 from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import TuningConfig
+from stt_bench.benchmark.config.table_sections import TuningConfig
 from stt_bench.benchmark.datasets.training_items import training_items
 from stt_bench.benchmark.store.display import display_of
 from stt_bench.benchmark.store.runs import Run

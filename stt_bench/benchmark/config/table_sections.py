@@ -1,0 +1,35 @@
+"""The sections that a table has beside its rows."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from stt_bench.benchmark.config import bounds
+from stt_bench.benchmark.config.sections import Section
+
+
+class TuningConfig(Section):
+    """How the rows of a table are tuned, all alike; `train.steps` is the longest length."""
+
+    studies: bounds.Studies = Field(
+        3, description="Searches of their own; seed s takes the winner of study s mod studies."
+    )
+    trials: bounds.Trials = Field(20, description="Points that a study tries.")
+    folds: bounds.Folds = Field(
+        4,
+        description="Parts of the training classes (retrieval) or of each class's training images "
+        "(classification); each is held out once.",
+    )
+    every: bounds.Interval = Field(50, description="Steps between two validations.")
+    patience: bounds.Trials = Field(
+        4, description="Validations without a better mean over the folds that end a trial."
+    )
+
+
+class FigureConfig(Section):
+    """A second figure of a table: MAP@R (and accuracy) over a field, a curve for each loss."""
+
+    x: str = Field(description="Dotted field on the horizontal axis, such as `loss_weight`.")
+    lines: str = Field("loss.name", description="Field that a curve stands for.")
+    panels: str | None = Field(None, description="Field that a panel stands for.")
+    rows: list[str] | None = Field(None, description="The rows that are drawn; all if not given.")
