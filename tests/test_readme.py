@@ -59,6 +59,10 @@ def test_the_leaderboard_is_part_of_the_generated_one() -> None:
         for column, value in values.items():
             assert generated[row][column] == value, (row, column)
     assert f"[{len(generated)} rows]" in README
+    (equal, trained) = re.findall(r"(\d+) of (\d+) ranked rows", page)[0]
+    assert f"of the {trained} rows that train, {equal} may be the best" in README
+    untrained = generated["Untrained†"]["R@1"]  # whose Recall@1 "all of them lose"
+    assert untrained == max(row["R@1"].strip("*") for row in generated.values())
 
 
 def test_the_leaderboard_has_the_untrained_and_the_worst_row() -> None:
