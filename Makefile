@@ -1,11 +1,12 @@
 # The two commands: `make demo` and `make test`. Both set everything up first, in .venv.
+# `make docs` writes the documentation as a site: open site/index.html.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRA := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 DEMO := omniglot_mini_retrieval digits_classification
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test docs lint setup clean
 
 demo: $(VENV)/installed
 	$(BIN)/stt-bench run $(DEMO) --runs demo/runs --results demo/results
@@ -19,6 +20,9 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 setup: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -27,5 +31,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRA),dev]'
 	touch $@
 
+$(VENV)/docs-installed: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRA),docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site
