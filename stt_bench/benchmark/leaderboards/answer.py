@@ -1,185 +1,230 @@
-"""A leaderboard in three sentences: what leads, by how much, and how sure that is."""
+"""A leaderboard in words: which row leads, by how much, how sure that is, what would be surer."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-from scipy.stats import sem
-
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.comparisons import Pair
+from stt_bench.benchmark.leaderboards.outcome import Comparison, Outcome, outcome
+from stt_bench.benchmark.leaderboards.plans import plan_of
 from stt_bench.benchmark.leaderboards.rows import Row
 from stt_bench.benchmark.leaderboards.scores import CONFIDENCE
 from stt_bench.benchmark.leaderboards.wording import listed, metric_name
-from stt_bench.benchmark.statistics.crossed import Estimate, crossed
 from stt_bench.benchmark.statistics.verdicts import FEWEST_CLASSES
+
+_NAMED = 4  # rows by name, before they are counted
+_SURE = {
+    "▲▼": "significant for new seeds and new classes",
+    "△▽": "significant for new seeds on these test classes, not for new classes",
+    "≈": "not significant",
+}
 
 
 def answer(board: Leaderboard) -> list[str]:
-    """Return three sentences on a table's main metric; none where no row has been trained.
+    """Return a table's answer on its main metric: three or four sentences of plain text.
 
-    The metric is accuracy where most trained rows have it, else MAP@R. The rows of the protocol
-    that most rows share are ranked by their means over the seeds. A difference is taken seed by
-    seed; its interval is corrected: against Softmax as the page's marks are, against other rows,
-    which the numbers themselves picked, for all pairs of ranked and untrained rows (Bonferroni).
+    What leads and by how much; how sure that is; how training stands against the untrained network,
+    where there is one; what would make it surer. Where nothing can be told apart the first says so
+    before all else. No sentence claims more than the page's marks do. Empty where no row has been
+    trained.
     """
-    trained = [row for row in board.rows if row.experiment.train.steps > 0]
-    classifies = sum("accuracy" in row.scores for row in trained) > len(trained) / 2
-    metric = "accuracy" if classifies else (board.leads or [""])[0]
-    ranked = sorted(
-        (row for row in trained if board.is_ranked(row, metric)),
-        key=lambda row: -row.scores[metric].mean,
-    )
-    if not ranked:
+    found = outcome(board)
+    if found is None:
         return []
-    best = ranked[0]
-    untrained = [  # an untrained classifier has nothing to say
-        row for row in board.rows if row not in trained and metric in row.scores and not classifies
+    told = [_what(found), _how_sure(found), _against_untrained(found), _surer(found)]
+    return [sentence for sentence in told if sentence]
+
+
+class Headline(NamedTuple):
+    """A table's outcome in one sentence, and whether it is shown: its mark is not ≈ or none."""
+
+    is_shown: bool
+    sentence: str
+
+
+def headline(board: Leaderboard) -> Headline | None:
+    """Return what leads and how far that is known; None where no row has been trained."""
+    found = outcome(board)
+    if found is None:
+        return None
+    against = found.over_softmax or found.over_next
+    told = _what(found).removesuffix(".")
+    if _opening(found) or against is None or against.interval is None:
+        return Headline(False, f"{told}.")
+    return Headline(against.interval.mark != "≈", f"{told}: {_sure(against)}.")
+
+
+def _what(found: Outcome) -> str:
+    name, labels = metric_name(found.metric), listed([row.label for row in found.leaders])
+    value, one = _percent(found.mean(found.best)), len(found.leaders) == 1
+    if len(found.ranked) == 1:
+        told = f"{labels} is the only trained row that is ranked: {value} {name}"
+        return f"{told}{_of_other_protocol(found)}."
+    opening = _opening(found)
+    if opening:
+        told = f"{opening} by {name}: {labels} {'has' if one else 'have'} the highest mean, {value}"
+    else:
+        told = f"{labels} {'leads' if one else 'lead'} by {name} with {value}"
+    against = found.over_softmax or found.over_next
+    if against is not None:
+        place = "" if found.over_softmax else "the next row, "
+        told += f", {_points(against)} {place}{_named(found, against.other)}"
+    return f"{told}{_of_other_protocol(found)}."
+
+
+def _opening(found: Outcome) -> str:
+    """Return what comes first where the leader is not known to be better; else nothing."""
+    untrained = found.over_untrained
+    if untrained is not None and untrained.difference <= 0:
+        label, mean = untrained.other.label, _percent(found.mean(untrained.other))
+        return f"No trained row is above the untrained network ({label}, {mean})"
+    if not found.is_judged:
+        return "Nothing can be told apart yet"
+    if found.over_softmax is not None and not found.better:
+        return "No loss is shown to be better than Softmax"
+    return "" if found.tells_apart else "Nothing can be told apart"
+
+
+def _of_other_protocol(found: Outcome) -> str:
+    """Name a trained row of another protocol that stands higher."""
+    above = [
+        row
+        for row in found.board.rows
+        if row.experiment.train.steps > 0
+        and row not in found.ranked
+        and not row.inactive
+        and found.metric in row.scores
+        and found.mean(row) > found.mean(found.best)
     ]
-    value = best.scores[metric].mean
-    leaders = [row for row in ranked if row.scores[metric].mean == value]
-    rivals = _rivals(board, leaders, ranked, metric)
-    pairs = len(ranked) * (len(ranked) - 1) // 2 + len(ranked) * len(untrained)
-    return [
-        _what(
-            leaders,
-            [row for row in trained if row not in ranked and not row.inactive],
-            untrained,
-            metric,
-        ),
-        _by_how_much(best, [*rivals, *untrained], metric),
-        _how_sure(board, best, [*rivals, *untrained], metric, pairs),
-    ]
+    if not above:
+        return ""
+    top = max(above, key=found.mean)
+    return f"; {top.label}, of another protocol and not ranked, has {_percent(found.mean(top))}"
 
 
-def _rivals(board: Leaderboard, leaders: list[Row], ranked: list[Row], metric: str) -> list[Row]:
-    """Return Softmax and the next row, without those that lead and without repetition."""
-    following = ranked[len(leaders) : len(leaders) + 1]
-    if any(row.experiment.is_softmax for row in leaders):
-        return following
-    softmax = board.best_softmax(leaders[0], metric)
-    return following if softmax is None or softmax in following else [softmax, *following]
+def _named(found: Outcome, row: Row) -> str:
+    several = sum(other.experiment.is_softmax for other in found.ranked) > 1
+    best = "the best Softmax row, " if row.experiment.is_softmax and several else ""
+    return f"{best}{row.label} ({_percent(found.mean(row))})"
 
 
-def _what(leaders: list[Row], others: list[Row], untrained: list[Row], metric: str) -> str:
-    value, name = leaders[0].scores[metric].mean, metric_name(metric)
-    labels = listed([row.label for row in leaders])
-    told = f"{labels} {'leads' if len(leaders) == 1 else 'lead'} by {name} with {_percent(value)}"
-    for row in untrained:
-        if row.scores[metric].mean >= value:
-            score = _percent(row.scores[metric].mean)
-            told = (
-                f"The untrained network leads by {name} with {score}: of the trained rows, {told}"
-            )
-            break
-    above = [row for row in others if metric in row.scores and row.scores[metric].mean > value]
-    if above:
-        top = max(above, key=lambda row: row.scores[metric].mean)
-        told += (
-            f" among the rows of one protocol ({top.label}, of another, has "
-            f"{_percent(top.scores[metric].mean)})"
-        )
-    return told + "."
+def _points(one: Comparison) -> str:
+    size = f"{abs(100 * one.difference):.1f} points"
+    return f"{size} {'below' if one.difference < 0 else 'above'}"
 
 
-def _by_how_much(best: Row, rivals: list[Row], metric: str) -> str:
+def _how_sure(found: Outcome) -> str:
+    rivals = [one for one in (found.over_softmax, found.over_next) if one is not None]
+    if len(rivals) == 2 and rivals[0].other is rivals[1].other:
+        rivals = rivals[:1]
     if not rivals:
-        return "There is no row below to compare with."
-    told = []
-    for row in rivals:
-        points = 100 * (best.scores[metric].mean - row.scores[metric].mean)
-        where = f"{abs(points):.1f} points {'above' if points > 0 else 'below'}"
-        told.append(
-            f"{where if points else 'level with'} {row.label} ({_percent(row.scores[metric].mean)})"
-        )
-    return f"That is {listed(told)}."
-
-
-def _how_sure(board: Leaderboard, best: Row, rivals: list[Row], metric: str, pairs: int) -> str:
-    if not rivals:
-        return "So there is no difference to be sure of."
-    known = [(row, _interval(board, best, row, metric, pairs)) for row in rivals]
-    found = [(row, interval) for row, interval in known if interval is not None]
+        if len(found.ranked) > 1:
+            return "All ranked rows have the same mean, so there is no difference to be sure of."
+        return "There is no other row to compare it with."
     told = [
-        f"{100 * one.low:+.1f} to {100 * one.high:+.1f} over {row.label} ({one.words})"
-        for row, one in found
+        f"{_range(one)} over {one.other.label}{_rank(found, one)} ({_sure(one)})"
+        for one in rivals
+        if one.interval is not None
     ]
-    unsound = [row.label for row in (best, *rivals) if not _is_sound(board, row)]
-    shared = [board.measured.common_seeds(Pair(best.name, row.name, metric)) for row in rivals]
-    if not told and unsound and max(map(len, shared)) > 1:
-        return (
-            f"How sure that is cannot be said: {listed(unsound)} lacks some of the table's seeds, "
-            "has others, or was made by other code; the page says which."
-        )
     if not told:
-        return "One seed cannot say how sure that is: run more of them, such as --seeds 0,1,2."
-    corrected = ", corrected for all comparisons of the table," if pairs > 1 else ""
-    narrow = [row.label for row, one in found if not one.new_classes]
-    widened = "; new classes would widen it" if narrow else ""
-    if 0 < len(narrow) < len(found):
-        widened = f"; new classes would widen that over {listed(narrow)}"
+        return _why_unknown(found, rivals)
+    corrected = ", corrected for all comparisons of the table," if found.pairs > 1 else ""
     return (
-        f"The {100 * CONFIDENCE:.0f} % interval of the difference in points{corrected} is "
-        f"{listed(told)}{widened}."
+        f"The {100 * CONFIDENCE:.0f} % interval of the difference{corrected} is "
+        f"{listed(told)}{_may_be_best(found)}."
     )
 
 
-_SURE = {True: "significant also on new classes", False: "significant on these classes"}
+def _may_be_best(found: Outcome) -> str:
+    tied, ranked = found.board.may_be_best(found.metric), len(found.ranked)
+    if tied is None or ranked < 3:
+        return ""
+    if len(tied) == 1:
+        return "; for new seeds and new classes no other ranked row may be the best"
+    which = "any" if len(tied) == ranked else f"{len(tied)}"
+    return f"; for new seeds and new classes {which} of the {ranked} ranked rows may be the best"
 
 
-class _Interval(NamedTuple):
-    low: float
-    high: float
-    words: str
-    new_classes: bool  # it is of new seeds and new classes, not of new seeds alone
+def _rank(found: Outcome, one: Comparison) -> str:
+    both = found.over_softmax is not None and one is found.over_next
+    return ", the next row" if both else ""
 
 
-def _interval(
-    board: Leaderboard, best: Row, other: Row, metric: str, pairs: int
-) -> _Interval | None:
-    """Return the corrected interval of a difference and what it says; None with one seed.
-
-    None also where one of the two may have no mark. It is that of new seeds and classes, or of new
-    seeds alone where only that leaves out 0. Of tuned rows a search is what was drawn.
-    """
-    verdict = board.verdict(best, other, metric)
-    if verdict is not None:
-        answers = {True: verdict.domain, False: verdict.classes}
-        there = {new: one for new, one in answers.items() if one is not None}
-        if not verdict.mark or not there:
-            return None
-        new = next(iter(there)) if verdict.mark == "≈" else verdict.mark in "▲▼"
-        words = "not significant" if verdict.mark == "≈" else _SURE[new]
-        return _Interval(*there[new].corrected(len(board.pairs)), words, new)
-    pair = Pair(best.name, other.name, metric)
-    by_seed, by_class = board.measured.differences(pair), board.measured.class_differences(pair)
-    if not (_is_sound(board, best) and _is_sound(board, other)):
-        return None
-    seeds = board.measured.common_seeds(pair)
-    by_seed = board.measured.by_draw(pair.row, seeds, by_seed)
-    if by_class is not None:
-        by_class = board.measured.by_draw(pair.row, seeds, by_class)
-    if len(by_seed) < 2:
-        return None
-    estimates = {
-        False: Estimate(*map(np.asarray, (by_seed.mean(), sem(by_seed), len(by_seed) - 1.0)))
-    }
-    if by_class is not None and by_class.shape[1] >= FEWEST_CLASSES:
-        estimates = {True: crossed(by_class), **estimates}
-    intervals = []
-    for new, estimate in estimates.items():
-        half_width = estimate.half_width(1 - (1 - CONFIDENCE) / max(pairs, 1))
-        low, high = float(estimate.mean - half_width), float(estimate.mean + half_width)
-        clear = low > 0 or high < 0
-        intervals.append(_Interval(low, high, _SURE[new] if clear else "not significant", new))
-    return next((one for one in intervals if one.words in _SURE.values()), intervals[0])
+def _range(one: Comparison) -> str:
+    assert one.interval is not None
+    return f"{100 * one.interval.low:+z.1f} to {100 * one.interval.high:+z.1f} points"
 
 
-def _is_sound(board: Leaderboard, row: Row) -> bool:
-    """Tell whether a row may be judged; where a seed is missing, they may have been picked."""
-    return row.name in board.whole and row.has_all_seeds
+def _sure(one: Comparison) -> str:
+    mark = one.interval.mark if one.interval else ""
+    return next(words for marks, words in _SURE.items() if mark in marks)
+
+
+def _why_unknown(found: Outcome, rivals: list[Comparison]) -> str:
+    rows = [found.best, *(one.other for one in rivals)]
+    unsound = [row.label for row in rows if not found.is_sound(row)]
+    if unsound and max(len(found.shared_seeds(one.other)) for one in rivals) > 1:
+        verb = "lacks" if len(unsound) == 1 else "lack"
+        return (
+            f"How sure that is cannot be said: {listed(unsound)} {verb} some of the table's seeds, "
+            "or has others, or was made by other code; the page says which."
+        )
+    return "One seed cannot say how sure that is."
+
+
+def _against_untrained(found: Outcome) -> str:
+    """Return how the leader stands against the untrained network, and which rows lost to it."""
+    parts = []
+    one = found.over_untrained
+    if one is not None:
+        known = f"; {_range(one)}, {_sure(one)}" if one.interval else ""
+        what = f"{one.other.label} ({_percent(found.mean(one.other))}{known})"
+        parts.append(f"{found.best.label} is {_points(one)} the untrained network, {what}")
+    trained = [row for row in found.board.rows if row.experiment.train.steps > 0]
+    below = [row for row in trained if found.board.below_untrained(row)]
+    if below:
+        names, verb = listed([row.label for row in below]), "is" if len(below) == 1 else "are"
+        if len(below) > _NAMED:
+            names = f"{len(below)} of the {len(trained)} trained rows"
+        by = "" if found.metric == "map@r" else " by MAP@R"
+        parts.append(f"{names} {verb} below {'it' if parts else 'the untrained network'}{by}")
+    return "; ".join(parts) + "." if parts else ""
+
+
+def _surer(found: Outcome) -> str:
+    """Return what would make the outcome surer."""
+    board, metric = found.board, found.metric
+    if len(found.ranked) == 1:
+        return "Run other rows of its protocol, Softmax first."
+    if max(len(row.seeds) for row in found.ranked) == 1:
+        return "To know how sure that is, run more seeds, such as --seeds 0,1,2."
+    told = plan_of(board, metric) or _missing(found)
+    if not any(row.search for row in found.ranked):
+        told = told.removesuffix(".")
+        told += "; no row was tuned, so that each may stand elsewhere at its own best."
+    return told
+
+
+def _missing(found: Outcome) -> str:
+    """Return what is missing to say anything of new classes."""
+    measured = found.board.measured
+    one = found.over_softmax or found.over_next
+    if one is None:
+        return "More seeds and more test classes would make it surer."
+    values = measured.class_differences(Pair(found.best.name, one.other.name, found.metric))
+    if values is None:
+        return (
+            "Nothing is known of new classes: run the rows again, whose records hold no values of "
+            "single classes."
+        )
+    if values.shape[1] < FEWEST_CLASSES:
+        return (
+            f"Nothing is known of new classes: {values.shape[1]} test classes are too few, it "
+            f"takes {FEWEST_CLASSES}."
+        )
+    return "More seeds, the same for all rows, and more test classes would make it surer."
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+    return f"{100 * value:.1f} %"

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
-from stt_bench.benchmark.leaderboards.comparisons import spread_of
+from stt_bench.benchmark.leaderboards.plans import plan_of, spread_text
 from stt_bench.benchmark.leaderboards.rows import Row
 from stt_bench.benchmark.leaderboards.verdict_table import has_many_rows
 from stt_bench.benchmark.leaderboards.wording import metric_name, protocol_value, some
-from stt_bench.benchmark.statistics.planning import sentence
 from stt_bench.benchmark.statistics.verdicts import FEWEST_CLASSES, JOINT_SEEDS
 from stt_bench.benchmark.system.text import escape_markdown
 
@@ -134,27 +133,12 @@ def _best(board: Leaderboard) -> list[str]:
 
 
 def _plans(board: Leaderboard) -> list[str]:
-    told = []
-    for metric in board.leads:
-        pairs = [pair for pair in board.verdicts if pair.metric == metric]
-        found = spread_of(board.measured, pairs)
-        if found is None or found[2] < FEWEST_CLASSES:
-            continue
-        spread, seeds, classes = found
-        seed, of_class, residual = (f"{100 * one:.2g}" for one in spread)
-        freedoms = [v.domain.freedom for p, v in board.verdicts.items() if p in pairs and v.domain]
-        plan, draw = sentence(spread, seeds, classes), "seed"
-        if board.tuned:  # seeds that share a winner are no draws of their own
-            plan, draw = plan.replace(" seed", " search").replace("searchs", "searches"), "search"
-        told.append(f"{metric_name(metric)}: {plan}")
-        if seeds > 1:  # one tells nothing of the spread between them
-            low, high = f"{min(freedoms):.0f}", f"{max(freedoms):.0f}"
-            told[-1] += (
-                f" Standard deviations of a difference in points: {draw} {seed}, class {of_class}, "
-                f"residual {residual}; {low if low == high else f'{low} to {high}'} degrees of "
-                "freedom."
-            )
-    return told
+    plans = {metric: plan_of(board, metric) for metric in board.leads}
+    return [
+        " ".join(filter(None, [f"{metric_name(metric)}: {plan}", spread_text(board, metric)]))
+        for metric, plan in plans.items()
+        if plan is not None
+    ]
 
 
 def _without_baseline(board: Leaderboard) -> list[str]:

@@ -1,4 +1,4 @@
-"""The three sentences under a leaderboard, with intervals that scipy finds by another way."""
+"""A leaderboard in three or four sentences, with intervals that scipy finds by another way."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from scipy import special, stats
 from test_leaderboard import record
 
 from stt_bench.benchmark.cli.main import _show
-from stt_bench.benchmark.leaderboards.answer import answer
+from stt_bench.benchmark.leaderboards.answer import answer, headline
 from stt_bench.benchmark.leaderboards.board import build_leaderboard
+from stt_bench.benchmark.leaderboards.markdown import markdown
+from stt_bench.benchmark.leaderboards.plans import plan_of
 from stt_bench.benchmark.store.class_records import ClassRetrieval
 from stt_bench.benchmark.store.records import Record
 
 TRIPLET = {"loss": "semi_hard_triplet"}
 OTHER = {"loss": "hard_triplet"}
 UNTRAINED = {"train": {"steps": 0}}
+HERE = "significant for new seeds on these test classes, not for new classes"
+EVERYWHERE = "significant for new seeds and new classes"
 
 
 def rows(metric: str, values: dict[str, tuple[dict[str, Any], list[float]]]) -> list[Record]:
@@ -33,36 +37,42 @@ def said(records: list[Record]) -> list[str]:
     return answer(build_leaderboard("t", records, []))
 
 
-def test_what_leads_by_how_much_and_how_sure() -> None:
+def test_what_leads_by_how_much_how_sure_and_what_is_missing() -> None:
     ours, next_row, softmax = [0.50, 0.52, 0.54], [0.49, 0.53, 0.51], [0.30, 0.33, 0.33]
-    what, how_much, how_sure = said(
+    what, how_sure, untrained, surer = said(
         rows(
             "map@r",
             {
                 "softmax": ({}, softmax),
                 "hard": (OTHER, next_row),
                 "semi": (TRIPLET, ours),
-                "untrained": (UNTRAINED, [0.1, 0.1, 0.1]),
+                "none": (UNTRAINED, [0.1, 0.1, 0.1]),
             },
         )
     )
-    assert what == "semi leads by MAP@R with 52.0."
-    assert how_much == (
-        "That is 20.0 points above softmax (32.0), 1.0 points above hard (51.0) "
-        "and 42.0 points above untrained (10.0)."
-    )
+    assert what == "semi leads by MAP@R with 52.0 %, 20.0 points above softmax (32.0 %)."
     # Three ranked rows and an untrained one have 3 + 3 pairs of which any could have been picked.
     level = 1 - 0.05 / 6
     low, high = 100 * np.array(stats.ttest_rel(ours, next_row).confidence_interval(level))
-    assert f"{low:+.1f} to {high:+.1f} over hard (not significant)" in how_sure
+    assert f"{low:+.1f} to {high:+.1f} points over hard, the next row (not significant)" in how_sure
     # Both rows' differences to Softmax have the variance 10⁻⁴: it is pooled, and has 4 · 2 degrees
     # of freedom at most; pooling logarithms corrects for their bias, E ln(χ²₂/2) = ψ(1).
     error = (1e-4 / np.exp(special.digamma(1)) / 3) ** 0.5
     # The larger of two differences: Holm holds it against 0.05 / 2.
     low, high = 100 * np.array(stats.t.interval(1 - 0.05 / 2, 8, loc=0.2, scale=error))
-    assert f"{low:+.1f} to {high:+.1f} over softmax (significant on these classes)" in how_sure
-    assert "in points, corrected for all comparisons of the table, is" in how_sure
-    assert how_sure.endswith("; new classes would widen it.")
+    assert f"{low:+.1f} to {high:+.1f} points over softmax ({HERE})" in how_sure
+    assert "corrected for all comparisons of the table, is" in how_sure
+    low, high = 100 * np.array(
+        stats.ttest_1samp(np.array(ours) - 0.1, 0).confidence_interval(level)
+    )
+    assert untrained == (
+        "semi is 42.0 points above the untrained network, none "
+        f"(10.0 %; {low:+.1f} to {high:+.1f} points, {HERE})."
+    )
+    assert surer == (
+        "Nothing is known of new classes: run the rows again, whose records hold no values of "
+        "single classes; no row was tuned, so that each may stand elsewhere at its own best."
+    )
 
 
 def with_classes(one: Record, values: np.ndarray) -> Record:
@@ -88,18 +98,17 @@ def test_the_interval_is_of_new_classes_where_the_records_tell_them() -> None:
         for name, (settings, mean, share) in by_row.items()
         for seed in range(3)
     ]
-    how_sure = said(records)[2]
+    how_sure = said(records)[1]
     # The choice among three rows has three pairs; semi − hard is 0.2 + spread/2 in each class.
     level = 1 - 0.05 / 3
     low, high = 100 * np.array(stats.t.interval(level, 11, 0.2, stats.sem(0.5 * spread)))
-    assert f"{low:+.1f} to {high:+.1f} over hard (significant also on new classes)" in how_sure
+    assert f"{low:+.1f} to {high:+.1f} points over hard, the next row ({EVERYWHERE})" in how_sure
     # Equal t-values of both rows: Holm holds the larger against 0.05 / 2.
-    assert "over softmax (significant also on new classes)" in how_sure
-    assert "would widen" not in how_sure
+    assert f"over softmax ({EVERYWHERE})" in how_sure
+    assert how_sure.endswith("; for new seeds and new classes no other ranked row may be the best.")
 
 
-def test_where_one_of_two_intervals_is_of_new_classes_the_other_is_named() -> None:
-    """Without classes of its own a row's difference says nothing of new ones."""
+def test_without_classes_of_its_own_a_row_says_nothing_of_new_ones() -> None:
     spread = np.linspace(-0.05, 0.05, 12)
     records = [
         with_classes(record(name, seed, {}, **settings), mean + share * spread)
@@ -109,22 +118,63 @@ def test_where_one_of_two_intervals_is_of_new_classes_the_other_is_named() -> No
         for seed in range(3)
     ]  # fmt: skip
     records += [record("hard", s, {"map@r": 0.4 + 0.01 * s}, **OTHER) for s in range(3)]
-    how_sure = said(records)[2]
-    assert "over softmax (significant also on new classes)" in how_sure
-    assert how_sure.endswith("; new classes would widen that over hard.")
+    how_sure = said(records)[1]
+    assert f"over softmax ({EVERYWHERE})" in how_sure
+    assert f"over hard, the next row ({HERE})" in how_sure
+    assert "may be the best" not in how_sure
+
+
+def test_the_plan_of_the_page_is_what_would_make_it_surer() -> None:
+    spread = np.linspace(-0.05, 0.05, 12)
+    records = [
+        with_classes(record(name, seed, {}, **settings), mean + share * spread * (1 + seed))
+        for name, (settings, mean, share) in {
+            "softmax": ({}, 0.2, 0.0), "semi": (TRIPLET, 0.6, 1.0)
+        }.items()
+        for seed in range(3)
+    ]  # fmt: skip
+    board = build_leaderboard("t", records, [])
+    plan = plan_of(board, "map@r")
+    assert plan is not None
+    assert plan.startswith("With 3 seeds and 12 classes a difference is known to ±")
+    assert answer(board)[-1].startswith(plan.removesuffix("."))
+    assert plan in markdown(board).replace("\\", "")
 
 
 def test_one_seed_says_nothing_of_certainty() -> None:
-    *_, how_sure = said(rows("map@r", {"softmax": ({}, [0.3]), "semi": (TRIPLET, [0.9])}))
-    assert "One seed cannot say" in how_sure
-    assert "significant" not in how_sure
+    what, how_sure, surer = said(rows("map@r", {"softmax": ({}, [0.3]), "semi": (TRIPLET, [0.9])}))
+    assert what == (
+        "Nothing can be told apart yet by MAP@R: semi has the highest mean, 90.0 %, 60.0 points "
+        "above softmax (30.0 %)."
+    )
+    assert how_sure == "One seed cannot say how sure that is."
+    assert surer == "To know how sure that is, run more seeds, such as --seeds 0,1,2."
+
+
+def test_where_nothing_differs_that_is_said_first() -> None:
+    noisy = [0.50, 0.56, 0.47]
+    values = {"softmax": ({}, [0.5, 0.52, 0.49]), "semi": (TRIPLET, noisy)}
+    what, how_sure, _ = said(rows("map@r", values))
+    assert what.startswith(
+        "No loss is shown to be better than Softmax by MAP@R: semi has the highest mean, 51.0 %, "
+        "0.7 points above softmax (50.3 %)"
+    )
+    assert "(not significant)" in how_sure
+    values = {"softmax": ({}, noisy), "semi": (TRIPLET, [0.5, 0.5, 0.5])}
+    what, how_sure, _ = said(rows("map@r", values))
+    assert what.startswith("Nothing can be told apart by MAP@R: softmax has the highest mean, 51.0")
+    assert "over semi (not significant)" in how_sure
+    made = headline(build_leaderboard("t", rows("map@r", values), []))
+    assert made is not None
+    assert made == (False, what)
 
 
 def test_picked_seeds_are_no_assurance() -> None:
-    """Three sentences say no more than the marks: seed 1 was left out."""
+    """The answer says no more than the marks: seed 1 was left out."""
     records = rows("map@r", {"softmax": ({}, [0.3, 0.31, 0.3]), "semi": (TRIPLET, [0.9] * 3)})
     records = [one for one in records if (one.row, one.seed) != ("semi", 1)]
-    how_sure = said(records)[2]
+    what, how_sure, _ = said(records)
+    assert what.startswith("Nothing can be told apart yet by MAP@R: semi has the highest mean")
     assert how_sure.startswith("How sure that is cannot be said: semi lacks some of the table's")
     assert "significant" not in how_sure
 
@@ -132,47 +182,61 @@ def test_picked_seeds_are_no_assurance() -> None:
 def test_seeds_that_two_rows_do_not_share_are_not_compared() -> None:
     records = rows("map@r", {"softmax": ({}, [0.3]), "semi": (TRIPLET, [0.9])})
     records.append(record("semi", 7, {"map@r": 0.9}, **TRIPLET))
-    assert "One seed cannot say" in said(records)[2]
+    assert said(records)[1] == "One seed cannot say how sure that is."
 
 
-def test_the_untrained_network_may_lead() -> None:
+def test_the_untrained_network_may_lead_and_trained_rows_lose_to_it() -> None:
     values = {
         "softmax": ({}, [0.3, 0.31]),
         "semi": (TRIPLET, [0.5, 0.52]),
-        "untrained": (UNTRAINED, [0.6, 0.61]),
+        "none": (UNTRAINED, [0.6, 0.61]),
     }
-    what, how_much, _ = said(rows("map@r", values))
-    assert what.startswith("The untrained network leads by MAP@R with 60.5: of the trained rows, ")
-    assert "9.5 points below untrained (60.5)" in how_much
+    what, _, untrained, _ = said(rows("map@r", values))
+    assert what.startswith(
+        "No trained row is above the untrained network (none, 60.5 %) by MAP@R: semi has the "
+        "highest mean, 51.0 %, 20.5 points above softmax (30.5 %)"
+    )
+    assert untrained.startswith("semi is 9.5 points below the untrained network, none (60.5 %; ")
+    assert untrained.endswith("; softmax and semi are below it.")
+    many = {f"row{n}": ({**TRIPLET, "optimizer": {"lr": 0.1 + n}}, [0.5, 0.5]) for n in range(5)}
+    above = {"hard": (OTHER, [0.7, 0.7]), "none": (UNTRAINED, [0.6, 0.6])}
+    untrained = said(rows("map@r", {**many, **above}))[2]
+    assert untrained.endswith("; 5 of the 6 trained rows are below it.")
 
 
 def test_softmax_may_lead_and_be_compared_with_the_next_row_alone() -> None:
-    what, how_much, _ = said(
-        rows("map@r", {"softmax": ({}, [0.8, 0.9]), "semi": (TRIPLET, [0.5, 0.6])})
+    """The interval is the page's, of semi − softmax, turned round."""
+    softmax, semi = [0.8, 0.9], [0.5, 0.61]
+    records = rows("map@r", {"softmax": ({}, softmax), "semi": (TRIPLET, semi)})
+    what, how_sure, _ = said(records)
+    assert (
+        what == "softmax leads by MAP@R with 85.0 %, 29.5 points above the next row, semi (55.5 %)."
     )
-    assert what == "softmax leads by MAP@R with 85.0."
-    assert how_much == "That is 30.0 points above semi (55.0)."
+    low, high = 100 * np.array(stats.ttest_rel(softmax, semi).confidence_interval())
+    assert f"{low:+.1f} to {high:+.1f} points over semi ({HERE})" in how_sure
+    assert headline(build_leaderboard("t", records, [])) == (True, f"{what[:-1]}: {HERE}.")
 
 
 def test_rows_that_tie_lead_together_and_are_compared_with_those_below() -> None:
     tied = {"a": (TRIPLET, [0.5, 0.6]), "b": (OTHER, [0.6, 0.5])}
     softmax = {"softmax": ({}, [0.1, 0.2])}
-    what, how_much, how_sure = said(rows("map@r", {**softmax, **tied}))
-    assert what == "a and b lead by MAP@R with 55.0."
-    assert how_much == "That is 40.0 points above softmax (15.0)."
+    what, how_sure = said(rows("map@r", {**softmax, **tied}))[:2]
+    assert what == "a and b lead by MAP@R with 55.0 %, 40.0 points above softmax (15.0 %)."
     assert "over b" not in how_sure
-    leads, below = said(
-        rows("map@r", {"softmax": ({}, [0.5, 0.6]), **tied, "c": (OTHER, [0.3, 0.3])})
-    )[:2]
-    assert leads == "softmax, a and b lead by MAP@R with 55.0."
-    assert below == "That is 25.0 points above c (30.0)."
+    what = said(rows("map@r", {"softmax": ({}, [0.5, 0.6]), **tied, "c": (OTHER, [0.3, 0.3])}))[0]
+    assert what == (
+        "Nothing can be told apart by MAP@R: softmax, a and b have the highest mean, 55.0 %, 25.0 "
+        "points above the next row, c (30.0 %)."
+    )
+    alike = said(rows("map@r", {"softmax": ({}, [0.5, 0.6]), "a": (TRIPLET, [0.6, 0.5])}))
+    assert "All ranked rows have the same mean" in alike[1]
 
 
 def test_differences_equal_to_the_last_bit_have_an_interval() -> None:
-    _, _, how_sure = said(
-        rows("map@r", {"softmax": ({}, [0.25, 0.5]), "semi": (TRIPLET, [0.5, 0.75])})
-    )
-    assert "+25.0 to +25.0 over softmax (significant on these classes)" in how_sure
+    how_sure = said(rows("map@r", {"softmax": ({}, [0.25, 0.5]), "semi": (TRIPLET, [0.5, 0.75])}))[
+        1
+    ]
+    assert f"+25.0 to +25.0 points over softmax ({HERE})" in how_sure
 
 
 def test_accuracy_is_the_metric_where_most_rows_have_it() -> None:
@@ -188,9 +252,15 @@ def test_accuracy_is_the_metric_where_most_rows_have_it() -> None:
     for one in records:
         one.metrics["map@r"] = 0.5
     records += rows("map@r", {"alone": (TRIPLET, [0.9, 0.9]), "none": (UNTRAINED, [0.1, 0.1])})
-    what, how_much, _ = said(records)
-    assert what == "two leads by Accuracy with 85.0."
-    assert "none" not in how_much
+    told = said(records)
+    assert told[0].startswith("No loss is shown to be better than Softmax by Accuracy: two has the")
+    assert "none" not in " ".join(told).replace("none (untrained)", "")
+    below = [row.label for row in build_leaderboard("t", records, []).rows]
+    assert "none" in below
+    for one in records:
+        if one.row == "three":
+            one.metrics["map@r"] = 0.05
+    assert said(records)[2] == "three is below the untrained network by MAP@R."
 
 
 def test_a_row_of_another_protocol_is_named_where_it_is_above() -> None:
@@ -198,16 +268,20 @@ def test_a_row_of_another_protocol_is_named_where_it_is_above() -> None:
     wide = {**OTHER, "model": {"embedding_dim": 256}}
     records += rows("map@r", {"wide": (wide, [0.7, 0.7])})
     assert said(records)[0] == (
-        "semi leads by MAP@R with 50.0 among the rows of one protocol (wide, of another, has 70.0)."
+        "semi leads by MAP@R with 50.0 %, 20.0 points above softmax (30.0 %); wide, of another "
+        "protocol and not ranked, has 70.0 %."
     )
 
 
 def test_one_row_alone_and_no_trained_row() -> None:
-    assert said(rows("map@r", {"semi": (TRIPLET, [0.5, 0.5])}))[1:] == [
-        "There is no row below to compare with.",
-        "So there is no difference to be sure of.",
+    assert said(rows("map@r", {"semi": (TRIPLET, [0.5, 0.5])})) == [
+        "semi is the only trained row that is ranked: 50.0 % MAP@R.",
+        "There is no other row to compare it with.",
+        "Run other rows of its protocol, Softmax first.",
     ]
-    assert said(rows("map@r", {"untrained": (UNTRAINED, [0.5])})) == []
+    untrained = build_leaderboard("t", rows("map@r", {"untrained": (UNTRAINED, [0.5])}), [])
+    assert answer(untrained) == []
+    assert headline(untrained) is None
 
 
 def test_a_row_whose_loss_had_nothing_to_learn_from_is_not_named() -> None:
@@ -215,7 +289,7 @@ def test_a_row_whose_loss_had_nothing_to_learn_from_is_not_named() -> None:
     for one in rows("map@r", {"idle": (OTHER, [0.9, 0.9])}):
         one.training = one.training.model_copy(update={"inactive": True})
         records.append(one)
-    assert said(records)[0] == "semi leads by MAP@R with 50.0."
+    assert "idle" not in " ".join(said(records))
 
 
 def test_the_screen_ends_with_the_sentences_and_the_path_of_the_page(
