@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,7 +22,6 @@ from stt_bench.benchmark.cli.inspection import TOOLS
 from stt_bench.benchmark.cli.options import (
     STOPPED,
     ForceOption,
-    OverwriteOption,
     QuietOption,
     ResultsOption,
     RunsOption,
@@ -30,15 +29,13 @@ from stt_bench.benchmark.cli.options import (
     names_in,
     seeds_in,
 )
+from stt_bench.benchmark.cli.reports import report, show_leaderboards
 from stt_bench.benchmark.cli.stages import STAGES
 from stt_bench.benchmark.cli.tuning import tune
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.plugins import import_plugin
 from stt_bench.benchmark.system.text import one_line
 from stt_bench.names import did_you_mean
-
-if TYPE_CHECKING:
-    from stt_bench.benchmark.leaderboards.board import Leaderboard
 
 FAILED, BAD_INPUT = 1, 2
 
@@ -114,7 +111,8 @@ def run(
     - `stt-bench run digits_retrieval --set optimizer.lr=0.0003 --results my-results --runs my-runs`
     """
     from stt_bench.benchmark.dry_run import plan
-    from stt_bench.benchmark.leaderboards.report import check_pages, report
+    from stt_bench.benchmark.leaderboards.report import check_pages
+    from stt_bench.benchmark.leaderboards.report import report as write_leaderboards
     from stt_bench.benchmark.suite import load_table, run_table
     from stt_bench.benchmark.system.progress import Reporter
 
@@ -164,7 +162,7 @@ def run(
                 "--force re-runs finished work"
             )
     if finished:
-        _show(report(results, finished), results, quiet)
+        show_leaderboards(write_leaderboards(results, finished), results, quiet)
     if failed:
         reporter.warn(
             f"{failed} experiment(s) failed, see above; the same command tries them again"
@@ -172,30 +170,7 @@ def run(
         raise typer.Exit(FAILED)
 
 
-@app.command()
-def report(
-    tables: Annotated[
-        list[str] | None, typer.Argument(help="Names of tables; all that have records if none.")
-    ] = None,
-    distance: Annotated[
-        Literal["euclidean", "cosine"] | None,
-        typer.Option(help="Print the pages ranked by this distance instead; nothing is written."),
-    ] = None,
-    results: ResultsOption = Path("results"),
-    force: OverwriteOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Write the leaderboards again from the records alone.
-
-    - `stt-bench report`
-    - `stt-bench report cub50_retrieval --distance euclidean`
-    """
-    from stt_bench.benchmark.leaderboards import report as reporting
-
-    if distance is not None:
-        print(*reporting.pages(results, tables, distance), sep="\n")
-        return
-    _show(reporting.report(results, tables, force=force), results, quiet)
+app.command()(report)
 
 
 @app.command("list")
@@ -278,17 +253,6 @@ def _ending(error: Exception) -> tuple[int, str]:
         return BAD_INPUT, f"{where}{error.strerror or error}"
     told = " ".join(f"{type(error).__name__}: {error}".split())
     return FAILED, f"{told[:500]}; STT_BENCH_DEBUG=1 before the same command shows where"
-
-
-def _show(boards: list[Leaderboard], results: Path, quiet: bool) -> None:
-    from stt_bench.benchmark.cli.screen import print_leaderboard
-    from stt_bench.benchmark.leaderboards.answer import answer
-
-    for board in boards:
-        if not quiet:
-            print_leaderboard(board)
-            print(*map(one_line, answer(board)), sep="\n")
-        print(results / f"{board.table}.md")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def report(
         BenchError: there are no records, a named table has none or a broken one, or a page
             or figure would overwrite a file that is not ours (``force`` overwrites it).
     """
-    names = _names(results, tables)
+    names = table_names(results, tables)
     published, is_own = published_of(results)
     boards, searches, broken, wanted = [], {}, {}, tables or names
     for table in names:  # a table that cannot be read must not stand in the way of the others
@@ -77,7 +77,7 @@ def pages(results: Path, tables: Sequence[str] | None, distance: Distance) -> li
         BenchError: there are no records, or a table has none or a broken one.
     """
     published, _ = published_of(results)
-    names = _names(results, tables)
+    names = table_names(results, tables)
     return [
         markdown(
             build_leaderboard(
@@ -92,8 +92,12 @@ def pages(results: Path, tables: Sequence[str] | None, distance: Distance) -> li
     ]
 
 
-def _names(results: Path, asked: Sequence[str] | None) -> list[str]:
-    """Return the tables that have records; those asked for must."""
+def table_names(results: Path, asked: Sequence[str] | None = None) -> list[str]:
+    """Return the tables that have records; those asked for must.
+
+    Raises:
+        BenchError: there are no records, or a table that is asked for has none.
+    """
     names = tables_with_records(results)
     if not names:
         raise BenchError(f"{results / 'records'} holds no records; run `stt-bench run` first")

@@ -1,0 +1,1 @@
+"""Records to HTML pages: one file each, which opens without a network and runs no foreign code."""
