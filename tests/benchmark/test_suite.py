@@ -17,7 +17,7 @@ from PIL import Image
 
 from stt_bench.benchmark import suite
 from stt_bench.benchmark.cli.screen import print_leaderboard
-from stt_bench.benchmark.config.sections import EvaluationConfig
+from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
 from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.datasets.transforms import center_crop, prepare
 from stt_bench.benchmark.embedding.embed import embed

@@ -24,7 +24,7 @@ from stt_bench.benchmark.cli.options import (
 from stt_bench.benchmark.system.errors import BenchError
 
 if TYPE_CHECKING:
-    from stt_bench.benchmark.config.sections import EvaluationConfig
+    from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
 
 
 def train(
@@ -230,8 +230,8 @@ def evaluate(
 def _settings(values: dict[str, Any]) -> EvaluationConfig:
     from pydantic import ValidationError
 
+    from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
     from stt_bench.benchmark.config.mistakes import first_mistake
-    from stt_bench.benchmark.config.sections import EvaluationConfig
 
     try:
         return EvaluationConfig.model_validate(values)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from stt_bench.benchmark.config.bounds import Factor
+from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
 from stt_bench.benchmark.config.loss_sections import (
     LossConfig,
     MemoryConfig,
@@ -18,7 +19,6 @@ from stt_bench.benchmark.config.loss_sections import (
 )
 from stt_bench.benchmark.config.sections import (
     DataConfig,
-    EvaluationConfig,
     InputConfig,
     ModelConfig,
     OptimizerConfig,

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from stt_bench.benchmark.config import bounds
 
 Task = Literal["retrieval", "classification"]
-Backend = Literal["auto", "torch-cpu", "torch-cuda", "faiss-cpu", "faiss-gpu", "dense"]
 
 
 class Section(BaseModel):
@@ -237,54 +236,3 @@ class TrainConfig(Section):
         description="CPU threads; fixes the bytes of a result whatever the machine's cores.",
     )
     workers: int = Field(0, ge=0, le=1024, description="Processes that load images.")
-
-
-class EvaluationConfig(Section):
-    """What is measured on the test embeddings."""
-
-    ks: list[bounds.CutOff] = Field(
-        default=[1, 2, 4, 8], min_length=1, max_length=1000, description="K of Recall@K."
-    )
-    distance: Literal["euclidean", "cosine"] = Field(
-        "cosine",
-        description="What ranks, clusters and selects weights; retrieval is measured by both.",
-    )
-    clustering: bool = Field(True, description="k-means, NMI and AMI.")
-    restarts: int = Field(3, ge=1, le=10_000, description="k-means runs with different starts.")
-    clustering_start: Literal["random", "k-means++"] = Field(
-        "random", description="The first centroids: random items, or greedy k-means++ (slower)."
-    )
-    batch_size: bounds.Images = Field(256, description="Images embedded at once.")
-    crops: Literal["center", "five", "whole"] = Field(
-        "center",
-        description="`five`: also the corners of the resized image; `whole`: its central square "
-        "of side `resize`, larger than in training, over which the backbone pools.",
-    )
-    flip: bool = Field(False, description="Embed every crop mirrored left to right as well.")
-    aggregate: Literal["mean", "normalized_mean"] = Field(
-        "mean",
-        description="From several views to one embedding; `normalized_mean`: of unit vectors.",
-    )
-    storage: Literal["float32", "float16"] = Field(
-        "float32", description="Of the embeddings on disk, which the metrics are computed on."
-    )
-    backend: Backend = Field(
-        "auto", description="What searches the neighbours; the numbers do not depend on it."
-    )
-    memory_mib: int = Field(
-        256,
-        ge=1,
-        le=1 << 24,
-        description="Memory of the neighbour search; the numbers do not depend on it.",
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> EvaluationConfig:
-        if self.aggregate != "mean" and self.views == 1:
-            raise ValueError(f"aggregate: {self.aggregate} needs flip: true or crops: five")
-        return self
-
-    @property
-    def views(self) -> int:
-        """Return how many views of an image are embedded."""
-        return (5 if self.crops == "five" else 1) * (2 if self.flip else 1)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import EvaluationConfig
 from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.models.names import IDENTITY
 from stt_bench.benchmark.system.errors import BenchError

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from stt_bench.benchmark.config.sections import EvaluationConfig
+from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
 from stt_bench.benchmark.scoring.probe import metrics_probe
 from stt_bench.benchmark.scoring.retrieval import (
     queries_and_gallery,

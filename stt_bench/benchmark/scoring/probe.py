@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from stt_bench.benchmark.config.sections import EvaluationConfig
+from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
 from stt_bench.benchmark.store.records import Record
 from stt_bench.benchmark.training.probe import changed, numbers, training_probe
 from stt_bench.evaluation import (

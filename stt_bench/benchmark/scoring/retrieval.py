@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stt_bench.benchmark.config.sections import EvaluationConfig
+from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
 from stt_bench.benchmark.store.class_records import ClassRetrieval
 from stt_bench.benchmark.store.distances import Distance
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet

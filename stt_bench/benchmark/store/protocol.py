@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
 from stt_bench.benchmark.config.experiment import Experiment, digest_of
 
 SAMPLES = "samples"  # there where the training items count by weights
@@ -55,6 +56,7 @@ def protocol_of(
         extra["precision"] = experiment.train.precision
     if measured.storage != "float32":
         extra["storage"] = measured.storage
+    extra |= _retrieval_rules(measured)
     seen = {
         "input": f"{image.size} px, {image.channels} channel(s)",
         "resize": f"{image.aspect} aspect to {image.resize or image.size}{largest}",
@@ -76,6 +78,27 @@ def protocol_of(
         "selection": _selection(experiment),
         **extra,
     }
+
+
+def _retrieval_rules(measured: EvaluationConfig) -> dict[str, Any]:
+    """Return what makes other lists, or other metrics of the same name, of the same embeddings."""
+    rules: dict[str, Any] = {}
+    if measured.query_groups is not None:
+        of = "of the query's label" if measured.groups_apply_to == "label" else "of any label"
+        rules["query_groups"] = f"items {of} with an equal {measured.query_groups} taken out"
+    if measured.junk is not None:
+        rules["junk"] = f"items that are {measured.junk} taken out"
+    if measured.label_separator is not None:
+        rules["labels"] = f"several an item, parted by {measured.label_separator!r}"
+    if measured.map_at_k != "min":
+        rules["map_at_k"] = f"MAP@K over {measured.map_at_k}"
+    if measured.class_average:
+        rules["average"] = "over classes"
+    if (rerank := measured.rerank) is not None:
+        rules["rerank"] = f"k-reciprocal, k1 {rerank.k1}, k2 {rerank.k2}, weight {rerank.weight}"
+    if (expansion := measured.query_expansion) is not None:
+        rules["query_expansion"] = f"by {expansion.k} items, alpha {expansion.alpha}"
+    return rules
 
 
 def _selection(experiment: Experiment) -> str:

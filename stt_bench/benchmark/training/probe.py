@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import DataConfig, EvaluationConfig, TrainConfig
+from stt_bench.benchmark.config.sections import DataConfig, TrainConfig
 from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.models.heads import components, start_from
 from stt_bench.benchmark.system.machine import seed_torch

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torchvision.transforms.v2 import functional as vision
 
-from stt_bench.benchmark.config.sections import EvaluationConfig
+from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
 from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.datasets.transforms import five_crops, prepare
 from stt_bench.benchmark.embedding.embed import _stored, embed

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from command_line import Command
 
-from stt_bench.benchmark.config.sections import EvaluationConfig
+from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
 from stt_bench.benchmark.scoring.evaluate import measure
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.records import read_record
