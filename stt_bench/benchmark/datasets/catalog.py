@@ -44,6 +44,8 @@ def counts_of(frame: pd.DataFrame) -> Counts:
 class Source(NamedTuple):
     """What a dataset function returns: the table `path, label, split, role` and the images.
 
+    Further columns of the table are metadata, kept as text beside the embeddings.
+
     The notes are sentences on what of the data is not used, or used otherwise than one may think.
     """
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from stt_bench.benchmark.datasets.item_rules import WEIGHT
+from stt_bench.benchmark.datasets.item_rules import RESERVED, WEIGHT, as_metadata
 from stt_bench.benchmark.datasets.splits import NEITHER, ROLES, SPLITS
 from stt_bench.benchmark.datasets.suffixes import is_image
 from stt_bench.benchmark.system.csv_table import read_csv
@@ -69,13 +69,15 @@ def read_item_list(
     headerless: Mapping[int, Sequence[str]],
     formats: str,
 ) -> ItemList:
-    """Return the known columns that a csv has, a row for each item, counted from 0.
+    """Return the columns of a csv, a row for each item, counted from 0.
+
+    Those that are not known are kept as metadata, text that may be empty.
 
     A split is `train`, `validation` or `test`. The flags `is_query,is_gallery` become a role, which
     is `neither` where both are false. A weight is a number; empty cells, which only items may have
     that are not trained on, are NaN.
     """
-    frame, unknown = read_csv(
+    frame, others, twice = read_csv(
         file,
         known,
         required=required,
@@ -84,7 +86,7 @@ def read_item_list(
         headerless=headerless,
         formats=formats,
     )
-    notes = [_unused(file, unknown)] if unknown else []
+    metadata, notes = _metadata(file, others, twice)
     for column in ("id", "path", "label"):
         if column not in frame:
             continue
@@ -110,7 +112,7 @@ def read_item_list(
     if WEIGHT in frame:
         optional = ~trains if "split" in frame else trains
         frame[WEIGHT] = _weights(file, frame[WEIGHT], optional)
-    return ItemList(frame.reset_index(drop=True), notes)
+    return ItemList(pd.concat([frame, metadata], axis=1).reset_index(drop=True), notes)
 
 
 def label_of(name: str) -> str:
@@ -128,11 +130,19 @@ def _check_order(file: Path, frame: pd.DataFrame) -> None:
         )
 
 
-def _unused(file: Path, columns: Sequence[str]) -> str:
-    what = "column" if len(columns) == 1 else "columns"
-    return (
-        f"{file}: the {what} {', '.join(columns)} {'is' if len(columns) == 1 else 'are'} not used"
-    )
+def _metadata(
+    file: Path, others: pd.DataFrame, twice: Sequence[str]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the columns that are kept beside the known ones, and what is told of them."""
+    names = {name: f"{name}_" if name in RESERVED else name for name in map(str, others)}
+    kept = others.apply(as_metadata).rename(columns=names)
+    notes = []
+    if len(names):
+        what = "column is" if len(names) == 1 else "columns are"
+        notes.append(f"{file}: further {what} kept as metadata: {', '.join(names.values())}")
+    if twice:
+        notes.append(f"{file}: not used, since they are there twice: {', '.join(twice)}")
+    return kept, notes
 
 
 def _valid(file: Path, cells: pd.Series, words: Mapping[str, str]) -> pd.Series:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stt_bench.benchmark.datasets.item_rules import GROUP
+from stt_bench.benchmark.datasets.item_rules import GROUP, metadata_of
 from stt_bench.unit_length import unit_length
 
 
@@ -37,7 +37,8 @@ def average_groups(
 
     Returns:
         The means over each group, (G, D) and (G, C) float32, in the order in which the groups
-        begin, and their rows, with the group's name as path.
+        begin, and their rows, with the group's name as path. Metadata in which the rows of a group
+        differ are empty.
     """
     if GROUP not in frame:
         return embeddings, logits, frame
@@ -47,6 +48,9 @@ def average_groups(
         means = unit_length(torch.from_numpy(means), divide=True).numpy()
     scores = None if logits is None else _means(logits, codes).astype(np.float32)
     rows = frame.drop_duplicates(GROUP).assign(path=names).reset_index(drop=True)
+    for column in metadata_of(frame):
+        several = frame.groupby(codes)[column].nunique().to_numpy() > 1
+        rows[column] = rows[column].mask(several, "")
     return means.astype(np.float32), scores, rows
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 from pathlib import Path
@@ -11,10 +13,12 @@ import pandas as pd
 from stt_bench.benchmark.config.sections import Task
 from stt_bench.benchmark.datasets.catalog import Dataset, counts_of
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.text import one_line
 
 COLUMNS = ("path", "label", "split", "role")
 GROUP = "group"  # optional: rows of one group are embedded one by one and averaged
 WEIGHT = "weight"  # optional: how much a training item counts in the loss, a number from 0
+RESERVED = {*COLUMNS, GROUP, WEIGHT, "id", "vector"}  # columns that no metadata may be called
 _VALUES = {"split": ("train", "test"), "role": ("query", "gallery", "both")}
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -39,6 +43,32 @@ def check_item_table(
 def columns_of(frame: pd.DataFrame) -> list[str]:
     """Return the columns of an item table that have a meaning, those that it has."""
     return [*COLUMNS, *(column for column in (GROUP, WEIGHT) if column in frame)]
+
+
+def metadata_of(frame: pd.DataFrame) -> list[str]:
+    """Return the further columns of an item table: what is known of the items, such as a camera.
+
+    They are no part of the data hash: nothing is trained on them.
+    """
+    return [column for column in frame.columns if column not in RESERVED]
+
+
+def metadata_hash(frame: pd.DataFrame) -> str | None:
+    """Return the sha256 of the metadata columns and their names; None where there are none."""
+    columns = [[column, *frame[column]] for column in sorted(metadata_of(frame))]
+    return hashlib.sha256(json.dumps(columns).encode()).hexdigest() if columns else None
+
+
+def as_metadata(values: pd.Series) -> pd.Series:
+    """Return values of any kind as single lines of text; a missing one is empty."""
+    return values.map(_as_text).astype(object)
+
+
+def _as_text(value: object) -> str:
+    if value is None or value is pd.NA or value is pd.NaT or value != value:  # NaN
+        return ""
+    whole = isinstance(value, float) and value.is_integer()
+    return one_line(str(int(value) if whole else value))  # type: ignore[call-overload]
 
 
 def _words_of(frame: pd.DataFrame) -> list[str]:

@@ -17,7 +17,14 @@ from stt_bench.benchmark.config.sections import DataConfig
 from stt_bench.benchmark.datasets.catalog import Dataset, Source, find_dataset
 from stt_bench.benchmark.datasets.download import download_into
 from stt_bench.benchmark.datasets.held_out import hold_out
-from stt_bench.benchmark.datasets.item_rules import WEIGHT, check_item_table, columns_of, unwritable
+from stt_bench.benchmark.datasets.item_rules import (
+    WEIGHT,
+    as_metadata,
+    check_item_table,
+    columns_of,
+    metadata_of,
+    unwritable,
+)
 from stt_bench.benchmark.datasets.long_tail import long_tail
 from stt_bench.benchmark.datasets.stores import Store
 from stt_bench.benchmark.datasets.vectors import VectorStore
@@ -38,6 +45,7 @@ class ItemTable:
             `gallery`, `both`), all strings; paths are unique. With a column group, the rows of a
             group (the frames of a clip) are one item of the embedding set. With a column weight, a
             number from 0, the training items count by it in the loss; all others have 1 there.
+            All further columns are metadata, text that may be empty (see `metadata_of`).
         read: Path to image as decoded, mode untouched.
         data_hash: sha256 of the table and of the images' contents.
         arrays: All images as uint8 (N, H, W) or (N, H, W, C) in the table's order, where the
@@ -152,7 +160,8 @@ def read_source(config: DataConfig, root: Path | None) -> Source:
     frame, store, notes = dataset.function(root, config.task, **config.options)
     frame = frame.reset_index(drop=True)
     check_item_table(dataset, config.task, frame, root)
-    frame = frame[columns_of(frame)]
+    metadata = {column: as_metadata(frame[column]) for column in metadata_of(frame)}
+    frame = frame[[*columns_of(frame), *metadata]].assign(**metadata)
     if WEIGHT in frame:  # of the test items it means nothing, and so is no part of the hash
         weights = frame[WEIGHT].where(frame["split"] == "train", 1.0).astype(float)
         frame = frame.assign(weight=weights)

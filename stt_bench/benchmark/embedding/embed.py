@@ -15,6 +15,7 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets import ItemTable, Split, load_items
 from stt_bench.benchmark.datasets.batches import embedding_batches
 from stt_bench.benchmark.datasets.groups import average_groups, ids_of
+from stt_bench.benchmark.datasets.item_rules import metadata_hash, metadata_of
 from stt_bench.benchmark.datasets.near_duplicates import METHOD, near_duplicates
 from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
@@ -129,13 +130,14 @@ def embed_split(
         frame,
         {
             "split": split,
-            **_made_by(experiment, facts, items),
+            **{k: v for k, v in _made_by(experiment, facts, items).items() if v is not None},
             "data_hash": items.data_hash,
             "classes": facts.classes,
             "versions": versions(),
             **({} if items.weights is None else {"weighted": True}),
             **_duplicates(facts, items, split, reporter),
         },
+        metadata_of(frame),
     )
     return read_embedding_set(folder)
 
@@ -175,7 +177,9 @@ def current_set(
     return embedded if same else None
 
 
-def _made_by(experiment: Experiment, facts: TrainingFacts, items: ItemTable) -> dict[str, str]:
+def _made_by(
+    experiment: Experiment, facts: TrainingFacts, items: ItemTable
+) -> dict[str, str | None]:
     """Return what tells the embedding sets of one split apart."""
     protocol = protocol_of(
         experiment,
@@ -188,6 +192,7 @@ def _made_by(experiment: Experiment, facts: TrainingFacts, items: ItemTable) -> 
         "protocol_fingerprint": fingerprint(protocol),
         "training_digest": experiment.training_digest(),
         "checkpoint_sha256": facts.checkpoint_sha256,
+        "metadata_sha256": metadata_hash(items.frame),
     }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from stt_bench.benchmark.datasets.csv_lists import COLUMNS, read_item_list
+from stt_bench.benchmark.datasets.item_rules import as_metadata, metadata_of
 from stt_bench.benchmark.datasets.splits import train_and_test
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet
 from stt_bench.benchmark.system.arrays import read_array
@@ -74,6 +75,7 @@ def read_external_set(
         roles,
         None,
         {},
+        pd.DataFrame({name: as_metadata(tested[name]) for name in metadata_of(tested)}),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -173,15 +172,7 @@ def without_duplicates(
     kept = ~np.isin(embedded.ids, found["test_ids"])
     metrics = None
     if 0 < kept.sum() < len(kept):
-        logits = None if embedded.logits is None else embedded.logits[kept]
-        rest = replace(
-            embedded,
-            embeddings=embedded.embeddings[kept],
-            labels=embedded.labels[kept],
-            ids=embedded.ids[kept],
-            roles=embedded.roles[kept],
-            logits=logits,
-        )
+        rest = embedded.rows(kept)
         with suppress(BenchError):  # no query has a positive left
             config = config.model_copy(update={"clustering": False})
             metrics = measure(rest, config, reporter, both=False).metrics

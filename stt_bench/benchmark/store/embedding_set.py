@@ -1,13 +1,14 @@
 """An embedding set: a folder with the embeddings of a split, and what they are of.
 
 ``embeddings.npy`` (N × D float32, or float16 where the config stores so), ``items.csv``
-(``id,label,role``), ``logits.npy`` (N × C float32, where a classifier knows the labels) and
-``meta.json``.
+(``id,label,role``, then a column for each metadata of the items), ``logits.npy`` (N × C float32,
+where a classifier knows the labels) and ``meta.json``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, Literal
@@ -26,6 +27,7 @@ from stt_bench.benchmark.system.files import (
     write_json,
     write_text,
 )
+from stt_bench.names import did_you_mean
 
 EMBEDDING_SCHEMA = 1
 _ITEM_COLUMNS = {"path": "id", "label": "label", "role": "role"}
@@ -42,6 +44,34 @@ class EmbeddingSet:
     roles: np.ndarray  # (N,) str: query, gallery or both
     logits: np.ndarray | None  # (N, C) float32
     meta: dict[str, Any]
+    metadata: pd.DataFrame = field(default_factory=pd.DataFrame)  # (N) rows of str
+
+    def column(self, name: str) -> np.ndarray:
+        """Return (N,) str, a metadata column.
+
+        Raises:
+            BenchError: there is none of that name.
+        """
+        if name not in self.metadata:
+            raise BenchError(
+                f"the items have no column '{name}': {did_you_mean(name, self.metadata.columns)}"
+                if len(self.metadata.columns)
+                else f"the items have no column '{name}', and no metadata at all: a list of the "
+                "data brings it as a further column"
+            )
+        return self.metadata[name].to_numpy(dtype=str)
+
+    def rows(self, kept: np.ndarray) -> EmbeddingSet:
+        """Return the set of some items: a mask (N,) of bool, or their places."""
+        return replace(
+            self,
+            embeddings=self.embeddings[kept],
+            labels=self.labels[kept],
+            ids=self.ids[kept],
+            roles=self.roles[kept],
+            logits=None if self.logits is None else self.logits[kept],
+            metadata=self.metadata.iloc[kept] if len(self.metadata.columns) else self.metadata,
+        )
 
 
 def write_embedding_set(
@@ -50,6 +80,7 @@ def write_embedding_set(
     logits: np.ndarray | None,
     items: pd.DataFrame,
     meta: dict[str, Any],
+    metadata: Sequence[str] = (),
 ) -> None:
     """Write an embedding set; ``meta.json``, written last, says that it is whole.
 
@@ -59,13 +90,14 @@ def write_embedding_set(
         logits: (N, C) class scores, if there are any.
         items: (N) rows with the columns path, label and role.
         meta: what the embeddings were made of; the hashes of the files are added.
+        metadata: further columns of the items that are kept.
     """
     (folder / "meta.json").unlink(missing_ok=True)
     write_atomically(folder / "embeddings.npy", lambda stream: _save(stream, embeddings))
     (folder / "logits.npy").unlink(missing_ok=True)
     if logits is not None:
         write_atomically(folder / "logits.npy", lambda stream: _save(stream, logits))
-    table = items[list(_ITEM_COLUMNS)].rename(columns=_ITEM_COLUMNS)
+    table = items[[*_ITEM_COLUMNS, *metadata]].rename(columns=_ITEM_COLUMNS)
     write_text(folder / "items.csv", table.to_csv(index=False, lineterminator="\n"))
     write_json(folder / "meta.json", {"schema": EMBEDDING_SCHEMA, **meta, **_hashes(folder)})
 
@@ -102,6 +134,7 @@ def read_embedding_set(folder: Path) -> EmbeddingSet:
         roles=items["role"].to_numpy(dtype=str),
         logits=logits,
         meta=meta.model_dump(by_alias=True, exclude_none=True),
+        metadata=items.drop(columns=list(_ITEM_COLUMNS.values())),
     )
 
 
@@ -118,6 +151,7 @@ class _Meta(BaseModel):
     logits_sha256: str | None = None
     versions: dict[str, str]
     near_duplicates: DuplicateItems | None = None
+    metadata_sha256: str | None = None  # of the further columns of the items
     weighted: bool | None = None  # whether the items it was trained on count by weights
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,10 +20,11 @@ _ALIKE = 0.75  # 'lable' is a slip for 'label', 'quality' a column of its own
 
 
 class CsvTable(NamedTuple):
-    """The columns of a csv file that its reader knows, and the names of all others."""
+    """The columns of a csv file that its reader knows, and all others."""
 
     frame: pd.DataFrame  # strings without blanks around them; the index is the line in the file
-    unknown: list[str]
+    others: pd.DataFrame  # the same of the columns it does not know, under the names in the file
+    twice: list[str]  # names that several of those have: they are left out
 
 
 def read_csv(
@@ -67,7 +69,7 @@ def read_csv(
         _check_header(where, columns, first, known, exact)
     elif headerless and len(first) in headerless:
         columns = list(headerless[len(first)])
-        rows, numbers = [first], [number]
+        rows, numbers, first = [first], [number], []
     else:
         shown = delimiter.join(first)[:_SHOWN]
         raise BenchError(f"{where}: '{shown}' is not the first line of such a list: {expected}")
@@ -82,13 +84,25 @@ def read_csv(
     if not rows:
         raise BenchError(f"{path} has a header but no lines below it: add one for every item")
     returned = {*known, *exact}
-    places = {column: place for place, column in enumerate(columns) if column in returned}
-    frame = pd.DataFrame(
-        {column: [cells[place] for cells in rows] for column, place in places.items()},
-        index=pd.Index(numbers, name="line"),
-        dtype=object,
+    counts = Counter(first)
+    ours = {column: place for place, column in enumerate(columns) if column in returned}
+    others = {
+        name: place
+        for place, name in enumerate(first)
+        if name and columns[place] not in returned and counts[name] == 1
+    }
+    index = pd.Index(numbers, name="line")
+    frame, rest = (
+        pd.DataFrame(
+            {column: [cells[place] for cells in rows] for column, place in places.items()},
+            index=index,
+            dtype=object,
+        )
+        for places in (ours, others)
     )
-    return CsvTable(frame, [name for name in columns if name and name not in returned])
+    twice = [name for place, name in enumerate(first) if name and columns[place] not in returned]
+    twice = [name for name in dict.fromkeys(twice) if counts[name] > 1]
+    return CsvTable(frame, rest, twice)
 
 
 def _text(path: Path) -> str:

@@ -112,7 +112,8 @@ def test_the_flags_of_oml_are_roles(tmp_path):
     (tmp_path / "x.csv").write_text(OML)
     frame, notes = read_image_list(tmp_path / "x.csv")
     assert frame["role"].tolist() == ["both", "both", "query", "gallery", "both", "neither"]
-    assert notes == [f"{tmp_path / 'x.csv'}: the columns x_1, x_2 are not used"]
+    assert notes == [f"{tmp_path / 'x.csv'}: further columns are kept as metadata: x_1, x_2"]
+    assert frame[["x_1", "x_2"]].to_numpy().tolist() == [["1", "2"]] * 6
     kept, told = train_and_test(frame)
     assert kept["split"].tolist() == ["train", "train", "test", "test", "test"]
     assert told == [

@@ -107,7 +107,7 @@ def test_unknown_columns_are_named(stt_bench: Command, points: np.ndarray, tmp_p
     labels = write(tmp_path, "label,colour,x_1", lambda i: f"{i % 8},red,7")
     code, _, said = stt_bench("eval", "--embeddings", tmp_path / "x.npy", "--labels", labels)
     assert code == 0
-    assert "the columns colour, x_1 are not used" in " ".join(said.split())
+    assert "further columns are kept as metadata: colour, x_1" in " ".join(said.split())
 
 
 @pytest.mark.parametrize(

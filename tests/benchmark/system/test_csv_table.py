@@ -31,7 +31,14 @@ def test_marks_line_ends_and_delimiters(
     found = read(tmp_path, mark + end.join(lines).replace(",", delimiter))
     assert found.frame.to_dict("list") == {"path": ["ä.jpg", "b.jpg"], "label": ["01", "02"]}
     assert found.frame.index.tolist() == [4, 5]
-    assert found.unknown == ["size"]
+    assert found.others.to_dict("list") == {"size": ["3", ""]}
+    assert found.others.index.tolist() == [4, 5]
+
+
+def test_further_columns_there_twice_are_left_out(tmp_path: Path) -> None:
+    found = read(tmp_path, "x,path,label,x,y,\n1,a,b,2,3,4\n")
+    assert found.others.to_dict("list") == {"y": ["3"]}
+    assert found.twice == ["x"]
 
 
 def test_quoted_cells_and_the_lines_they_take(tmp_path: Path) -> None:

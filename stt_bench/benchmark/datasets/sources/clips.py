@@ -11,7 +11,7 @@ import pandas as pd
 from stt_bench.benchmark.config.sections import Task
 from stt_bench.benchmark.datasets.catalog import Source, register_dataset
 from stt_bench.benchmark.datasets.csv_lists import read_image_list
-from stt_bench.benchmark.datasets.item_rules import COLUMNS, GROUP, WEIGHT
+from stt_bench.benchmark.datasets.item_rules import COLUMNS, GROUP, WEIGHT, metadata_of
 from stt_bench.benchmark.datasets.sources.images import made_split
 from stt_bench.benchmark.datasets.splits import train_and_test
 from stt_bench.benchmark.datasets.stores import FileStore
@@ -55,12 +55,12 @@ def clips(
     if "role" not in table:
         table["role"] = "both"
     rows = []
-    columns = [name for name in (*COLUMNS, WEIGHT) if name in table]
-    for clip, label, split, role, *weight in table[columns].itertuples(False):
+    columns = [*(name for name in (*COLUMNS, WEIGHT) if name in table), *metadata_of(table)]
+    for clip, label, split, role, *further in table[columns].itertuples(index=False, name=None):
         names = _frames(csv_list, clip)
         chosen = names if split == "train" else evenly_spaced(names, frames)
         folder = Path(clip).as_posix()
-        rows += [(f"{folder}/{name}", label, split, role, *weight, folder) for name in chosen]
+        rows += [(f"{folder}/{name}", label, split, role, *further, folder) for name in chosen]
     frame = pd.DataFrame(rows, columns=[*columns, GROUP])
     return Source(frame, FileStore(csv_list.parent), (*notes, *told))
 

@@ -70,6 +70,7 @@ def features(
     left = len(vectors) - len(listed)
     if left:
         told.append(f"{left} of {len(vectors)} vectors are not used: no row names them")
+    frame = frame.drop(columns=["vector", "row"], errors="ignore")
     return Source(frame, VectorStore(root, vectors, places), (*notes, *told))
 
 
