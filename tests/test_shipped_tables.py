@@ -55,10 +55,12 @@ FROZEN = [table for table in OWN if table.startswith("frozen_")]
 
 
 def test_the_frozen_tables_have_the_same_rows_in_the_same_order() -> None:
-    """So that one may ask whether the order of the losses carries over."""
+    """So that one may ask whether the order of the losses carries over; the first has more."""
     rows = {table: load_table(table).rows for table in FROZEN}
-    assert len({tuple(named) for named in rows.values()}) == 1
-    for name in rows[FROZEN[0]]:
+    common = [name for name in rows["frozen_cub50_lite0"] if name in rows["frozen_omniglot"]]
+    for table in FROZEN:
+        assert table == "frozen_cub50_lite0" or list(rows[table]) == common
+    for name in common:
         methods = [rows[table][name] for table in FROZEN]
         beside = {"data", "input", "evaluation"}
         assert len({row.model_dump_json(exclude={*beside, "model"}) for row in methods}) == 1, name
