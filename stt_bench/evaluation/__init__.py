@@ -6,6 +6,7 @@ losses, models, configs or disk, so it scores embeddings of any origin.
 
 from stt_bench.evaluation.approximate import approximate_retrieval_metrics
 from stt_bench.evaluation.backends import chosen_backend
+from stt_bench.evaluation.by_distances import reranked_scores, scores_of_distances
 from stt_bench.evaluation.class_values import ClassValues, class_values
 from stt_bench.evaluation.classification import classification_metrics, confusion_matrix
 from stt_bench.evaluation.clustering import clustering_metrics
@@ -32,8 +33,10 @@ __all__ = [
     "curve_of_pairs",
     "expanded_queries",
     "reranked_distances",
+    "reranked_scores",
     "retrieval_metrics",
     "retrieval_scores",
+    "scores_of_distances",
     "verification_curve",
     "verification_metrics",
 ]

@@ -24,7 +24,8 @@ from stt_bench.evaluation.left_out import Lists, groups_of, without_each
 from stt_bench.evaluation.nearest import NearestItems
 from stt_bench.evaluation.ranking import TieGroups, ranked_list_metrics
 from stt_bench.evaluation.retrieval import MEMORY_MIB, MIB, MOST_MIB
-from stt_bench.evaluation.space import search_space
+from stt_bench.evaluation.ruled_gallery import RuledGallery
+from stt_bench.evaluation.space import Rules, search_space, without_junk
 
 MOST_CLASSES = 1000
 GROUPS = 256
@@ -58,6 +59,10 @@ def class_values(
     gallery_labels: ArrayLike | None = None,
     query_ids: ArrayLike | None = None,
     gallery_ids: ArrayLike | None = None,
+    query_groups: ArrayLike | None = None,
+    gallery_groups: ArrayLike | None = None,
+    groups_apply_to: str = "label",
+    junk: ArrayLike | None = None,
     ks: Sequence[int] = (1,),
     distance: str = "euclidean",
     weighting: str = "auto",
@@ -76,6 +81,7 @@ def class_values(
         gallery_labels: (G,).
         query_ids: (N,).
         gallery_ids: (G,).
+        query_groups, gallery_groups, groups_apply_to, junk: as in `retrieval_metrics`.
         ks: the cut-offs of Recall@K.
         distance: `euclidean` or `cosine`.
         weighting: `query`: the metric is the mean over queries; `class`: the mean over classes of
@@ -84,7 +90,8 @@ def class_values(
         progress: is told how many queries are done, and how many there are.
 
     Raises:
-        ValueError: as `retrieval_metrics`, or fewer than two classes have a query with a positive.
+        ValueError: as `retrieval_metrics`; fewer than two classes have a query with a positive; or
+            items have several labels, so that no class stands apart from the others.
 
     Example:
         >>> found = class_values([[0.0], [1.0], [5.0], [6.0], [5.6]], [1, 1, 2, 2, 1], ks=[])
@@ -96,10 +103,18 @@ def class_values(
     check_choice("weighting", weighting, WEIGHTINGS)
     cutoffs = check_ks(ks)
     memory = min(check_count("memory_mib", memory_mib), MOST_MIB) * MIB
-    queries, held, sets = search_space(
-        embeddings, labels, gallery, gallery_labels, query_ids, gallery_ids, distance
-    )
-    wanted = np.flatnonzero(held.relevant > 0)
+    rules = Rules(query_groups, gallery_groups, junk, groups_apply_to)
+    if junk is not None:
+        gallery, gallery_labels, gallery_ids, rules = without_junk(
+            gallery, gallery_labels, gallery_ids, rules
+        )
+    space = (embeddings, labels, gallery, gallery_labels, query_ids, gallery_ids, distance)
+    queries, held, sets = search_space(*space)
+    ruled = held
+    if query_groups is not None or gallery_groups is not None:
+        _, ruled, _ = search_space(*space, rules)
+    relevant = ruled.relevant
+    wanted = np.flatnonzero(relevant > 0)
     names, code_of_query = np.unique(sets.names[wanted], return_inverse=True)
     groups, group_of_class = hashed_groups(names)
     if len(groups) < 2:
@@ -116,19 +131,22 @@ def class_values(
     of_label[held.query_labels[wanted]] = own
     of_item = of_label[held.item_labels]  # -1: of no class that is left out
     largest = int(np.bincount(of_item[of_item >= 0], minlength=1).max())
-    reach = np.maximum(held.relevant[wanted], max(cutoffs, default=1))
+    reach = np.maximum(relevant[wanted], max(cutoffs, default=1))
 
     search = NearestItems(queries, held)
     base = np.zeros((len(wanted), len(cutoffs) + 2))
     change = np.zeros((len(groups), len(cutoffs) + 2))
     for part in blocks(len(wanted), max(1, memory // (32 * len(of_item)))):
         asked = wanted[part]
-        distances, items = search.lists(asked, int(reach[part].max()) + largest)
+        depth = int((reach[part] + ruled.removed[asked]).max()) + largest
+        distances, items = search.lists(asked, depth)
+        if isinstance(ruled, RuledGallery):
+            distances, items = _ruled(ruled, asked, distances, items)
         lists = Lists(
             distances,
             (items >= 0) & (held.item_labels[items] == held.query_labels[asked][:, None]),
             np.where(items >= 0, of_item[items], -1),
-            held.relevant[asked],
+            relevant[asked],
             reach[part],
         )
         rows, found = groups_of(lists)
@@ -150,6 +168,16 @@ def class_values(
     values = theta + (len(groups) - 1) * (left.mean(axis=0) - left)
     metrics = (*(f"recall@{k}" for k in cutoffs), "r_precision", "map@r")
     return ClassValues(groups, np.bincount(own), weighting, metrics, summed(base), values)
+
+
+def _ruled(
+    gallery: RuledGallery, queries: np.ndarray, distances: np.ndarray, items: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return lists (Q, K) without what the rule takes out, at whose end stands no item."""
+    gone = gallery.takes(queries, items) | (items < 0)
+    distances, items = np.where(gone, np.inf, distances), np.where(gone, -1, items)
+    order = np.argsort(distances, axis=1, kind="stable")
+    return np.take_along_axis(distances, order, axis=1), np.take_along_axis(items, order, axis=1)
 
 
 def _metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[int]) -> np.ndarray:

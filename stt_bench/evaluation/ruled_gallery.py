@@ -41,6 +41,7 @@ class RuledGallery(Gallery):
         self.scattered = self.rule == "all"
         nothing = np.zeros(len(labels.queries), int), np.zeros(len(labels.gallery), int)
         self.query_groups, item_groups = groups if groups is not None else nothing
+        self._group_of_item = item_groups
         held = np.arange(len(points)) if junk is None else np.flatnonzero(~junk)
         of_row = self._one_kind(points, held, item_groups)
         self.plain = False
@@ -113,6 +114,15 @@ class RuledGallery(Gallery):
             return np.zeros(points.shape, dtype=bool)
         same = self._group[points] == self.query_groups[queries][:, None]
         return same if self.rule == "all" else same & alike
+
+    def takes(self, queries: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Tell which items (Q, L), rows of the gallery, the rule removes; junk is not asked of."""
+        if self.rule is None:
+            return np.zeros(items.shape, dtype=bool)
+        same = self._group_of_item[items] == self.query_groups[queries][:, None]
+        if self.rule == "label":
+            same &= self.labels.match(self.labels.queries[queries], self.labels.gallery[items])
+        return same
 
     def others(self, queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return how many items (Q, L) points stand for, and how many of these are positives."""

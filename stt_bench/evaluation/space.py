@@ -70,15 +70,39 @@ def search_space(
             )
         sets = label_sets(labels, size, gallery_labels, len(gallery_matrix))
         queries, held = points_of(distance, query_matrix, gallery_matrix)
-        own_rows = _own_rows(query_ids, gallery_ids, size, len(gallery_matrix))
+        own_rows = own_rows_of(query_ids, gallery_ids, size, len(gallery_matrix))
+    if rules is None and sets.members is not None:
+        raise ValueError("labels must be one label for every item here, not a list of labels.")
+    searched = gallery_of(held, sets, own_rows, rules, None if gallery is None else len(held))
+    return queries, searched, sets
+
+
+def gallery_of(
+    held: Points,
+    sets: LabelSets,
+    own_rows: np.ndarray,
+    rules: Rules | None,
+    gallery: int | None,
+    *,
+    apart: bool = False,
+) -> Gallery:
+    """Return the gallery of items, of which some query has a positive.
+
+    Args:
+        held: the items' points.
+        sets: the labels.
+        own_rows: (Q,) the item that a query is, or -1.
+        rules: what keeps items out of lists.
+        gallery: how many items there are; None where the queries are the gallery.
+        apart: keep each point by itself, whatever its labels.
+    """
     groups, junk = None, None
     if rules is not None:
         check_choice("groups_apply_to", rules.groups_apply_to, RULES)
-        groups = _groups(rules, size, None if gallery is None else len(held))
+        groups = _groups(rules, len(sets.queries), gallery)
         junk = None if rules.junk is None else _junk(rules.junk, len(held))
-    elif sets.members is not None:
-        raise ValueError("labels must be one label for every item here, not a list of labels.")
-    if groups is None and junk is None and sets.members is None:
+    searched: Gallery
+    if groups is None and junk is None and sets.members is None and not apart:
         searched = Gallery(held, sets.gallery, sets.queries, own_rows)
     else:
         rule = "label" if rules is None else rules.groups_apply_to
@@ -88,7 +112,7 @@ def search_space(
         raise ValueError(
             f"No query has a positive: no other item of the gallery{left} has its label."
         )
-    return queries, searched, sets
+    return searched
 
 
 def _groups(
@@ -110,6 +134,35 @@ def _groups(
     return codes[:queries], codes[queries:]
 
 
+def without_junk(
+    gallery: ArrayLike | None,
+    gallery_labels: ArrayLike | None,
+    gallery_ids: ArrayLike | None,
+    rules: Rules,
+) -> tuple[ArrayLike | None, ArrayLike | None, ArrayLike | None, Rules]:
+    """Return a gallery, its labels and ids, and the rules, without the junk.
+
+    Raises:
+        ValueError: the junk does not fit the gallery.
+    """
+    if gallery is None:
+        raise ValueError("junk needs gallery.")
+    matrix = check_matrix("gallery", gallery)
+    assert rules.junk is not None
+    kept = np.flatnonzero(~_junk(rules.junk, len(matrix)))
+
+    def some(name: str, values: ArrayLike | None) -> ArrayLike | None:
+        return None if values is None else check_labels(name, values, len(matrix))[kept]
+
+    groups = some("gallery_groups", rules.gallery_groups)
+    return (
+        matrix[kept],
+        some("gallery_labels", gallery_labels),
+        some("gallery_ids", gallery_ids),
+        rules._replace(gallery_groups=groups, junk=None),
+    )
+
+
 def _junk(junk: ArrayLike, length: int) -> np.ndarray:
     """Return which items of the gallery are junk, (G,)."""
     flags = as_array("junk", junk)
@@ -122,7 +175,7 @@ def _junk(junk: ArrayLike, length: int) -> np.ndarray:
     return flags
 
 
-def _own_rows(
+def own_rows_of(
     query_ids: ArrayLike | None, gallery_ids: ArrayLike | None, queries: int, gallery: int
 ) -> np.ndarray:
     """Return for each query the gallery row of its own id, -1 where there is none."""

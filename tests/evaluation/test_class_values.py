@@ -134,3 +134,46 @@ def test_uneven_sizes_of_few_classes_are_averaged_over_classes() -> None:
 def test_one_class_has_no_values() -> None:
     with pytest.raises(ValueError, match="two classes"):
         class_values([[0.0], [1.0], [2.0]], ["a", "a", "b"])
+
+
+@pytest.mark.parametrize("rule", ["label", "all"])
+@pytest.mark.parametrize("round_to", [1, 9])
+def test_values_under_a_camera_rule_are_those_of_the_sets_without_each_class(rule, round_to):
+    x, y = items([6, 9, 4, 7, 5])
+    x = np.round(x, round_to)
+    rng = np.random.default_rng(2)
+    cameras, junk = rng.integers(0, 3, len(y)), rng.random(len(y)) < 0.1
+    q, g = np.arange(12), np.arange(6, len(y))
+
+    def measured(keep):
+        a, b = q[keep[q]], g[keep[g]]
+        return {
+            "embeddings": x[a], "labels": y[a], "query_ids": a, "query_groups": cameras[a],
+            "gallery": x[b], "gallery_labels": y[b], "gallery_ids": b,
+            "gallery_groups": cameras[b], "junk": junk[b], "groups_apply_to": rule, "ks": (1, 3),
+        }  # fmt: skip
+
+    def score(left_out):
+        keep = np.ones(len(y), bool) if left_out is None else y != left_out
+        found = retrieval_metrics(**measured(keep))
+        return np.array([found[name] for name in NAMES])
+
+    found = class_values(**measured(np.ones(len(y), bool)), weighting="query", memory_mib=1)
+    assert found.values == pytest.approx(by_hand(score, found.groups), abs=1e-12)
+    one_set = {"query_groups": cameras, "groups_apply_to": rule}
+
+    def alone(left_out):
+        keep = np.ones(len(y), bool) if left_out is None else y != left_out
+        rules = one_set | {"query_groups": cameras[keep]}
+        scores = retrieval_metrics(x[keep], y[keep], ks=(1, 3), **rules)
+        return np.array([scores[name] for name in NAMES])
+
+    found = class_values(x, y, ks=(1, 3), weighting="query", **one_set)
+    assert found.values == pytest.approx(by_hand(alone, found.groups), abs=1e-12)
+
+
+def test_several_labels_have_no_class_values() -> None:
+    with pytest.raises(ValueError, match="one label for every item"):
+        class_values([[0.0], [1.0], [2.0]], [["a"], ["a", "b"], ["b"]])
+    with pytest.raises(ValueError, match="junk must have shape"):
+        class_values([[0.0]], [1], gallery=[[0.0], [1.0]], gallery_labels=[1, 2], junk=[True])

@@ -86,6 +86,28 @@ def test_expanded_queries_equal_the_loops(k, alpha):
     )
 
 
+def test_without_a_gallery_a_query_is_joined_by_others():
+    points, _ = clustered(3, 6, 5, 0.8)
+    rows = points.astype(np.float64).tolist()
+    expected = [expansion(row, rows[:i] + rows[i + 1 :], 3, 2.0) for i, row in enumerate(rows)]
+    assert expanded_queries(points, k=3, alpha=2.0) == pytest.approx(np.array(expected))
+    everyone = [expansion(row, rows[:i] + rows[i + 1 :], 99, 0.0) for i, row in enumerate(rows)]
+    assert expanded_queries(points, k=99) == pytest.approx(np.array(everyone))
+
+
+def test_cosine_is_of_unit_rows():
+    points, _ = clustered(5, 7, 4, 0.7)
+    lengths = np.linspace(1, 9, len(points))[:, None]
+    found = reranked_distances(
+        points[:8] * lengths[:8], points[8:] * lengths[8:], distance="cosine"
+    )
+    unit = points / np.linalg.norm(points.astype(np.float64), axis=1, keepdims=True)
+    assert found == pytest.approx(reranked_distances(unit[:8], unit[8:]), abs=1e-6)
+    zero = points.copy()
+    zero[3] = 0
+    assert np.isfinite(reranked_distances(zero, distance="cosine")).all()
+
+
 def test_items_tied_for_the_last_place_share_it():
     """(1, 1) and (1, −1) are equally near: half of each is added, which is √½ along the query."""
     found = expanded_queries([[2.0, 0.0]], [[1.0, 1.0], [1.0, -1.0], [-1.0, 0.0]], k=1)
