@@ -1,7 +1,8 @@
 """Whether the statistics keep what they promise, in simulated tables at full size (minutes).
 
-    PYTHONPATH=tests/benchmark/statistics python tests/perf/statistics_promises.py [--quick] [PART …]
+    PYTHONPATH=tests/benchmark/statistics python tests/perf/statistics_promises.py
 
+With `--quick` fewer tables; with the names of functions, such as `coverage`, those parts alone.
 Coverage of 95 % intervals for new seeds and classes by seeds, classes and kind of training; how
 many tables without a difference show a mark; how often the best row is in its set, and how large
 that is; classes that are each other's gallery. The functions are those that make the leaderboards;
