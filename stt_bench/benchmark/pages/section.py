@@ -55,12 +55,16 @@ def rendered(template: str, **values: object) -> Markup:
     return Markup(environment().get_template(template).render(**values))
 
 
-def page(title: str, lead: Markup, sections: Sequence[Section]) -> str:
+def page(
+    title: str, lead: Markup, sections: Sequence[Section], assets: Sequence[str] = ("page",)
+) -> str:
     """Return a whole page: its title, what stands first, and its sections.
+
+    `assets` are the scripts and style sheets of `templates/` that it needs, without their endings.
 
     Its policy forbids whatever is not in the file; of scripts it allows our own by its hash.
     """
-    script = _asset("page.js")
+    script = "".join(_asset(f"{name}.js") for name in assets)
     allowed = b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return str(
         rendered(
@@ -68,7 +72,7 @@ def page(title: str, lead: Markup, sections: Sequence[Section]) -> str:
             title=title,
             lead=lead,
             sections=sections,
-            style=Markup(_asset("page.css")),
+            style=Markup("".join(_asset(f"{name}.css") for name in assets)),
             script=Markup(script),
             script_hash=allowed,
             version=stt_bench.__version__,

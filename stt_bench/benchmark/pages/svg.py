@@ -61,6 +61,7 @@ def inline_svg(
     *,
     title: str,
     tips: Mapping[str, str] | None = None,
+    rows: Mapping[str, int] | None = None,
     prefix: str = "f",
 ) -> Markup:
     """Return a drawing as an `<svg>` element that is as wide as the page lets it be.
@@ -71,6 +72,7 @@ def inline_svg(
         height: likewise.
         title: what the figure shows, for those who hear the page.
         tips: by the ``gid`` of an artist, the text shown where the mouse rests on it.
+        rows: by the ``gid`` of an artist, the number that the page's script knows it by.
         prefix: of all ids in it: letters and digits, another for each figure of a page.
     """
     with (
@@ -88,10 +90,12 @@ def inline_svg(
             transparent=True,
             metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
         )
-    return Markup(_for_a_page(stream.getvalue(), title, tips or {}, prefix))
+    return Markup(_for_a_page(stream.getvalue(), title, tips or {}, rows or {}, prefix))
 
 
-def _for_a_page(svg: str, title: str, tips: Mapping[str, str], prefix: str) -> str:
+def _for_a_page(
+    svg: str, title: str, tips: Mapping[str, str], rows: Mapping[str, int], prefix: str
+) -> str:
     body = svg[svg.index("<svg") :].rstrip()
     body = re.sub(r"\s*<(metadata|style)\b.*?</\1>|\s*<!--.*?-->", "", body, flags=re.DOTALL)
     view = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', body)
@@ -102,15 +106,19 @@ def _for_a_page(svg: str, title: str, tips: Mapping[str, str], prefix: str) -> s
         f'role="img" aria-label="{escape(title)}">'
     )
     tags = re.compile(r"<[^>]*>\n?\s*")  # what is text stays as it is
-    return start + tags.sub(lambda tag: _tag(tag[0], tips, prefix), body[body.index(">") + 1 :])
+    return start + tags.sub(
+        lambda tag: _tag(tag[0], tips, rows, prefix), body[body.index(">") + 1 :]
+    )
 
 
-def _tag(tag: str, tips: Mapping[str, str], prefix: str) -> str:
+def _tag(tag: str, tips: Mapping[str, str], rows: Mapping[str, int], prefix: str) -> str:
     tag = tag.rstrip()
     if group := re.fullmatch(r'<g id="([^"]*)"(.*)>', tag):  # matplotlib's names are not unique
         tip = tips.get(group[1])
         shown = "" if tip is None else f"<title>{escape(tip)}</title>"
-        return f"<g{' class=' + chr(34) + 'tip' + chr(34) if shown else ''}{group[2]}>{shown}"
+        number = f' data-row="{rows[group[1]]}"' if group[1] in rows else ""
+        kind = ' class="tip"' if shown else ""
+        return f"<g{kind}{number}{group[2]}>{shown}"
     tag = tag.replace("xlink:href", "href")
     tag = re.sub(r'(\bid="|url\(#|\bhref="#)', rf"\g<1>{prefix}-", tag)
     tag = re.sub(

@@ -18,7 +18,7 @@ def page_of_table(board: Leaderboard, runs: Path) -> str:
     lead = rendered("answer.html", description=board.description, sentences=answer(board))
     sections = [
         Section("leaderboard", "Leaderboard", leaderboard(board)),
-        *picture_sections(board.table, board.sources, runs),
+        *picture_sections(board, runs),
         Section("notes", "Notes", from_markdown([f"- {note}" for note in notes(board)])),
     ]
-    return page(board.title, lead, sections)
+    return page(board.title, lead, sections, assets=("page", "pictures"))
