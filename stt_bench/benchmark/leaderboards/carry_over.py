@@ -51,7 +51,7 @@ def carry_over(boards: Sequence[Leaderboard], metric: str) -> list[str]:
         lines.append(table_line([escape_markdown(one.table), *cells]))
     same = " Bold: the same data and settings with another backbone." if alike else ""
     return [
-        "## Does the order of the losses carry over?",
+        f"## Does the order of the losses by {metric_name(metric)} carry over?",
         "",
         *lines,
         "",

@@ -11,8 +11,11 @@ from test_leaderboard import record
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard, build_leaderboard
 from stt_bench.benchmark.leaderboards.carry_over import carry_over
+from stt_bench.benchmark.leaderboards.comparisons import Pair
 from stt_bench.benchmark.leaderboards.front_page import front_page
+from stt_bench.benchmark.leaderboards.matrix import matrix
 from stt_bench.benchmark.statistics.rank_correlation import rank_correlation
+from stt_bench.benchmark.statistics.verdicts import Answer, Verdict
 from stt_bench.benchmark.store.protocol import fingerprint
 from stt_bench.benchmark.store.records import Record
 
@@ -50,6 +53,45 @@ def test_the_matrix_stands_first_and_says_what_was_not_run() -> None:
     assert "carry over" not in page  # three rows are too few
     told = "| one recipe for all rows, 2 seeds, cosine only, earlier code |"
     assert page.count(told) == 3  # made up without a probe and by one distance
+
+
+def test_tables_that_classify_are_compared_by_accuracy_apart() -> None:
+    scores = {"softmax": (0.3, 0.5), "rowa": (0.5, 0.9), "rowb": (0.4, 0.6)}
+    boards = []
+    for table in ("t0", "t1"):
+        records = [
+            record(name, seed, {"map@r": a + seed / 100, "accuracy": b + seed / 1000}, **settings)
+            for name, (a, b) in scores.items()
+            for settings in [{} if name == "softmax" else {"loss": "priming", "softmax_head": True}]
+            for seed in range(2)
+        ]
+        boards.append(replace(build_leaderboard(table, records, []), table=table))
+    retrieval = [board_of(table, {"softmax": 0.3, "rowa": 0.5}) for table in ("t2", "t3")]
+    lines = matrix([boards[0], retrieval[0], boards[1], retrieval[1]])
+    heads = [line for line in lines if line.startswith("## ")]
+    assert heads == [
+        "## MAP@R − best Softmax, table by table (retrieval)",
+        "## Accuracy − best Softmax, table by table (classification)",
+    ]
+    rowa = [line.split(" | ") for line in lines if line.startswith("| rowa")]
+    assert [cells[1][:5] for cells in rowa] == ["+20.0", "+40.0"]
+    header = [line for line in lines if line.startswith("| Row |")]
+    assert "[t2](t2.md) | [t3](t3.md)" in header[0]
+    assert "[t0](t0.md) | [t1](t1.md)" in header[1]
+
+
+def test_a_column_has_intervals_of_one_kind() -> None:
+    new, these = (Answer(0.2, half, 5.0, 0.01, 0.01) for half in (0.125, 0.0625))
+    both = Verdict(0.2, 3, new, these)
+    one = Verdict(0.2, 3, None, these)
+    boards = [board_of(table, {"softmax": 0.3, "rowa": 0.5, "rowb": 0.4}) for table in "tu"]
+    pairs = [Pair(name, "softmax", "map@r") for name in ("rowa", "rowb")]
+    for board, second in zip(boards, (both, one), strict=True):
+        board.verdicts.update(zip(pairs, (both, second), strict=True))
+    lines = matrix(boards)
+    assert "| *± for new seeds and* | new classes | these classes |  |  |" in lines
+    rows = [line.split(" | ")[1:3] for line in lines if line.startswith("| row")]
+    assert rows == [["+20.0 ± 12.5 ▲", "+20.0 ± 6.2 ▲"], ["+20.0 ± 12.5 ▲", "+20.0 ± 6.2 △"]]
 
 
 def test_the_order_of_two_backbones_is_compared_by_the_rows_both_have() -> None:
