@@ -6,7 +6,7 @@ from typing import Any
 
 from stt_bench.benchmark.config.bounds import LARGEST_SEED
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.table_sections import FigureConfig, TuningConfig
+from stt_bench.benchmark.config.table_sections import COMPARED, FigureConfig, TuningConfig
 from stt_bench.benchmark.datasets import dataset_names
 from stt_bench.losses import loss_names, loss_parameters
 
@@ -39,6 +39,11 @@ def table_schema() -> Schema:
         },
         "figure": {"$ref": "#/$defs/FigureConfig"},
         "tuning": {"$ref": "#/$defs/TuningConfig"},
+        "compare_by": {
+            "anyOf": [{"enum": list(COMPARED)}, {"pattern": "^recall@[0-9]+$"}],
+            "description": "The one metric whose differences to Softmax are judged; without it "
+            "MAP@R and accuracy, those of the two that there are.",
+        },
         "rows": {
             "type": "object",
             "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},

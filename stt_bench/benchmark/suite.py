@@ -165,12 +165,17 @@ class _Work:
             if is_done(run, self.results, self.data):  # since, by another process
                 return None
             items = self.data.of(run.experiment)
-            if not run.is_trained and not run.checkpoint.exists():
-                digest, base = run.experiment.digest(), run.base_digest
-                note(self.results, run.table, "start", run.row, run.seed, digest, base)
+            note_start(run, self.results)
             facts = train(run, self.reporter, items=items)
             embedded = embed_split(run, facts, items, self.reporter)
             return write_record(run, facts, embedded, self.results, self.reporter)[0]
+
+
+def note_start(run: Run, results: Path) -> None:
+    """Note in the ledger that a training begins; not where it is finished or goes on."""
+    if not run.is_trained and not run.checkpoint.exists():
+        digest, base = run.experiment.digest(), run.base_digest
+        note(results, run.table, "start", run.row, run.seed, digest, base)
 
 
 def _discard(experiments: Sequence[Run], results: Path) -> None:

@@ -30,7 +30,8 @@ from stt_bench.evaluation.space import Rules, search_space, without_junk
 MOST_CLASSES = 1000
 GROUPS = 256
 WEIGHTINGS = ("query", "class", "auto")
-_UNEVEN, _FEW = 0.5, 100
+_FEW = 100
+_UNEVEN_FEW, _UNEVEN = 0.5, 0.7  # coefficients of variation
 
 
 @dataclass(frozen=True)
@@ -199,9 +200,11 @@ def hashed_groups(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def chosen_weighting(counts: np.ndarray) -> str:
-    """Return `class` for fewer than 100 classes of very different sizes, else `query`.
+    """Return `class` for classes of very different sizes, else `query`.
 
-    Very different: the coefficient of variation of the (C,) counts exceeds 0.5. Intervals of the
-    mean over queries are then too short, those of the mean over classes are not.
+    Very different: the coefficient of variation of the (C,) counts exceeds 0.7, or, of fewer than
+    100 classes, 0.5. Intervals of the mean over queries are then too short, however many classes
+    there are; those of the mean over classes are not.
     """
-    return "class" if len(counts) < _FEW and counts.std() > _UNEVEN * counts.mean() else "query"
+    most = _UNEVEN_FEW if len(counts) < _FEW else _UNEVEN
+    return "class" if counts.std() > most * counts.mean() else "query"

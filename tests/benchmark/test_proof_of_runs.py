@@ -132,13 +132,16 @@ def test_a_training_is_not_continued_by_code_that_computes_otherwise(
     assert "begun by code that computes otherwise than today's; train it again" in done.stderr
 
 
-def test_a_training_that_was_started_alone_is_known_once_it_is_measured(
+def test_a_training_that_was_started_alone_is_noted_there_and_where_it_is_measured(
     stt_bench: Command, tiny: Path, tmp_path: Path
 ) -> None:
     runs, results = tmp_path / "runs", tmp_path / "results"
     folder = runs / "tiny/hard/seed-4"
     train = ("train", tiny, "--row", "hard", "--seed", "4", "--runs", runs, "-q")
-    assert stt_bench(*train).returncode == 0
+    for _ in range(2):  # the second time nothing begins
+        assert stt_bench(*train, "--results", tmp_path / "alone").returncode == 0
+    started = read_ledger(tmp_path / "alone", "tiny")
+    assert [(one.event, one.row, one.seed) for one in started] == [("start", "hard", 4)]
     assert stt_bench("embed", folder, "-q").returncode == 0
     for _ in range(2):
         assert stt_bench("eval", folder, "--results", results, "-q").returncode == 0

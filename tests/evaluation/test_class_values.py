@@ -123,10 +123,13 @@ def test_many_classes_are_put_into_groups_by_their_labels() -> None:
     assert found.values[0] - found.values[1] == pytest.approx(expected, abs=1e-9)
 
 
-def test_uneven_sizes_of_few_classes_are_averaged_over_classes() -> None:
+def test_uneven_sizes_are_averaged_over_classes() -> None:
     assert chosen_weighting(np.array([10, 12, 9])) == "query"
     assert chosen_weighting(np.array([10, 120, 9])) == "class"
-    assert chosen_weighting(np.array([10, 120, 9] * 34)) == "query"
+    assert chosen_weighting(np.array([10, 120, 9] * 34)) == "class"
+    four_and_one = np.array([8, 2])  # coefficient of variation 0.6
+    assert chosen_weighting(np.repeat(four_and_one, 49)) == "class"
+    assert chosen_weighting(np.repeat(four_and_one, 50)) == "query"
     x, y = items([4, 30, 3])
     assert class_values(x, y).weighting == "class"
 

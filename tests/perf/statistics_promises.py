@@ -1,7 +1,8 @@
 """Whether the statistics keep what they promise, in simulated tables at full size (minutes).
 
-    PYTHONPATH=tests/benchmark/statistics python tests/perf/statistics_promises.py [--quick]
+    PYTHONPATH=tests/benchmark/statistics python tests/perf/statistics_promises.py
 
+With `--quick` fewer tables; with the names of functions, such as `coverage`, those parts alone.
 Coverage of 95 % intervals for new seeds and classes by seeds, classes and kind of training; how
 many tables without a difference show a mark; how often the best row is in its set, and how large
 that is; classes that are each other's gallery. The functions are those that make the leaderboards;
@@ -73,12 +74,24 @@ def family_wise_error(rng: np.random.Generator, tables: int) -> None:
             power.append(np.mean([v.mark == "▲" for v in found[: k // 2]]))
         where = f"{kind} k={k} S={seeds} C={classes} rho={rho}"
         print(f"  {where}: {wrong / tables:.3f} {np.mean(power):.2f}", flush=True)
-    for seeds in (3, 5, 10, 20):
-        wrong = sum(
-            any(v.mark != "≈" for v in verdicts(list(d), [None] * 17))
-            for d in (seeds_against_a_baseline(rng, 17, seeds) for _ in range(3 * tables))
-        )
-        print(f"  these classes k=17 S={seeds}: {wrong / (3 * tables):.3f}", flush=True)
+
+
+def marks_for_seeds(rng: np.random.Generator, tables: int) -> None:
+    """Print how many tables without a difference show △ or ▽, and the power of half real rows."""
+    print("these classes, k=17: tables with △ or ▽ where nothing differs; real rows marked (3 sd)")
+    for uneven in (0.0, 0.4, 0.8):
+        for seeds in (3, 5, 10, 20):
+            wrong, power = 0, []
+            for _ in range(tables):
+                d = seeds_against_a_baseline(rng, 17, seeds, uneven)
+                wrong += any(v.mark != "≈" for v in verdicts(list(d), [None] * 17))
+                if uneven == 0.4:
+                    d[:8] += 3.0 / 2**0.5
+                    found = verdicts(list(d), [None] * 17)
+                    power.append(np.mean([v.mark == "△" for v in found[:8]]))
+            told = f" {np.mean(power):.2f}" if power else ""
+            where = f"sd of log sd {uneven} S={seeds}"
+            print(f"  {where}: {wrong / tables:.3f}{told}", flush=True)
 
 
 def best_rows(rng: np.random.Generator, tables: int) -> None:
@@ -125,7 +138,7 @@ def galleries(rng: np.random.Generator, sets: int) -> None:
 def uneven_classes(rng: np.random.Generator, tables: int) -> None:
     """Print the coverage with classes of uneven size, of the average that a record would choose."""
     print("classes of uneven size: coverage")
-    for classes in (25, 98, 150):
+    for classes in (25, 98, 150, 500):
         for variation in (0.3, 0.6, 1.0):
             covered = covers_uneven_classes(*uneven_tables(rng, tables, classes, variation))
             print(f"  C={classes} coefficient of variation {variation}: {covered:.3f}", flush=True)
@@ -151,18 +164,25 @@ def picked_seeds(rng: np.random.Generator, tables: int) -> None:
         print(f"  n={seeds}: {better:.3f}", flush=True)
 
 
+PARTS = {  # how many tables each draws, and with --quick
+    coverage: (1000, 100),
+    family_wise_error: (400, 20),
+    marks_for_seeds: (1200, 60),
+    best_rows: (200, 20),
+    galleries: (300, 20),
+    uneven_classes: (1000, 100),
+    means_over_tables: (1000, 100),
+    picked_seeds: (10_000, 1000),
+}
+
+
 def main() -> None:
-    """Print all of it."""
-    quick = "--quick" in sys.argv
-    rng = np.random.default_rng(0)
+    """Print all of it, or the parts that are named."""
+    named = {name for name in sys.argv[1:] if name != "--quick"}
     start = time.process_time()
-    coverage(rng, 100 if quick else 1000)
-    family_wise_error(rng, 20 if quick else 400)
-    best_rows(rng, 20 if quick else 200)
-    galleries(rng, 20 if quick else 300)
-    uneven_classes(rng, 100 if quick else 1000)
-    means_over_tables(rng, 100 if quick else 1000)
-    picked_seeds(rng, 1000 if quick else 10_000)
+    for part, counts in PARTS.items():
+        if not named or part.__name__ in named:
+            part(np.random.default_rng(0), counts["--quick" in sys.argv])
     print(f"{time.process_time() - start:.0f} s of CPU")
 
 

@@ -131,8 +131,9 @@ def diff(
     """Name every difference of two records, rows or results, and what may explain it.
 
     Settings by field, identity, the metrics with the difference in points, data, weights, code and
-    machine. Rows are compared seed by seed: the means of their metrics are told, and each seed's
-    values, class values, probe and checksums with `--all`. JSON always has everything.
+    machine. Rows are compared seed by seed: the means of their metrics are told, of tables those of
+    each row too, and each seed's values, class values, probe and checksums with `--all`. JSON
+    always has everything.
 
     - `stt-bench diff digits_retrieval/softmax digits_retrieval/hard_triplet`
     - `stt-bench diff digits_retrieval/softmax/seed-0 digits_retrieval/softmax/seed-1`
@@ -152,7 +153,8 @@ def reproduce(
     record: Annotated[
         str,
         typer.Argument(
-            help="A record's file, or `TABLE/ROW/seed-N` below --results.",
+            help="A record's file, or `TABLE/ROW/seed-N` below --results; `spot`: the one that the "
+            "commit picks.",
             autocompletion=_one_record,
         ),
     ],
@@ -168,18 +170,23 @@ def reproduce(
 
     Needs no table, and writes no record. With the record's commit, versions and machine the bytes
     are the same; elsewhere each metric is held against the interval that the row's other seeds
-    give. The exit code is 1 where neither holds: that catches an edit of any kind.
+    give. The exit code is 1 where neither holds: that catches an edit of any kind. `spot` takes one
+    of the records below --results by a hash of the checkout's commit, so that nobody chooses it.
 
     - `stt-bench reproduce digits_retrieval/softmax/seed-0`
     - `stt-bench reproduce my-results/records/my/softmax/seed-0.json --data-root photos`
+    - `stt-bench reproduce spot`
     """
     from stt_bench.benchmark.system.progress import Reporter
-    from stt_bench.benchmark.verification.places import record_file
+    from stt_bench.benchmark.verification.places import name_of, record_file
     from stt_bench.benchmark.verification.reproduce import reproduce
 
+    reporter, file = Reporter(quiet=quiet), record_file(record, results)
+    if record == "spot":
+        reporter.say(f"spot: {name_of(file)}")
     found = reproduce(
-        record_file(record, results),
-        Reporter(quiet=quiet),
+        file,
+        reporter,
         runs=runs,
         data_root=data_root,
         force=force,

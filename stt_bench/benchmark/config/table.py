@@ -27,6 +27,7 @@ class Table:
     figure: FigureConfig | None = None
     overrides: tuple[str, ...] = ()
     tuning: TuningConfig | None = None
+    compare_by: str | None = None
 
     @property
     def command(self) -> str:

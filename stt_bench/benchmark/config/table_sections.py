@@ -26,6 +26,10 @@ class TuningConfig(Section):
     )
 
 
+COMPARED = ("map@r", "accuracy", "macro_accuracy", "nmi", "ami")
+"""What rows may be compared with Softmax by; and every ``recall@K`` of `evaluation.ks`."""
+
+
 class FigureConfig(Section):
     """A second figure of a table: MAP@R (and accuracy) over a field, a curve for each loss."""
 

@@ -21,13 +21,13 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.mistakes import first_mistake
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.config.table_files import Places, find_table, merge, read_with_base
-from stt_bench.benchmark.config.table_sections import FigureConfig, TuningConfig
+from stt_bench.benchmark.config.table_sections import COMPARED, FigureConfig, TuningConfig
 from stt_bench.benchmark.config.yaml_lines import DEEPEST, KeyPath, parse_value
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.text import NAME_RULE, is_name, is_table_name, one_line
 from stt_bench.names import did_you_mean
 
-TABLE_FIELDS = ("title", "description", "seeds", "rows", "figure", "tuning")
+TABLE_FIELDS = ("title", "description", "seeds", "rows", "figure", "tuning", "compare_by")
 Where = Callable[..., str]
 Check = Callable[[Experiment, Where], None]
 
@@ -96,6 +96,8 @@ def read_table(
     )
     if "figure" in content:
         table = replace(table, figure=_figure(table, content["figure"], places))
+    if "compare_by" in content:
+        table = replace(table, compare_by=_compared(table, content["compare_by"], places))
     if "tuning" in content:
         table = replace(table, tuning=_tuning(content["tuning"], places))
         _check_tuned(table, places)
@@ -158,6 +160,15 @@ def _figure(table: Table, value: Any, places: Places) -> FigureConfig:
         if isinstance(x, bool) or not isinstance(x, int | float):
             raise BenchError(f"{place}: the field '{figure.x}' of a row is {x!r}, not a number")
     return figure
+
+
+def _compared(table: Table, value: Any, places: Places) -> str:
+    recalls = dict.fromkeys(f"recall@{k}" for e in table.rows.values() for k in e.evaluation.ks)
+    known = [*COMPARED, *recalls]
+    if value not in known:
+        told = did_you_mean(one_line(str(value), 40), known)
+        raise BenchError(f"{places['compare_by',]}: compare_by: there is no such metric; {told}")
+    return str(value)
 
 
 def _tuning(value: Any, places: Places) -> TuningConfig:

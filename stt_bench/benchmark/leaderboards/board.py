@@ -44,6 +44,7 @@ class Leaderboard:
     distance: Distance  # by which retrieval is ranked; the records are as they stand under it
     sources: list[Record]  # the records as they are
     figure: FigureConfig | None = None
+    compare_by: str | None = None
     ledger: Sequence[Entry] = ()
     twin: Leaderboard | None = field(default=None, repr=False)  # under the other distance
 
@@ -81,7 +82,12 @@ class Leaderboard:
 
     @property
     def leads(self) -> list[str]:
-        """Return the metrics whose differences to Softmax are shown."""
+        """Return the metrics whose differences to Softmax are shown: those of one family.
+
+        The one that the table names, else MAP@R and accuracy, those of the two that there are.
+        """
+        if self.compare_by in self.metrics:
+            return [self.compare_by]
         return [name for name in ("map@r", "accuracy") if name in self.metrics] or self.metrics[:1]
 
     def main(self, metric: str) -> str:
@@ -276,6 +282,7 @@ def build_leaderboard(
         sources=sources,
         twin=twin,
         figure=display.figure,
+        compare_by=display.compare_by,
         ledger=ledger,
     )
 

@@ -91,7 +91,12 @@ def _not_said(board: Leaderboard) -> list[str]:
         pairs = [pair for pair in board.verdicts if pair.metric == metric]
         by_class = [board.measured.class_differences(pair) for pair in pairs]
         missing = sum(d is None for d in by_class)
-        if missing:
+        if metric in ("nmi", "ami"):
+            told.append(
+                f"{name} gets no ▲▼: it is of all clusters at once, no class has a share in it, so "
+                "that nothing is known of new classes."
+            )
+        elif missing:
             some = "some of its records hold" if missing < len(pairs) else "its records hold"
             told.append(
                 f"{name} gets no ▲▼: {some} no values of single classes, so nothing is "

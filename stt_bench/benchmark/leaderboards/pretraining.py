@@ -41,6 +41,37 @@ _DOGS = Overlap(
     "from pretraining",
     "http://vision.stanford.edu/aditya86/ImageNetDogs/",
 )
+_NABIRDS = Overlap(
+    "59 of ImageNet-1k's classes are birds, many of them of NABirds' species: kinds of bird are "
+    "known from pretraining; whether photos are shared is not",
+    "the class list of ILSVRC-2012, classes 7 to 24, 80 to 100 and 127 to 146 from 0",
+)
+_FLOWERS = Overlap(
+    "two of ImageNet-1k's classes are flowers, daisy and yellow lady's slipper, of which the first "
+    "is near oxeye daisy of the 102; whether photos are shared is not known",
+    "the class list of ILSVRC-2012, and www.robots.ox.ac.uk/~vgg/data/flowers/102/categories.html",
+)
+_CARS = Overlap(
+    "ImageNet-1k tells cars by their kind (convertible, sports car, minivan, jeep and others), not "
+    "by make and model; whether photos are shared is not known",
+    "the class list of ILSVRC-2012; Krause et al. 2013, 3D Object Representations for Fine-Grained "
+    "Categorization",
+)
+_AIRCRAFT = Overlap(
+    "ImageNet-1k has airliner and warplane and no models of aircraft; whether photos are shared is "
+    "not known",
+    "the class list of ILSVRC-2012; Maji et al. 2013, arXiv:1306.5151",
+)
+_DRAWN = Overlap(
+    "Omniglot's characters were drawn for it in strokes on a screen, and ImageNet holds photos: "
+    "they share nothing",
+    "Lake et al. 2015, Science 350, 1332",
+)
+_SCANNED = Overlap(
+    "the digits are scans of handwriting at 8 × 8 pixels, and ImageNet holds photos: they share "
+    "nothing",
+    "Alpaydin and Kaynak 1998, UCI repository, Optical Recognition of Handwritten Digits",
+)
 _WEB = Overlap(
     "photos taken from the web may contain any public test set: the authors of CLIP found a median "
     "of 2.2 % of the test images of 35 data sets in theirs",
@@ -63,6 +94,12 @@ _IMAGENETS = ("ImageNet-1k", "ImageNet-21k")  # the first is a part of the secon
 KNOWN: dict[tuple[str, str], Overlap] = {
     **{(of, name): _BIRDS for of in _IMAGENETS for name in ("cub200", "cub50")},
     **{(of, "dogs"): _DOGS for of in _IMAGENETS},
+    **{(of, name): _DRAWN for of in _IMAGENETS for name in ("omniglot", "omniglot_mini")},
+    **{(of, "digits"): _SCANNED for of in _IMAGENETS},
+    ("ImageNet-1k", "nabirds"): _NABIRDS,
+    ("ImageNet-1k", "flowers102"): _FLOWERS,
+    ("ImageNet-1k", "cars196"): _CARS,
+    ("ImageNet-1k", "aircraft"): _AIRCRAFT,
     **{("web images", name): _WEB for name in _PHOTOS},
 }
 """Of (pretraining set, dataset) what is known."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.config.table_sections import FigureConfig
@@ -20,6 +22,14 @@ class Display(BaseModel):
     command: str = ""
     figure: FigureConfig | None = None
     seeds: list[int] | None = None  # that the table names; older records do not tell
+    compare_by: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_said(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = written(self)
+        if self.compare_by is None:  # as records of before that field
+            del content["compare_by"]
+        return content
 
 
 def display_of(table: Table, row: str) -> Display:
@@ -32,4 +42,5 @@ def display_of(table: Table, row: str) -> Display:
         command=table.command,
         figure=table.figure,
         seeds=sorted(table.seeds),
+        compare_by=table.compare_by,
     )

@@ -39,6 +39,9 @@ _DETAILS = ("metrics", "trained network", "course of the training", "counts of t
 _DETAIL_FIELDS = ("probe.", "tuning.point", "tuning.steps", "tuning.index", "tuning.objective")
 """Such fields in other groups; the point and length of a winner stand in its experiment too."""
 
+_LEADS = ("map@r", "accuracy")
+"""What is told of each row of a table; the rest with `--all`."""
+
 EXPLAINING = ("settings", "data", "starting weights", "code", "machine")
 """The groups that can explain a difference between metrics."""
 
@@ -68,6 +71,7 @@ class Comparison:
     compared: list[str]  # the pairs of records by name
     groups: dict[str, list[Told]]
     means: dict[str, Mean]  # of each metric that differs
+    rows: dict[str, dict[str, Mean]]  # the same of each row, of tables and folders of results
     only_first: list[str]
     only_second: list[str]
 
@@ -92,6 +96,7 @@ class Comparison:
         for group, found in self.groups.items():
             if group == "metrics":
                 yield from self._mean_lines()
+                yield from self._row_lines(whole=whole)
             shown = [told for told in found if whole or not _is_detail(group, told)]
             for told in found:
                 if told not in shown:
@@ -119,6 +124,18 @@ class Comparison:
             of_them = "" if mean.pairs == len(self.compared) else f" (of {mean.pairs} pairs)"
             change = f"{mean.second - mean.first:+.2f}"
             yield f"  {metric}: {mean.first:.2f} → {mean.second:.2f} ({change}){of_them}"
+
+    def _row_lines(self, *, whole: bool) -> Iterator[str]:
+        """Yield a line for each row that differs: what leads, or every metric as a `whole`."""
+        if self.rows:
+            yield "means row by row, in points:"
+        for row, means in self.rows.items():
+            shown = means if whole else {name: means[name] for name in _LEADS if name in means}
+            told = [
+                f"{metric} {mean.first:.2f} → {mean.second:.2f} ({mean.second - mean.first:+.2f})"
+                for metric, mean in (shown or means).items()
+            ]
+            yield f"  {row}: {', '.join(told)}"
 
     def _short(self, places: Sequence[str]) -> list[str]:
         """Return places with one name for all records of a row, where all are among them."""
@@ -148,8 +165,13 @@ class Comparison:
                 ]
                 for group, found in self.groups.items()
             },
-            "mean_points": {name: mean.second - mean.first for name, mean in self.means.items()},
+            "mean_points": _points(self.means),
+            "row_points": {row: _points(means) for row, means in self.rows.items()},
         }
+
+
+def _points(means: Mapping[str, Mean]) -> dict[str, float]:
+    return {name: mean.second - mean.first for name, mean in means.items()}
 
 
 Records = Mapping[tuple[str, ...], Record]
@@ -181,11 +203,17 @@ def compare(first: Records, second: Records) -> Comparison:
             by_probe[told.difference.field.partition(".")[0] == "probe"].append(told)
         groups[_FOLLOWS] = by_probe[True] + groups.get(_FOLLOWS, [])
         groups["code"] = by_probe[False]
+    by_row: dict[str, list[tuple[Record, Record]]] = {}
+    if kinds[0] in KINDS[2:]:
+        for key in shared:
+            by_row.setdefault("/".join(key[:-1]), []).append((first[key], second[key]))
+    of_rows = {row: _means(records) for row, records in by_row.items()}
     return Comparison(
         kind=kinds[0],
         compared=["/".join(key) for key in shared],
         groups={name: groups[name] for name in GROUPS if groups.get(name)},
         means=_means([(first[key], second[key]) for key in shared]),
+        rows={row: means for row, means in of_rows.items() if means},
         only_first=["/".join(key) for key in first if key not in second],
         only_second=["/".join(key) for key in second if key not in first],
     )

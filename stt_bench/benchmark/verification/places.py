@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from stt_bench.benchmark.store.records import Record, read_record
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.machine import commit
 from stt_bench.names import did_you_mean
+
+SPOT = "spot"  # in place of a record's name
 
 
 def record_files(folder: Path) -> list[Path]:
@@ -36,16 +40,38 @@ def record_file(text: str, results: Path) -> Path:
     """Return the file of one record.
 
     Args:
-        text: a path, or ``TABLE/ROW/seed-N`` below `results`.
+        text: a path, or ``TABLE/ROW/seed-N`` below `results`; or ``spot``, see `picked`.
         results: the folder of results.
 
     Raises:
         BenchError: there is none; the nearest name is told.
     """
+    if text == SPOT:
+        return picked(record_files(results / "records"), commit())
     if (found := _file(text, results)) is not None:
         return found
     names = filter(is_record, names_below(results))
     raise _unknown(text, results, "record", "TABLE/ROW/seed-N", names)
+
+
+def picked(files: Sequence[Path], of_commit: str | None) -> Path:
+    """Return the record that a commit picks: a spot check by a rule that nobody can bend.
+
+    That is the one whose name, hashed with the commit, has the least SHA-256: a record more or less
+    changes the choice only if it is itself the one.
+
+    Raises:
+        BenchError: there are no records, or the code is of no commit.
+    """
+    if of_commit is None:
+        raise BenchError(
+            "a spot check takes its record by the commit, and this is no git checkout: name a "
+            "record, as TABLE/ROW/seed-N"
+        )
+    if not files:
+        raise BenchError("there are no records to take one of; run `stt-bench run` first")
+    known = of_commit.partition("+")[0]
+    return min(files, key=lambda file: sha256(f"{known}/{name_of(file)}".encode()).hexdigest())
 
 
 def files_at(text: str, results: Path) -> list[Path]:

@@ -119,6 +119,8 @@ def test_a_folder_or_nothing_in_place_of_a_table(tmp_path: Path) -> None:
         ("optimizer: adam", "line 1: row 'a': optimizer: a mapping of its fields is expected"),
         ("model: {normalize: yes}", "line 1: row 'a': model.normalize: write true or false"),
         ("figure: 7", "line 1: .*mapping"),
+        ("compare_by: mni", "line 1: compare_by: there is no such metric; .*'nmi'"),
+        ("compare_by: [nmi]", "line 1: compare_by: there is no such metric"),
         ("model: {backbone: " + "x" * 5000 + ", head: [" + "7, " * 5000 + "]}", "line 1"),
     ],
 )

@@ -20,7 +20,7 @@ from stt_bench.benchmark.store.runs import open_run
 def run(stt_bench: Command, tiny: Path, tmp_path: Path) -> Path:
     done = stt_bench(
         "train", tiny, "--row", "two_head", "--runs", tmp_path / "runs", "--set", "train.steps=0",
-        "--set", "input.resize=18", "-q",
+        "--results", tmp_path / "results", "--set", "input.resize=18", "-q",
     )  # fmt: skip
     assert done[0] == 0, done
     return Path(done[1].strip())

@@ -17,7 +17,7 @@ from stt_bench.benchmark.store.embedding_set import read_embedding_set
 def run(stt_bench: Command, tiny: Path, tmp_path: Path) -> Path:
     done = stt_bench(
         "train", tiny, "--row", "hard", "--runs", tmp_path / "runs", "--set", "train.steps=0",
-        "--set", "evaluation.storage=float16", "-q",
+        "--results", tmp_path / "results", "--set", "evaluation.storage=float16", "-q",
     )  # fmt: skip
     assert done[0] == 0, done
     folder = Path(done[1].strip())

@@ -145,6 +145,32 @@ def test_old_records_answer_the_second_question_and_the_page_says_what_is_missin
     assert "▲ |" not in page
 
 
+def test_a_table_names_the_one_metric_that_rows_are_compared_by() -> None:
+    rows = {"a": {}, "bb": TRIPLET}
+    scores = {"a": [0.5, 0.5, 0.5], "bb": [0.6, 0.61, 0.62]}
+    made = [
+        record(name, seed, {"map@r": 0.5, "nmi": value}, **rows[name])
+        for name in rows
+        for seed, value in enumerate(scores[name])
+    ]
+    assert build_leaderboard("t", made, []).leads == ["map@r"]
+    by_nmi = [
+        one.model_copy(update={"display": one.display.model_copy(update={"compare_by": "nmi"})})
+        for one in made
+    ]
+    board = build_leaderboard("t", by_nmi, [])
+    assert board.pairs == [Pair("bb", "a", "nmi")]
+    verdict = board.difference(board.rows[1], "nmi")
+    assert (verdict.mark, verdict.mean) == ("△", pytest.approx(0.11))
+    page = markdown(board)
+    assert "| NMI − baseline | NMI − best Softmax |" in page
+    assert "NMI gets no ▲▼: it is of all clusters at once" in page
+    assert "MAP@R −" not in page
+    assert "run the rows again" not in page
+    assert "compare_by" not in made[0].model_dump(mode="json")["display"]
+    assert by_nmi[0].model_dump(mode="json")["display"]["compare_by"] == "nmi"
+
+
 def scored(row: str, seed: int, recall: np.ndarray, **settings: Any) -> Record:
     made = record(row, seed, {"map@r": 0.5, "accuracy": float(recall.mean())}, **settings)
     items = 1000

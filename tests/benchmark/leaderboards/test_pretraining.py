@@ -43,6 +43,9 @@ def test_known_pairs_are_told_with_their_source() -> None:
     both = pretraining_note("timm:convnext_tiny.fb_in22k_ft_in1k", "dogs")
     assert both.count("Stanford Dogs was made of ImageNet's photos") == 1
     assert "Radford" in pretraining_note("timm:vit_base_patch16_clip_224.openai", "sop")
+    flowers = pretraining_note("timm:tf_efficientnet_lite0.in1k", "flowers102")
+    assert "two of ImageNet-1k's classes are flowers" in flowers
+    assert "share nothing" in pretraining_note("timm:convnext_tiny.in12k", "omniglot_mini")
     other = pretraining_note("timm:tf_efficientnet_lite0.in1k", "sop")
     assert "no photo in common with sop is known, which does not mean that there is none" in other
     assert "is not known" in pretraining_note("file:0123456789abcdef", "cub200")

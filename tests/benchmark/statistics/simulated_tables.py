@@ -93,9 +93,14 @@ def best_of_more_seeds(
     return row - rng.standard_normal((tables, kept))
 
 
-def seeds_against_a_baseline(rng: np.random.Generator, k: int, seeds: int) -> np.ndarray:
-    """(k, S) differences over seeds on fixed classes, of rows that do not differ."""
-    own = np.exp(0.4 * rng.standard_normal((k, 1))) * rng.standard_normal((k, seeds))
+def seeds_against_a_baseline(
+    rng: np.random.Generator, k: int, seeds: int, uneven: float = 0.4
+) -> np.ndarray:
+    """(k, S) differences over seeds on fixed classes, of rows that do not differ.
+
+    `uneven` is the standard deviation of the logarithm of a row's own.
+    """
+    own = np.exp(uneven * rng.standard_normal((k, 1))) * rng.standard_normal((k, seeds))
     return (own - rng.standard_normal((1, seeds))) / 2**0.5
 
 

@@ -68,6 +68,16 @@ def test_a_table_without_a_difference_is_rarely_marked(seeds: int) -> None:
         assert count / tables <= 0.05 + error_of(0.05, tables), mark
 
 
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_rows_that_differ_in_their_spread_are_rarely_marked(seeds: int) -> None:
+    tables, rng = 80, np.random.default_rng(10)
+    marked = 0
+    for _ in range(tables):
+        d = seeds_against_a_baseline(rng, 17, seeds, 0.8)
+        marked += any(one.mark != "≈" for one in verdicts(list(d), [None] * 17))
+    assert marked / tables <= 0.05 + error_of(0.05, tables)
+
+
 def test_a_real_difference_is_found() -> None:
     rng = np.random.default_rng(4)
     d = rows_against_a_baseline(rng, 17, 5, 25, "frozen")
@@ -105,10 +115,10 @@ def test_classes_that_are_each_others_gallery_need_leave_class_out_values() -> N
     assert np.mean(off <= estimate.half_width()) >= 0.95 - error_of(0.95, sets)
 
 
-@pytest.mark.parametrize("variation", [0.3, 1.0])
-def test_classes_of_uneven_size_are_covered(variation: float) -> None:
+@pytest.mark.parametrize(("classes", "variation"), [(25, 0.3), (25, 1.0), (150, 1.0)])
+def test_classes_of_uneven_size_are_covered(classes: int, variation: float) -> None:
     tables = 500
-    drawn = uneven_tables(np.random.default_rng(7), tables, 25, variation)
+    drawn = uneven_tables(np.random.default_rng(7), tables, classes, variation)
     assert 0.94 - error_of(0.95, tables) < covers_uneven_classes(*drawn) <= 0.99
 
 

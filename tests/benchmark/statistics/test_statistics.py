@@ -17,6 +17,7 @@ from stt_bench.benchmark.statistics.moderated import inverse_trigamma, moderated
 from stt_bench.benchmark.statistics.planning import Spread, plan, planned_half_width, sentence
 from stt_bench.benchmark.statistics.verdicts import verdicts
 from stt_bench.benchmark.statistics.weights import linearised, uneven
+from stt_bench.evaluation.class_values import chosen_weighting
 
 
 def table(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -113,7 +114,7 @@ def test_moderated_variances_are_those_of_plain_loops() -> None:
     assert np.log(center) == pytest.approx(np.mean(e) + special.digamma(d0 / 2) - np.log(d0 / 2))
     found = moderated(d)
     for row, variance in enumerate(s2):
-        shrunk = (d0 * center + own * variance) / (d0 + own)
+        shrunk = max(variance, (d0 * center + own * variance) / (d0 + own))
         assert found.error[row] == pytest.approx((shrunk / 4) ** 0.5)
     assert found.freedom.tolist() == [pytest.approx(d0 + own)] * 12
     assert found.mean == pytest.approx(d.mean(axis=1))
@@ -125,6 +126,15 @@ def test_equal_variances_are_pooled_and_the_freedom_is_capped() -> None:
     found = moderated(d)
     assert found.freedom.tolist() == [8.0] * 3  # 4 (S − 1)
     assert len(set(found.error)) == 1
+
+
+def test_no_variance_is_taken_as_smaller_than_it_is() -> None:
+    d = np.random.default_rng(0).standard_normal((12, 4))
+    found, own = moderated(d).error, d.std(axis=1, ddof=1) / 2
+    noisiest, calmest = own.argmax(), own.argmin()
+    assert found[noisiest] == own[noisiest]  # the others would make it seem less so
+    assert found[calmest] > 1.5 * own[calmest]
+    assert (found >= own).all()
 
 
 def test_a_row_alone_gets_students_t_and_one_seed_nothing() -> None:
@@ -310,8 +320,11 @@ def test_class_means_are_linearised_about_the_mean_over_queries() -> None:
     assert linearised(x, n).mean(axis=1) == pytest.approx(theta)
     assert linearised(x, np.full(7, 5)) == pytest.approx(x)
     assert uneven(np.array([1, 1, 9])) is True
-    assert uneven(np.array([1, 1, 9] * 40)) is False
+    assert uneven(np.array([1, 1, 9] * 40)) is True
     assert uneven(np.array([5, 6, 7])) is False
+    for classes in range(90, 110):  # `evaluation` has the same rule, and knows nothing of this one
+        counts = np.random.default_rng(classes).geometric(0.6, classes)
+        assert (chosen_weighting(counts) == "class") is uneven(counts)
 
 
 def test_tables_are_put_together_by_a_t_interval_and_signs() -> None:

@@ -151,7 +151,8 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_continues(
     tiny: Path, tmp_path: Path, size: int, stt_bench: Command
 ) -> None:
     more = ("--set", "train.log_every=1", "--set", "train.checkpoint_every=1", "-q")
-    command = ("train", tiny, "--row", "hard", "--runs", tmp_path, *more)
+    places = ("--runs", tmp_path, "--results", tmp_path / "results")
+    command = ("train", tiny, "--row", "hard", *places, *more)
     with disk_with(size):
         code, _, said = stt_bench(*command)
     assert (code, said.count("\n")) == (2, 1), said

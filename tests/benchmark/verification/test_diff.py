@@ -163,3 +163,30 @@ def test_a_row_and_a_table_are_not_compared(made: Made) -> None:
     said = made.call("diff", "tiny/softmax", "tiny", runs=None)
     assert said.returncode == 2
     assert "a row and a table cannot be compared: name two of one kind" in said.stderr
+
+
+def test_tables_are_told_row_by_row(made: Made) -> None:
+    other = made.folder / "other"
+    shutil.copytree(made.folder / "results", other)
+    honest = [read_record(made.record("hard", seed)).metrics for seed in (0, 1)]
+    edited = [
+        cheat(other / f"records/tiny/hard/seed-{seed}.json", factor).metrics
+        for seed, factor in ((0, 1.5), (1, 1.25))
+    ]
+    gain = {
+        name: 50 * sum(b[name] - a[name] for a, b in zip(honest, edited, strict=True))
+        for name in ("map@r", "recall@1")
+    }
+    compared = "diff", "tiny", other / "records/tiny"
+    said = made.call(*compared, runs=None).stdout.splitlines()
+    (line,) = [one for one in said if one.startswith("  hard: ")]
+    assert line.startswith("  hard: map@r ")
+    assert line.endswith(f"({gain['map@r']:+.2f})")
+    assert said.index("means row by row, in points:") == said.index(line) - 1
+    assert not any(one.startswith("  softmax: ") for one in said)
+    content = json.loads(made.call(*compared, "--json", runs=None).stdout)
+    assert content["row_points"].keys() == {"hard"}
+    assert content["row_points"]["hard"]["map@r"] == pytest.approx(gain["map@r"])
+    assert content["mean_points"]["map@r"] == pytest.approx(gain["map@r"] / 2)
+    row = made.call("diff", "tiny/hard", other / "records/tiny/hard", runs=None).stdout
+    assert "row by row" not in row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from made_records import Made, cheat
 
 from stt_bench.benchmark.store.records import Record, read_record
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.verification.places import name_of, picked
 from stt_bench.benchmark.verification.reproduce import compared
 from stt_bench.benchmark.verification.spread import reaches
 
@@ -158,3 +161,28 @@ def test_other_images_are_no_reproduction(record: Record) -> None:
     found = compared(record, again, [], [], Path("again"))
     assert not found.passed
     assert "cannot be reproduced: the images or starting weights are others" in next(found.lines())
+
+
+def test_a_spot_check_takes_the_record_that_the_commit_picks(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [made.record(row, seed) for row in ("hard", "softmax") for seed in (0, 1)]
+    names = [f"tiny/{row}/seed-{seed}" for row in ("hard", "softmax") for seed in (0, 1)]
+    taken = set()
+    for digit in "0123456789ab":
+        of_commit = digit * 40
+        hashes = [hashlib.sha256(f"{of_commit}/{name}".encode()).hexdigest() for name in names]
+        expected = files[hashes.index(min(hashes))]
+        assert picked(files, of_commit) == picked(files[::-1], f"{of_commit}+changes") == expected
+        taken.add(expected)
+    assert taken == set(files)  # any of them may be picked
+    with pytest.raises(BenchError, match="is no git checkout"):
+        picked(files, None)
+    with pytest.raises(BenchError, match="there are no records"):
+        picked([], "0" * 40)
+    monkeypatch.setattr("stt_bench.benchmark.verification.places.commit", lambda: "0" * 40)
+    name = name_of(picked(files, "0" * 40))
+    done = made.call("reproduce", "spot", runs="again")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"{name}: same bytes")
+    assert f"spot: {name}" in done.stderr
