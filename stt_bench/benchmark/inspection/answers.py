@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from stt_bench.benchmark.scoring.retrieval import queries_and_gallery
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet
 from stt_bench.evaluation import retrieval_scores
+from stt_bench.evaluation.checks import blocks
 from stt_bench.evaluation.exact import Points, exact_pairs
+from stt_bench.evaluation.label_sets import LabelSets, label_sets
 
 KINDS = ("best", "typical", "worst")
 _SPARE = 16  # candidates beyond those wanted: products round, exact distances decide
@@ -19,80 +21,106 @@ _TABLE = 2**23  # distances held at once
 
 
 class Answers(NamedTuple):
-    """The nearest items of Q queries, (Q, k) each: their places in the set, and distances.
+    """The nearest items of Q queries, (Q, k) each: places in the set, distances, and who is right.
 
     A place of -1, at an infinite distance, is none: the list has ended.
     """
 
     places: np.ndarray
     distances: np.ndarray
+    right: np.ndarray
 
 
-def places_of(embedded: EmbeddingSet, role: str) -> np.ndarray:
-    """Return where in a set the items of a role (query, gallery) lie, ascending."""
-    return np.flatnonzero(np.isin(embedded.roles, (role, "both")))
+@dataclass(frozen=True)
+class Search:
+    """Some queries of an embedding set against its whole gallery, as its metrics rank it.
 
-
-def nearest_items(embedded: EmbeddingSet, queries: np.ndarray, distance: str, k: int) -> Answers:
-    """Return the k items of the gallery nearest to each query, as the metrics rank them.
-
-    A query is left out of its own list. Equal distances come in the order of the set.
-
-    Args:
-        embedded: the set.
-        queries: (Q,) places in it.
-        distance: ``euclidean``, whose squares are returned, or ``cosine``.
-        k: at most; lists of a small gallery are shorter.
+    `sets` are arguments of `retrieval_metrics`, with a gallery apart from the queries; `queries`
+    (Q,) and `gallery` (G,) tell where in the embedding set its rows lie.
     """
-    gallery = places_of(embedded, "gallery")
-    k = min(k, len(gallery))
-    points = Points(embedded.embeddings, distance)
-    rows = points.rows(gallery)
-    squares = np.einsum("gd,gd->g", rows, rows)
-    width = min(k + _SPARE, len(gallery))
-    found = Answers(np.full((len(queries), k), -1), np.full((len(queries), k), np.inf))
-    step = max(1, _TABLE // len(gallery))
-    for start in range(0, len(queries), step):
-        part = queries[start : start + step]
-        asked = points.rows(part)
-        coarse = -(asked @ rows.T) if distance == "cosine" else squares - 2 * (asked @ rows.T)
-        coarse[part[:, None] == gallery[None, :]] = np.inf
-        near = np.argpartition(coarse, width - 1, axis=1)[:, :width]
-        for place, (query, some) in enumerate(zip(part, near, strict=True), start):
-            some = np.sort(some[gallery[some] != query])
-            exact = exact_pairs(asked[place - start][None], rows[some], distance)
-            order = np.argsort(exact, kind="stable")[:k]
-            found.places[place, : len(order)] = gallery[some[order]]
-            found.distances[place, : len(order)] = exact[order]
-    return found
 
+    sets: dict[str, Any]
+    queries: np.ndarray
+    gallery: np.ndarray
+    distance: str
 
-def drawn_queries(embedded: EmbeddingSet, most: int, seed: int) -> np.ndarray:
-    """Return the places of all queries, or of `most` that are drawn, ascending."""
-    queries = places_of(embedded, "query")
-    if len(queries) <= most:
-        return queries
-    return np.sort(np.random.default_rng(seed).choice(queries, most, replace=False))
+    @classmethod
+    def of(
+        cls, embedded: EmbeddingSet, sets: Mapping[str, Any], distance: str, most: int, seed: int
+    ) -> Search:
+        """Return the search of all queries, or of `most` that are drawn.
 
+        Args:
+            embedded: the set.
+            sets: of it, as `scoring.rules.queries_and_gallery` has them.
+            distance: ``euclidean`` or ``cosine``.
+            most: queries.
+            seed: of the draw.
+        """
+        sets = dict(sets)
+        queries, gallery = (
+            np.flatnonzero(np.isin(embedded.roles, (role, "both"))) for role in ("query", "gallery")
+        )
+        if "gallery" not in sets:  # all query all
+            sets |= {"gallery": sets["embeddings"], "gallery_labels": sets["labels"]}
+            sets |= {"query_ids": embedded.ids, "gallery_ids": embedded.ids}
+            if "query_groups" in sets:
+                sets["gallery_groups"] = sets["query_groups"]
+        rows = np.arange(len(queries))
+        if len(rows) > most:
+            rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+        for name in ("embeddings", "labels", "query_ids", "query_groups"):
+            if name in sets:
+                sets[name] = sets[name][rows]
+        return cls(sets, queries[rows], gallery, distance)
 
-def precision_of(embedded: EmbeddingSet, queries: np.ndarray, distance: str) -> np.ndarray:
-    """Return MAP@R of each query, (Q,); NaN where it has no positive."""
-    sets = _asked(queries_and_gallery(embedded), embedded, queries)
-    scores = retrieval_scores(**sets, ks=(1,), distance=distance)
-    found: np.ndarray = scores.values[:, scores.names.index("map@r")]
-    return found
+    def precision(self) -> np.ndarray:
+        """Return MAP@R of each query, (Q,); NaN where it has no positive."""
+        try:
+            scores = retrieval_scores(**self.sets, ks=(1,), distance=self.distance)
+        except ValueError:  # none has one
+            return np.full(len(self.queries), np.nan)
+        found: np.ndarray = scores.values[:, scores.names.index("map@r")]
+        return found
 
+    def nearest(self, k: int) -> Answers:
+        """Return the k items nearest to each query; lists of a small gallery are shorter.
 
-def _asked(sets: Mapping[str, Any], embedded: EmbeddingSet, queries: np.ndarray) -> dict[str, Any]:
-    """Return the arguments of `retrieval_metrics` for some of a set's queries alone."""
-    sets = dict(sets)
-    if "gallery" not in sets:  # all query all
-        sets |= {"gallery": sets["embeddings"], "gallery_labels": sets["labels"]}
-        sets |= {"query_ids": embedded.ids, "gallery_ids": embedded.ids}
-    at = np.searchsorted(places_of(embedded, "query"), queries)
-    for name in ("embeddings", "labels", "query_ids"):
-        sets[name] = sets[name][at]
-    return sets
+        Left out of a list are the query itself and what a rule of groups takes out of it. Equal
+        distances come in the order of the set; those of ``euclidean`` are squared.
+        """
+        points = [Points(self.sets[name], self.distance) for name in ("embeddings", "gallery")]
+        asked, held = points[0].rows(slice(None)), points[1].rows(slice(None))
+        squares = np.einsum("gd,gd->g", held, held)
+        labels = label_sets(self.sets["labels"], len(asked), self.sets["gallery_labels"], len(held))
+        width = min(k + _SPARE, len(held))
+        items = np.full((len(asked), min(k, len(held))), -1)
+        distances = np.full(items.shape, np.inf)
+        for part in blocks(len(asked), max(1, _TABLE // len(held))):
+            coarse = asked[part] @ held.T
+            coarse = -coarse if self.distance == "cosine" else squares - 2 * coarse
+            coarse[self._left_out(part, labels)] = np.inf
+            near = np.argpartition(coarse, width - 1, axis=1)[:, :width]
+            for row, some in enumerate(near):
+                some = np.sort(some[np.isfinite(coarse[row, some])])
+                query = part.start + row
+                exact = exact_pairs(asked[query][None], held[some], self.distance)
+                order = np.argsort(exact, kind="stable")[: items.shape[1]]
+                items[query, : len(order)] = some[order]
+                distances[query, : len(order)] = exact[order]
+        right = labels.match(labels.queries, labels.gallery[items]) & (items >= 0)
+        return Answers(np.where(items < 0, -1, self.gallery[items]), distances, right)
+
+    def _left_out(self, part: slice, labels: LabelSets) -> np.ndarray:
+        """Tell which items are in no list of some queries, (Q, G)."""
+        out: np.ndarray = self.queries[part, None] == self.gallery
+        if "query_groups" in self.sets:
+            same = self.sets["query_groups"][part, None] == self.sets["gallery_groups"]
+            if self.sets.get("groups_apply_to", "label") == "label":
+                everything = np.broadcast_to(labels.gallery, same.shape)
+                same &= labels.match(labels.queries[part], everything)
+            out |= same
+        return out
 
 
 def worth_a_look(
@@ -183,11 +211,16 @@ class Confusion(NamedTuple):
 
 
 def confusion_of_nearest(
-    embedded: EmbeddingSet, queries: np.ndarray, nearest: np.ndarray
+    embedded: EmbeddingSet, queries: np.ndarray, answers: Answers
 ) -> Confusion:
-    """Count of which class the nearest item of each query is; `nearest` (Q,) are its places."""
+    """Count of which class the nearest item of each query is.
+
+    Where items have several labels, an item that shares one is of the query's own.
+    """
+    nearest, right = answers.places[:, 0], answers.right[:, 0]
     there = nearest >= 0
-    true, found = embedded.labels[queries[there]], embedded.labels[nearest[there]]
+    true = embedded.labels[queries[there]]
+    found = np.where(right[there], true, embedded.labels[nearest[there]])
     classes, codes = np.unique(np.concatenate([true, found]), return_inverse=True)
     pairs = np.stack([codes[: len(true)], codes[len(true) :]], axis=1)
     cells, counts = np.unique(pairs, axis=0, return_counts=True)

@@ -14,7 +14,7 @@ from stt_bench.benchmark.pages.section import Section, rendered
 from stt_bench.benchmark.pages.thumbs import address, small_pictures
 
 SIDE = 96  # pixels of a picture
-OF_A_KIND = 3
+OF_A_KIND = 2
 _TITLES = {
     "best": "Answered best",
     "typical": "Answered as usual",
@@ -151,10 +151,10 @@ def _asked(looked: Sequence[LookedAt], place: int, addresses: Mapping[str, str])
             Neighbour(
                 str(one.embedded.ids[at]),
                 str(one.embedded.labels[at]),
-                bool(one.embedded.labels[at] == label),
+                bool(right),
                 addresses.get(str(one.embedded.ids[at]), ""),
             )
-            for at in one.answers.places[place]
+            for at, right in zip(one.answers.places[place], one.answers.right[place], strict=True)
             if at >= 0
         ]
         value = one.precision[place]

@@ -11,14 +11,13 @@ import numpy as np
 from stt_bench.benchmark.inspection.answers import (
     Answers,
     Confusion,
+    Search,
     confusion_of_nearest,
-    drawn_queries,
-    nearest_items,
-    precision_of,
 )
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.outcome import main_metric
 from stt_bench.benchmark.leaderboards.rows import Row
+from stt_bench.benchmark.scoring.retrieval import queries_and_gallery
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.records import Record
 from stt_bench.benchmark.store.runs import Run, open_run
@@ -47,7 +46,7 @@ class LookedAt:
     @property
     def confusion(self) -> Confusion:
         """Return of which class the nearest item of each query is."""
-        return confusion_of_nearest(self.embedded, self.queries, self.answers.places[:, 0])
+        return confusion_of_nearest(self.embedded, self.queries, self.answers)
 
 
 def rows_to_show(board: Leaderboard) -> list[Row]:
@@ -111,10 +110,7 @@ def _open(board: Leaderboard, row: Row, runs: Path) -> tuple[Run, EmbeddingSet] 
 
 
 def _answered(board: Leaderboard, row: Row, run: Run, embedded: EmbeddingSet) -> LookedAt:
-    queries = drawn_queries(embedded, QUERIES, SEED)
-    try:
-        precision = precision_of(embedded, queries, board.distance)
-    except ValueError:  # no query has a positive
-        precision = np.full(len(queries), np.nan)
-    answers = nearest_items(embedded, queries, board.distance, NEIGHBOURS)
-    return LookedAt(row, run, embedded, queries, precision, answers)
+    sets = queries_and_gallery(embedded)
+    search = Search.of(embedded, sets, board.distance, QUERIES, SEED)
+    answers = search.nearest(NEIGHBOURS)
+    return LookedAt(row, run, embedded, search.queries, search.precision(), answers)

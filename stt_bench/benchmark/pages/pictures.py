@@ -44,12 +44,12 @@ def picture_sections(
     pictured = told if why is None else [*told, why]
     gallery, spent = gallery_section(looked, images, pictured, budget // 2)
     return [
-        cost_section(board),
         curves_section(board, rows, runs),
         gallery,
         class_section(board, rows),
         confusion_section(board, rows, looked, told),
         map_section(looked, images, told, budget - spent, method=method),
+        cost_section(board),
     ]
 
 
