@@ -44,6 +44,18 @@ def table_schema() -> Schema:
             "description": "The one metric whose differences to Softmax are judged; without it "
             "MAP@R and accuracy, those of the two that there are.",
         },
+        "vary": {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": {
+                "type": "array",
+                "items": {"type": "number"},
+                "minItems": 1,
+                "uniqueItems": True,
+            },
+            "description": "Values of dotted fields, such as `optimizer.lr`: each row that trains "
+            "becomes a row for each.",
+        },
         "rows": {
             "type": "object",
             "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},

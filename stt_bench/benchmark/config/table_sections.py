@@ -34,6 +34,14 @@ class FigureConfig(Section):
     """A second figure of a table: MAP@R (and accuracy) over a field, a curve for each loss."""
 
     x: str = Field(description="Dotted field on the horizontal axis, such as `loss_weight`.")
-    lines: str = Field("loss.name", description="Field that a curve stands for.")
+    lines: str = Field(
+        "loss.name",
+        description="Field that a curve stands for; `row` for a row that `vary` makes several of.",
+    )
     panels: str | None = Field(None, description="Field that a panel stands for.")
     rows: list[str] | None = Field(None, description="The rows that are drawn; all if not given.")
+
+    @property
+    def fields(self) -> list[str]:
+        """Return the dotted fields that a row needs beside `x`, to be drawn."""
+        return [field for field in (self.lines, self.panels) if field not in (None, "row")]

@@ -4,7 +4,7 @@ The file holds what all rows share, and under ``rows:`` what differs. A row's se
 into the shared ones, ``--set field=value`` comes last; a loss replaces the shared loss whole. A
 row that itself says ``train.steps: 0`` is the untrained network, and ``--set`` does not train it.
 With ``base: TABLE`` the file holds only what differs from another table; a row that is null is left
-out.
+out. ``vary:`` makes several rows of each, one for each value of a field.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from stt_bench.benchmark.config.mistakes import first_mistake
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.config.table_files import Places, find_table, merge, read_with_base
 from stt_bench.benchmark.config.table_sections import COMPARED, FigureConfig, TuningConfig
+from stt_bench.benchmark.config.vary import varied
 from stt_bench.benchmark.config.yaml_lines import DEEPEST, KeyPath, parse_value
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.text import NAME_RULE, is_name, is_table_name, one_line
 from stt_bench.names import did_you_mean
 
-TABLE_FIELDS = ("title", "description", "seeds", "rows", "figure", "tuning", "compare_by")
+TABLE_FIELDS = ("title", "description", "seeds", "rows", "figure", "tuning", "compare_by", "vary")
 Where = Callable[..., str]
 Check = Callable[[Experiment, Where], None]
 
@@ -77,6 +78,9 @@ def read_table(
                 f"{places[('rows', row)]}: name the row '{one_line(row, 40)}' with {NAME_RULE}; "
                 "its label may be anything"
             )
+    if "vary" in content:
+        untrained = {row for row, own in rows.items() if _is_untrained(own)}
+        rows, places = varied(rows, content["vary"], places, untrained)
     shared = {key: value for key, value in content.items() if key in shared_fields}
     overrides = tuple(overrides)
     changes, chosen = [_override(text) for text in overrides], set(only or ())
@@ -151,7 +155,7 @@ def _figure(table: Table, value: Any, places: Places) -> FigureConfig:
     except ValidationError as error:
         raise BenchError(f"{place}: {first_mistake(error, FigureConfig)[1]}") from None
     for experiment in table.select(figure.rows).values():
-        for field in filter(None, (figure.x, figure.lines, figure.panels)):
+        for field in (figure.x, *figure.fields):
             try:
                 experiment.value_of(field)
             except (KeyError, TypeError):
@@ -234,9 +238,9 @@ def _experiment(
         raise BenchError(f"{where}: {sentence}") from None
 
 
-def _is_untrained(own: dict[str, Any]) -> bool:
+def _is_untrained(own: Any) -> bool:
     """Tell whether a row itself says that it is the untrained network."""
-    train = own.get("train")
+    train = own.get("train") if isinstance(own, dict) else None
     steps = train.get("steps") if isinstance(train, dict) else None
     return type(steps) is int and steps == 0
 

@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from stt_bench.benchmark.config.table_sections import FigureConfig
+from stt_bench.benchmark.config.vary import said_of
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.rows import Row
 from stt_bench.benchmark.leaderboards.wording import metric_name
@@ -59,13 +60,14 @@ def _draw_dots(axis: Axes, board: Leaderboard, rows: Sequence[Row], metric: str)
 def draw_curves(board: Leaderboard, config: FigureConfig, path: Path) -> None:
     """Draw MAP@R (and accuracy) over a numeric field: mean and spread over seeds.
 
-    A curve for each value of `lines` and a panel for each value of `panels`; the horizontal axis is
-    logarithmic where all its values are above 0.
+    A curve for each value of `lines`, or with ``row`` for each row that `vary` made several of, and
+    a panel for each value of `panels`; the horizontal axis is logarithmic where all its values are
+    above 0.
     """
     rows = drawn_rows(board, config)
     metrics = [m for m in board.leads if any(m in row.scores for row in rows)]
     panels = list(dict.fromkeys(_panel(row, config) for row in rows))
-    lines = list(dict.fromkeys(str(row.experiment.value_of(config.lines)) for row in rows))
+    lines = list(dict.fromkeys(_line(row, config) for row in rows))
     with drawn_figure(path, 3.0 * len(panels) + 2.2, 2.6 * len(metrics) + 0.4) as figure:
         grid = figure.subplots(len(metrics), len(panels), sharex=True, sharey="row", squeeze=False)
         entries: dict[str, Any] = {}
@@ -73,7 +75,7 @@ def draw_curves(board: Leaderboard, config: FigureConfig, path: Path) -> None:
             for panel, axis in zip(panels, axes, strict=True):
                 inside = [r for r in rows if _panel(r, config) == panel and metric in r.scores]
                 for number, line in enumerate(lines):
-                    drawn = [r for r in inside if str(r.experiment.value_of(config.lines)) == line]
+                    drawn = [r for r in inside if _line(r, config) == line]
                     if drawn:
                         curve = _draw_curve(axis, drawn, config.x, metric, number)
                         entries.setdefault(line, curve)
@@ -112,11 +114,18 @@ def drawn_rows(board: Leaderboard, config: FigureConfig) -> list[Row]:
                 continue
             with suppress(KeyError, TypeError):
                 x = row.experiment.value_of(config.x)
-                for field in filter(None, (config.lines, config.panels)):
+                for field in config.fields:
                     row.experiment.value_of(field)
                 if isinstance(x, int | float) and not isinstance(x, bool):
                     rows.append(row)
     return rows
+
+
+def _line(row: Row, config: FigureConfig) -> str:
+    if config.lines != "row":
+        return str(row.experiment.value_of(config.lines))
+    value = row.experiment.value_of(config.x)
+    return str(row.label).removesuffix(said_of(config.x, value))
 
 
 def _panel(row: Row, config: FigureConfig) -> str:
