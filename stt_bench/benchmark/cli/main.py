@@ -16,6 +16,7 @@ import typer
 
 import stt_bench
 from stt_bench.benchmark.cli.cache import cache
+from stt_bench.benchmark.cli.compare import COMPARE
 from stt_bench.benchmark.cli.data import data
 from stt_bench.benchmark.cli.evidence import EVIDENCE
 from stt_bench.benchmark.cli.inspection import TOOLS
@@ -213,7 +214,7 @@ def schema() -> None:
     print(json.dumps(table_schema(), indent=1, ensure_ascii=False))
 
 
-for name, command in {"tune": tune, **STAGES, **EVIDENCE, **TOOLS}.items():
+for name, command in {**COMPARE, "tune": tune, **STAGES, **EVIDENCE, **TOOLS}.items():
     app.command(name)(command)
 
 

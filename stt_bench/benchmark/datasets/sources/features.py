@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,14 +44,41 @@ def features(
         )
     if root.is_dir():
         raise BenchError(f"{root} is a folder: name the .npy, .h5 or .parquet file in it")
-    vectors, ids = read_vectors(root, array)
     csv = root.parent / Path(items).expanduser()
+    listed, vectors, notes = labelled_vectors(root, csv, array)
+    frame, told = train_and_test(listed)
+    places = dict(zip(frame["path"], frame["vector"].tolist(), strict=True))
+    left = len(vectors) - len(listed)
+    if left:
+        told.append(f"{left} of {len(vectors)} vectors are not used: no row names them")
+    frame = frame.drop(columns=["vector", "row"], errors="ignore")
+    return Source(frame, VectorStore(root, vectors, places), (*notes, *told))
+
+
+class LabelledVectors(NamedTuple):
+    """The items of a csv with the column vector, the row of each in the vectors; and notes."""
+
+    frame: pd.DataFrame
+    vectors: np.ndarray
+    notes: list[str]
+
+
+def labelled_vectors(
+    root: Path, csv: Path, array: str | None, *, required: Sequence[str] = ("label", "split")
+) -> LabelledVectors:
+    """Read a file of vectors and the csv of its items.
+
+    Raises:
+        BenchError: one of the two cannot be read, lacks a required column, or does not fit the
+            other.
+    """
+    vectors, ids = read_vectors(root, array)
     listed, notes = read_item_list(
         csv,
         known=("row", "id", *COLUMNS, "group"),
-        required=("label", "split"),
+        required=required,
         exact=(WEIGHT,),
-        headerless={},
+        headerless={} if "split" in required else {1: ("label",)},
         formats=f"the csv of the vectors has a header with {_COLUMNS}",
     )
     rows = _rows(csv, listed, root, len(vectors))
@@ -64,14 +93,9 @@ def features(
     if listed["path"].duplicated().any():
         twice = listed.loc[listed["path"].duplicated(), "path"].iloc[0]
         raise BenchError(f"{csv}: the id {twice} is there twice: give every item its own")
-    listed = listed.assign(role=listed.get("role", "both"), vector=rows)
-    frame, told = train_and_test(listed)
-    places = dict(zip(frame["path"], frame["vector"].tolist(), strict=True))
-    left = len(vectors) - len(listed)
-    if left:
-        told.append(f"{left} of {len(vectors)} vectors are not used: no row names them")
-    frame = frame.drop(columns=["vector", "row"], errors="ignore")
-    return Source(frame, VectorStore(root, vectors, places), (*notes, *told))
+    return LabelledVectors(
+        listed.assign(role=listed.get("role", "both"), vector=rows), vectors, notes
+    )
 
 
 def _rows(csv: Path, listed: pd.DataFrame, root: Path, count: int) -> np.ndarray:

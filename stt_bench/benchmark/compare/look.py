@@ -1,0 +1,154 @@
+"""What somebody's data are: images by a folder or a list, or vectors with a csv of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from stt_bench.benchmark.datasets.sources.features import labelled_vectors
+from stt_bench.benchmark.datasets.sources.images import listed_images
+from stt_bench.benchmark.datasets.splits import train_and_test
+from stt_bench.benchmark.datasets.stores import FileStore, Store
+from stt_bench.benchmark.datasets.threads import THREADS
+from stt_bench.benchmark.datasets.vectors import SUFFIXES, VectorStore
+from stt_bench.benchmark.system.errors import BenchError, NotHereError
+from stt_bench.benchmark.system.text import counted, one_line
+
+_BESIDE = ("items.csv", "labels.csv")
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Found:
+    """The items of somebody's data.
+
+    Attributes:
+        frame: Columns path (absolute; of a vector its id) and label and, where the data have them,
+            split (`train`, `test`), role and others. Vectors have the column row, from 0.
+        store: Reads the images; of vectors it holds them.
+        lines: What was found, a sentence each.
+        side: The median of the images' shorter sides, pixels; 0 of vectors.
+        width: Values of a vector; None: the items are images.
+        vectors: The file of the vectors.
+    """
+
+    frame: pd.DataFrame
+    store: Store
+    lines: list[str]
+    side: int = 0
+    width: int | None = None
+    vectors: Path | None = None
+
+    def without(self, broken: Mapping[str, str]) -> Found:
+        """Return the data without some images; of each it is told why."""
+        frame = self.frame[~self.frame["path"].isin(list(broken))].reset_index(drop=True)
+        lines = [*self.lines, *_broken(list(broken.items()))]
+        return replace(self, frame=frame, lines=lines)
+
+
+def look(data: Path, labels: Path | None = None, array: str | None = None) -> Found:
+    """Read what lies at a path: a folder, a list, or a file of vectors.
+
+    Args:
+        data: the path.
+        labels: the csv of a file of vectors; searched for beside it if None.
+        array: of an HDF5 file the dataset, of a Parquet file the column of lists.
+
+    Raises:
+        BenchError: there is nothing, it cannot be read, or no image of it can.
+    """
+    if not data.exists():
+        raise NotHereError(
+            f"{data} does not exist: give a folder of class folders, a csv of path and label, or a "
+            "file of vectors"
+        )
+    if data.suffix.lower() in SUFFIXES:
+        return _vectors(data, labels, array)
+    if labels is not None or array is not None:
+        option = "--labels" if labels is not None else "--array"
+        raise BenchError(f"{option} goes with a file of vectors ({', '.join(SUFFIXES)})")
+    return _images(data)
+
+
+def _vectors(data: Path, labels: Path | None, array: str | None) -> Found:
+    places = [data.with_suffix(".csv"), *(data.parent / name for name in _BESIDE)]
+    csv = labels or next((place for place in places if place.is_file()), None)
+    if csv is None:
+        raise BenchError(
+            f"{data}: the labels of its vectors are missing: name their csv with --labels (looked "
+            f"for {', '.join(map(str, places))})"
+        )
+    listed, vectors, notes = labelled_vectors(data, csv, array, required=("label",))
+    frame, told = train_and_test(listed)
+    frame = frame.assign(row=frame["vector"]).drop(columns="vector").reset_index(drop=True)
+    rows = dict(zip(frame["path"], frame["row"].tolist(), strict=True))
+    store = VectorStore(data, vectors, rows)
+    store.contents(frame["path"].tolist())  # refuses what is no number
+    lines = [
+        f"{data}: {len(frame):,} vectors of {vectors.shape[1]:,} values; labels in {csv}",
+        *_classes(frame),
+        *(f"note: {note}" for note in [*notes, *told]),
+    ]
+    return Found(frame, store, lines, width=int(vectors.shape[1]), vectors=data)
+
+
+def _images(data: Path) -> Found:
+    listed, notes = listed_images(data)
+    frame, told = train_and_test(listed)
+    sizes, broken = _sizes(frame["path"].tolist())
+    if not sizes:
+        raise BenchError(f"{data}: none of {len(frame):,} images can be read: {broken[0][1]}")
+    gone = {path for path, _ in broken}
+    frame = frame[~frame["path"].isin(gone)].reset_index(drop=True)
+    sides = sorted(min(size) for size in sizes)
+    lines = [
+        f"{data}: {counted(len(frame), 'image')}, shorter side {sides[0]:,} to {sides[-1]:,} "
+        f"pixels, median {sides[len(sides) // 2]:,}",
+        *_classes(frame),
+        *_broken(broken),
+        *(f"note: {note}" for note in [*notes, *told]),
+    ]
+    return Found(frame, FileStore(Path()), lines, side=sides[len(sides) // 2])
+
+
+def _classes(frame: pd.DataFrame) -> Iterator[str]:
+    counts = frame["label"].value_counts()
+    yield (
+        f"{len(counts):,} classes of {counts.min():,} to {counts.max():,} items, median "
+        f"{counts.median():g}"
+    )
+    single = counts.index[counts == 1]
+    if len(single):
+        shown = ", ".join(one_line(name, 40) for name in sorted(single)[:_SHOWN])
+        more = ", …" if len(single) > _SHOWN else ""
+        yield f"{len(single):,} classes have a single item, with none to be found: {shown}{more}"
+
+
+def _broken(broken: list[tuple[str, str]]) -> Iterator[str]:
+    if broken:
+        yield f"{counted(len(broken), 'image')} left out, unreadable:"
+        yield from (f"  {one_line(reason, 300)}" for _, reason in broken[:_SHOWN])
+        if len(broken) > _SHOWN:
+            yield f"  and {len(broken) - _SHOWN:,} more"
+
+
+def _sizes(paths: list[str]) -> tuple[list[tuple[int, int]], list[tuple[str, str]]]:
+    """Return the sizes of the images by their heads, and which have none, with the reason."""
+
+    def size(path: str) -> tuple[int, int] | str:
+        try:
+            with Image.open(path) as image:
+                return image.size
+        except Exception as error:  # broken files raise nearly anything
+            told = error.strerror if isinstance(error, OSError) else None
+            return f"{path} ({told or 'it is empty, or of no format that Pillow reads'})"
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = list(zip(paths, pool.map(size, paths), strict=True))
+    sizes = [one for _, one in found if not isinstance(one, str)]
+    return sizes, [(path, one) for path, one in found if isinstance(one, str)]

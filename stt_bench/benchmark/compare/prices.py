@@ -1,0 +1,150 @@
+"""What things cost here and now, measured on a few items in a few seconds."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from stt_bench.benchmark.compare.setting import Network, Sections, input_of
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import InputConfig
+from stt_bench.benchmark.config.table_sections import TuningConfig
+from stt_bench.benchmark.datasets.image_set import image_set
+from stt_bench.benchmark.datasets.items import ItemTable, item_table
+from stt_bench.benchmark.datasets.stores import Store
+from stt_bench.benchmark.datasets.vectors import VectorStore
+from stt_bench.benchmark.models import build_network
+from stt_bench.benchmark.system.machine import make_deterministic, resolve_device, seed_torch
+from stt_bench.benchmark.tuning.trial import Material, run_trial
+
+_LOSS = "hard_triplet"  # of a middling price among the rows
+_SHORT, _LONG = 10, 40  # steps of two trials: their difference is the price of a step
+_MOST = 2000  # items of a measured validation; it grows by the square
+_IMAGES = 32
+_RUN = 1.0  # seconds of a run beside its training and searches: files, checks
+_SEARCHES = 8  # of the test items in a run, against one of a fold: two distances, classes left out
+
+
+class ImagePrices(NamedTuple):
+    """Seconds that an image takes: to be read, and to pass the network at a size."""
+
+    read: float
+    network: float
+    size: int
+
+    def encode(self, size: int) -> float:
+        """Return the seconds of the network's pass at another size: they go by the area."""
+        return self.network * (size / self.size) ** 2
+
+
+def made_up(labels: Sequence[str], width: int) -> ItemTable:
+    """Return training items of these labels whose vectors are noise: they cost what others cost."""
+    rng = np.random.default_rng(0)
+    paths = [f"{number:07d}" for number in range(len(labels))]
+    frame = pd.DataFrame({"path": paths, "label": list(labels), "split": "train", "role": "both"})
+    vectors = rng.standard_normal((len(paths), width), dtype=np.float32)
+    rows = {path: row for row, path in enumerate(paths)}
+    return item_table("measured", frame, VectorStore(Path("measured"), vectors, rows))
+
+
+def price_of_images(
+    network: Network, frame: pd.DataFrame, store: Store, size: int
+) -> tuple[ImagePrices, int]:
+    """Read some images and pass them through the network.
+
+    Returns:
+        What one takes, and how many features it has.
+
+    Raises:
+        BenchError: one of the images cannot be read.
+    """
+    make_deterministic(network.threads)
+    own = {**input_of(network, size), "crop": "center", "flip": False}
+    config = InputConfig.model_validate(own)
+    places = np.linspace(0, len(frame) - 1, min(_IMAGES, len(frame)), dtype=int)
+    some = frame.iloc[np.unique(places)].reset_index(drop=True).assign(split="train", role="both")
+    items = item_table("measured", some[["path", "label", "split", "role"]], store)
+    seed_torch(0, 0)
+    model = Experiment.model_validate(
+        {"data": {"name": "images"}, "model": network.model(2), "loss": "softmax"}
+    ).model
+    built = build_network(model, config).eval()
+    device = resolve_device("auto")
+    built = built.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = image_set(items, "train", config, training=False)
+    start = time.perf_counter()
+    (views,) = images.views(np.arange(len(images)))
+    read = time.perf_counter() - start
+    taken = []
+    for _ in range(2):  # the first pass sets things up
+        start = time.perf_counter()
+        with torch.inference_mode():
+            features, _ = built(views.to(device, memory_format=torch.channels_last))
+        features.cpu()
+        taken.append(time.perf_counter() - start)
+    return ImagePrices(read / len(images), min(taken) / len(images), size), built.feature_dim
+
+
+def price_of_training(
+    sections: Sections, items: ItemTable, folds: int, *, name: str = "features"
+) -> tuple[float, float]:
+    """Return the seconds of a step, and of the validation of one of the folds of the items.
+
+    Where there are many, the latter is measured on fewer and taken to grow by the square.
+    """
+    own = {key: value for key, value in sections.items() if key != "evaluation"}
+    taken: dict[int, list[float]] = {_SHORT: [], _LONG: []}
+    few = _few(items)
+    material = Material(few, "retrieval", folds)
+    for steps in (_SHORT, _LONG, _SHORT):
+        settings = {
+            **own,
+            "data": {"name": name},
+            "loss": _LOSS,
+            "train": {**sections["train"], "steps": steps, "log_every": _LONG},
+        }
+        config = TuningConfig(studies=1, trials=1, folds=folds, every=steps, patience=1)
+        start = time.perf_counter()
+        run_trial(
+            Experiment.model_validate(settings),
+            config,
+            material,
+            study=0,
+            index=-1,
+            point={},
+            stop=threading.Event(),
+        )
+        taken[steps].append(time.perf_counter() - start)
+    short, long = min(taken[_SHORT]), min(taken[_LONG])
+    step = max(long - short, 1e-6) / (folds * (_LONG - _SHORT))
+    validation = max(short / folds - _SHORT * step, 1e-6)
+    return step, validation * (len(items.frame) / len(few.frame)) ** 2
+
+
+def _few(items: ItemTable) -> ItemTable:
+    """Return some of the items, of every class two at least while there are so many."""
+    frame = items.frame
+    if len(frame) <= _MOST or items.vectors is None:
+        return items
+    place = frame.groupby("label").cumcount()
+    order = np.argsort(place.to_numpy(), kind="stable")[:_MOST]
+    return made_up(frame["label"].iloc[np.sort(order)].tolist(), items.vectors.width)
+
+
+def price_of_a_run(validation: float, held: float, tested: int, *, embed: float = 0.0) -> float:
+    """Return the seconds to embed, measure and write a run.
+
+    Args:
+        validation: what searching the mean fold takes.
+        held: items that it holds out.
+        tested: items that are tested.
+        embed: seconds to embed one of them anew; 0 where features are kept.
+    """
+    return _RUN + _SEARCHES * validation * (tested / max(held, 1)) ** 2 + embed * tested
