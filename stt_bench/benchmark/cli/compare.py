@@ -72,12 +72,11 @@ def compare(
     - `stt-bench compare photos.csv --minutes 10 --dry-run`
     - `stt-bench compare X.npy --labels items.csv --rows margin,arcface`
     """
-    from stt_bench.benchmark.cli.screen import print_leaderboard
+    from stt_bench.benchmark.cli.reports import show_leaderboards
     from stt_bench.benchmark.compare import compare as comparing
     from stt_bench.benchmark.compare.folder import Folder, default_folder
     from stt_bench.benchmark.compare.plan import Request
     from stt_bench.benchmark.compare.setting import weights_place
-    from stt_bench.benchmark.leaderboards.answer import answer
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.system.text import one_line
 
@@ -107,10 +106,8 @@ def compare(
     if force:
         folder.discard()
     board = comparing.compare(request, folder, Reporter(quiet=quiet))
-    if not quiet:
-        print_leaderboard(board)
-    print(*map(one_line, answer(board)), sep="\n")
-    print(folder.results / f"{folder.name}.md")
+    show_leaderboards([board], folder.results, quiet)
+    print(folder.results / f"{folder.name}.html")
     print(f"to change or grow it: {folder.table_file}, then `{folder.command}`")
 
 

@@ -20,6 +20,7 @@ from stt_bench.benchmark.datasets.near_duplicates import NearDuplicates, near_du
 from stt_bench.benchmark.datasets.verify import failures
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.report import report
+from stt_bench.benchmark.pages.write import write_html
 from stt_bench.benchmark.suite import run_table
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Bar, Reporter, duration
@@ -61,7 +62,9 @@ def compare(request: Request, folder: Folder, reporter: Reporter) -> Leaderboard
         work.run()
     finally:
         work.save()
-    return report(folder.results, [folder.name])[0]
+    (board,) = report(folder.results, [folder.name])
+    write_html(folder.results, [folder.name], folder.runs)
+    return board
 
 
 def _look(request: Request) -> Found:

@@ -148,7 +148,7 @@ class Folder:
         plan = state.plan
         known = catalogue()
         content: dict[str, Any] = {
-            "title": f"{one_line(Path(plan.request.data).name, 80)}, which loss is best",
+            "title": f"{one_line(Path(plan.request.data).name, 80)}: which loss is best",
             "description": " ".join(f"{line[:1].upper()}{line[1:]}." for line in plan.told),
             "seeds": list(range(state.seeds)),
             "tuning": {

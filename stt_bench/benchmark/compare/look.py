@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
+from stt_bench.benchmark.datasets.csv_lists import read_image_list
+from stt_bench.benchmark.datasets.folders import read_folder
 from stt_bench.benchmark.datasets.sources.features import labelled_vectors
-from stt_bench.benchmark.datasets.sources.images import listed_images
 from stt_bench.benchmark.datasets.splits import train_and_test
 from stt_bench.benchmark.datasets.stores import FileStore, Store
 from stt_bench.benchmark.datasets.threads import THREADS
@@ -98,8 +100,10 @@ def _vectors(data: Path, labels: Path | None, array: str | None) -> Found:
 
 
 def _images(data: Path) -> Found:
-    listed, notes = listed_images(data)
-    frame, told = train_and_test(listed)
+    listed, notes = read_folder(data) if data.is_dir() else read_image_list(data)
+    start = data if data.is_dir() else data.parent
+    listed["path"] = [os.path.abspath(start / path) for path in listed["path"]]
+    frame, told = train_and_test(listed.assign(role=listed.get("role", "both")))
     sizes, broken = _sizes(frame["path"].tolist())
     if not sizes:
         raise BenchError(f"{data}: none of {len(frame):,} images can be read: {broken[0][1]}")

@@ -46,7 +46,7 @@ def measure(found: Found, frame: pd.DataFrame, wish: Wish, seconds: float) -> Me
     held = len(train) / folds
     if found.width is not None:
         network = setting.vectors()
-        sections = _sections(network, None, found.width, cut)
+        sections = _sections(network, None, found.width, cut, len(train))
         step, validation = prices.price_of_training(
             sections, prices.made_up(labels, found.width), folds
         )
@@ -66,10 +66,10 @@ def measure(found: Found, frame: pd.DataFrame, wish: Wish, seconds: float) -> Me
     )
     if not network.is_frozen:
         size = sizes[0]
-    sections = _sections(network, size, width, cut)
+    sections = _sections(network, size, width, cut, len(train))
     if network.is_frozen:
         noise = prices.made_up(labels, width)
-        of_head = _sections(setting.vectors(), None, width, cut)
+        of_head = _sections(setting.vectors(), None, width, cut, len(train))
         step, validation = prices.price_of_training(of_head, noise, folds)
         run = prices.price_of_a_run(validation, held, tested)
         prepare += image.encode(size) * len(frame)
@@ -89,9 +89,15 @@ def measure(found: Found, frame: pd.DataFrame, wish: Wish, seconds: float) -> Me
     return Measured(network, sections, folds, Prices(prepare, step, validation, run), told)
 
 
-def _sections(network: Network, size: int | None, width: int, cut: list[Fold]) -> Sections:
+def _sections(
+    network: Network, size: int | None, width: int, cut: list[Fold], items: int
+) -> Sections:
     return setting.shared_sections(
-        network, size=size, dim=setting.dim_of(width, cut), batch=setting.batch_of(cut)
+        network,
+        size=size,
+        dim=setting.dim_of(width, cut),
+        batch=setting.batch_of(cut),
+        items=items,
     )
 
 

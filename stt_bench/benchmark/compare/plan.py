@@ -119,7 +119,7 @@ def make_plan(found: Found, request: Request, seconds: float) -> tuple[Plan, pd.
     measured = measure(found, frame, request.wish, seconds)
     rows = chosen_rows(request.rows, measured.sections["model"].get("head_start", "orthogonal"))
     untrained = sum(name in UNTRAINED for name in rows)
-    search = search_of(measured.network)
+    search = search_of(measured.sections)
     shape = Shape(
         trained=len(rows) - untrained,
         untrained=untrained,
@@ -152,8 +152,8 @@ def make_plan(found: Found, request: Request, seconds: float) -> tuple[Plan, pd.
 
 
 def _parts(frame: pd.DataFrame) -> str:
-    told = []
-    for part, what in (("train", "to learn from"), ("test", "others to retrieve among")):
-        own = frame[frame["split"] == part]
-        told.append(f"{own['label'].nunique():,} classes ({len(own):,} items) {what}")
-    return ", ".join(told)
+    train, test = (frame[frame["split"] == part] for part in ("train", "test"))
+    return (
+        f"{train['label'].nunique():,} classes ({len(train):,} items) to learn from, "
+        f"{test['label'].nunique():,} others ({len(test):,}) to retrieve among"
+    )

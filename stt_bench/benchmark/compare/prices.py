@@ -21,6 +21,7 @@ from stt_bench.benchmark.datasets.items import ItemTable, item_table
 from stt_bench.benchmark.datasets.stores import Store
 from stt_bench.benchmark.datasets.vectors import VectorStore
 from stt_bench.benchmark.models import build_network
+from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.machine import make_deterministic, resolve_device, seed_torch
 from stt_bench.benchmark.tuning.trial import Material, run_trial
 
@@ -63,14 +64,15 @@ def price_of_images(
         What one takes, and how many features it has.
 
     Raises:
-        BenchError: one of the images cannot be read.
+        BenchError: none of the images can be read, or the network has no weights here.
     """
     make_deterministic(network.threads)
     own = {**input_of(network, size), "crop": "center", "flip": False}
     config = InputConfig.model_validate(own)
     places = np.linspace(0, len(frame) - 1, min(_IMAGES, len(frame)), dtype=int)
     some = frame.iloc[np.unique(places)].reset_index(drop=True).assign(split="train", role="both")
-    items = item_table("measured", some[["path", "label", "split", "role"]], store)
+    sound = [_can_be_read(store, path) for path in some["path"]]  # the others are told elsewhere
+    items = item_table("measured", some.loc[sound, ["path", "label", "split", "role"]], store)
     seed_torch(0, 0)
     model = Experiment.model_validate(
         {"data": {"name": "images"}, "model": network.model(2), "loss": "softmax"}
@@ -90,6 +92,14 @@ def price_of_images(
         features.cpu()
         taken.append(time.perf_counter() - start)
     return ImagePrices(read / len(images), min(taken) / len(images), size), built.feature_dim
+
+
+def _can_be_read(store: Store, path: str) -> bool:
+    try:
+        store.read(path)
+    except BenchError:
+        return False
+    return True
 
 
 def price_of_training(

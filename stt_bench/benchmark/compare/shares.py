@@ -10,7 +10,8 @@ from stt_bench.benchmark.system.progress import duration
 STUDIES, MORE_STUDIES = 3, 5
 TRIALS, ENOUGH, MOST_TRIALS = 2, 12, 20  # of a study: at least; so that it may be five; at most
 SEEDS, MOST_SEEDS = 3, 10
-_ROUNDS = 6  # validations until a trial stops, about
+
+_VALIDATIONS = 5  # until a trial stops, about
 _RESERVE = 0.92  # of the minutes: the rest is for what takes longer than it was measured
 _TO_RUN = 0.4  # of the time that is left for tuning and running
 _FACTORS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.09, 0.06, 0.04, 0.03, 0.02, 0.01)
@@ -103,13 +104,13 @@ def shares(seconds: float, prices: Prices, shape: Shape, *, fewest: float = 1.0)
 
 
 def _trial(prices: Prices, shape: Shape) -> float:
-    rounds = min(_ROUNDS, -(-shape.steps // shape.every))
+    rounds = min(_VALIDATIONS, -(-shape.steps // shape.every))
     return shape.folds * rounds * (shape.every * prices.step + prices.validation)
 
 
 def _seed(prices: Prices, shape: Shape) -> float:
     """Return the price of one seed of all rows."""
-    train = min(_ROUNDS * shape.every, shape.steps) * prices.step
+    train = min(_VALIDATIONS * shape.every, shape.steps) * prices.step
     return shape.trained * (prices.run + train) + shape.untrained * prices.run
 
 

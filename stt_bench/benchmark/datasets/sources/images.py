@@ -96,15 +96,6 @@ def _check_options(
         raise BenchError(f"dataset 'images': the options do not go together: {_GIVE}")
 
 
-def listed_images(source: Path) -> ItemList:
-    """Return the images of a folder or a csv list, with absolute paths; without a split, if none.
-
-    Raises:
-        BenchError: it is neither, or cannot be read.
-    """
-    return _listed(source, None, None)
-
-
 def _without_split(source: Path, base: Path | None, classes: Level | None) -> ItemList:
     found = _listed(source, base, classes)
     if "split" in found.frame:
