@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.carry_over import carry_over
 from stt_bench.benchmark.leaderboards.wording import metric_name
-from stt_bench.benchmark.statistics.across import across_tables
+from stt_bench.benchmark.statistics.across import Across, across_tables
 from stt_bench.benchmark.statistics.verdicts import Verdict
 from stt_bench.benchmark.system.text import escape_markdown, table_line
 
@@ -18,20 +19,83 @@ _METRICS = {"map@r": "retrieval", "accuracy": "classification"}
 _TABLES = 3  # at least, for an interval of their mean
 _NEW = "new classes"
 
+MATRIX_NOTE = (
+    "Rows of one name in several tables: difference in points with its 95 % interval and mark, "
+    "as explained on the tables' pages (–: run, and not compared there); the intervals of a "
+    "column are of one kind. Mean: over the "
+    "tables, from three on with Student's 95 % interval "
+    "of as many tables less one, not corrected for the number of rows; p: two-sided sign test. "
+    "Points of different tables are of different scales, so the means rank nothing, and with "
+    "fewer than nine tables no test over tables can be corrected for so many rows."
+)
+
+
+@dataclass(frozen=True)
+class MatrixLine:
+    """A row in each of the tables: its verdicts, and what they say together."""
+
+    label: str
+    verdicts: list[Verdict | None]  # None: not compared there, or not run
+    is_run: list[bool]
+    over: Across
+
+    @property
+    def mean(self) -> str:
+        """Return the mean over the tables in points, with its interval from three tables on."""
+        few = self.over.half_width is None or self.over.tables < _TABLES  # of two it says nothing
+        reach = "" if few else f" ± {100 * (self.over.half_width or 0):.1f}"
+        return f"{100 * self.over.mean:+z.1f}{reach}"
+
+    @property
+    def signs(self) -> str:
+        """Return in how many tables the row is above, with the sign test."""
+        return f"{self.over.above} of {self.over.tables} (p {self.over.sign_p:.2g})"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The rows of one name in two tables or more, against the best Softmax row of each table."""
+
+    metric: str
+    tables: list[Leaderboard]
+    kinds: list[str]  # what a table's intervals are for: new classes, or these
+    lines: list[MatrixLine]
+
+    @property
+    def title(self) -> str:
+        """Return what is compared, and in which tables."""
+        name = metric_name(self.metric)
+        return f"{name} − best Softmax, table by table ({_METRICS[self.metric]})"
+
+
+def matrices(boards: Sequence[Leaderboard]) -> list[Matrix]:
+    """Return the matrix of the tables that rank by MAP@R, and of those that classify by accuracy.
+
+    One is left out where no row is shared.
+    """
+    found = []
+    for metric in _METRICS:
+        one = _of_metric([board for board in boards if _main(board) == metric], metric)
+        found += [one] if one.lines else []
+    return found
+
 
 def matrix(boards: Sequence[Leaderboard]) -> list[str]:
-    """Return the lines of matrices of rows and tables, as Markdown; none where no row is shared.
+    """Return the lines of `matrices`, as Markdown.
 
-    One is of the tables that rank by MAP@R, one of those that classify, by accuracy. A cell is the
-    difference to the table's best Softmax row, with its interval and mark; rows are those of one
-    name in two tables or more. Below it stands whether their order carries over.
+    A cell is the difference to the table's best Softmax row, with its interval and mark. Below a
+    matrix stands whether the order of its rows carries over.
     """
     lines: list[str] = []
-    for metric in _METRICS:
-        own = [board for board in boards if _main(board) == metric]
-        if some := _of_metric(own, metric):
-            lines += [*([""] if lines else []), *some]
+    for one in matrices(boards):
+        lines += [*([""] if lines else []), *_markdown(one)]
     return lines
+
+
+def half_width(verdict: Verdict, kind: str) -> float | None:
+    """Return half of the interval that is shown in a column of a kind."""
+    answer = verdict.domain if kind == _NEW else verdict.classes
+    return None if answer is None else answer.half_width
 
 
 def _main(board: Leaderboard) -> str:
@@ -41,58 +105,46 @@ def _main(board: Leaderboard) -> str:
     return "accuracy" if classify else "map@r"
 
 
-def _of_metric(boards: Sequence[Leaderboard], metric: str) -> list[str]:
+def _of_metric(boards: Sequence[Leaderboard], metric: str) -> Matrix:
     found = {board.table: _differences(board, metric) for board in boards}
     names = list(dict.fromkeys(name for of_table in found.values() for name in of_table))
     shared = [name for name in names if sum(name in of_table for of_table in found.values()) > 1]
     tables = [board for board in boards if any(name in found[board.table] for name in shared)]
-    if not shared:
-        return []
-    kinds = {board.table: _kind(found[board.table], shared) for board in tables}
     labels: dict[str, Counter[str]] = {}
     for row in (row for board in tables for row in board.rows):
         labels.setdefault(row.name, Counter())[row.label] += 1
-    links = [f"[{escape_markdown(board.table)}]({board.table}.md)" for board in tables]
+    run = [{row.name for row in board.rows} for board in tables]
+    lines = []
+    for name in shared:
+        verdicts = [found[board.table].get(name) for board in tables]
+        means = np.array([one.mean for one in verdicts if one is not None])
+        label, _ = labels[name].most_common(1)[0]
+        is_run = [name in rows for rows in run]
+        lines.append(MatrixLine(label, verdicts, is_run, across_tables(means)))
+    return Matrix(metric, tables, [_kind(found[one.table], shared) for one in tables], lines)
+
+
+def _markdown(found: Matrix) -> list[str]:
+    links = [f"[{escape_markdown(board.table)}]({board.table}.md)" for board in found.tables]
     lines = [
         table_line(["Row", *links, "Mean", "Above in"]),
-        table_line(["---", *["---:"] * len(tables), "---:", "---:"]),
-        table_line(["*± for new seeds and*", *kinds.values(), "", ""]),
+        table_line(["---", *["---:"] * len(links), "---:", "---:"]),
+        table_line(["*± for new seeds and*", *found.kinds, "", ""]),
     ]
-    run = {board.table: {row.name for row in board.rows} for board in tables}
-    for name in shared:
-        there = [found[board.table].get(name) for board in tables]
-        over = across_tables(np.array([one.mean for one in there if one is not None]))
-        few = over.half_width is None or over.tables < _TABLES  # of two it says nothing
-        reach = "" if few else f" ± {100 * (over.half_width or 0):.1f}"
+    for line in found.lines:
         cells = [
-            ("–" if name in run[table] else "not run") if one is None else _cell(one, kind)
-            for one, (table, kind) in zip(there, kinds.items(), strict=True)
+            ("–" if is_run else "not run") if one is None else _cell(one, kind)
+            for one, is_run, kind in zip(line.verdicts, line.is_run, found.kinds, strict=True)
         ]
-        lines.append(
-            table_line(
-                [
-                    escape_markdown(labels[name].most_common(1)[0][0]),
-                    *cells,
-                    f"{100 * over.mean:+z.1f}{reach}",
-                    f"{over.above} of {over.tables} (p {over.sign_p:.2g})",
-                ]
-            )
-        )
-    name = metric_name(metric)
+        lines.append(table_line([escape_markdown(line.label), *cells, line.mean, line.signs]))
     return [
-        f"## {name} − best Softmax, table by table ({_METRICS[metric]})",
+        f"## {found.title}",
         "",
         *lines,
         "",
-        "Rows of one name in several tables: difference in points with its 95 % interval and mark, "
-        "as explained on the tables' pages (–: run, and not compared there); the intervals of a "
-        "column are of one kind. Mean: over the "
-        "tables, from three on with Student's 95 % interval "
-        "of as many tables less one, not corrected for the number of rows; p: two-sided sign test. "
-        "Points of different tables are of different scales, so the means rank nothing, and with "
-        "fewer than nine tables no test over tables can be corrected for so many rows.",
+        MATRIX_NOTE,
         "",
-        *carry_over(tables, metric),
+        *carry_over(found.tables, found.metric),
     ]
 
 
@@ -111,6 +163,6 @@ def _kind(found: Mapping[str, Verdict], shared: Sequence[str]) -> str:
 
 
 def _cell(verdict: Verdict, kind: str) -> str:
-    answer = verdict.domain if kind == _NEW else verdict.classes
-    reach = "" if answer is None else f" ± {100 * answer.half_width:.1f}"
+    half = half_width(verdict, kind)
+    reach = "" if half is None else f" ± {100 * half:.1f}"
     return f"{100 * verdict.mean:+z.1f}{reach} {verdict.mark}".rstrip()

@@ -22,22 +22,26 @@ from stt_bench.benchmark.statistics.verdicts import Verdict
 
 KINDS = ("Baselines", "One loss", "A loss beside Softmax")
 VERDICTS = {
-    "▲": "above, on new classes too",
-    "▼": "below, on new classes too",
-    "△": "above, on these classes",
-    "▽": "below, on these classes",
-    "≈": "cannot be told apart",
+    "▲": "above, new classes too",
+    "▼": "below, new classes too",
+    "△": "above, these classes",
+    "▽": "below, these classes",
+    "≈": "not told apart",
     "": "not judged",
 }
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading, the group that is folded with it, and whether it holds numbers."""
+    """A column: its heading, the group that is folded with it, and what it holds.
+
+    A text of some length is broken into lines, other cells are not.
+    """
 
     head: str
     group: str
     number: bool = True
+    long: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def main_metric(board: Leaderboard) -> str:
     """Return the metric that the rows are ordered by: accuracy where most trained rows have it."""
     trained = [row for row in board.rows if row.experiment.train.steps > 0]
     classifies = sum("accuracy" in row.scores for row in trained) > len(trained) / 2
-    return "accuracy" if classifies else (board.leads or ["map@r"])[0]
+    return "accuracy" if classifies and "accuracy" in board.leads else (board.leads or ["map@r"])[0]
 
 
 def leaderboard(board: Leaderboard, *, short: bool = False) -> Markup:
@@ -83,16 +87,22 @@ def leaderboard(board: Leaderboard, *, short: bool = False) -> Markup:
     order = sorted(
         board.rows, key=lambda row: -row.scores[main].mean if main in row.scores else 1.0
     )
-    cells = _few_columns if short else _all_columns
-    by_row = {row.name: cells(board, row, main) for row in order}
-    columns = [column for column, _ in by_row[order[0].name]]
+    built = _few_columns if short else _all_columns
+    by_row = {row.name: built(board, row, main) for row in order}
+    every = [column for column, _ in by_row[order[0].name]]
+    filled = [
+        place
+        for place in range(len(every))
+        if any(cells[place][1] != NOTHING for cells in by_row.values())
+    ]
+    columns = [every[place] for place in filled]
     lines = [
         Line(
             row=row,
             marks=board.marks(row),
             told="; ".join(MARKS[mark] for mark in board.marks(row)),
             kind=KINDS[row.group],
-            cells=[cell for _, cell in by_row[row.name]],
+            cells=[by_row[row.name][place][1] for place in filled],
         )
         for row in order
     ]
@@ -135,19 +145,20 @@ def _all_columns(board: Leaderboard, row: Row, main: str) -> Cells:
             (Column(metric_name(lead), group), score_cell(board, row, lead)),
             (Column("− best Softmax", group), verdict_cell(softmax)),
             (Column("Verdict", group, number=False), verdict_words(softmax)),
+            (Column("May be best", group, number=False), _tick(board, row, lead)),
             (Column("− baseline", group or "Baseline"), verdict_cell(own)),
         ]
     others = [metric for metric in board.metrics if metric not in leads]
     cited = dict.fromkeys(number.metric for number in board.published)
     return [
         *found,
-        (Column("Baseline", "Baseline", number=False), _baselines(board, row, leads)),
+        (Column("Baseline", "Baseline", number=False, long=True), _baselines(board, row, leads)),
         *((Column(metric_name(m), "Metrics"), score_cell(board, row, m)) for m in others),
-        (Column("Loss", "Method", number=False), Cell(loss_text(row))),
-        (Column("Batch", "Method", number=False), Cell(batch_text(row))),
+        (Column("Loss", "Method", number=False, long=True), Cell(loss_text(row))),
+        (Column("Batch", "Method", number=False, long=True), Cell(batch_text(row))),
         *(
             (
-                Column(f"{metric_name(metric)}, published", "Published", number=False),
+                Column(f"{metric_name(metric)}, published", "Published", number=False, long=True),
                 _published(board, row, metric),
             )
             for metric in cited
@@ -167,6 +178,11 @@ def _baselines(board: Leaderboard, row: Row, leads: list[str]) -> Cell:
     found = [board.baseline(row, lead).row for lead in leads]
     labels = dict.fromkeys(other.label for other in found if other is not None)
     return Cell("; ".join(labels)) if labels else NOTHING
+
+
+def _tick(board: Leaderboard, row: Row, metric: str) -> Cell:
+    tied = board.may_be_best(metric)
+    return Cell("✓") if tied is not None and row in tied else NOTHING
 
 
 def _published(board: Leaderboard, row: Row, metric: str) -> Cell:
@@ -197,4 +213,4 @@ def verdict_cell(verdict: Verdict | None) -> Cell:
 
 def verdict_words(verdict: Verdict | None) -> Cell:
     """Return what a mark says, in words."""
-    return NOTHING if verdict is None else Cell(VERDICTS[verdict.mark], mark=verdict.mark)
+    return NOTHING if verdict is None else Cell(VERDICTS[verdict.mark])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import stt_bench
 from stt_bench.benchmark.system.text import one_line
 
 LONGEST_LABEL = 120
+_DASH = re.compile(r"(?<![\w.])-(?=\d)")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def environment() -> Environment:
     """Return the templates: they escape all they are given, and refuse what they are not given.
 
     The filter ``line`` makes a text of others one line of visible characters, ``label`` one of at
-    most 120.
+    most 120, and ``prose`` one with a minus before negative numbers and no break before %.
     """
     found = Environment(
         loader=PackageLoader("stt_bench.benchmark.pages"),
@@ -46,6 +48,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     found.filters["line"] = one_line
+    found.filters["prose"] = lambda text: _DASH.sub("−", one_line(text)).replace(" %", "\u00a0%")
     found.filters["label"] = lambda text: one_line(text, LONGEST_LABEL)
     return found
 
@@ -56,9 +59,14 @@ def rendered(template: str, **values: object) -> Markup:
 
 
 def page(
-    title: str, lead: Markup, sections: Sequence[Section], assets: Sequence[str] = ("page",)
+    title: str,
+    lead: Markup,
+    sections: Sequence[Section],
+    *,
+    assets: Sequence[str] = ("page",),
+    contents: bool = True,
 ) -> str:
-    """Return a whole page: its title, what stands first, and its sections.
+    """Return a whole page: its title, what stands first, a list of the sections, and these.
 
     `assets` are the scripts and style sheets of `templates/` that it needs, without their endings.
 
@@ -72,6 +80,7 @@ def page(
             title=title,
             lead=lead,
             sections=sections,
+            contents=contents,
             style=Markup("".join(_asset(f"{name}.css") for name in assets)),
             script=Markup(script),
             script_hash=allowed,

@@ -16,6 +16,8 @@ from markupsafe import Markup, escape
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from stt_bench.benchmark.system.text import one_line
+
 INK: Mapping[str, str] = {
     "text": "#010101",
     "muted": "#020202",
@@ -49,7 +51,7 @@ _STYLE = {
     "xtick.color": INK["muted"],
     "ytick.color": INK["muted"],
     "grid.color": INK["grid"],
-    "font.size": 10,
+    "font.size": 12,
     "path.simplify": True,
 }
 
@@ -103,7 +105,7 @@ def _for_a_page(
     wide, high = (f"{float(size):g}" for size in view.groups())
     start = (
         f'<svg class="figure" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}" '
-        f'role="img" aria-label="{escape(title)}">'
+        f'role="img" aria-label="{escape(one_line(title))}">'
     )
     tags = re.compile(r"<[^>]*>\n?\s*")  # what is text stays as it is
     return start + tags.sub(
@@ -115,7 +117,7 @@ def _tag(tag: str, tips: Mapping[str, str], rows: Mapping[str, int], prefix: str
     tag = tag.rstrip()
     if group := re.fullmatch(r'<g id="([^"]*)"(.*)>', tag):  # matplotlib's names are not unique
         tip = tips.get(group[1])
-        shown = "" if tip is None else f"<title>{escape(tip)}</title>"
+        shown = "" if tip is None else f"<title>{escape(one_line(tip, 300))}</title>"
         number = f' data-row="{rows[group[1]]}"' if group[1] in rows else ""
         kind = ' class="tip"' if shown else ""
         return f"<g{kind}{number}{group[2]}>{shown}"

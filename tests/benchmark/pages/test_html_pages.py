@@ -2,24 +2,211 @@
 
 from __future__ import annotations
 
+import html.parser
+import json
+import re
+import time
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from command_line import Command
 from few_records import records_of
 
+from stt_bench.benchmark.leaderboards.board import Leaderboard
+from stt_bench.benchmark.pages.all_tables import page_of_all
+from stt_bench.benchmark.pages.table_page import page_of_table
+from stt_bench.benchmark.pages.write import read_boards, write_html
+from stt_bench.benchmark.store.records import checksum
+from stt_bench.benchmark.system.errors import BenchError
+
+HOSTILE = (
+    "</script><script>alert(1)</script> \"'><img src=x onerror=alert(1)> {{ 7 * 7 }} \u202eabc"
+)
+VOID = {"meta", "link", "input", "br", "hr", "img", "wbr", "path", "use", "rect", "circle"}
+
+
+class Parsed(html.parser.HTMLParser):
+    """What is on a page: its elements with their attributes, and whether all are closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str]]] = []
+        self.open: list[str] = []
+        self.shown: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in VOID:
+            return
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] not in (["script"], ["style"]):
+            self.shown.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tables that share rows; a label and a title are hostile."""
+    folder = records_of(tmp_path_factory.mktemp("pages") / "results")
+    records_of(folder, "fashion_mnist")
+    for path in (folder / "records" / "omniglot_retrieval").glob("*/*.json"):
+        record = json.loads(path.read_text())
+        record["display"]["title"] = f"Omniglot {HOSTILE}"
+        if record["row"] == "hard_triplet":
+            record["display"]["label"] = HOSTILE + "long" * 300
+        path.write_text(json.dumps(record | {"checksum": checksum(record)}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def boards(results: Path) -> list[Leaderboard]:
+    return read_boards(results, ["fashion_mnist", "omniglot_retrieval"])
+
+
+@pytest.fixture(scope="module")
+def pages(boards: list[Leaderboard], results: Path) -> dict[str, str]:
+    of_each = {board.table: page_of_table(board, results / "no runs") for board in boards}
+    return {"report": page_of_all(boards), **of_each}
+
 
 def test_the_command_writes_a_page(stt_bench: Command, tmp_path: Path) -> None:
-    results = records_of(tmp_path / "results")
+    results = records_of(tmp_path / "results", seeds=1)
     of_all = stt_bench("report", "--html", "--results", results)
     of_one = stt_bench("report", "omniglot_retrieval", "--html", "--results", results)
     assert of_all.stdout == f"{results / 'report.html'}\n"
     assert of_one.stdout == f"{results / 'omniglot_retrieval.html'}\n"
-    assert {path.name for path in results.iterdir()} == {
-        "records",
-        "report.html",
-        "omniglot_retrieval.html",
-    }
-    for page in results.glob("*.html"):
-        text = page.read_text(encoding="utf-8")
-        assert text.startswith("<!DOCTYPE html>")
-        assert "Hard triplet" in text
+    there = {path.name for path in results.iterdir()}
+    assert there == {"records", "report.html", "omniglot_retrieval.html"}
+    both = stt_bench("report", "--html", "--distance", "cosine", "--results", results)
+    assert both.returncode == 2
+    unknown = stt_bench("report", "omniglot_retrievl", "--html", "--results", results)
+    assert "did you mean 'omniglot_retrieval'" in unknown.stderr
+
+
+def test_a_file_that_is_not_ours_stays(tmp_path: Path) -> None:
+    results = records_of(tmp_path, rows=["softmax"], seeds=1)
+    (results / "report.html").write_text("mine")
+    with pytest.raises(BenchError, match=r"report\.html exists and stt-bench cannot tell"):
+        write_html(results, None, results)
+    assert (results / "report.html").read_text() == "mine"
+    for force in (True, False):  # the second time it is ours
+        write_html(results, None, results, force=force)
+    assert "Omniglot" in (results / "report.html").read_text()
+
+
+def test_the_same_records_give_the_same_bytes(
+    boards: list[Leaderboard], pages: dict[str, str], results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 2e9)
+    again = read_boards(results, ["fashion_mnist", "omniglot_retrieval"])
+    assert page_of_all(again) == pages["report"]
+    assert page_of_table(again[1], results / "no runs") == pages["omniglot_retrieval"]
+    assert str(results.parent) not in "".join(pages.values())
+
+
+@pytest.mark.parametrize("name", ["report", "omniglot_retrieval", "fashion_mnist"])
+class TestEachPage:
+    def test_every_element_is_closed_and_every_id_is_there_once(
+        self, pages: dict[str, str], name: str
+    ) -> None:
+        parsed = Parsed(pages[name])
+        assert parsed.open == []
+        ids = Counter(attributes["id"] for _, attributes in parsed.found if "id" in attributes)
+        assert [one for one, count in ids.items() if count > 1] == []
+        links = {a["href"] for a in parsed.all("a") + parsed.all("use") if "href" in a}
+        assert {link[1:] for link in links if link.startswith("#")} <= ids.keys()
+
+    def test_nothing_is_from_elsewhere(self, pages: dict[str, str], name: str) -> None:
+        parsed = Parsed(pages[name])
+        (policy,) = [m["content"] for m in parsed.all("meta") if "http-equiv" in m]
+        assert "default-src 'none'" in policy
+        assert "script-src 'sha256-" in policy
+        assert len(parsed.all("script")) == 1
+        for tag, attributes in parsed.found:
+            assert not any(name.startswith("on") for name in attributes), tag
+            if "src" in attributes:
+                assert attributes["src"].startswith("data:image/"), tag
+            if tag == "link":
+                assert attributes["href"] == "data:,"
+            if tag == "a" and not attributes["href"].startswith("#"):
+                assert re.fullmatch(r"records/[\w/.-]+|\w+\.md", attributes["href"])
+        outside = re.findall(r"(?:url\(|@import|src=|href=)[\"']?(?:https?:)?//", pages[name])
+        assert outside == []
+
+    def test_tables_have_captions_and_headings_come_in_order(
+        self, pages: dict[str, str], name: str
+    ) -> None:
+        parsed = Parsed(pages[name])
+        assert len(parsed.all("caption")) >= len(parsed.all("table")) > 0
+        assert all(head.get("scope") in ("col", "row") for head in parsed.all("th"))
+        levels = [int(tag[1]) for tag, _ in parsed.found if re.fullmatch("h[1-6]", tag)]
+        assert levels[0] == 1
+        assert levels.count(1) == 1
+        assert all(after - before <= 1 for before, after in pairwise(levels))
+        assert all("aria-label" in svg for svg in parsed.all("svg"))
+        assert all(region.get("aria-label") for _, region in parsed.found if "role" in region)
+        assert parsed.all("html") == [{"lang": "en"}]
+
+
+def test_text_of_others_stays_text(pages: dict[str, str]) -> None:
+    for name in ("report", "omniglot_retrieval"):
+        parsed = Parsed(pages[name])
+        shown = "".join(parsed.shown)
+        assert "</script><script>alert(1)</script> \"'><img src=x onerror=alert(1)>" in shown
+        assert "{{ 7 * 7 }}" in shown
+        assert not parsed.all("img")
+        assert "\u202e" not in pages[name]
+    longest = max(map(len, re.findall(r"(?:long)+", pages["report"])))
+    assert longest < 120
+
+
+def test_every_number_of_every_seed_leads_to_its_record(
+    boards: list[Leaderboard], pages: dict[str, str]
+) -> None:
+    """What the page says of a seed is held against the JSON file that it names."""
+    parsed = Parsed(pages["fashion_mnist"])
+    links = [a["href"] for a in parsed.all("a")]
+    text = " ".join(parsed.shown)
+    for record in boards[0].sources:
+        file = f"records/fashion_mnist/{record.row}/seed-{record.seed}.json"
+        assert file in links
+        assert f"#p:fashion_mnist:{record.row}" in links
+        assert record.checksum[:12] in text
+        assert f"{100 * record.metrics['map@r']:.2f}" in text
+        assert record.protocol_fingerprint in text
+    assert "stt-bench verify fashion_mnist" in text
+
+
+def test_the_leaderboard_says_what_the_board_knows(
+    boards: list[Leaderboard], pages: dict[str, str]
+) -> None:
+    board = boards[0]
+    values = re.findall(r'data-v="([^"]*)"', pages["fashion_mnist"].split("</tbody>")[0])
+    best = max(board.rows, key=lambda row: row.scores["map@r"].mean)
+    assert float(values[0]) == pytest.approx(100 * best.scores["map@r"].mean, rel=1e-4)
+
+
+def test_the_matrix_has_the_difference_of_each_table(
+    boards: list[Leaderboard], pages: dict[str, str]
+) -> None:
+    cells = pages["report"].split('id="matrix"')[1].split("</section>")[0]
+    for board in boards:
+        row = next(row for row in board.rows if row.name == "semi_hard_triplet")
+        softmax = next(row for row in board.rows if row.name == "softmax")
+        difference = 100 * (row.scores["map@r"].mean - softmax.scores["map@r"].mean)
+        assert f"{difference:+.1f}" in cells
