@@ -1,0 +1,219 @@
+"""Every command and every Python example of README and docs, run at toy size in this process.
+
+A world holds what the commands name: photos, vectors and csv files, a trained run, and the tables
+and Python files of the pages themselves, whose first line is a comment with the file's name. Tables
+are made small: two rows, few steps, a small network, few classes a batch. The shipped tables that
+commands name are covered by small ones in `./configs`, where a user's own would be. Figures stay
+empty.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import ROOT
+from dataset_miniatures import lift_counts, miniature
+from matplotlib.figure import Figure
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from ruamel.yaml import YAML
+
+from stt_bench.benchmark.cli.main import main
+from stt_bench.benchmark.datasets import catalog
+from stt_bench.losses import registry
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^stt-bench .*?(?=\s+#|$)", flags=re.MULTILINE)
+FILE = re.compile(r"# ([\w-]+\.(?:yaml|py))\n")
+# What only a larger machine, more time or a network has: added to the command.
+ADDED = {
+    "stt-bench compare": "--dry-run",
+    "stt-bench reproduce": "--data-root photos",  # which no record holds
+    "stt-bench train": "--force",  # another page has trained that row
+}
+
+
+def blocks(language: str) -> list[Any]:
+    """Return page and text of all code blocks of a language, named after page and place."""
+    return [
+        pytest.param(page, text, id=f"{page.stem}-{number}")
+        for page in PAGES
+        for number, text in enumerate(
+            found[1] for found in FENCED.findall(page.read_text("utf-8")) if found[0] == language
+        )
+    ]
+
+
+def with_commands() -> list[Any]:
+    """Return page and commands of all blocks that have some; those of an earlier page once."""
+    seen: set[str] = set()
+    found = []
+    for block in blocks(""):
+        page, text = block.values
+        commands = [one for one in COMMAND.findall(text) if one not in seen]
+        seen |= {one for one in commands if " tune " not in one}  # what follows needs its trials
+        if commands:
+            found.append(pytest.param(page, commands, id=block.id))
+    return found
+
+
+COMMANDS = with_commands()
+ALL = {one for block in COMMANDS for one in block.values[1]}
+
+
+def photos(folder: Path, classes: int = 8, images: int = 4) -> None:
+    rng = np.random.default_rng(0)
+    for label in range(classes):
+        (folder / f"class{label}").mkdir(parents=True)
+        colour = rng.integers(0, 200, 3)
+        for number in range(images):
+            pixels = colour + rng.integers(0, 56, (16, 16, 3))
+            file = folder / f"class{label}" / f"{number}.png"
+            Image.fromarray(pixels.astype(np.uint8)).save(file)
+
+
+def small(table: dict[str, Any]) -> dict[str, Any]:
+    """Return the table with rows that train in a moment."""
+    if table.get("model", {}).get("backbone") != "identity":
+        sizes = {"size": 16, **{k: v for k, v in table.get("input", {}).items() if k != "size"}}
+        table["input"] = {k: v for k, v in sizes.items() if not k.startswith("resize")}
+        table["model"] = {"backbone": "small_cnn", "embedding_dim": 8}
+    else:
+        table["model"]["embedding_dim"] = 4
+    table["sampler"] = {"p": 2, "k": 2}
+    table["train"] = {"steps": 2, "threads": 1}
+    table["evaluation"] = {"ks": [1, 2], "restarts": 1}
+    if "tuning" in table:
+        table["tuning"] = {"studies": 1, "trials": 1, "folds": 2, "every": 1, "patience": 1}
+    table["seeds"] = [0]
+    table["rows"] = dict([*table["rows"].items()][-2:])
+    return table
+
+
+def shipped(data: dict[str, Any], rows: int = 2, **more: Any) -> dict[str, Any]:
+    """Return a small table in place of one that ships with the package."""
+    losses = ("softmax", "hard_triplet", "semi_hard_triplet")[:rows]
+    table = small({"data": data, **more, "rows": {}})
+    return table | {"rows": {loss: {"loss": loss} for loss in losses}}
+
+
+def blank(_: Figure, stream: Any, *, metadata: Any = None, **options: Any) -> None:
+    """Write one white pixel in place of a figure, since drawing takes long."""
+    if options.get("format") == "svg":
+        stream.write(b"<svg xmlns='http://www.w3.org/2000/svg'></svg>")
+        return
+    text = PngInfo()
+    for key, value in (metadata or {}).items():
+        text.add_text(key, value)
+    Image.new("RGB", (1, 1), "white").save(stream, format="PNG", pnginfo=text)
+
+
+def write_yaml(file: Path, content: dict[str, Any]) -> None:
+    stream = io.StringIO()
+    YAML(typ="safe").dump(content, stream)
+    file.write_text(stream.getvalue(), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    photos(folder / "photos")
+    for name in ("photo", "a", "b"):
+        Image.fromarray(np.full((16, 16, 3), 99, np.uint8)).save(folder / f"{name}.png")
+    for path in ("ant/0", "ant/1", "bee/0", "bee/1", "cat/0", "cat/1", "dog/0", "dog/1"):
+        file = folder / "animals" / f"{path}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(len(path) + ord(path[0])).integers(0, 256, (16, 16, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(file)
+    labels = [f"class{number // 4}" for number in range(32)]
+    vectors = np.random.default_rng(0).standard_normal((32, 8))
+    np.save(folder / "X.npy", vectors)
+    np.save(folder / "million.npy", vectors)
+    (folder / "Y.csv").write_text("\n".join(["label", *labels]))
+    splits = ["train"] * 16 + ["test"] * 16
+    lines = [f"{label},{split}" for label, split in zip(labels, splits, strict=True)]
+    (folder / "items.csv").write_text("\n".join(["label,split", *lines]))
+    (folder / "configs").mkdir()
+    data = {"name": "images", "root": str(folder / "photos")}
+    for command in ALL:
+        if named := re.match(r"stt-bench (?:run|train|tune) ([a-z]\w+)(?=\s|$)", command):
+            more = {"tuning": {}} if named[1].startswith("frozen") else {}
+            more |= {"rows": 3} if named[1] == "digits_retrieval" else {}
+            write_yaml(folder / "configs" / f"{named[1]}.yaml", shipped(data, **more))
+    write_yaml(folder / "my.yaml", shipped(data))
+    for block in (*blocks("yaml"), *blocks("python")):
+        text = block.values[1]
+        named = FILE.match(text)
+        if named and named[1].endswith(".py"):
+            (folder / named[1]).write_text(text, encoding="utf-8")
+        elif named:
+            write_yaml(folder / named[1], small(YAML(typ="safe").load(text)))
+    for block in blocks(""):
+        if block.values[1].startswith("path,label,split,is_query"):
+            (folder / "animals" / "df.csv").write_text(block.values[1])
+    return folder
+
+
+Run = Callable[[str], None]
+
+
+@pytest.fixture
+def run(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Iterator[Run]:
+    """Return a function that runs a command in the world and asks that it succeeds."""
+    monkeypatch.chdir(world)
+    monkeypatch.setenv("STT_BENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(Figure, "savefig", blank)
+    miniature("cub50", tmp_path / "data" / "cub50")
+    lift_counts(monkeypatch, "cub50")
+
+    def call(command: str) -> None:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        with monkeypatch.context() as patch:
+            patch.setattr(registry, "_factories", dict(registry._factories))
+            patch.setattr(catalog, "_DATASETS", dict(catalog._DATASETS))
+            with pytest.raises(SystemExit) as end:
+                main()
+        out, err = capfd.readouterr()
+        assert not end.value.code, f"{command}\n{out}\n{err}"
+
+    return call
+
+
+@pytest.fixture
+def trained(world: Path, run: Run) -> None:
+    if not (world / "runs" / "digits_retrieval").exists():
+        run("stt-bench run digits_retrieval --quiet")
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize(("page", "commands"), COMMANDS)
+def test_the_commands_run(page: Path, commands: list[str], run: Run) -> None:
+    for command in commands:
+        added = [more for start, more in ADDED.items() if command.startswith(start)]
+        run(" ".join([command, *added]))
+
+
+@pytest.mark.parametrize(("page", "code"), blocks("python"))
+def test_the_examples_run(page: Path, code: str, world: Path) -> None:
+    if "pytorch_metric_learning" in code:
+        pytest.importorskip("pytorch_metric_learning")
+    exec(compile(code, f"example of {page.name}", "exec"), {"__name__": f"example_{page.stem}"})
+
+
+def test_what_is_looked_for_is_found() -> None:
+    assert len(COMMANDS) >= 8
+    assert len(ALL) >= 35
