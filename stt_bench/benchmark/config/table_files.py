@@ -17,6 +17,11 @@ from stt_bench.names import did_you_mean
 CONFIG_FOLDER = Path("configs")
 SHIPPED_FOLDER = Path(stt_bench.__file__).parent / "configs"
 SUFFIXES = (".yaml", ".yml")
+_OF_IMAGES = {  # and all of `input`
+    "data": {"root", "options"},
+    "model": {"backbone", "weights", "features", "freeze", "freeze_batch_norm"},
+    "evaluation": {"crops", "flip"},
+}
 Places = dict[KeyPath, str]
 
 
@@ -52,8 +57,9 @@ def read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, 
     """Return the mapping in a YAML file, merged into that of the file it names as ``base``.
 
     The base is named without its suffix. It lies beside the file, in ``configs/``, or is a shipped
-    table. Sections are merged, a loss is replaced whole, and what is null is left out. The places
-    say for each key path where it stands: ``FILE, line N``.
+    table. Sections are merged, a loss is replaced whole, and what is null is left out. Where the
+    file takes vectors (``model.backbone: identity``), what a base says of images is left out. The
+    places say for each key path where it stands: ``FILE, line N``.
 
     Raises:
         BenchError: as `read_yaml`, or the bases name each other in a circle.
@@ -65,7 +71,27 @@ def read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, 
         return content, places
     base = _find_base(name, path, above, places["base",])
     shared, shared_places = read_with_base(base, (*above, path))
+    if _takes_vectors(content) and not _takes_vectors(shared):
+        shared = _without_images(shared)
     return merge(shared, content), {**shared_places, **places}
+
+
+def _takes_vectors(content: dict[str, Any]) -> bool:
+    model = content.get("model")
+    return isinstance(model, dict) and model.get("backbone") == "identity"
+
+
+def _without_images(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a table without what it and its rows say of images alone."""
+    kept = {name: value for name, value in content.items() if name != "input"}
+    for section, fields in _OF_IMAGES.items():
+        if isinstance(said := kept.get(section), dict):
+            kept[section] = {name: said[name] for name in said if name not in fields}
+    if isinstance(rows := kept.get("rows"), dict):
+        kept["rows"] = {
+            row: _without_images(own) if isinstance(own, dict) else own for row, own in rows.items()
+        }
+    return kept
 
 
 def _find_base(name: Any, path: Path, above: tuple[Path, ...], place: str) -> Path:

@@ -12,11 +12,11 @@ import hashlib
 import json
 import shutil
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from stt_bench.benchmark.system.progress import Reporter
 
 MEMORY_LIMIT = 2 << 30  # bytes of rows that are on no disk and in no present use
 _ID = 32  # bytes
-_CHUNK = 4096  # rows that are written at once
+_CHUNK = 64 << 20  # bytes of rows that are copied at once
 _open: dict[str, FeatureStore] = {}
 
 
@@ -116,19 +116,28 @@ class FeatureStore:
         part["crc"] = [zlib.crc32(row.tobytes()) for row in part["row"]]
         if self._parts and self._parts[0].dtype != part.dtype:  # those on the disk are not ours
             self.discard()
-        self._append(self._written(part))
+        written = self._written(part["id"], part.dtype, lambda: iter([part]))
+        self._append(part if written is None else written)
         self._sound.update(ids)
 
     def settle(self) -> None:
-        """Make one array, and one file, of all rows."""
+        """Make one array, and one file, of all rows.
+
+        No more than 64 MiB of them are copied to memory at once where the disk can be written.
+        """
         if len(self._parts) < 2:
             return
-        places = list(self._index.values())
-        whole = np.empty(len(places), dtype=self._parts[0].dtype)
-        parts, rows = np.array(places).T
-        for number, part in enumerate(self._parts):
-            whole[parts == number] = part[rows[parts == number]]
-        whole = self._written(whole)
+        places, dtype = np.array(list(self._index.values())), self._parts[0].dtype
+        ids = np.frombuffer(b"".join(self._index), dtype=dtype["id"])
+        step = max(1, _CHUNK // dtype.itemsize)
+
+        def chunks() -> Iterator[np.ndarray]:
+            for first in range(0, len(places), step):
+                yield self._gathered(places[first : first + step])
+
+        whole = self._written(ids, dtype, chunks)
+        if whole is None:
+            whole = self._gathered(places)
         if self.folder is not None and isinstance(whole, np.memmap):
             ours = {_name(part) for part in self._parts if isinstance(part, np.memmap)}
             for name in ours - {_name(whole)}:
@@ -158,18 +167,36 @@ class FeatureStore:
         part = self._parts[number]
         return bool(zlib.crc32(part["row"][row].tobytes()) == part["crc"][row])
 
-    def _written(self, part: np.ndarray) -> np.ndarray:
-        """Write rows to the disk; return them as they lie there, or as given if that fails."""
+    def _gathered(self, places: np.ndarray) -> np.ndarray:
+        """Return the rows at (N, 2) places, each a part and a row of it."""
+        found = np.empty(len(places), dtype=self._parts[0].dtype)
+        parts, rows = places.T
+        for number in np.unique(parts):
+            found[parts == number] = self._parts[number][rows[parts == number]]
+        return found
+
+    def _written(
+        self, ids: np.ndarray, dtype: np.dtype, chunks: Callable[[], Iterator[np.ndarray]]
+    ) -> np.ndarray | None:
+        """Write rows to the disk, chunk by chunk; return them as they lie there, or None."""
         if self.folder is None:
-            return part
-        name = hashlib.sha256(np.ascontiguousarray(part["id"]).tobytes()).hexdigest()[:16]
+            return None
+        name = hashlib.sha256(np.ascontiguousarray(ids).tobytes()).hexdigest()[:16]
         file = self.folder / f"{name}.npy"
+        described = np.empty(0, dtype=dtype)
+        header = np.lib.format.header_data_from_array_1_0(described) | {"shape": (len(ids),)}
+
+        def write(stream: IO[bytes]) -> None:
+            np.lib.format.write_array_header_1_0(stream, header)
+            for chunk in chunks():
+                stream.write(chunk.view(np.uint8).data)
+
         with suppress(BenchError, OSError, ValueError):
             if not (self.folder / "key.json").exists():
                 write_json(self.folder / "key.json", self.key)
-            write_atomically(file, lambda stream: np.save(stream, part))
+            write_atomically(file, write)
             return np.load(file, mmap_mode="r", allow_pickle=False)
-        return part
+        return None
 
 
 def _name(part: np.memmap) -> str:

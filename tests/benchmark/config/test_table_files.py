@@ -143,3 +143,29 @@ def test_files_of_the_same_names_in_the_current_folder_do_no_harm(tmp_path: Path
         )
         assert done.returncode == 0, done.stderr
         assert ("of_the_plugin" in done.stdout) == (arguments[0] == "-c")
+
+
+def test_vectors_take_the_rows_of_a_table_of_images(empty: Path) -> None:
+    vectors = "data: {name: features, root: X.npy, options: {items: items.csv}}\n"
+    mine = f"base: frozen_cub50_lite0\n{vectors}model: {{backbone: identity}}\n"
+    (empty / "mine.yaml").write_text(mine)
+    table, shipped = read_table("mine.yaml"), read_table("frozen_cub50_lite0")
+    assert (list(table.rows), table.seeds, table.tuning) == (
+        list(shipped.rows),
+        shipped.seeds,
+        shipped.tuning,
+    )
+    for name, row in table.rows.items():
+        other = shipped.rows[name]
+        assert (row.data.name, row.data.root, row.data.task) == ("features", "X.npy", "retrieval")
+        assert (row.model.backbone, row.model.weights, row.model.freeze) == ("identity", None, [])
+        assert row.input == type(row.input)()
+        for section in ("loss", "memory", "sampler", "optimizer", "train", "evaluation"):
+            assert getattr(row, section) == getattr(other, section), section
+        for field in ("head", "head_start", "embedding_dim", "normalize"):
+            assert getattr(row.model, field) == getattr(other.model, field), field
+    (empty / "child.yaml").write_text("base: mine\nmodel: {backbone: identity, embedding_dim: 9}\n")
+    assert read_table("child.yaml").rows["softmax"].data.root == "X.npy"
+    (empty / "own.yaml").write_text(f"{mine}input: {{size: 96}}\n")  # what the file itself says
+    with pytest.raises(BenchError, match="input is of images"):
+        read_table("own.yaml")

@@ -69,6 +69,31 @@ def test_rows_come_back_by_content(afresh: Callable[[], FeatureStore]) -> None:
     assert len(list((features_folder() or Path()).glob("*/*.npy"))) == 1  # settled into one file
 
 
+def test_rows_are_put_together_in_pieces_and_the_file_is_that_of_numpy(
+    afresh: Callable[[], FeatureStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CHUNK", 150)  # two rows
+    store = afresh()
+    for some in ((5, 1, 2), (3,), (9, 8, 7)):
+        store.add(ids(*some), rows(*some))
+    copied: list[int] = []
+    gathered = store._gathered
+
+    def counted(places: np.ndarray) -> np.ndarray:
+        copied.append(len(places))
+        return gathered(places)
+
+    monkeypatch.setattr(store, "_gathered", counted)
+    assert found(store, 7, 5, 3) == [7, 5, 3]
+    assert copied == [2, 2, 2, 1]
+    (file,) = (features_folder() or Path()).glob("*/*.npy")
+    whole = np.load(file)
+    assert [bytes(one) for one in whole["id"]] == ids(5, 1, 2, 3, 9, 8, 7)
+    saved = io.BytesIO()
+    np.save(saved, whole)
+    assert file.read_bytes() == saved.getvalue()
+
+
 def test_other_keys_are_other_rows(afresh: Callable[[], FeatureStore]) -> None:
     afresh().add(ids(1), rows(1))
     assert open_store({**KEY, "layer": "blocks.4"}).missing(ids(1), Told()) == set(ids(1))
