@@ -77,8 +77,8 @@ def _opening(found: Outcome) -> str:
     """Return what comes first where the leader is not known to be better; else nothing."""
     untrained = found.over_untrained
     if untrained is not None and untrained.difference <= 0:
-        label, mean = untrained.other.label, _percent(found.mean(untrained.other))
-        return f"No trained row is above the untrained network ({label}, {mean})"
+        what = _untrained(found, untrained.other)
+        return f"No trained row is above {what} ({_percent(found.mean(untrained.other))})"
     if not found.is_judged:
         return "Nothing can be told apart yet"
     if found.over_softmax is not None and not found.better:
@@ -179,8 +179,8 @@ def _against_untrained(found: Outcome) -> str:
     one = found.over_untrained
     if one is not None:
         known = f"; {_range(one)}, {_sure(one)}" if one.interval else ""
-        what = f"{one.other.label} ({_percent(found.mean(one.other))}{known})"
-        parts.append(f"{found.best.label} is {_points(one)} the untrained network, {what}")
+        what = f"{_untrained(found, one.other)} ({_percent(found.mean(one.other))}{known})"
+        parts.append(f"{found.best.label} is {_points(one)} {what}")
     trained = [row for row in found.board.rows if row.experiment.train.steps > 0]
     below = [row for row in trained if found.board.below_untrained(row)]
     if below:
@@ -190,6 +190,11 @@ def _against_untrained(found: Outcome) -> str:
         by = "" if found.metric == "map@r" else " by MAP@R"
         parts.append(f"{names} {verb} below {'it' if parts else 'the untrained network'}{by}")
     return "; ".join(parts) + "." if parts else ""
+
+
+def _untrained(found: Outcome, row: Row) -> str:
+    several = len(found.untrained) > 1
+    return f"the best untrained network, {row.label}" if several else "the untrained network"
 
 
 def _surer(found: Outcome) -> str:

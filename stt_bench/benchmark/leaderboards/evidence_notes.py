@@ -7,11 +7,11 @@ from typing import Any
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.plans import plan_of, spread_text
 from stt_bench.benchmark.leaderboards.rows import Row
-from stt_bench.benchmark.leaderboards.verdict_table import has_many_rows
 from stt_bench.benchmark.leaderboards.wording import metric_name, protocol_value, some
 from stt_bench.benchmark.statistics.verdicts import FEWEST_CLASSES, JOINT_SEEDS
 from stt_bench.benchmark.system.text import escape_markdown
 
+_NAMED = 8  # rows by name, before they are counted
 _FIELDS = {
     "model.normalize": "normalisation",
     "model.head": "head",
@@ -53,10 +53,9 @@ def _differences(board: Leaderboard) -> str:
     agrees = "everything but the loss"
     if board.tuned:
         agrees += " and what was tuned for every row alike, so that each is at its own best"
-    where = "in or below the table" if has_many_rows(board) else "under Baseline"
     return escape_markdown(
         "− baseline: the mean difference, seed by seed, in percentage points, to the Softmax row "
-        f"that agrees in {agrees}, named {where}. − best Softmax: to the "
+        f"that agrees in {agrees}, named under Baseline. − best Softmax: to the "
         f"Softmax row of the row's protocol with the highest mean{of_main}."
     )
 
@@ -126,10 +125,10 @@ def _best(board: Leaderboard) -> list[str]:
     for metric in board.leads:
         rows = board.may_be_best(metric)
         if rows:
+            ranked = sum(board.is_ranked(row, metric) for row in board.rows)
             labels = ", ".join(row.label for row in rows)
-            if has_many_rows(board):
-                ranked = sum(board.is_ranked(row, metric) for row in board.rows)
-                labels = f"{len(rows)} of {ranked} ranked rows, ✓ above"
+            if len(rows) > _NAMED:
+                labels = f"{len(rows)} of {ranked} ranked rows, ✓ in the table of all metrics"
             told.append(
                 f"Cannot be told from the best in {metric_name(metric)} for new seeds and classes "
                 f"(95 %, Gupta and Hsu): {labels}."

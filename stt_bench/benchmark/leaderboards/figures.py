@@ -13,22 +13,36 @@ from stt_bench.benchmark.config.table_sections import FigureConfig
 from stt_bench.benchmark.config.vary import said_of
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.rows import Row
+from stt_bench.benchmark.leaderboards.short_table import against_softmax, in_order, short_metrics
 from stt_bench.benchmark.leaderboards.wording import metric_name
 from stt_bench.benchmark.system.png import add_legend, drawn_figure, label
 
+_SOFTMAX, _OTHER = "#c0504d", "#1f4e79"
+_SHAPES = {"▲": "^", "△": "^", "▼": "v", "▽": "v"}
+
 
 def draw_leaderboard(board: Leaderboard, path: Path) -> None:
-    """Draw each row's Recall@1 and MAP@R (and accuracy), mean and spread over seeds, as dots."""
-    metrics = [m for m in ("recall@1", "map@r", "accuracy") if m in board.metrics]
-    rows = board.rows[::-1]
+    """Draw the short table: scores as dots with their spread, and the differences to Softmax.
+
+    A difference has its 95 % interval; the shape of its point is its mark: a filled triangle for
+    ▲ or ▼, an open one for △ or ▽, a dot for ≈.
+    """
+    metrics = short_metrics(board)
+    rows = in_order(board)[::-1]
+    compared = any(against_softmax(board, row) is not None for row in rows)
     labels = [label(row.label) for row in rows]
     beside = max(2.0, 0.07 * max(map(len, labels)))  # inches
-    size = (3.2 * len(metrics) + beside, 0.32 * len(rows) + 1.1)
+    panels = len(metrics) + compared
+    size = (3.2 * panels + beside, 0.32 * len(rows) + 1.1)
     with drawn_figure(path, *size, layout="tight") as figure:
-        axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-        for axis, metric in zip(axes, metrics, strict=True):
+        axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
+        for axis, metric in zip(axes, metrics, strict=False):
             _draw_dots(axis, board, rows, metric)
+        if compared:
+            _draw_differences(axes[-1], board, rows, metric_name(metrics[0]))
+        for axis in axes:
             axis.set_yticks(range(len(rows)), labels, fontsize=9, parse_math=False)
+            _tidy(axis)
 
 
 def _draw_dots(axis: Axes, board: Leaderboard, rows: Sequence[Row], metric: str) -> None:
@@ -36,7 +50,7 @@ def _draw_dots(axis: Axes, board: Leaderboard, rows: Sequence[Row], metric: str)
         score = row.scores.get(metric)
         if score is None:
             continue
-        colour = "#c0504d" if row.is_baseline else "#1f4e79"
+        colour = _SOFTMAX if row.is_baseline else _OTHER
         ranked = board.is_ranked(row, metric)
         axis.errorbar(
             100 * score.mean,
@@ -50,6 +64,29 @@ def _draw_dots(axis: Axes, board: Leaderboard, rows: Sequence[Row], metric: str)
         if row.is_baseline and ranked:
             axis.axvline(100 * score.mean, color=colour, linewidth=0.8, linestyle=":")
     axis.set_title(f"{metric_name(metric)}, %", fontsize=10)
+
+
+def _draw_differences(axis: Axes, board: Leaderboard, rows: Sequence[Row], name: str) -> None:
+    axis.axvline(0.0, color=_SOFTMAX, linewidth=0.8)
+    for place, row in enumerate(rows):
+        verdict = against_softmax(board, row)
+        if verdict is None:
+            continue
+        told = verdict.mark in _SHAPES
+        colour = _OTHER if told else "0.6"
+        axis.errorbar(
+            100 * verdict.mean,
+            place,
+            xerr=100 * (verdict.half_width or 0.0),
+            fmt=_SHAPES.get(verdict.mark, "o"),
+            color=colour,
+            markerfacecolor="white" if verdict.mark in ("△", "▽") else colour,
+            capsize=3,
+        )
+    axis.set_title(f"{name} − best Softmax, points", fontsize=10)
+
+
+def _tidy(axis: Axes) -> None:
     axis.tick_params(axis="x", labelsize=8)
     axis.grid(axis="x", color="0.9")
     axis.set_axisbelow(True)

@@ -19,8 +19,8 @@ from stt_bench.benchmark.system.text import escape_markdown
 def notes(board: Leaderboard) -> list[str]:
     """Return the notes of a leaderboard, as Markdown."""
     return [
-        "Percent, mean ± standard deviation over seeds. Softmax baselines stand first. Bold: the "
-        "highest mean of its column among the rows of one protocol (all of them where they tie).",
+        "Percent, mean ± standard deviation over seeds, the highest mean first. Bold: the highest "
+        "mean of its column among the rows of one protocol (all of them where they tie).",
         *distance_notes(board),
         *evidence_notes(board),
         *_other_protocols(board),

@@ -11,8 +11,9 @@ from pathlib import Path
 from stt_bench.benchmark.leaderboards.board import Leaderboard, build_leaderboard
 from stt_bench.benchmark.leaderboards.figures import draw_curves, draw_leaderboard, drawn_rows
 from stt_bench.benchmark.leaderboards.front_page import front_page
-from stt_bench.benchmark.leaderboards.markdown import markdown, markdown_of_published
+from stt_bench.benchmark.leaderboards.markdown import markdown
 from stt_bench.benchmark.leaderboards.published import published_of
+from stt_bench.benchmark.leaderboards.published_numbers import markdown_of_published
 from stt_bench.benchmark.leaderboards.searches import read_searches
 from stt_bench.benchmark.leaderboards.tuning_figure import draw_best_of_n
 from stt_bench.benchmark.leaderboards.tuning_page import tuning_page

@@ -28,6 +28,14 @@ MARKS = {
     "¶": "made by earlier code, not judged",
     "↓": "below the untrained network",
 }
+VERDICTS = {
+    "▲": "above, on new classes too",
+    "▼": "below, on new classes too",
+    "△": "above, on these classes",
+    "▽": "below, on these classes",
+    "≈": "cannot be told apart",
+    "": "not judged",
+}
 _PROTOCOL_NAMES = {
     "embedding_dim": "embedding size",
     "steps": "training steps",
