@@ -21,12 +21,8 @@ from stt_bench.benchmark.scoring.probe import made_by_other_code
 from stt_bench.benchmark.store.display import Display, display_of
 from stt_bench.benchmark.store.ledger import note
 from stt_bench.benchmark.store.locks import RunInUseError, held
-from stt_bench.benchmark.store.records import (
-    Record,
-    expected_seconds,
-    read_record,
-    record_path,
-)
+from stt_bench.benchmark.store.pace import Pace, rest_text
+from stt_bench.benchmark.store.records import Record, read_record, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.system.errors import BenchError, NotHereError, TrainingStopped
 from stt_bench.benchmark.system.files import write_text
@@ -91,15 +87,14 @@ def run_table(
     later: list[Run] = []
     for number, run in enumerate(experiments, start=1):
         waiting = [other for other in waiting if other is not run]
-        reporter.runs_after = len(waiting)
         try:
-            work.do(run, f"[{number}/{len(experiments)}]")
+            work.do(run, f"[{number}/{len(experiments)}]", waiting)
         except RunInUseError:
             reporter.say(f"{run.name} is run by another stt-bench: goes on with the next one")
             later.append(run)
     for run in later:
         reporter.say(f"{run.name}: waits for the other stt-bench")
-        work.do(run, "[again]", wait=True)
+        work.do(run, "[again]", [], wait=True)
     return work.outcome
 
 
@@ -111,6 +106,7 @@ class _Work:
     data: Data
     reporter: Reporter
     outcome: Outcome = field(default_factory=Outcome)
+    pace: Pace = field(default_factory=lambda: Pace({}))
 
     def to_train(self, experiments: Sequence[Run]) -> list[Run]:
         """Return the runs that are neither trained nor recorded; say how long they will take."""
@@ -119,26 +115,20 @@ class _Work:
             with suppress(BenchError):  # is told where it is run
                 if not (run.is_trained or is_done(run, self.results, self.data)):
                     found.append(run)
-        times = [expected_seconds(self.results, r.table, r.row, r.experiment) for r in found]
-        known = [seconds for seconds in times if seconds is not None]
-        told = [f"{len(found)} run(s) to train"]
-        unknown = len(times) - len(known)
-        if known:
-            of_them = f"for {len(known)} of them " if unknown else ""
-            told.append(f"about {duration(sum(known))} {of_them}by the records of their rows")
-        if unknown:
-            told.append(f"how long {unknown} will take is told after their first steps")
+        self.pace = Pace.of(found, self.results)
         if found:
-            self.reporter.say("; ".join(told))
+            self.reporter.say(self.pace.plan())
         return found
 
-    def do(self, run: Run, place: str, *, wait: bool = False) -> None:
-        """Run one experiment if it has no record yet, and note what became of it.
+    def do(self, run: Run, place: str, waiting: Sequence[Run], *, wait: bool = False) -> None:
+        """Run one experiment if it has no record yet; note what became of it, and what is left.
 
         Raises:
             RunInUseError: another process runs it, and ``wait`` is false.
             TrainingStopped: the user stopped the training.
         """
+        self.reporter.runs_after = len(waiting)
+        self.reporter.seconds_after = self.pace.left(waiting)
         start = time.perf_counter()
         try:
             record = self._record(run, wait=wait)
@@ -154,8 +144,10 @@ class _Work:
             self.outcome.skipped.append(run.name)
             return
         self.outcome.done.append(run.name)
-        took = duration(time.perf_counter() - start)
-        self.reporter.say(f"{place} {_summary(record)}  {took}")
+        seconds = time.perf_counter() - start
+        self.pace.done(run, seconds)
+        left = rest_text(len(waiting), self.pace.left(waiting))
+        self.reporter.say(f"{place} {_summary(record)}  {duration(seconds)}; {left}")
 
     def _record(self, run: Run, *, wait: bool) -> Record | None:
         """Take an experiment through all stages; None if it has its record already."""

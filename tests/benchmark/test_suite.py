@@ -343,20 +343,27 @@ def test_rows_of_another_protocol_are_marked_and_never_best(finished: Path) -> N
     assert board.difference(two_head, "map@r") is None
 
 
-def test_softmax_stands_first_and_published_numbers_apart(finished: Path) -> None:
+def test_rows_stand_by_their_score_and_published_numbers_apart(finished: Path) -> None:
     published = finished / "published.csv"
     published.write_text(
         'table,row,metric,value,source,note\ntiny,hard,recall@1,99.9,"Doe, 2020",one seed\n'
     )
     records = read_table_records(finished / "results", "tiny")
     board = build_leaderboard("tiny", records[::-1], read_published(published)["tiny"])
-    lines = [line for line in markdown(board).splitlines() if line.startswith("| ")]
+    assert board.rows[0].label == "Softmax"
+    short, _, folded = markdown(board).partition("<details>")
+    values = [float(one.split(" | ")[1].strip("*")) for one in short.splitlines() if "| 1 |" in one]
+    assert values == sorted(values, reverse=True)
+    lines = [line for line in folded.splitlines() if line.startswith("| ")]
     assert lines[0].endswith("*R@1, published* |")
-    assert lines[2].startswith("| Softmax")
-    assert lines[2].endswith(" – |")
-    hard = next(line for line in lines if line.startswith("| Hard"))
+    softmax, hard = (
+        next(line for line in lines if line.startswith(f"| {name} "))
+        for name in ("Softmax", "Hard")
+    )
+    assert softmax.endswith(" – |")
     assert hard.endswith("| *99.9* |")
-    assert "Doe, 2020 (one seed)" in markdown(board)
+    assert "- Hard, R@1: Doe, 2020\n  - All: one seed\n" not in folded  # one number is named
+    assert "- Hard, R@1: Doe, 2020\n  - Hard, R@1: one seed\n" in folded
 
 
 def test_a_table_with_published_numbers_alone_says_that_it_was_not_run(finished: Path) -> None:
@@ -372,7 +379,7 @@ def test_a_table_with_published_numbers_alone_says_that_it_was_not_run(finished:
     assert "stt-bench run configs/big.yaml" in page
     assert "| hard | *49.0* | *58.7* |" in page
     assert "| lifted | *35.2* | *–* |" in page
-    assert "- hard, R@1 49.0: A paper (one seed)" in page
+    assert "- All: A paper\n  - hard, R@1: one seed\n" in page
     assert (
         "Not run, with the published numbers alone: [big](big.md)"
         in (results / "README.md").read_text()

@@ -31,6 +31,7 @@ from stt_bench.benchmark.cli.options import (
     seeds_in,
 )
 from stt_bench.benchmark.cli.reports import report, show_leaderboards
+from stt_bench.benchmark.cli.show import show
 from stt_bench.benchmark.cli.stages import STAGES
 from stt_bench.benchmark.cli.tuning import tune
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
@@ -172,6 +173,7 @@ def run(
 
 
 app.command()(report)
+app.command()(show)
 
 
 @app.command("list")

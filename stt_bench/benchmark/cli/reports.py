@@ -14,7 +14,6 @@ from stt_bench.benchmark.cli.options import (
     RunsOption,
 )
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.text import one_line
 
 if TYPE_CHECKING:
     from stt_bench.benchmark.leaderboards.board import Leaderboard
@@ -36,6 +35,14 @@ def report(
             "RESULTS/TABLE.html with everything on a table that is named.",
         ),
     ] = False,
+    csv: Annotated[
+        bool,
+        typer.Option(
+            "--csv",
+            help="Write tidy tables of everything instead, RESULTS/csv, for plots of your own; "
+            "their columns stand in RESULTS/csv/README.md.",
+        ),
+    ] = False,
     runs: RunsOption = Path("runs"),
     results: ResultsOption = Path("results"),
     force: OverwriteOption = False,
@@ -46,14 +53,21 @@ def report(
     - `stt-bench report`
     - `stt-bench report cub50_retrieval --distance euclidean`
     - `stt-bench report cub50_retrieval --html`
+    - `stt-bench report --csv`
     """
     from stt_bench.benchmark.leaderboards import report as reporting
 
+    given = {"--html": html, "--csv": csv, "--distance": distance is not None}
+    if len(named := [option for option, is_given in given.items() if is_given]) > 1:
+        raise BenchError(f"{' and '.join(named)} cannot be joined: name one of them")
+    if csv:
+        from stt_bench.benchmark.leaderboards.csv_files import write_csv
+
+        print(*write_csv(results, tables, force=force), sep="\n")
+        return
     if html:
         from stt_bench.benchmark.pages.write import write_html
 
-        if distance is not None:
-            raise BenchError("--html and --distance cannot be joined: name one of them")
         print(*write_html(results, tables, runs, force=force), sep="\n")
         return
     if distance is not None:
@@ -65,10 +79,8 @@ def report(
 def show_leaderboards(boards: list[Leaderboard], results: Path, quiet: bool) -> None:
     """Print leaderboards with their answers, and where their pages are."""
     from stt_bench.benchmark.cli.screen import print_leaderboard
-    from stt_bench.benchmark.leaderboards.answer import answer
 
     for board in boards:
         if not quiet:
             print_leaderboard(board)
-            print(*map(one_line, answer(board)), sep="\n")
         print(results / f"{board.table}.md")

@@ -11,42 +11,45 @@ from rich.table import Table as ScreenTable
 from rich.text import Text
 
 from stt_bench.benchmark.datasets.survey import Entry
+from stt_bench.benchmark.leaderboards.answer import answer
 from stt_bench.benchmark.leaderboards.board import Leaderboard
-from stt_bench.benchmark.leaderboards.wording import DISTANCES, MARKS, metric_name, percent
+from stt_bench.benchmark.leaderboards.short_table import header, short_rows
+from stt_bench.benchmark.leaderboards.wording import DISTANCES, MARKS
 from stt_bench.benchmark.system.text import one_line
 
 
 def print_leaderboard(board: Leaderboard) -> None:
-    """Print a leaderboard's main columns as a table on the terminal."""
-    Console().print(screen_table(board))
+    """Print a leaderboard on the terminal: its short table, and the answer in words."""
+    console = Console(highlight=False)
+    console.print(screen_table(board))
+    for number, sentence in enumerate(map(one_line, answer(board))):
+        console.print(Text(sentence, style="" if number else "bold"), soft_wrap=True)
 
 
 def screen_table(board: Leaderboard) -> ScreenTable:
-    """Return a leaderboard's main columns as a table for the terminal."""
-    last = "accuracy" if "accuracy" in board.metrics else "nmi"
-    metrics = [metric for metric in board.metrics if metric in ("recall@1", "map@r", last)]
+    """Return the short table of a leaderboard for the terminal."""
     marks = {mark for row in board.rows for mark in board.marks(row)}
-    by = [f"ranked by {DISTANCES[board.distance]}"] if "map@r" in board.metrics else []
-    told = "; ".join([*by, *(f"{mark} {text}" for mark, text in MARKS.items() if mark in marks)])
+    told = [f"ranked by {DISTANCES[board.distance]}"] if "map@r" in board.metrics else []
+    if any(one.difference != "–" for one in short_rows(board)):
+        told.append("▲▼ also on new classes, △▽ on these classes, ≈ cannot be told apart")
+    told += [f"{mark} {text}" for mark, text in MARKS.items() if mark in marks]
     screen = ScreenTable(
         title=Text(one_line(board.title)),
         title_justify="left",
-        caption=Text(f"{told}.") if told else None,
+        caption=Text(f"{'; '.join(told)}.") if told else None,
         caption_justify="left",
         box=SIMPLE_HEAD,
     )
-    screen.add_column("Row", no_wrap=True)
-    for metric in metrics:
-        screen.add_column(metric_name(metric), justify="right", no_wrap=True)
-    screen.add_column("Seeds", justify="right")
-    best = {metric: board.best(metric) for metric in metrics}
-    for row in board.rows:
-        cells = [Text(f"{one_line(row.label)} {board.marks(row)}")]
-        for metric in metrics:
-            score = row.scores.get(metric)
-            text = "–" if score is None else percent(score)
-            cells.append(Text(text, style="bold" if row.name in best[metric] else ""))
-        screen.add_row(*cells, str(len(row.seeds)), style="red" if row.is_baseline else None)
+    row, *scores, difference, _, seeds, _ = header(board)
+    screen.add_column(row, overflow="fold")
+    for name in (*scores, difference, seeds):
+        screen.add_column(name, justify="right", no_wrap=True)
+    for one in short_rows(board):
+        cells = [Text(f"{one_line(one.row.label)} {board.marks(one.row)}".rstrip())]
+        for score, best in zip(one.scores, one.is_best, strict=True):
+            cells.append(Text(score, style="bold" if best else ""))
+        style = "red" if one.row.is_baseline else None
+        screen.add_row(*cells, Text(one.difference), one.seeds, style=style)
     return screen
 
 

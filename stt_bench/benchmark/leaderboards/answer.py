@@ -37,9 +37,12 @@ def answer(board: Leaderboard) -> list[str]:
 
 
 class Headline(NamedTuple):
-    """A table's outcome in one sentence, and whether it is shown: its mark is not ≈ or none."""
+    """A table's outcome in one sentence, and the mark of what it says of the leading row.
 
-    is_shown: bool
+    The mark is empty where the sentence itself says that something is not shown, or not known.
+    """
+
+    mark: str
     sentence: str
 
 
@@ -49,10 +52,9 @@ def headline(board: Leaderboard) -> Headline | None:
     if found is None:
         return None
     against = found.over_softmax or found.over_next
-    told = _what(found).removesuffix(".")
-    if _opening(found) or against is None or against.interval is None:
-        return Headline(False, f"{told}.")
-    return Headline(against.interval.mark != "≈", f"{told}: {_sure(against)}.")
+    known = against is not None and against.interval is not None and not _opening(found)
+    mark = against.interval.mark if known and against and against.interval else ""
+    return Headline(mark.replace("≈", ""), _what(found))
 
 
 def _what(found: Outcome) -> str:

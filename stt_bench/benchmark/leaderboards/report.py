@@ -77,20 +77,24 @@ def pages(results: Path, tables: Sequence[str] | None, distance: Distance) -> li
     Raises:
         BenchError: there are no records, or a table has none or a broken one.
     """
-    published, _ = published_of(results)
     names = table_names(results, tables)
-    return [
-        markdown(
-            build_leaderboard(
-                table,
-                read_table_records(results, table),
-                published.get(table, []),
-                read_ledger(results, table),
-                distance=distance,
-            )
-        )
-        for table in tables or names
-    ]
+    return [markdown(read_board(results, table, distance)) for table in tables or names]
+
+
+def read_board(results: Path, table: str, distance: Distance | None = None) -> Leaderboard:
+    """Return the leaderboard of a table from its records, ranked by a distance or its own.
+
+    Raises:
+        BenchError: a record is broken, or those of a row were made with different settings.
+    """
+    published, _ = published_of(results)
+    return build_leaderboard(
+        table,
+        read_table_records(results, table),
+        published.get(table, []),
+        read_ledger(results, table),
+        distance=distance,
+    )
 
 
 def table_names(results: Path, asked: Sequence[str] | None = None) -> list[str]:

@@ -40,6 +40,11 @@ def is_retrieval(metric: str) -> bool:
     return metric.startswith("recall@") or metric in _RETRIEVAL
 
 
+def is_by_distance(metric: str) -> bool:
+    """Tell whether a distance decides a metric: of ranked lists or of clusters."""
+    return is_retrieval(metric) or metric in _CLUSTERING
+
+
 def measured_by(record: Record, distance: Distance) -> Record:
     """Return a record as it stands under a distance: its own, or the one that does not rank.
 

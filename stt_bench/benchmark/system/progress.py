@@ -32,6 +32,8 @@ class Reporter:
         self.line_every = line_every
         self.runs_after = 0
         """How many runs of the same table follow the one that trains."""
+        self.seconds_after: float | None = None
+        """How long those take, as far as others tell; None: as long as the one that trains."""
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -62,7 +64,7 @@ class Reporter:
             runs: the block is a run's training, which the runs that follow will take as well.
         """
         if not self.console.is_terminal:
-            lines = _Lines(self, description, total, done, self.runs_after if runs else 0)
+            lines = _Lines(self, description, total, done, runs=runs)
             if stage:
                 self.say(f"{description}: starts" + (f" at {done:,}/{total:,}" if done else ""))
             yield Bar(lines.to)
@@ -75,15 +77,31 @@ class Reporter:
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[after]}", markup=False),
         )
         with Progress(*columns, console=self.console, transient=True) as progress:
-            task = progress.add_task(description, total=total, completed=done, note="")
+            task = progress.add_task(description, total=total, completed=done, note="", after="")
+            pace = _Pace(total, done)
 
             def update(done: int, note: str | None, total: int | None) -> None:
                 fields: dict[str, Any] = {} if note is None else {"note": note}
+                if runs and (left := pace.left(done)) is not None:
+                    fields["after"] = self.after(left, pace.whole(done))
                 progress.update(task, completed=done, total=total, **fields)
 
             yield Bar(update)
+
+    def after(self, left: float, whole: float) -> str:
+        """Return how long the table takes with the runs after the one that trains; or nothing.
+
+        Args:
+            left: seconds that this one has left.
+            whole: seconds that it takes in all, and so does one of which nothing else is known.
+        """
+        if not self.runs_after:
+            return ""
+        rest = self.runs_after * whole if self.seconds_after is None else self.seconds_after
+        return f"{duration(left + rest)} with the {self.runs_after} run(s) after it"
 
 
 class Bar:
@@ -102,41 +120,57 @@ class Bar:
         self.to(done, total=total)
 
 
+class _Pace:
+    """How fast a block goes."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self.total, self.first, self.start = total, done, time.monotonic()
+
+    def left(self, done: int) -> float | None:
+        """Return the seconds that the rest takes; None before the first is done."""
+        return None if done <= self.first else (self.total - done) * self._each(done)
+
+    def whole(self, done: int) -> float:
+        """Return the seconds that all of it takes."""
+        return self.total * self._each(done)
+
+    def _each(self, done: int) -> float:
+        return (time.monotonic() - self.start) / (done - self.first)
+
+
 class _Lines:
     """The progress of one block as a line now and then."""
 
     def __init__(
-        self, reporter: Reporter, description: str, total: int, done: int, runs_after: int
+        self, reporter: Reporter, description: str, total: int, done: int, *, runs: bool
     ) -> None:
-        self.reporter, self.description, self.runs_after = reporter, description, runs_after
-        self.first, self.done, self.total, self.note = done, done, total, ""
-        self.start = self.last = time.monotonic()
+        self.reporter, self.description, self.runs = reporter, description, runs
+        self.done, self.total, self.note = done, total, ""
+        self.pace = _Pace(total, done)
+        self.last = self.pace.start
 
     def to(self, done: int, note: str | None, total: int | None) -> None:
         self.done, self.total = done, total or self.total
+        self.pace.total = self.total
         self.note = self.note if note is None else f", {note}"
         now = time.monotonic()
         if now - self.last >= self.reporter.line_every and done < self.total:
             self.last = now
             self.reporter.say(
-                f"{self.description}: {done:,}/{self.total:,}{self.note}{self._left(now)}"
+                f"{self.description}: {done:,}/{self.total:,}{self.note}{self._left()}"
             )
 
     def end(self) -> str:
-        took = duration(time.monotonic() - self.start)
+        took = duration(time.monotonic() - self.pace.start)
         return f"{self.description}: {self.done:,}/{self.total:,}{self.note}, took {took}"
 
-    def _left(self, now: float) -> str:
+    def _left(self) -> str:
         """Return how long the rest of the block takes, and of the table, at the present pace."""
-        if self.done <= self.first:
+        left = self.pace.left(self.done)
+        if left is None:
             return ""
-        each = (now - self.start) / (self.done - self.first)
-        left = (self.total - self.done) * each
-        told = f", {duration(left)} left"
-        if self.runs_after:
-            rest = left + self.runs_after * self.total * each
-            told += f"; {duration(rest)} with the {self.runs_after} run(s) after it"
-        return told
+        after = self.reporter.after(left, self.pace.whole(self.done)) if self.runs else ""
+        return f", {duration(left)} left" + (f"; {after}" if after else "")
 
 
 def duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ _MARKUP = re.compile(
     r"|^[-+=](?=\W|$)"  # lists, rules, underlined headings
     r"|:(?=//)|(?<=\bwww)\.|(?<=\bmailto):"  # addresses that become links by themselves
 )
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 _REORDERING = "".join(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]))
 
 
@@ -70,6 +71,21 @@ def code_block(lines: list[str]) -> list[str]:
 def table_line(cells: list[str]) -> str:
     """Return a line of a Markdown table; the cells are Markdown without line breaks."""
     return f"| {' | '.join(cells)} |"
+
+
+def harmless_cell(text: str) -> str:
+    """Return a text as a cell of a csv file that no spreadsheet takes for a formula.
+
+    It is one line; where it begins as a formula does, and is no number, an apostrophe goes first.
+    """
+    line = one_line(text)
+    if not line.startswith(_FORMULA):
+        return line
+    try:
+        float(line)
+    except ValueError:
+        return f"'{line}"
+    return line
 
 
 def counted(number: int, noun: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from scipy import special, stats
 from test_leaderboard import record
 
-from stt_bench.benchmark.cli.main import _show
+from stt_bench.benchmark.cli.reports import show_leaderboards
 from stt_bench.benchmark.leaderboards.answer import answer, headline
 from stt_bench.benchmark.leaderboards.board import build_leaderboard
 from stt_bench.benchmark.leaderboards.markdown import markdown
@@ -66,7 +66,7 @@ def test_what_leads_by_how_much_how_sure_and_what_is_missing() -> None:
         stats.ttest_1samp(np.array(ours) - 0.1, 0).confidence_interval(level)
     )
     assert untrained == (
-        "semi is 42.0 points above the untrained network, none "
+        "semi is 42.0 points above the untrained network "
         f"(10.0 %; {low:+.1f} to {high:+.1f} points, {HERE})."
     )
     assert surer == (
@@ -164,9 +164,7 @@ def test_where_nothing_differs_that_is_said_first() -> None:
     what, how_sure, _ = said(rows("map@r", values))
     assert what.startswith("Nothing can be told apart by MAP@R: softmax has the highest mean, 51.0")
     assert "over semi (not significant)" in how_sure
-    made = headline(build_leaderboard("t", rows("map@r", values), []))
-    assert made is not None
-    assert made == (False, what)
+    assert headline(build_leaderboard("t", rows("map@r", values), [])) == ("", what)
 
 
 def test_picked_seeds_are_no_assurance() -> None:
@@ -193,15 +191,18 @@ def test_the_untrained_network_may_lead_and_trained_rows_lose_to_it() -> None:
     }
     what, _, untrained, _ = said(rows("map@r", values))
     assert what.startswith(
-        "No trained row is above the untrained network (none, 60.5 %) by MAP@R: semi has the "
+        "No trained row is above the untrained network (60.5 %) by MAP@R: semi has the "
         "highest mean, 51.0 %, 20.5 points above softmax (30.5 %)"
     )
-    assert untrained.startswith("semi is 9.5 points below the untrained network, none (60.5 %; ")
+    assert untrained.startswith("semi is 9.5 points below the untrained network (60.5 %; ")
     assert untrained.endswith("; softmax and semi are below it.")
     many = {f"row{n}": ({**TRIPLET, "optimizer": {"lr": 0.1 + n}}, [0.5, 0.5]) for n in range(5)}
     above = {"hard": (OTHER, [0.7, 0.7]), "none": (UNTRAINED, [0.6, 0.6])}
     untrained = said(rows("map@r", {**many, **above}))[2]
     assert untrained.endswith("; 5 of the 6 trained rows are below it.")
+    wide = {"wide": ({**UNTRAINED, "model": {"embedding_dim": 256}}, [0.65, 0.65])}
+    untrained = said(rows("map@r", {**many, **above, **wide}))[2]
+    assert untrained.startswith("hard is 5.0 points above the best untrained network, wide (65.0 %")
 
 
 def test_softmax_may_lead_and_be_compared_with_the_next_row_alone() -> None:
@@ -214,7 +215,7 @@ def test_softmax_may_lead_and_be_compared_with_the_next_row_alone() -> None:
     )
     low, high = 100 * np.array(stats.ttest_rel(softmax, semi).confidence_interval())
     assert f"{low:+.1f} to {high:+.1f} points over semi ({HERE})" in how_sure
-    assert headline(build_leaderboard("t", records, [])) == (True, f"{what[:-1]}: {HERE}.")
+    assert headline(build_leaderboard("t", records, [])) == ("△", what)
 
 
 def test_rows_that_tie_lead_together_and_are_compared_with_those_below() -> None:
@@ -297,7 +298,8 @@ def test_the_screen_ends_with_the_sentences_and_the_path_of_the_page(
 ) -> None:
     records = rows("map@r", {"softmax": ({}, [0.3, 0.4]), "semi": (TRIPLET, [0.5, 0.5])})
     board = build_leaderboard("t", records, [])
-    _show([board], Path("results"), quiet=False)
-    assert capsys.readouterr().out.splitlines()[-4:] == [*answer(board), str(Path("results/t.md"))]
-    _show([board], Path("results"), quiet=True)
+    show_leaderboards([board], Path("results"), quiet=False)
+    end = [*answer(board), str(Path("results/t.md"))]
+    assert capsys.readouterr().out.splitlines()[-len(end) :] == end
+    show_leaderboards([board], Path("results"), quiet=True)
     assert capsys.readouterr().out.splitlines() == [str(Path("results/t.md"))]

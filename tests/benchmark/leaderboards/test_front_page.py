@@ -44,7 +44,15 @@ def test_the_matrix_stands_first_and_says_what_was_not_run() -> None:
     two = board_of("t1", {"softmax": 0.3, "rowa": 0.5})
     three = board_of("t2", {"softmax": 0.3, "rowa": 0.5, "rowb": 0.4})
     page = front_page([one, two, three], [], timing=False)
-    assert page.index("table by table") < page.index("## Each table") < page.index("| Table |")
+    parts = [
+        "## What can be concluded",
+        "## What cannot",
+        "table by table",
+        "## Each table",
+        "| Table |",
+    ]
+    places = [page.index(part) for part in parts]
+    assert places == sorted(places)
     (line,) = [line for line in page.splitlines() if line.startswith("| rowb")]
     assert line.split(" | ")[2] == "not run"
     assert line.split(" | ")[4] == "+10.0"  # the mean of two tables has no interval
@@ -92,6 +100,30 @@ def test_a_column_has_intervals_of_one_kind() -> None:
     assert "| *± for new seeds and* | new classes | these classes |  |  |" in lines
     rows = [line.split(" | ")[1:3] for line in lines if line.startswith("| row")]
     assert rows == [["+20.0 ± 12.5 ▲", "+20.0 ± 6.2 ▲"], ["+20.0 ± 12.5 ▲", "+20.0 ± 6.2 △"]]
+
+
+def test_what_can_be_concluded_and_what_cannot_stands_first() -> None:
+    clear = board_of("clear", {"softmax": 0.3, "rowa": 0.5})
+    level = board_of("level", {"softmax": 0.5, "rowa": 0.3, "rowb": 0.3})
+    alone = board_of("alone", {"rowa": 0.5})
+    page = front_page([clear, level, alone], [], timing=False)
+    shown, _, rest = page.partition("## What cannot")
+    rest = rest.partition("## Each table")[0]
+    assert "new classes like those" not in shown
+    assert (
+        "not for new classes (△▽):\n\n- [T](clear.md): rowa leads by MAP@R with 50.0 %, 20.0"
+        in (shown)
+    )
+    assert "(level.md): softmax leads by MAP@R with 50.0 %, 20.0 points above the next" in shown
+    assert "- [T](alone.md): rowa is the only trained row that is ranked" in rest
+    assert "- New classes: 3 of 3 tables hold no values of single classes" in rest
+    assert "- Each loss at its best: in 3 of 3 tables the rows share one recipe" in rest
+    one_seed = replace(
+        build_leaderboard("t", [r for r in clear.records if r.seed == 0], []), table="one"
+    )
+    page = front_page([one_seed], [], timing=False)
+    assert "## What can be concluded" not in page
+    assert "- [T](one.md): Nothing can be told apart yet by MAP@R: rowa has" in page
 
 
 def test_the_order_of_two_backbones_is_compared_by_the_rows_both_have() -> None:

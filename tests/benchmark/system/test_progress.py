@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from stt_bench.benchmark.suite import load_table, run_table
 from stt_bench.benchmark.system import progress
@@ -54,6 +57,36 @@ def test_a_line_comes_every_half_minute_with_the_time_left(
     assert lines(capsys) == [
         "t/row/seed-0: train: 100/100, loss 0.5000, 80 images/s, took 1 min 40 s"
     ]
+
+
+def test_the_runs_that_follow_take_as_long_as_is_known_of_them(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reporter = Reporter(line_every=10)
+    reporter.runs_after, reporter.seconds_after = 3, 300.0
+    with reporter.bar("x", 100, runs=True) as bar:
+        clock.now += 20
+        bar.to(50)
+    with reporter.bar("other", 100) as bar:
+        clock.now += 20
+        bar.to(50)
+    assert lines(capsys) == [
+        "x: 50/100, 20 s left; 5 min 20 s with the 3 run(s) after it",
+        "other: 50/100, 20 s left",
+    ]
+
+
+def test_a_terminal_shows_what_is_left_of_the_table(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reporter = Reporter()
+    screen = io.StringIO()
+    reporter.console = Console(file=screen, force_terminal=True, width=120, highlight=False)
+    reporter.runs_after, reporter.seconds_after = 1, 60.0
+    with reporter.bar("x", 100, runs=True) as bar:
+        clock.now += 10
+        bar.to(50, "loss 0.5")
+    assert "1 min 10 s with the 1 run(s) after it" in screen.getvalue()
 
 
 def test_what_continues_counts_its_own_pace(
@@ -108,6 +141,7 @@ def test_a_run_without_a_terminal_tells_its_stages(
     assert first[0] == "1 run(s) to train; how long 1 will take is told after their first steps"
     for part in ("train: starts", "train: 12/12, loss ", "embed: starts", "embed: 896/896, took "):
         assert any(line.startswith(f"tiny/hard/seed-0: {part}") for line in first), part
+    assert re.fullmatch(r"\[1/1\] tiny/hard/seed-0  R@1 .* s; no run left", first[-1])
     second = said(7)[0]
     assert second.startswith("1 run(s) to train; about ")
     assert second.endswith(" by the records of their rows")

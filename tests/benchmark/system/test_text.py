@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 from stt_bench.benchmark.system.text import (
     code_block,
     escape_markdown,
+    harmless_cell,
     is_name,
     one_line,
     paragraphs,
@@ -153,3 +154,23 @@ def test_names_are_no_paths() -> None:
         "x" + "\0",
     ):
         assert not is_name(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("  =1+1", "'=1+1"),
+        ("\u202e=1", "'=1"),
+        ("+x", "'+x"),
+        ("-x", "'-x"),
+        ("@x", "'@x"),
+        ("-1.5e3", "-1.5e3"),
+        ("+7", "+7"),
+        ("a=1", "a=1"),
+        ("", ""),
+        ("−3", "−3"),
+    ],
+)
+def test_no_cell_of_a_csv_file_is_a_formula(text: str, cell: str) -> None:
+    assert harmless_cell(text) == cell

@@ -16,8 +16,8 @@ from stt_bench.benchmark.store.records import read_record
 from stt_bench.benchmark.verification.diff import GROUPS, group_of
 from stt_bench.benchmark.verification.fields import Difference, differences
 
-COMMITTED = json.loads(
-    (ROOT / "results/records/omniglot_mini_retrieval/softmax/seed-0.json").read_text()
+OURS = json.loads(
+    (ROOT / "tests/benchmark/records/digits_retrieval/angular/seed-0.json").read_text()
 )
 
 
@@ -30,24 +30,24 @@ def leaves(value: Any, *at: str) -> Iterator[tuple[str, ...]]:
         yield at
 
 
-@pytest.mark.parametrize("keys", sorted(leaves(COMMITTED)), ids=".".join)
+@pytest.mark.parametrize("keys", sorted(leaves(OURS)), ids=".".join)
 def test_a_change_of_any_field_of_a_record_is_named_alone(keys: tuple[str, ...]) -> None:
-    other = copy.deepcopy(COMMITTED)
+    other = copy.deepcopy(OURS)
     holder = other
     for key in keys[:-1]:
         holder = holder[key]
     value = holder[keys[-1]]
     changed = (not value) if isinstance(value, bool) else [value]
     holder[keys[-1]] = changed
-    assert list(differences(COMMITTED, other)) == [Difference(".".join(keys), value, changed)]
-    assert list(differences(other, COMMITTED)) == [Difference(".".join(keys), changed, value)]
-    assert not list(differences(COMMITTED, other, without=[".".join(keys)]))
+    assert list(differences(OURS, other)) == [Difference(".".join(keys), value, changed)]
+    assert list(differences(other, OURS)) == [Difference(".".join(keys), changed, value)]
+    assert not list(differences(OURS, other, without=[".".join(keys)]))
 
 
 def test_a_field_that_only_one_has_is_named_and_none_of_two_equal_ones() -> None:
     assert list(differences({"a": {"b": 1}}, {"a": {}})) == [Difference("a.b", 1, None)]
     assert list(differences({"a": {}}, {"a": {"b": 1}})) == [Difference("a.b", None, 1)]
-    assert not list(differences(COMMITTED, copy.deepcopy(COMMITTED)))
+    assert not list(differences(OURS, copy.deepcopy(OURS)))
 
 
 def test_rounding_is_relative_above_1_and_absolute_below() -> None:
@@ -73,7 +73,7 @@ def test_every_group_has_its_fields() -> None:
     assert group_of("metrics.map@r") == "metrics"
     assert group_of("commit") == "code"
     assert group_of("something.new") == "other"
-    assert set(GROUPS) >= {group_of(".".join(keys)) for keys in leaves(COMMITTED)}
+    assert set(GROUPS) >= {group_of(".".join(keys)) for keys in leaves(OURS)}
 
 
 def test_an_edited_record_is_named_with_its_points(made: Made) -> None:
