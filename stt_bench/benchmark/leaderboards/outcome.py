@@ -41,7 +41,7 @@ class Outcome:
 
     Attributes:
         board: The leaderboard.
-        metric: Accuracy where most trained rows have it, else MAP@R.
+        metric: What the table is judged by; see `main_metric`.
         ranked: The trained rows of the protocol that most share, the highest mean first.
         untrained: The untrained rows that may be compared by the metric, the highest mean first.
     """
@@ -200,14 +200,17 @@ def outcome(board: Leaderboard) -> Outcome | None:
         row for row in board.rows if row not in trained and metric in row.scores
     ]
     untrained.sort(key=lambda row: -row.scores[metric].mean)
-    return Outcome(board, metric, ranked, [] if metric == "accuracy" else untrained)
+    return Outcome(board, metric, ranked, [] if metric.endswith("accuracy") else untrained)
 
 
 def main_metric(board: Leaderboard) -> str:
-    """Return what a table is judged by: accuracy where most trained rows have it, else MAP@R.
+    """Return what a table is judged by: the metric that it names (`compare_by`), if any.
 
-    Empty where no row has a metric.
+    Else it is accuracy where most trained rows have it, else MAP@R; empty where no row has a
+    metric.
     """
+    if board.compare_by in board.leads:
+        return str(board.compare_by)
     trained = [row for row in board.rows if row.experiment.train.steps > 0]
     classifies = sum("accuracy" in row.scores for row in trained) > len(trained) / 2
     return "accuracy" if classifies else (board.leads or [""])[0]

@@ -303,3 +303,18 @@ def test_the_screen_ends_with_the_sentences_and_the_path_of_the_page(
     assert capsys.readouterr().out.splitlines()[-len(end) :] == end
     show_leaderboards([board], Path("results"), quiet=True)
     assert capsys.readouterr().out.splitlines() == [str(Path("results/t.md"))]
+
+
+def test_the_metric_that_a_table_names_is_what_it_is_judged_by() -> None:
+    records = []
+    for name, settings, nmi in (("softmax", {}, 0.5), ("semi", TRIPLET, 0.4)):
+        for seed in range(3):
+            made = record(name, seed, {"map@r": 0.9 - nmi, "nmi": nmi + seed / 100}, **settings)
+            display = made.display.model_copy(update={"compare_by": "nmi"})
+            records.append(made.model_copy(update={"display": display}))
+    what, _, surer = said(records)
+    assert (
+        what == "softmax leads by NMI with 51.0 %, 10.0 points above the next row, semi (41.0 %)."
+    )
+    assert surer.startswith("Nothing is known of new classes: no class has a share of its own")
+    assert "| Row | NMI | − best Softmax |" in markdown(build_leaderboard("t", records, []))
