@@ -19,7 +19,7 @@ from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.suite import Data, is_done
 from stt_bench.benchmark.system.errors import BenchError, NotHereError
 from stt_bench.benchmark.system.progress import Reporter, duration
-from stt_bench.benchmark.training.checks import check_weights, idle_classifiers
+from stt_bench.benchmark.training.checks import check_columns, check_weights, idle_classifiers
 from stt_bench.benchmark.training.objective import row_needs
 from stt_bench.benchmark.tuning.trial import check_folds
 from stt_bench.benchmark.tuning.winners import MissingTrialsError, Winners, tuned_run
@@ -172,6 +172,7 @@ def _misfit(experiment: Experiment, data: Data) -> str:
         return ""  # is told of the data
     try:
         check_weights(experiment, items)
+        check_columns(experiment, items)
         if experiment.train.steps:
             build_sampler(experiment.sampler, labels, seed=0, needs=row_needs(experiment))
     except BenchError as error:

@@ -7,6 +7,7 @@ losses, models, configs or disk, so it scores embeddings of any origin.
 from stt_bench.evaluation.approximate import approximate_retrieval_metrics
 from stt_bench.evaluation.backends import chosen_backend
 from stt_bench.evaluation.by_distances import reranked_scores, scores_of_distances
+from stt_bench.evaluation.checks import NoPositiveError
 from stt_bench.evaluation.class_values import ClassValues, class_values
 from stt_bench.evaluation.classification import classification_metrics, confusion_matrix
 from stt_bench.evaluation.clustering import clustering_metrics
@@ -22,6 +23,7 @@ from stt_bench.evaluation.verification import (
 
 __all__ = [
     "ClassValues",
+    "NoPositiveError",
     "QueryScores",
     "VerificationCurve",
     "approximate_retrieval_metrics",

@@ -185,7 +185,12 @@ def reranked_scores(
     place_of_item = np.full(len(held), -1)
     place_of_item[items] = np.arange(len(items))
     places = np.where(own_rows >= 0, place_of_item[own_rows], -1)
-    alone = np.flatnonzero(places < 0)
+    alone, own = np.flatnonzero(places < 0), np.flatnonzero(places >= 0)
+    if np.any(asked[own] != held[own_rows[own]]):
+        raise ValueError(
+            "A query that is in the gallery has another embedding there: re-ranking takes both "
+            "as one item. (Expanded queries can be re-ranked where no query is in the gallery.)"
+        )
     places[alone] = len(items) + np.arange(len(alone))
     (points,) = points_of(distance, np.concatenate([held[items], asked[alone]]))
     ranking = Reranking(points, *settings, memory)

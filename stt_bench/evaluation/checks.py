@@ -12,6 +12,10 @@ from stt_bench.names import did_you_mean
 ROWS_AT_ONCE = 65_536
 
 
+class NoPositiveError(ValueError):
+    """No query has a positive, so that nothing can be measured."""
+
+
 def blocks(length: int, size: int) -> Iterator[slice]:
     """Cut `range(length)` into slices of at most `size`."""
     for start in range(0, length, size):

@@ -18,6 +18,7 @@ from stt_bench.evaluation.exact import DISTANCES, Points, exact_pairs, points_of
 from stt_bench.evaluation.gallery import Gallery
 from stt_bench.evaluation.lists import PAIRS_BYTES
 from stt_bench.evaluation.nearest import NearestItems
+from stt_bench.evaluation.space import own_rows_of
 
 TABLE = 2**22  # distances that are looked at once
 ENTRY_BYTES = 64  # what a member of a set takes while sets are made
@@ -149,7 +150,13 @@ def _in_order(matrix: Any) -> csr_array:
 
 
 def expanded_queries(
-    queries: ArrayLike, gallery: ArrayLike | None = None, *, k: int = 10, alpha: float = 0.0
+    queries: ArrayLike,
+    gallery: ArrayLike | None = None,
+    *,
+    query_ids: ArrayLike | None = None,
+    gallery_ids: ArrayLike | None = None,
+    k: int = 10,
+    alpha: float = 0.0,
 ) -> np.ndarray:
     """Return unit queries (Q, D), each with its k nearest gallery items by cosine added.
 
@@ -161,6 +168,8 @@ def expanded_queries(
     Args:
         queries: (Q, D).
         gallery: (G, D); without it every query is joined by the nearest of the others.
+        query_ids: (Q,), with
+        gallery_ids: (G,), tell which item of the gallery a query is: it does not join itself.
         k: how many items are added; beyond the gallery it is the whole gallery.
         alpha: how steeply nearer items weigh more, at least 0.
 
@@ -172,12 +181,15 @@ def expanded_queries(
         raise ValueError(f"alpha must be a number of at least 0, not {alpha!r:.80}.")
     if gallery is None:
         (asked,) = points_of("cosine", check_matrix("queries", queries))
-        return expanded(asked, asked, np.arange(len(asked)), wanted, float(alpha))
+        return _expanded(asked, asked, np.arange(len(asked)), wanted, float(alpha))
     asked, held = points_of("cosine", *_pair(queries, gallery))
-    return expanded(asked, held, np.full(len(asked), -1), wanted, float(alpha))
+    own_rows = own_rows_of(query_ids, gallery_ids, len(asked), len(held))
+    return _expanded(asked, held, own_rows, wanted, float(alpha))
 
 
-def expanded(asked: Points, held: Points, own_rows: np.ndarray, k: int, alpha: float) -> np.ndarray:
+def _expanded(
+    asked: Points, held: Points, own_rows: np.ndarray, k: int, alpha: float
+) -> np.ndarray:
     """Return `expanded_queries` of unit points; `own_rows` (Q,) is the query's own item, or -1."""
     nearest = NearestItems(asked, _one_class(held, own_rows))
     depth = min(k, len(held) - bool((own_rows >= 0).any()))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from stt_bench.evaluation.checks import (
+    NoPositiveError,
     as_array,
     check_choice,
     check_labels,
@@ -109,7 +110,7 @@ def gallery_of(
         searched = RuledGallery(held, sets, own_rows, groups, rule, junk)
     if not searched.relevant.any():
         left = " that a rule or junk leaves in" if groups is not None or junk is not None else ""
-        raise ValueError(
+        raise NoPositiveError(
             f"No query has a positive: no other item of the gallery{left} has its label."
         )
     return searched

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -62,3 +63,19 @@ def integers(option: str, text: str) -> list[int]:
     except ValueError:
         shown = text if len(text) <= 40 else f"{text[:40]}…"
         raise BenchError(f"{option} '{shown}': write integers with commas, such as 0,1,2") from None
+
+
+def numbers(
+    option: str, text: str | None, names: Mapping[str, type[int] | type[float]]
+) -> dict[str, Any] | None:
+    """Return the numbers of an option such as ``--rerank 20,6,0.3`` by name; the last may lack."""
+    if text is None:
+        return None
+    parts = text.split(",")
+    try:
+        if len(parts) > len(names):
+            raise ValueError
+        return {name: kind(part) for (name, kind), part in zip(names.items(), parts, strict=False)}
+    except ValueError:
+        wanted = ",".join(name.upper() for name in names)
+        raise BenchError(f"{option} '{text[:40]}': write the numbers {wanted}") from None

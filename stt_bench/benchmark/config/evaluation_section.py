@@ -13,6 +13,11 @@ Backend = Literal["auto", "torch-cpu", "torch-cuda", "faiss-cpu", "faiss-gpu", "
 Metric = Literal["recall", "r_precision", "map@r", "mrr", "map", "precision", "map@k", "ndcg"]
 EXTRA: tuple[Metric, ...] = ("map", "precision", "map@k", "ndcg")
 """The metrics that are measured where a table asks for them; the others always are."""
+RULES = (
+    "query_groups", "groups_apply_to", "junk", "label_separator", "map_at_k", "class_average",
+    "rerank", "query_expansion",
+)  # fmt: skip
+"""The fields that change numbers of one name; set, each is in the protocol."""
 
 
 class RerankConfig(Section):
@@ -124,6 +129,8 @@ class EvaluationConfig(Section):
             raise ValueError("groups_apply_to: all needs query_groups, a column of the data")
         if self.map_at_k != "min" and "map@k" not in self.metrics:
             raise ValueError(f"map_at_k: {self.map_at_k} needs map@k in metrics")
+        if self.query_expansion is not None and self.distance != "cosine":
+            raise ValueError("query_expansion needs distance: cosine; it joins rows of unit length")
         if self.label_separator is not None and self.clustering:
             raise ValueError(
                 "label_separator needs clustering: false; clusters are of one label an item"
@@ -134,6 +141,11 @@ class EvaluationConfig(Section):
     def views(self) -> int:
         """Return how many views of an image are embedded."""
         return (5 if self.crops == "five" else 1) * (2 if self.flip else 1)
+
+    @property
+    def columns(self) -> list[str]:
+        """Return the further columns of the data that the rules read."""
+        return [name for name in (self.query_groups, self.junk) if name is not None]
 
     @property
     def reorders(self) -> bool:

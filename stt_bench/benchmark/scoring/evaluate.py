@@ -12,11 +12,11 @@ import pandas as pd
 from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
 from stt_bench.benchmark.scoring.probe import metrics_probe
 from stt_bench.benchmark.scoring.retrieval import (
-    queries_and_gallery,
-    scores_of_queries,
+    retrieval_of,
     shares_of_classes,
     some_query_has_a_positive,
 )
+from stt_bench.benchmark.scoring.rules import columns_of_rules, queries_and_gallery, without_junk
 from stt_bench.benchmark.store.class_records import ClassScores
 from stt_bench.benchmark.store.distances import OtherDistance, is_retrieval, other_than
 from stt_bench.benchmark.store.duplicates import DuplicateCounts, DuplicateScores
@@ -117,6 +117,7 @@ def score(
         raise BenchError(
             f"{folder} was embedded otherwise than run.json says; run `stt-bench embed`"
         )
+    protocol |= columns_of_rules(embedded, config)
     try:
         backend = chosen_backend(config.backend)
     except ValueError as error:
@@ -174,7 +175,7 @@ def without_duplicates(
     if 0 < kept.sum() < len(kept):
         rest = embedded.rows(kept)
         with suppress(BenchError):  # no query has a positive left
-            config = config.model_copy(update={"clustering": False})
+            config = config.model_copy(update={"clustering": False, "verification": None})
             metrics = measure(rest, config, reporter, both=False).metrics
     return DuplicateScores(**counts, test_items=len(found["test_ids"]), metrics_without=metrics)
 
@@ -203,8 +204,8 @@ def measure(
 
     Retrieval is leave-one-out where every item has the role ``both``, else from the queries to the
     gallery, by both distances; clustering is over all items, by the one that ranks; accuracy where
-    the set holds class scores. A set with class scores in which no query has a positive has no
-    retrieval metrics, and 0 queries.
+    the set holds class scores. Junk is left out of retrieval and clustering. A set with class
+    scores in which no query has a positive has no retrieval metrics, and 0 queries.
 
     Args:
         embedded: the embedding set.
@@ -217,26 +218,26 @@ def measure(
     reporter = reporter or Reporter(quiet=True)
     metrics, scores, other = {"queries": 0.0}, None, None
     try:
-        if embedded.logits is None or some_query_has_a_positive(embedded):
+        listed = without_junk(embedded, config)
+        if embedded.logits is None or some_query_has_a_positive(listed, config):
             if approximate:
                 with reporter.bar(f"retrieval ({approximate})", 1) as bar:
                     metrics = approximate_retrieval_metrics(
-                        **queries_and_gallery(embedded),
+                        **queries_and_gallery(listed, config),
                         ks=tuple(config.ks),
                         distance=config.distance,
                         index=approximate,
                         progress=bar.of,
                     )
             else:
-                scores = scores_of_queries(embedded, config, config.distance, reporter)
-                metrics = scores.metrics()
-                if both:
-                    other = _by_the_other_distance(embedded, config, reporter, where)
+                metrics, scores = retrieval_of(listed, config, config.distance, reporter)
+                if both and config.query_expansion is None:  # which is by cosine alone
+                    other = _by_the_other_distance(listed, config, reporter, where)
         if config.clustering:
             with reporter.bar("k-means", 1) as bar:
                 metrics |= clustering_metrics(
-                    embedded.embeddings,
-                    embedded.labels,
+                    listed.embeddings,
+                    listed.labels,
                     restarts=config.restarts,
                     distance=config.distance,
                     start=config.clustering_start,
@@ -244,7 +245,7 @@ def measure(
                 )
         if embedded.logits is not None:
             metrics |= classification_metrics(embedded.logits, _targets(embedded))
-    except (ValueError, TypeError) as error:
+    except (BenchError, ValueError, TypeError) as error:
         raise BenchError(f"{where}: {error}") from None
     return Measurement({name: float(value) for name, value in metrics.items()}, scores, other)
 
@@ -258,7 +259,7 @@ def _by_the_other_distance(
     """
     distance = other_than(config.distance)
     try:
-        metrics = scores_of_queries(embedded, config, distance, reporter).metrics()
+        metrics, _ = retrieval_of(embedded, config, distance, reporter)
     except ValueError as error:
         reporter.warn(f"{where}: not measured by {distance} distance as well: {error}")
         return None

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from stt_bench.benchmark.store.records import Record
 
 Distance = Literal["euclidean", "cosine"]
-_RETRIEVAL = ("r_precision", "map@r", "mrr")
+_RETRIEVAL = ("r_precision", "mrr", "map", "eer", "roc_auc")
+_OF_K = ("recall@", "map@", "precision@", "ndcg@", "tar@")
 _CLUSTERING = ("nmi", "nmi_std", "ami", "nmi_chance", "clusters")
 
 
@@ -36,8 +37,8 @@ def other_than(distance: Distance) -> Distance:
 
 
 def is_retrieval(metric: str) -> bool:
-    """Tell whether a metric is of ranked lists, so that it is measured by both distances."""
-    return metric.startswith("recall@") or metric in _RETRIEVAL
+    """Tell whether a metric is of ranked lists or pairs, so that both distances measure it."""
+    return metric.startswith(_OF_K) or metric in _RETRIEVAL
 
 
 def is_by_distance(metric: str) -> bool:

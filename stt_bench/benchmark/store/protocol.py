@@ -15,6 +15,7 @@ from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
 from stt_bench.benchmark.config.experiment import Experiment, digest_of
 
 SAMPLES = "samples"  # there where the training items count by weights
+COLUMNS = "columns"  # there where a rule reads columns of the test items: their sha256
 
 
 def protocol_of(

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stt_bench.benchmark.store.distances import is_retrieval
-from stt_bench.benchmark.store.protocol import SAMPLES, fingerprint, protocol_of
+from stt_bench.benchmark.store.protocol import COLUMNS, SAMPLES, fingerprint, protocol_of
 
 if TYPE_CHECKING:
+    from stt_bench.benchmark.store.class_records import ClassShare
     from stt_bench.benchmark.store.records import Record
 
-_COUNTS = ("queries", "queries_without_positive", "clusters")
+COUNTS = ("queries", "queries_without_positive", "clusters", "positive_pairs", "negative_pairs")
 _LOWEST = {"ami": -1.0}  # every other metric that is no count lies between 0 and 1
 _ROUNDING = 1e-9
-_RECALL = re.compile(r"recall@[1-9][0-9]{0,9}")
+_OF_VALUES = 1e-6  # what rounding the leave-class-out values may do to their mean
+_OF_K = re.compile(r"(recall|precision|map|ndcg)@([1-9][0-9]{0,9})")
+_NAMES = {"recall": "Recall", "precision": "Precision", "map": "MAP", "ndcg": "nDCG"}
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def faults(record: Record) -> Iterator[str]:
@@ -41,11 +45,12 @@ def _metric_faults(metrics: Mapping[str, float], where: str = "metrics") -> Iter
 def _value_faults(metrics: Mapping[str, float], where: str) -> Iterator[str]:
     for name, value in metrics.items():
         field = f"{where}.{name}"
-        if name.startswith("recall@") and not _RECALL.fullmatch(name):
-            yield f"{field}: the K of Recall@K is an integer from 1"
+        start = name.partition("@")[0]
+        if start in _NAMES and name not in ("map", "map@r") and not _OF_K.fullmatch(name):
+            yield f"{field}: the K of {_NAMES[start]}@K is an integer from 1"
         if not math.isfinite(value):
             yield f"{field} is {value}, not a finite number"
-        elif name in _COUNTS:
+        elif name in COUNTS:
             if value < 0 or not value.is_integer():
                 yield f"{field} is {value:g}: a count is an integer from 0"
         else:
@@ -72,19 +77,33 @@ def _other_faults(record: Record) -> Iterator[str]:
     for metric, share in other.class_values.items():
         if not len(share.sums) == len(share.values) == len(own.counts):
             yield f"other_distance.class_values.{metric}: not as many classes as class_values has"
-        elif not _gives(sum(share.sums) / sum(own.counts), other.metrics.get(metric)):
+        elif not _gives(*_mean(share, own.counts, record), other.metrics.get(metric)):
             yield f"other_distance.class_values.{metric} do not give the {metric} beside them"
 
 
 def _class_faults(record: Record) -> Iterator[str]:
     held = record.class_values
-    for metric in held.metrics if held else ():
-        if held and not _gives(held.mean(metric), record.metrics.get(metric)):
+    if held is None:
+        return
+    for metric in held.metrics:
+        if not _gives(
+            *_mean(held.metrics[metric], held.counts, record), record.metrics.get(metric)
+        ):
             yield f"class_values.metrics.{metric} do not give the {metric} beside them"
 
 
-def _gives(mean: float, metric: float | None) -> bool:
-    return metric is not None and math.isclose(mean, metric, abs_tol=_ROUNDING)
+def _mean(share: ClassShare, counts: Sequence[int], record: Record) -> tuple[float, float]:
+    """Return the metric that a share gives, and what rounding may do to it.
+
+    Sums give the mean over queries; that over classes is the mean of the leave-class-out values.
+    """
+    if record.experiment.evaluation.class_average:
+        return sum(share.values) / max(1, len(share.values)), _OF_VALUES
+    return sum(share.sums) / sum(counts), _ROUNDING
+
+
+def _gives(mean: float, tolerance: float, metric: float | None) -> bool:
+    return metric is not None and math.isclose(mean, metric, abs_tol=tolerance)
 
 
 def _identity_faults(record: Record) -> Iterator[str]:
@@ -103,6 +122,11 @@ def _identity_faults(record: Record) -> Iterator[str]:
         embedding_dim=own["embedding_dim"],
         weighted=SAMPLES in own,
     )
+    measured = record.experiment.evaluation
+    if measured.query_groups is not None or measured.junk is not None:
+        if not _SHA256.fullmatch(str(own.get(COLUMNS))):
+            yield f"protocol.{COLUMNS} is no sha256 of the columns that the rules read"
+        expected[COLUMNS] = own.get(COLUMNS)
     model = record.experiment.model
     wanted = None if model.head == "none" else model.embedding_dim
     if wanted is not None and own["embedding_dim"] != wanted:

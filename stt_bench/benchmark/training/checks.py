@@ -10,6 +10,7 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.loss_sections import LossConfig
 from stt_bench.benchmark.config.tables import Where
 from stt_bench.benchmark.datasets import ItemTable, check_dataset
+from stt_bench.benchmark.datasets.item_rules import metadata_of
 from stt_bench.benchmark.datasets.sampler import check_sampler
 from stt_bench.benchmark.models import check_backbone, library_tag
 from stt_bench.benchmark.models.names import IDENTITY
@@ -19,6 +20,7 @@ from stt_bench.benchmark.system.text import one_line
 from stt_bench.benchmark.training.objective import needs_of
 from stt_bench.losses import CrossBatchMemory, RankingLoss, build_loss, loss_names
 from stt_bench.losses.registry import CONTEXT
+from stt_bench.names import did_you_mean
 
 
 def check_experiment(experiment: Experiment, where: Where) -> None:
@@ -87,6 +89,22 @@ def check_weights(experiment: Experiment, items: ItemTable) -> None:
             raise BenchError(
                 f"the loss '{loss.name}' takes no sample weights, and dataset '{items.name}' has "
                 "some: leave out its column weight, or the row"
+            )
+
+
+def check_columns(experiment: Experiment, items: ItemTable) -> None:
+    """Check that the items have the columns that the rules of the evaluation read.
+
+    Raises:
+        BenchError: one is missing.
+    """
+    known = metadata_of(items.frame)
+    for field in ("query_groups", "junk"):
+        name = getattr(experiment.evaluation, field)
+        if name is not None and name not in known:
+            hint = did_you_mean(name, known) if known else "it has no further columns"
+            raise BenchError(
+                f"evaluation.{field}: dataset '{items.name}' has no column '{name}': {hint}"
             )
 
 

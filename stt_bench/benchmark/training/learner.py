@@ -15,7 +15,7 @@ from stt_bench.benchmark.models.names import IDENTITY
 from stt_bench.benchmark.models.views import check_views
 from stt_bench.benchmark.store.weights import Checkpoint
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.training.checks import check_weights
+from stt_bench.benchmark.training.checks import check_columns, check_weights
 from stt_bench.benchmark.training.head_start import start_head
 from stt_bench.benchmark.training.objective import Objective
 from stt_bench.benchmark.training.optimization import build_optimizer
@@ -63,6 +63,7 @@ class Learner:
                 f"'{items.name}' has {words[1]}"
             )
         check_weights(experiment, items)
+        check_columns(experiment, items)
         network, objective = new_model(
             experiment, len(items.classes), items.class_counts, items.width
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stt_bench.benchmark.store.record_checks import COUNTS
 from stt_bench.benchmark.system.text import one_line
 
 ABSENT = None
@@ -41,7 +42,7 @@ class Difference:
 
 def is_count(field: str) -> bool:
     """Tell whether a metric by its (dotted) name counts things: it has no points and no spread."""
-    return field.rpartition(".")[2] in ("queries", "queries_without_positive", "clusters")
+    return field.rpartition(".")[2] in COUNTS
 
 
 def differences(

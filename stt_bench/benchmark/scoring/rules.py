@@ -1,0 +1,142 @@
+"""Who queries whom, and what a rule keeps out of lists: from an embedding set and its columns."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+
+from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
+from stt_bench.benchmark.store.embedding_set import EmbeddingSet
+from stt_bench.benchmark.store.protocol import COLUMNS
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.evaluation import expanded_queries
+
+_FLAGS = {
+    **dict.fromkeys(("true", "1", "yes"), True),
+    **dict.fromkeys(("false", "0", "no", ""), False),
+}
+
+
+def columns_of_rules(embedded: EmbeddingSet, config: EvaluationConfig) -> dict[str, str]:
+    """Return the protocol's entry on the columns that rules read: their sha256; or no entry.
+
+    Raises:
+        BenchError: the items have no such column.
+    """
+    named = config.columns
+    if not named:
+        return {}
+    content = [embedded.ids.tolist(), *(embedded.column(name).tolist() for name in named)]
+    return {COLUMNS: hashlib.sha256(json.dumps(content).encode()).hexdigest()}
+
+
+def without_junk(embedded: EmbeddingSet, config: EvaluationConfig) -> EmbeddingSet:
+    """Return the items that are no junk: it is neither found nor asked for.
+
+    Raises:
+        BenchError: the column is missing, a cell of it is neither true nor false, or all is junk.
+    """
+    if config.junk is None:
+        return embedded
+    cells = embedded.column(config.junk).tolist()
+    flags = [_FLAGS.get(cell.strip().lower()) for cell in cells]
+    if None in flags:
+        odd = flags.index(None)
+        raise BenchError(
+            f"junk: item '{embedded.ids[odd]}' has {config.junk} '{cells[odd]}': write true or "
+            "false in that column"
+        )
+    if all(flags):
+        raise BenchError(f"junk: every item is {config.junk}, and none is left to be found")
+    return embedded.rows(np.flatnonzero(~np.array(flags, dtype=bool)))
+
+
+def queries_and_gallery(embedded: EmbeddingSet, config: EvaluationConfig) -> dict[str, Any]:
+    """Return the arguments of `retrieval_metrics` that say who queries whom, by which rule.
+
+    The set holds no junk (`without_junk`).
+
+    Raises:
+        BenchError: the items have no column of the name of `query_groups`.
+    """
+    labels = _labels(embedded, config)
+    groups = None if config.query_groups is None else _groups(embedded.column(config.query_groups))
+    if np.all(embedded.roles == "both"):
+        found: dict[str, Any] = {"embeddings": embedded.embeddings, "labels": labels}
+        if groups is not None:
+            found |= {"query_groups": groups, "groups_apply_to": config.groups_apply_to}
+        return found
+    query, gallery = (
+        _places(np.isin(embedded.roles, (role, "both"))) for role in ("query", "gallery")
+    )
+    found = {
+        "embeddings": embedded.embeddings[query],
+        "labels": labels[query],
+        "query_ids": embedded.ids[query],
+        "gallery": embedded.embeddings[gallery],
+        "gallery_labels": labels[gallery],
+        "gallery_ids": embedded.ids[gallery],
+    }
+    if groups is not None:
+        found |= {
+            "query_groups": groups[query],
+            "gallery_groups": groups[gallery],
+            "groups_apply_to": config.groups_apply_to,
+        }
+    return found
+
+
+def with_expanded_queries(sets: dict[str, Any], config: EvaluationConfig) -> dict[str, Any]:
+    """Return the same arguments with queries that their nearest items have joined, if asked for.
+
+    Raises:
+        ValueError: the embeddings cannot be compared by cosine.
+    """
+    if config.query_expansion is None:
+        return sets
+    how: dict[str, Any] = {"k": config.query_expansion.k, "alpha": config.query_expansion.alpha}
+    if "gallery" in sets:
+        names = ("gallery", "query_ids", "gallery_ids")
+        joined = expanded_queries(sets["embeddings"], **{n: sets[n] for n in names}, **how)
+        return sets | {"embeddings": joined}
+    own = np.arange(len(sets["embeddings"]))
+    apart = {
+        "embeddings": expanded_queries(sets["embeddings"], **how),
+        "query_ids": own,
+        "gallery": sets["embeddings"],
+        "gallery_labels": sets["labels"],
+        "gallery_ids": own,
+    }
+    if "query_groups" in sets:
+        apart["gallery_groups"] = sets["query_groups"]
+    return sets | apart
+
+
+def _labels(embedded: EmbeddingSet, config: EvaluationConfig) -> np.ndarray:
+    """Return (N,) the labels: strings, or lists of them where items have several."""
+    separator = config.label_separator
+    if separator is None:
+        return embedded.labels
+    found = np.empty(len(embedded.labels), dtype=object)
+    for place, label in enumerate(embedded.labels.tolist()):
+        found[place] = [part for one in label.split(separator) if (part := one.strip())]
+    return found
+
+
+def _groups(cells: np.ndarray) -> np.ndarray:
+    """Return (N,) integers, equal where cells are; an empty cell equals no other."""
+    _, codes = np.unique(cells, return_inverse=True)
+    empty = np.flatnonzero(cells == "")
+    codes[empty] = len(cells) + empty
+    return codes
+
+
+def _places(wanted: np.ndarray) -> np.ndarray | slice:
+    """Return where a mask is true: as a slice, which copies nothing, where there are no gaps."""
+    places = np.flatnonzero(wanted)
+    if len(places) and places[-1] - places[0] + 1 == len(places):
+        return slice(places[0], places[-1] + 1)
+    return places
