@@ -17,7 +17,7 @@ from stt_bench.benchmark.inspection.answers import (
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.outcome import main_metric
 from stt_bench.benchmark.leaderboards.rows import Row
-from stt_bench.benchmark.scoring.retrieval import queries_and_gallery
+from stt_bench.benchmark.scoring.rules import queries_and_gallery, without_junk
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.records import Record
 from stt_bench.benchmark.store.runs import Run, open_run
@@ -102,15 +102,16 @@ def _open(board: Leaderboard, row: Row, runs: Path) -> tuple[Run, EmbeddingSet] 
             if not (run.embeddings() / "meta.json").exists():
                 continue
             embedded = read_embedding_set(run.embeddings())
+            listed = without_junk(embedded, record.experiment.evaluation)
         except BenchError:
             continue
         if embedded.meta["embeddings_sha256"] == record.embeddings_sha256:
-            return run, embedded
+            return run, listed
     return f"The embeddings of {row.label} that its records were made of are not there."
 
 
 def _answered(board: Leaderboard, row: Row, run: Run, embedded: EmbeddingSet) -> LookedAt:
-    sets = queries_and_gallery(embedded)
+    sets = queries_and_gallery(embedded, row.experiment.evaluation)
     search = Search.of(embedded, sets, board.distance, QUERIES, SEED)
     answers = search.nearest(NEIGHBOURS)
     return LookedAt(row, run, embedded, search.queries, search.precision(), answers)

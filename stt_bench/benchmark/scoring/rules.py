@@ -39,8 +39,13 @@ def without_junk(embedded: EmbeddingSet, config: EvaluationConfig) -> EmbeddingS
     Raises:
         BenchError: the column is missing, a cell of it is neither true nor false, or all is junk.
     """
+    return embedded if config.junk is None else embedded.rows(not_junk(embedded, config))
+
+
+def not_junk(embedded: EmbeddingSet, config: EvaluationConfig) -> np.ndarray:
+    """Return the places of the items that are no junk; raises as `without_junk`."""
     if config.junk is None:
-        return embedded
+        return np.arange(len(embedded.ids))
     cells = embedded.column(config.junk).tolist()
     flags = [_FLAGS.get(cell.strip().lower()) for cell in cells]
     if None in flags:
@@ -51,7 +56,7 @@ def without_junk(embedded: EmbeddingSet, config: EvaluationConfig) -> EmbeddingS
         )
     if all(flags):
         raise BenchError(f"junk: every item is {config.junk}, and none is left to be found")
-    return embedded.rows(np.flatnonzero(~np.array(flags, dtype=bool)))
+    return np.flatnonzero(~np.array(flags, dtype=bool))
 
 
 def queries_and_gallery(embedded: EmbeddingSet, config: EvaluationConfig) -> dict[str, Any]:
@@ -63,7 +68,7 @@ def queries_and_gallery(embedded: EmbeddingSet, config: EvaluationConfig) -> dic
         BenchError: the items have no column of the name of `query_groups`.
     """
     labels = _labels(embedded, config)
-    groups = None if config.query_groups is None else _groups(embedded.column(config.query_groups))
+    groups = group_codes(embedded, config)
     if np.all(embedded.roles == "both"):
         found: dict[str, Any] = {"embeddings": embedded.embeddings, "labels": labels}
         if groups is not None:
@@ -126,8 +131,17 @@ def _labels(embedded: EmbeddingSet, config: EvaluationConfig) -> np.ndarray:
     return found
 
 
-def _groups(cells: np.ndarray) -> np.ndarray:
-    """Return (N,) integers, equal where cells are; an empty cell equals no other."""
+def group_codes(embedded: EmbeddingSet, config: EvaluationConfig) -> np.ndarray | None:
+    """Return (N,) integers, equal where the group is; an empty cell equals no other.
+
+    None where there is no rule.
+
+    Raises:
+        BenchError: the items have no column of the name of `query_groups`.
+    """
+    if config.query_groups is None:
+        return None
+    cells = embedded.column(config.query_groups)
     _, codes = np.unique(cells, return_inverse=True)
     empty = np.flatnonzero(cells == "")
     codes[empty] = len(cells) + empty
