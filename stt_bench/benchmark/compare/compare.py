@@ -54,17 +54,18 @@ def compare(request: Request, folder: Folder, reporter: Reporter) -> Leaderboard
         BenchError: the data, the time or the folder do not do, or a row cannot be tuned or run.
         TrainingStopped: the user stopped it; the same call continues.
     """
-    work = _Work(request, folder, reporter)
-    work.begin()
-    try:
-        work.measure_untrained()
-        work.tune()
-        work.run()
-    finally:
-        work.save()
-    (board,) = report(folder.results, [folder.name])
-    write_html(folder.results, [folder.name], folder.runs)
-    return board
+    with folder.held():
+        work = _Work(request, folder, reporter)
+        work.begin()
+        try:
+            work.measure_untrained()
+            work.tune()
+            work.run()
+        finally:
+            work.save()
+        (board,) = report(folder.results, [folder.name])
+        write_html(folder.results, [folder.name], folder.runs)
+        return board
 
 
 def _look(request: Request) -> Found:
@@ -82,7 +83,6 @@ class _Work:
         self.start = time.monotonic()
         self.total = _RESERVE * 60 * request.minutes
         self.before = 0.0
-        self.measuring = 0.0  # seconds that it takes to measure a run
 
     @property
     def plan(self) -> Plan:
@@ -150,8 +150,7 @@ class _Work:
         start = time.monotonic()
         done = self._run(self.plan.untrained, range(1, self.state.seeds))
         if done:
-            self.measuring = (time.monotonic() - start) / done
-        self.save()
+            self.save(measuring=(time.monotonic() - start) / done)
 
     def tune(self) -> None:
         """Tune all rows alike, a trial of each study and row at a time, while there is time."""
@@ -182,7 +181,7 @@ class _Work:
     def _end_of_tuning(self, took: float, rounds: int) -> float:
         """Return when, in seconds spent, the runs have to begin that are to follow."""
         trained = took / rounds / self.plan.folds  # a run's training is that of a fold
-        seed = len(self.plan.trained) * (self.measuring + trained)
+        seed = len(self.plan.trained) * (self.state.measuring + trained)
         share = self.plan.shares
         seeds = max(share.studies, min(share.seeds, int(_TO_RUN * self.total / max(seed, 1e-9))))
         return self.total - seeds * seed
@@ -194,7 +193,7 @@ class _Work:
         while first + studies <= MOST_SEEDS:
             seeds = range(first, first + studies)
             if first >= self.state.seeds:
-                if self.spent + took > self.total:
+                if self.state.done or self.spent + took > self.total:
                     break
                 self.save(seeds=first + studies)
             start = time.monotonic()
@@ -202,6 +201,8 @@ class _Work:
                 took = time.monotonic() - start
                 self.save()
             first += studies
+        self.save()
+        self.state = self.state.model_copy(update={"done": True})
 
     def _run(self, rows: Sequence[str], seeds: Sequence[int]) -> int:
         """Run rows with seeds; return how many had no record."""

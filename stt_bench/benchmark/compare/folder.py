@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
 from stt_bench.benchmark.compare.plan import Plan, Request
@@ -17,10 +20,11 @@ from stt_bench.benchmark.compare.table import ITEMS, link_vectors, table_text, w
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import read_model, write_json, write_text
+from stt_bench.benchmark.system.files import read_model, told_in_a_sentence, write_json, write_text
 from stt_bench.benchmark.system.text import is_table_name, one_line
 
 STATE = "compare.json"
+_GROWING = ("#", "seeds:", "tuning:")
 _OURS = {STATE, ITEMS, "results", "runs"}
 
 
@@ -33,6 +37,8 @@ class State(BaseModel):
         rounds: Trials that each study of every row has.
         tuned: Whether that is all of them.
         seeds: Seeds that every row has been run with, or is.
+        measuring: Seconds that a run takes beside its training.
+        done: Whether it is at its end.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +48,8 @@ class State(BaseModel):
     rounds: int = 0
     tuned: bool = False
     seeds: int
+    measuring: float = 0.0
+    done: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,45 @@ class Folder:
                 f"{self.path} holds a comparison with {differing[0]} {one_line(str(was), 80)}: "
                 "name another folder with --out, or let --force begin it anew"
             )
+        if not state.done and self._is_edited(state):
+            raise BenchError(
+                f"{self.table_file} was changed by hand: go on with `{self.command}`, after "
+                "`stt-bench tune`, or let --force begin anew"
+            )
         return state
+
+    def _is_edited(self, state: State) -> bool:
+        """Tell whether the table is another; its seeds and trials are as of when it was written."""
+        if not self.table_file.exists():
+            return False
+        texts = self.table_file.read_text(encoding="utf-8", errors="replace"), self._text(state)
+        kept = [
+            [line for line in text.splitlines() if not line.startswith(_GROWING)] for text in texts
+        ]
+        return kept[0] != kept[1]
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from the comparison.
+
+        Raises:
+            BenchError: another one is at it.
+        """
+        file = self.path.with_name(f".{self.path.name}.lock")
+        with told_in_a_sentence(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(file, timeout=0)
+            try:
+                lock.acquire()
+            except Timeout:
+                raise BenchError(
+                    f"{self.path} is in use by another stt-bench: wait for its end, or stop it "
+                    "first"
+                ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def discard(self) -> None:
         """Remove a comparison; a folder that holds anything else is left alone.
@@ -129,9 +175,10 @@ class Folder:
         shutil.rmtree(self.path)
 
     def save(self, state: State) -> None:
-        """Write how far it is, and the table as it is then."""
+        """Write how far it is, and the table as it is then; at its end it is the user's."""
         write_json(self.path / STATE, state.model_dump(mode="json"))
-        write_text(self.table_file, self._text(state))
+        if not state.done:
+            write_text(self.table_file, self._text(state))
 
     def write_items(self, frame: pd.DataFrame, vectors: Path | None) -> None:
         """Write the items with their split, and a link to the file of vectors."""

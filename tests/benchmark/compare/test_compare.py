@@ -15,6 +15,8 @@ from conftest import compared, write_vectors
 
 from stt_bench.benchmark.compare import compare as comparing
 from stt_bench.benchmark.compare import prices
+from stt_bench.benchmark.compare.folder import Folder
+from stt_bench.benchmark.compare.plan import Request
 from stt_bench.benchmark.compare.rows import BASELINE, CHOSEN, catalogue, chosen_rows
 from stt_bench.benchmark.leaderboards.answer import answer
 from stt_bench.benchmark.pages.write import read_boards
@@ -125,6 +127,31 @@ def test_stopped_it_goes_on_to_the_same_end(
     monkeypatch.setattr(comparing, "make_plan", lambda *_: pytest.fail("measured again"))
     compared(tmp_path / "X.npy", tmp_path / "out")
     assert trials_of(tmp_path) == trials_of(telling)
+
+
+def test_at_its_end_the_table_is_the_users(telling: Path, quick: None, tmp_path: Path) -> None:
+    shutil.copytree(telling, tmp_path, dirs_exist_ok=True, symlinks=True)
+    table, state = tmp_path / "out" / "out.yaml", tmp_path / "out" / "compare.json"
+    kept = Folder(tmp_path / "out")
+    request = Request(data=str(telling / "X.npy"), rows=("contrastive",))
+    text = table.read_text().replace("label: Softmax", "label: Mine")
+    table.write_text(text)
+    found = kept.state(request)
+    assert found is not None
+    assert found.done
+    kept.save(found)
+    assert table.read_text() == text
+    state.write_text(state.read_text().replace('"done": true', '"done": false'))
+    with pytest.raises(BenchError, match=r"out\.yaml was changed by hand: go on with"):
+        kept.state(request)
+
+
+def test_one_at_a_time(telling: Path, quick: None) -> None:
+    with (
+        Folder(telling / "out").held(),
+        pytest.raises(BenchError, match="in use by another stt-bench"),
+    ):
+        compared(telling / "X.npy", telling / "out")
 
 
 def test_another_request_is_another_comparison(telling: Path, quick: None) -> None:

@@ -11,7 +11,9 @@ from conftest import compared
 
 from stt_bench.benchmark.compare import compare as comparing
 from stt_bench.benchmark.compare.look import look
+from stt_bench.benchmark.compare.measure import measure
 from stt_bench.benchmark.compare.setting import Wish, network_for_images, sizes_to_try
+from stt_bench.benchmark.compare.split import divide
 from stt_bench.benchmark.compare.table import table_text
 from stt_bench.benchmark.config.sections import DataConfig
 from stt_bench.benchmark.config.yaml_lines import read_yaml
@@ -139,3 +141,24 @@ def test_any_text_stays_text_in_the_table(tmp_path: Path) -> None:
     }
     file.write_text(table_text(content, "Made"), encoding="utf-8")
     assert read_yaml(file)[0] == content
+
+
+def test_a_network_that_trains_whole_is_priced_by_its_images(tmp_path: Path) -> None:
+    found = look(drawings(tmp_path / "drawings"))
+    frame = divide(found.frame).frame
+    measured = measure(found, frame, Wish(backbone="small_cnn", size=16), 600.0)
+    assert min(measured.prices) > 0
+    assert measured.sections["input"] == {"size": 16, "crop": "random", "flip": True}
+    assert "all of it trains" in measured.told
+
+
+@pytest.mark.gpu
+def test_with_a_gpu_the_whole_network_trains(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    found = look(drawings(tmp_path / "drawings"))
+    wish = Wish(backbone="timm/tf_efficientnet_lite0", weights="none", size=64)
+    measured = measure(found, divide(found.frame).frame, wish, 600.0)
+    assert measured.network.trains == "all"
+    assert "on the GPU" in measured.network.why
