@@ -14,11 +14,13 @@ def _reader() -> MarkdownIt:
     return MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
-def from_markdown(lines: Sequence[str]) -> Markup:
-    """Return lines of Markdown as HTML; HTML in them is shown as text."""
-    return Markup(_reader().render("\n".join(lines)))
+def from_markdown(lines: Sequence[str], caption: str = "") -> Markup:
+    """Return lines of Markdown as HTML; HTML in them is shown as text.
 
-
-def from_markdown_inline(line: str) -> Markup:
-    """Return one line of Markdown as HTML without a paragraph around it."""
-    return Markup(_reader().renderInline(line))
+    Tables get the caption, and scroll where there is no room for them.
+    """
+    html = _reader().render("\n".join(lines))
+    around = Markup('<div class="scroll" role="region" tabindex="0" aria-label="{0}">')
+    start = (around + Markup("<table><caption><span>{0}</span></caption>")).format(caption)
+    html = html.replace("<table>", start).replace("</table>", "</table></div>")
+    return Markup(html.replace("<th", '<th scope="col"').replace('<th scope="col"ead', "<thead"))

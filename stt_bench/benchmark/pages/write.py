@@ -8,6 +8,7 @@ from pathlib import Path
 from stt_bench.benchmark.leaderboards.board import Leaderboard, build_leaderboard
 from stt_bench.benchmark.leaderboards.published import published_of
 from stt_bench.benchmark.leaderboards.report import table_names
+from stt_bench.benchmark.leaderboards.searches import read_searches
 from stt_bench.benchmark.pages.all_tables import page_of_all
 from stt_bench.benchmark.pages.table_page import page_of_table
 from stt_bench.benchmark.store.ledger import read_ledger
@@ -39,7 +40,7 @@ def write_html(
     if not tables:
         write_page(paths[0], page_of_all(read_boards(results, names)))
     for path, board in zip(paths, read_boards(results, tables or ()), strict=False):
-        write_page(path, page_of_table(board, runs))
+        write_page(path, page_of_table(board, runs, read_searches(results, board)))
     return paths
 
 
