@@ -10,13 +10,14 @@ from stt_bench.benchmark.config.yaml_lines import KeyPath
 from stt_bench.benchmark.system.text import one_line
 from stt_bench.names import did_you_mean
 
+_KINDS = ("constrained-float", "float", "literal[", "list[")  # of a field of several kinds
 _SHOWN = 80  # characters of a value
 
 
 def first_mistake(error: ValidationError, model: type[BaseModel]) -> tuple[KeyPath, str]:
     """Return the field of the first mistake, and the sentence about it."""
     first: Any = error.errors(include_url=False)[0]
-    keys = tuple(str(key) for key in first["loc"])
+    keys = tuple(str(key) for key in first["loc"] if not str(key).startswith(_KINDS))
     return keys, _sentence(first, keys, model)
 
 

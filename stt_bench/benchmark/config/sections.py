@@ -6,7 +6,7 @@ defaults and the checks that need more than one field.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -33,12 +33,11 @@ class DataConfig(Section):
     options: dict[str, Any] = Field(
         default_factory=dict, description="Options of this dataset's own function."
     )
-    validation: float | None = Field(
+    validation: Annotated[float, Field(gt=0, lt=1)] | Literal["official"] | None = Field(
         None,
-        gt=0,
-        lt=1,
         description="Share of the training classes (retrieval) or of each class's training images "
-        "(classification) that is held out of training.",
+        "(classification) that is held out of training; `official`: the data's own validation "
+        "split.",
     )
     long_tail: float | None = Field(
         None,

@@ -19,10 +19,10 @@ from stt_bench.benchmark.system.text import counted
 
 Level = Literal["top", "leaf"]
 
-_WORDS = {**SPLITS, **ROLES}
+WORDS = {**SPLITS, **ROLES}
 _BESIDE = {"set", "data", "split", "folder", "image", "images", "img", "imgs"}  # train_images
 _NO_CLASSES = _BESIDE | {"jpg", "jpeg", "png", "jpegimages", "photos", "pictures", "masks"}
-_WHOLE = (
+WHOLE = (
     {"train", "test"},
     {"train", "validation"},
     {"train", "validation", "test"},
@@ -45,11 +45,11 @@ def images_below(folder: Path, skipped: Counter[str] | None = None) -> Iterator[
         raise BenchError(f"{error.filename}: the folder cannot be read ({error.strerror})")
 
     for where, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not _hidden(name))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         for name in sorted(files):
             if is_image(name):
                 yield os.path.join(where, name)
-            elif skipped is not None and not _hidden(name):
+            elif skipped is not None and not is_hidden(name):
                 skipped[os.path.splitext(name)[1].lower() or "without a suffix"] += 1
         if skipped is not None:
             links = sum(os.path.islink(os.path.join(where, name)) for name in folders)
@@ -82,7 +82,7 @@ def read_folder(folder: Path, classes: Level | None = None) -> ItemList:
         BenchError: the images lie otherwise, or there are none.
     """
     skipped: Counter[str] = Counter()
-    frame, notes = _read(folder, classes, skipped)
+    frame, notes, _ = _read(folder, classes, skipped)
     return ItemList(frame, [*notes, *skipped_note(folder, skipped)])
 
 
@@ -92,7 +92,7 @@ def _read(folder: Path, classes: Level | None, skipped: Counter[str]) -> ItemLis
         return _read_classes(folder, classes, skipped)
     frames, notes = [], []
     for word, part in parts.items():
-        frame, told = _read(part, classes, skipped)
+        frame, told, _ = _read(part, classes, skipped)
         if "split" in frame or ("role" in frame and word != "test"):
             raise BenchError(
                 f"{part} holds folders of splits in the folder of a split: leave one of the two"
@@ -110,12 +110,12 @@ def _read(folder: Path, classes: Level | None, skipped: Counter[str]) -> ItemLis
 
 def _parts(folder: Path, classes: Level | None) -> dict[str, Path]:
     """Return the folders of the splits and roles; none where the folders are those of classes."""
-    within = [entry for entry in _folders(folder) if _has_images(entry)]
-    inner = [entry for entry in within if not _images_in(entry)]  # those that hold folders alone
-    parts = [entry for entry in inner if _word(entry.name)]
+    within = [entry for entry in folders_in(folder) if has_images(entry)]
+    inner = [entry for entry in within if not images_in(entry)]  # those that hold folders alone
+    parts = [entry for entry in inner if word_of(entry.name)]
     if not parts:
-        flat = [entry.name for entry in within if entry not in inner and _some_word(entry.name)]
-        several = len({_some_word(name) for name in flat}) > 1 and 2 * len(flat) >= len(within)
+        flat = [entry.name for entry in within if entry not in inner and some_word(entry.name)]
+        several = len({some_word(name) for name in flat}) > 1 and 2 * len(flat) >= len(within)
         if several and classes is None:
             raise BenchError(
                 f"{folder} has the folders {_names(flat)} with images but no class folders in "
@@ -123,7 +123,7 @@ def _parts(folder: Path, classes: Level | None) -> dict[str, Path]:
                 "for classes of these names set the option classes to top"
             )
         return {}
-    words = {_word(entry.name): entry for entry in parts}
+    words = {word_of(entry.name): entry for entry in parts}
     others = [entry.name for entry in within if entry not in parts]
     if others:
         raise BenchError(
@@ -131,7 +131,7 @@ def _parts(folder: Path, classes: Level | None) -> dict[str, Path]:
             f"others with images, {_names(others)}: leave one kind, or give the folders as the "
             "options train and test"
         )
-    if len(words) < len(parts) or set(words) not in _WHOLE:
+    if len(words) < len(parts) or set(words) not in WHOLE:
         raise BenchError(
             f"{folder} has the folders {_names([one.name for one in parts])}: a data set has train "
             f"and test (or val, or query and gallery), each once; if the classes are in one of "
@@ -142,8 +142,8 @@ def _parts(folder: Path, classes: Level | None) -> dict[str, Path]:
 
 
 def _read_classes(folder: Path, classes: Level | None, skipped: Counter[str]) -> ItemList:
-    entries = _folders(folder)
-    stray = _images_in(folder)
+    entries = folders_in(folder)
+    stray = images_in(folder)
     if stray:
         raise BenchError(
             f"{folder} holds images outside of a class folder ({len(stray)}, the first is "
@@ -164,7 +164,7 @@ def _read_classes(folder: Path, classes: Level | None, skipped: Counter[str]) ->
             f"{folder} has {len(empty)} class folders without images, the first is {empty[0]}: "
             f"remove them or add images ({suffixes_in_words()})"
         )
-    nested = [entry for entry in entries if not _images_in(entry)]
+    nested = [entry for entry in entries if not images_in(entry)]
     if nested and classes is None:
         raise BenchError(
             f"{nested[0]} holds no images but folders ({len(nested)} of {len(entries)} such): give "
@@ -182,12 +182,14 @@ def _read_classes(folder: Path, classes: Level | None, skipped: Counter[str]) ->
     return ItemList(frame, [])
 
 
-def _hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Tell whether a folder is one that programs keep for themselves."""
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _folders(folder: Path) -> list[Path]:
-    found = [one for one in _entries(folder) if one.is_dir() and not _hidden(one.name)]
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, none hidden."""
+    found = [one for one in _entries(folder) if one.is_dir() and not is_hidden(one.name)]
     for target, one in [(Path(one.path).resolve(), one) for one in found if one.is_symlink()]:
         whole = folder.resolve()
         if target.is_relative_to(whole) or whole.is_relative_to(target):
@@ -197,7 +199,8 @@ def _folders(folder: Path) -> list[Path]:
     return [folder / one.name for one in found]
 
 
-def _images_in(folder: Path) -> list[str]:
+def images_in(folder: Path) -> list[str]:
+    """Return the names of the images in a folder itself, sorted."""
     return [one.name for one in _entries(folder) if is_image(one.name) and not one.is_dir()]
 
 
@@ -213,7 +216,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         ) from None
 
 
-def _has_images(folder: Path) -> bool:
+def has_images(folder: Path) -> bool:
+    """Tell whether there are images in a folder or the folders in it."""
     return next(images_below(folder), None) is not None
 
 
@@ -222,15 +226,15 @@ def _tokens(name: str) -> list[str]:
     return [one if one in _BESIDE else one.removesuffix("set") for one in parts if one]
 
 
-def _word(name: str) -> str | None:
+def word_of(name: str) -> str | None:
     """Return the split or role that a folder is named for: test for `Test_Images`."""
     telling = [token for token in _tokens(name) if token not in _BESIDE]
-    return _WORDS.get(telling[0]) if len(telling) == 1 else None
+    return WORDS.get(telling[0]) if len(telling) == 1 else None
 
 
-def _some_word(name: str) -> str | None:
+def some_word(name: str) -> str | None:
     """Return the first split or role in a name: test for `bounding_box_test`."""
-    return next((_WORDS[token] for token in _tokens(name) if token in _WORDS), None)
+    return next((WORDS[token] for token in _tokens(name) if token in WORDS), None)
 
 
 def _names(names: Sequence[str]) -> str:

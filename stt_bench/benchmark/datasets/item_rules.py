@@ -19,7 +19,8 @@ COLUMNS = ("path", "label", "split", "role")
 GROUP = "group"  # optional: rows of one group are embedded one by one and averaged
 WEIGHT = "weight"  # optional: how much a training item counts in the loss, a number from 0
 RESERVED = {*COLUMNS, GROUP, WEIGHT, "id", "vector"}  # columns that no metadata may be called
-_VALUES = {"split": ("train", "test"), "role": ("query", "gallery", "both")}
+_SPLITS = ("train", "validation", "test")
+_VALUES = {"split": _SPLITS, "role": ("query", "gallery", "both")}
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -27,6 +28,7 @@ def check_item_table(
     dataset: Dataset, task: Task, frame: pd.DataFrame, root: Path | None = None
 ) -> None:
     """Raise a BenchError at the first rule that the table breaks."""
+    official = "split" in frame and (frame["split"] == "validation").any()
     problem = (
         _columns(frame)
         or _weights(frame)
@@ -34,6 +36,7 @@ def check_item_table(
         or _groups(frame)
         or _counts(dataset, task, frame, root)
         or _classes(task, frame)
+        or (_validation(task, frame) if official else None)
         or (_positives(frame) if task == "retrieval" else None)
     )
     if problem:
@@ -90,7 +93,7 @@ def _columns(frame: pd.DataFrame) -> str | None:
         wrong = set(frame[column]) - set(valid)
         if wrong:
             return f"column '{column}' holds '{min(wrong)}': valid are {', '.join(valid)}"
-    for split in _VALUES["split"]:
+    for split in ("train", "test"):
         if not (frame["split"] == split).any():
             return f"there are no {split} items: both splits are needed"
     if (frame.loc[frame["split"] == "train", "role"] != "both").any():
@@ -165,6 +168,24 @@ def _classes(task: Task, frame: pd.DataFrame) -> str | None:
         return (
             f"test class '{min(test - train)}' has no train item ({len(test - train)} such): "
             "classification tests trained classes; for unseen classes use task: retrieval"
+        )
+    return None
+
+
+def _validation(task: Task, frame: pd.DataFrame) -> str | None:
+    """The data's own validation items ask what the test asks, and show nothing of it."""
+    classes = {split: set(frame.loc[frame["split"] == split, "label"]) for split in _SPLITS}
+    shared = classes["validation"] & classes["test"]
+    if task == "retrieval" and shared:
+        return (
+            f"class '{min(shared)}' is in validation and in test ({len(shared)} such), so that "
+            "weights would be selected on test classes: leave data.validation: official out"
+        )
+    new = classes["validation"] - classes["train"]
+    if task == "classification" and new:
+        return (
+            f"validation class '{min(new)}' has no train item ({len(new)} such): leave "
+            "data.validation: official out"
         )
     return None
 

@@ -26,7 +26,8 @@ from stt_bench.benchmark.datasets.item_rules import (
     unwritable,
 )
 from stt_bench.benchmark.datasets.long_tail import long_tail
-from stt_bench.benchmark.datasets.stores import Store
+from stt_bench.benchmark.datasets.splits import without_validation
+from stt_bench.benchmark.datasets.stores import ArrayStore, Store
 from stt_bench.benchmark.datasets.vectors import VectorStore
 from stt_bench.benchmark.system.errors import BenchError, NotHereError
 from stt_bench.benchmark.system.locate import find_folder, search_places
@@ -130,7 +131,7 @@ def load_items(config: DataConfig, reporter: Reporter | None = None) -> ItemTabl
     if config.long_tail is not None:
         kept = long_tail(frame, config.long_tail)
         frame, arrays = frame[kept].reset_index(drop=True), None if arrays is None else arrays[kept]
-    if config.validation is not None:
+    if isinstance(config.validation, float):
         frame = hold_out(frame, config.task, config.validation)
     reporter = reporter or Reporter(quiet=True)
     with reporter.bar(f"{dataset.name}: compare files", len(paths)) as bar:
@@ -158,7 +159,8 @@ def read_source(config: DataConfig, root: Path | None) -> Source:
     """Return the checked table below `root`, and its images; of these none is looked at."""
     dataset = check_dataset(config)
     frame, store, notes = dataset.function(root, config.task, **config.options)
-    frame = frame.reset_index(drop=True)
+    frame, store, told = _validated(config, frame.reset_index(drop=True), store)
+    notes = (*notes, *told)
     check_item_table(dataset, config.task, frame, root)
     metadata = {column: as_metadata(frame[column]) for column in metadata_of(frame)}
     frame = frame[[*columns_of(frame), *metadata]].assign(**metadata)
@@ -167,6 +169,29 @@ def read_source(config: DataConfig, root: Path | None) -> Source:
         frame = frame.assign(weight=weights)
         notes = (*notes, "training items count by their weight, a column of the list")
     return Source(frame, store, notes)
+
+
+def _validated(
+    config: DataConfig, frame: pd.DataFrame, store: Store
+) -> tuple[pd.DataFrame, Store, list[str]]:
+    """Leave out the data's own validation items where the config does not ask for them."""
+    if "split" not in frame:  # is told by the check of the table
+        return frame, store, []
+    own = (frame["split"] == "validation").to_numpy()
+    if config.validation == "official":
+        if not own.any():
+            raise BenchError(
+                "data.validation is official, and the data have no validation items beside train "
+                "and test: give a share of the training items, such as 0.2"
+            )
+        return frame.assign(role=frame["role"].mask(own, "both")), store, []
+    if not own.any():
+        return frame, store, []
+    if store.arrays is not None:
+        store = ArrayStore(frame["path"][~own].tolist(), store.arrays[~own])
+    frame, told = without_validation(frame)
+    hint = "; data.validation: official selects the weights on them"
+    return frame.reset_index(drop=True), store, [one + hint for one in told]
 
 
 def item_table(

@@ -36,7 +36,7 @@ def loose_images(source: Path) -> ItemTable:
             raise BenchError(f"{source} holds no images ({suffixes_in_words()})")
         frame, root = pd.DataFrame({"path": paths, "label": ""}), source
     else:
-        (frame, notes), root = read_image_list(source), source.parent
+        (frame, notes, _), root = read_image_list(source), source.parent
         if "split" in frame:
             notes.append(f"{source}: the column split is not used: all images are embedded")
         if WEIGHT in frame:

@@ -21,22 +21,38 @@ NEITHER = "neither"  # the role of an item that is neither query nor gallery
 def train_and_test(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Return the items that take part, in the splits train and test, and what is not used.
 
-    Where there are no test items, as in ImageNet, the validation items are the test; else they are
-    left out, since `data.validation` holds out a part of the train split. Items that are neither
-    query nor gallery are left out.
+    Validation items beside test items are left out, see `taking_part` for the rest.
+    """
+    frame, notes = taking_part(frame)
+    frame, told = without_validation(frame)
+    return frame, notes + told
+
+
+def without_validation(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return the items that are not of the split validation, and the sentence on those that are."""
+    if "split" not in frame or not (frame["split"] == "validation").any():
+        return frame, []
+    validation = frame["split"] == "validation"
+    count = counted(int(validation.sum()), "validation item")
+    return frame[~validation], [f"{count} left out: there are test items beside them"]
+
+
+def taking_part(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return the items that take part, and what is not used.
+
+    Where there are no test items, as in ImageNet, the validation items are the test; else they keep
+    their split, for `data.validation: official`. Items that are neither query nor gallery are left
+    out.
     """
     notes = []
     if "role" in frame and (frame["role"] == NEITHER).any():
         neither = frame["role"] == NEITHER
         notes.append(f"{counted(neither.sum(), 'item')} left out: neither query nor gallery")
         frame = frame[~neither]
-    if "split" in frame and (frame["split"] == "validation").any():
-        validation = frame["split"] == "validation"
-        count = counted(validation.sum(), "validation item")
-        if (frame["split"] == "test").any():
-            notes.append(f"{count} left out: there are test items beside them")
-            frame = frame[~validation]
-        else:
-            notes.append(f"{count} taken as the test split: there are no test items")
+    if "split" in frame and not (frame["split"] == "test").any():
+        count = int((frame["split"] == "validation").sum())
+        if count:
+            told = counted(count, "validation item")
+            notes.append(f"{told} taken as the test split: there are no test items")
             frame = frame.assign(split=frame["split"].replace("validation", "test"))
     return frame, notes

@@ -52,7 +52,7 @@ def training_items(config: DataConfig, *, download: bool = True) -> ItemTable:
     part: Store = store
     if store.arrays is not None:
         part = ArrayStore(kept["path"].tolist(), store.arrays[wanted])
-    if config.validation is not None:
+    if isinstance(config.validation, float):
         held = hold_out(kept, config.task, config.validation)["split"] != "train"
         inside = (~held).to_numpy()
         kept = kept[inside].reset_index(drop=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from stt_bench.benchmark.datasets.threads import Progress
 from stt_bench.benchmark.system import hdf5
 from stt_bench.benchmark.system.arrays import check_shape, read_array
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.text import one_line
+from stt_bench.benchmark.system.parquet import read_parquet
 
 SUFFIXES = (".npy", *hdf5.SUFFIXES, ".parquet")
 _BLOCK = 4096  # rows
@@ -91,22 +90,7 @@ def read_vectors(file: Path, name: str | None) -> tuple[np.ndarray, np.ndarray |
 
 
 def _parquet(file: Path, name: str | None) -> np.ndarray:
-    import pandas as pd
-
-    if not file.is_file():
-        raise BenchError(f"{file}: there is no such file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pandas' advice to use another package
-            frame = pd.read_parquet(file)
-    except ImportError:
-        raise BenchError(
-            f"{file}: to read Parquet, install fastparquet or pyarrow (the extra [parquet])"
-        ) from None
-    except Exception as error:  # the packages raise what they like
-        raise BenchError(
-            f"{file}: cannot be read as Parquet ({one_line(str(error), 200)})"
-        ) from None
+    frame = read_parquet(file)
     if name is not None and name not in frame:
         raise BenchError(f"{file}: has no column '{name}', it has {', '.join(map(str, frame))}")
     lists = [c for c in frame if len(frame) and isinstance(frame[c].iloc[0], list | np.ndarray)]

@@ -38,7 +38,7 @@ def read_external_set(
         if embeddings.suffix.lower() in SUFFIXES
         else (read_array(embeddings), None)
     )
-    frame, notes = read_item_list(
+    frame, notes, _ = read_item_list(
         labels,
         known=("id", *COLUMNS),
         required=("label",),

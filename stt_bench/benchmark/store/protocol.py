@@ -106,6 +106,8 @@ def _selection(experiment: Experiment) -> str:
     every, share = experiment.train.validate_every, experiment.data.validation
     if every is None or share is None:
         return "last step"
+    if share == "official":
+        return f"best on the data's own validation split, every {every} steps"
     of = "classes" if experiment.data.task == "retrieval" else "images"
     return f"best on {share:.0%} of the training {of}, every {every} steps"
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,94 +14,106 @@ from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.names import nearest
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_SHOWN = 80  # characters of a line that is quoted
+SHOWN = 80  # characters of a line that is quoted
+_DELIMITERS = (",", ";", "\t", "|")
 _ALIKE = 0.75  # 'lable' is a slip for 'label', 'quality' a column of its own
 
 
+class RawTable(NamedTuple):
+    """A table as it stands in a file: strings without blanks around them."""
+
+    names: list[str]  # as written in the header; none where there is no header
+    frame: pd.DataFrame  # columns 0, 1, …; the index is the line in the file
+    line: int  # of the header, or of the first item
+
+
 class CsvTable(NamedTuple):
-    """The columns of a csv file that its reader knows, and all others."""
+    """The columns of a csv file that its reader knows, and the names of all others."""
 
-    frame: pd.DataFrame  # strings without blanks around them; the index is the line in the file
-    others: pd.DataFrame  # the same of the columns it does not know, under the names in the file
-    twice: list[str]  # names that several of those have: they are left out
+    frame: pd.DataFrame  # the index is the line in the file
+    unknown: list[str]
 
 
-def read_csv(
+def read_table(
     path: Path,
-    known: Sequence[str],
+    is_header: Callable[[Sequence[str]], bool],
+    is_row: Callable[[Sequence[str]], bool] = lambda cells: False,
     *,
-    required: Sequence[str] = (),
-    exact: Sequence[str] = (),
-    aliases: Mapping[str, str] | None = None,
-    headerless: Mapping[int, Sequence[str]] | None = None,
-    formats: str = "",
-) -> CsvTable:
-    """Read a csv file in UTF-8, with or without a byte order mark.
+    expected: str = "",
+) -> RawTable:
+    """Read a csv file in UTF-8, with or without a byte order mark, and with or without a header.
 
-    The first line that is not blank is the header where it names all `required` columns, in any
-    case. Its delimiter is a comma, or the semicolon or tab that makes it such a header. Blank lines
-    and columns without a name, such as pandas' index, are passed over.
+    Its delimiter is the comma, semicolon, tab or bar that makes the first line that is not blank a
+    header, else the one that makes it a row; where none does, and all lines are rows of what stands
+    before the last run of blanks and after it, these blanks; else the comma. Blank lines are passed
+    over.
 
     Args:
         path: the file.
-        known: columns that are returned where the file has them.
-        required: columns without which the first line is no header.
-        exact: columns that are returned, too, of which no other name is a slip.
-        aliases: other names of known columns.
-        headerless: the columns of a file without a header, by their number.
-        formats: what the file may look like, for the message where it looks otherwise.
+        is_header: tells whether the cells of the first line name the columns.
+        is_row: tells whether the cells of a line seem to be those of an item.
+        expected: what the file may look like, for the messages.
 
     Raises:
-        BenchError: the file is missing, empty, not UTF-8 or not csv, a line has more or fewer cells
-            than the first, a column is there twice, or its name is a slip for one that is missing.
+        BenchError: the file is missing, empty, not UTF-8 or not csv, or a line has more or fewer
+            cells than the first.
     """
     text = _text(path)
-    expected = formats or f"its first line names the columns {','.join(required or known)}"
-    delimiter = _delimiter(text, required, aliases or {})
-    lines = _lines(path, text, delimiter)
+    delimiter = _delimiter(text, is_header, is_row)
+    lines = _blank_separated(text) if delimiter == " " else _lines(path, text, delimiter)
     number, first = next(lines, (0, []))
     if not first:
         raise BenchError(f"{path} is empty: {expected}")
-    columns = _named(first, aliases or {})
-    rows, numbers, where = [], [], f"{path}:{number}"
-    if set(required) <= set(columns) or (set(columns) & set(known) and _slip(columns, known)):
-        _check_header(where, columns, first, known, exact)
-    elif headerless and len(first) in headerless:
-        columns = list(headerless[len(first)])
-        rows, numbers, first = [first], [number], []
-    else:
-        shown = delimiter.join(first)[:_SHOWN]
-        raise BenchError(f"{where}: '{shown}' is not the first line of such a list: {expected}")
+    names = list(first) if is_header(first) else []
+    rows, numbers, line = ([], [], number) if names else ([first], [number], number)
     for number, cells in lines:
-        if len(cells) != len(columns):
+        if len(cells) != len(first):
             raise BenchError(
-                f"{path}:{number}: expected {len(columns)} cells, found {len(cells)}: "
+                f"{path}:{number}: expected {len(first)} cells, found {len(cells)}: "
                 "put a value that contains a comma in double quotes"
             )
         rows.append(cells)
         numbers.append(number)
     if not rows:
         raise BenchError(f"{path} has a header but no lines below it: add one for every item")
-    returned = {*known, *exact}
-    counts = Counter(first)
-    ours = {column: place for place, column in enumerate(columns) if column in returned}
-    others = {
-        name: place
-        for place, name in enumerate(first)
-        if name and columns[place] not in returned and counts[name] == 1
-    }
-    index = pd.Index(numbers, name="line")
-    frame, rest = (
-        pd.DataFrame(
-            {column: [cells[place] for cells in rows] for column, place in places.items()},
-            index=index,
-            dtype=object,
+    frame = pd.DataFrame(rows, index=pd.Index(numbers, name="line"), dtype=object)
+    return RawTable(names, frame, line)
+
+
+def read_csv(path: Path, known: Sequence[str], *, required: Sequence[str] = ()) -> CsvTable:
+    """Read a csv file whose header names columns, in any case; further ones are only named.
+
+    Args:
+        path: the file.
+        known: columns that are returned where the file has them.
+        required: columns without which the first line is no header.
+
+    Raises:
+        BenchError: as `read_table`; a column is missing, there twice, or its name is a slip for one
+            that is missing.
+    """
+
+    def is_header(cells: Sequence[str]) -> bool:
+        columns = [cell.lower() for cell in cells]
+        known_ones = set(columns) & set(known)
+        return set(required) <= set(columns) or bool(known_ones and slip(columns, known))
+
+    expected = f"its first line names the columns {','.join(required or known)}"
+    names, frame, line = read_table(path, is_header, expected=expected)
+    if not names:
+        shown = ",".join(frame.iloc[0])[:SHOWN]
+        raise BenchError(
+            f"{path}:{line}: '{shown}' is not the first line of such a list: {expected}"
         )
-        for places in (ours, others)
-    )
-    twice = [name for place, name in enumerate(first) if name and columns[place] not in returned]
-    twice = [name for name in dict.fromkeys(twice) if counts[name] > 1]
-    return CsvTable(frame, rest, twice)
+    columns = [name.lower() for name in names]
+    for column in known:
+        if columns.count(column) > 1:
+            raise BenchError(f"{path}:{line}: column '{column}' is there twice: remove one")
+    if told := slip(columns, known):
+        raise BenchError(f"{path}:{line}: {told}")
+    places = {column: place for place, column in enumerate(columns) if column in known}
+    found = frame[list(places.values())].set_axis(list(places), axis=1)
+    return CsvTable(found, [name for name in columns if name and name not in known])
 
 
 def _text(path: Path) -> str:
@@ -130,13 +141,27 @@ def _text(path: Path) -> str:
     return text
 
 
-def _delimiter(text: str, required: Sequence[str], aliases: Mapping[str, str]) -> str:
-    first = next((line for line in io.StringIO(text, newline="") if line.strip()), "")
-    for delimiter in (",", ";", "\t"):
-        cells = [cell.strip().strip('"') for cell in first.split(delimiter)]
-        if required and set(required) <= set(_named(cells, aliases)) and len(cells) > 1:
-            return delimiter
-    return ","
+def _delimiter(
+    text: str,
+    is_header: Callable[[Sequence[str]], bool],
+    is_row: Callable[[Sequence[str]], bool],
+) -> str:
+    lines = [line.strip() for line in io.StringIO(text) if line.strip()]
+    first = lines[0] if lines else ""
+    for fits in (is_header, is_row):
+        for delimiter in _DELIMITERS:
+            cells = [cell.strip().strip('"').strip() for cell in first.split(delimiter)]
+            if len(cells) > 1 and fits(cells):
+                return delimiter
+    in_two = [line.rsplit(maxsplit=1) for line in lines]
+    return " " if all(len(cells) == 2 and is_row(cells[:1]) for cells in in_two) else ","
+
+
+def _blank_separated(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and two cells of every line not blank: what is before its last blank, after."""
+    for number, line in enumerate(io.StringIO(text), 1):
+        if line.strip():
+            yield number, line.strip().rsplit(maxsplit=1)
 
 
 def _lines(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -157,29 +182,7 @@ def _lines(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[st
         ) from error
 
 
-def _named(cells: Sequence[str], aliases: Mapping[str, str]) -> list[str]:
-    return [aliases.get(cell.lower(), cell.lower()) for cell in cells]
-
-
-def _check_header(
-    where: str,
-    columns: Sequence[str],
-    written: Sequence[str],
-    known: Sequence[str],
-    exact: Sequence[str],
-) -> None:
-    for column in (*known, *exact):
-        if columns.count(column) > 1:
-            same = [name for name, own in zip(written, columns, strict=True) if own == column]
-            raise BenchError(
-                f"{where}: column '{column}' is there twice ({', '.join(same)}): remove one"
-            )
-    slip = _slip(columns, known)
-    if slip:
-        raise BenchError(f"{where}: {slip}")
-
-
-def _slip(columns: Sequence[str], known: Sequence[str]) -> str:
+def slip(columns: Sequence[str], known: Sequence[str]) -> str:
     """Say which column seems to be a known one that is not there; nothing where none does."""
     missing = [column for column in known if column not in columns]
     for column in columns:

@@ -68,12 +68,12 @@ def test_quoted_commas(read):
         ("path,label,role\na,1,x\n", r"list.csv:2: role 'x' is not valid: valid: both, gallery"),
         ("path,label,rol\na,1,both\n", r"list.csv:1: column 'rol': did you mean 'role'\?"),
         (
-            "path,file_name,label\na,a,1\n",
-            r"list.csv:1: column 'path' is there twice \(path, file_name\): remove one",
+            "path,Path,label\na,a,1\n",
+            r"list.csv:1: column 'path' is there twice \(path, Path\): remove one",
         ),
         ('1,a\n1,"b\n', r"list.csv:\d: not a csv line"),
         (
-            "image,class\na/1.jpg,cat\na/2.jpg,dog\n",
+            "label,path\na/1.jpg,cat\na/2.jpg,dog\n",
             r"list.csv:3: the path is 'dog' and the class 'a/2.jpg', an image: name the columns",
         ),
         (b"1,a\n2,\xff\n", r"list.csv:2: byte 0xff is not UTF-8"),
@@ -93,8 +93,8 @@ def test_errors_name_file_and_line(read, text, message):
 )
 def test_the_usual_words(tmp_path, text, rows):
     (tmp_path / "x.csv").write_text(text)
-    frame, notes = read_image_list(tmp_path / "x.csv")
-    assert frame.iloc[:, 2].tolist() == rows
+    frame, notes, _ = read_image_list(tmp_path / "x.csv")
+    assert frame["split" if "split" in frame else "role"].tolist() == rows
     assert notes == []
 
 
@@ -110,7 +110,7 @@ OML = """label,path,split,is_query,is_gallery,x_1,x_2
 
 def test_the_flags_of_oml_are_roles(tmp_path):
     (tmp_path / "x.csv").write_text(OML)
-    frame, notes = read_image_list(tmp_path / "x.csv")
+    frame, notes, _ = read_image_list(tmp_path / "x.csv")
     assert frame["role"].tolist() == ["both", "both", "query", "gallery", "both", "neither"]
     assert notes == [f"{tmp_path / 'x.csv'}: further columns are kept as metadata: x_1, x_2"]
     assert frame[["x_1", "x_2"]].to_numpy().tolist() == [["1", "2"]] * 6

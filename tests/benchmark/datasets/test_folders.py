@@ -174,7 +174,7 @@ def test_a_link_to_images_that_count_already_is_refused(tmp_path: Path, target: 
 def test_what_is_skipped_is_counted_and_told(tmp_path: Path) -> None:
     root = lay(tmp_path / "x", "a/{1.jpg,2.svg,3.SVG,notes,.hidden} b/{1.PPM,2.pgm,deep/2.png}")
     (root / "a" / "link").symlink_to(root / "b", target_is_directory=True)
-    _, notes = read_folder(root)
+    _, notes, _ = read_folder(root)
     assert notes == [
         f"{root}: 1 image in folders of a class folder taken as its class; the option "
         "classes: leaf takes them as classes",

@@ -75,6 +75,10 @@ def test_items(load, folder, tmp_path):
     assert load("images", **options).data_hash == items.data_hash
     relative = load("images", tmp_path, items="items.csv", images_root="mine")
     assert relative.data_hash == items.data_hash
+    found = load("images", items=str(tmp_path / "items.csv"))  # in the one folder that has them
+    assert found.data_hash == items.data_hash
+    assert found.notes == (f"{tmp_path}/items.csv: its images were found in {folder}",)
+    (folder / "003/0.png").unlink()
     with pytest.raises(BenchError, match=r"4 of 4 image files do not exist, the first is .*0.png"):
         load("images", items=str(tmp_path / "items.csv"))
 

@@ -140,10 +140,8 @@ def test_the_numbers_of_rows_are_told(points: np.ndarray, tmp_path: Path) -> Non
 
 
 def test_a_header_of_another_name_is_told(points: np.ndarray, tmp_path: Path) -> None:
-    labels = write(tmp_path, "target", lambda i: f"{i % 8}")
-    with pytest.raises(
-        BenchError, match=r"80 rows but .* 81 labels.*the first label, 'target', is"
-    ):
+    labels = write(tmp_path, "kind", lambda i: f"{i % 8}")
+    with pytest.raises(BenchError, match=r"80 rows but .* 81 labels.*the first label, 'kind', is"):
         read_external_set(tmp_path / "x.npy", labels)
 
 

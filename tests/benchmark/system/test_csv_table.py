@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stt_bench.benchmark.system.csv_table import CsvTable, read_csv
+from stt_bench.benchmark.system.csv_table import CsvTable, read_csv, read_table
 from stt_bench.benchmark.system.errors import BenchError
 
 KNOWN = ("path", "label", "split")
@@ -16,9 +16,7 @@ KNOWN = ("path", "label", "split")
 def read(folder: Path, content: str | bytes, **options: object) -> CsvTable:
     file = folder / "list.csv"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return read_csv(
-        file, KNOWN, **{"required": ("path", "label"), "aliases": {"class": "label"}} | options
-    )
+    return read_csv(file, KNOWN, **{"required": ("path", "label")} | options)
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
@@ -27,18 +25,11 @@ def read(folder: Path, content: str | bytes, **options: object) -> CsvTable:
 def test_marks_line_ends_and_delimiters(
     tmp_path: Path, mark: str, end: str, delimiter: str
 ) -> None:
-    lines = ["", "Path,Class,size", " ", "ä.jpg, 01 ,3", "b.jpg,02,", ""]
+    lines = ["", "Path,LABEL,size", " ", "ä.jpg, 01 ,3", "b.jpg,02,", ""]
     found = read(tmp_path, mark + end.join(lines).replace(",", delimiter))
     assert found.frame.to_dict("list") == {"path": ["ä.jpg", "b.jpg"], "label": ["01", "02"]}
     assert found.frame.index.tolist() == [4, 5]
-    assert found.others.to_dict("list") == {"size": ["3", ""]}
-    assert found.others.index.tolist() == [4, 5]
-
-
-def test_further_columns_there_twice_are_left_out(tmp_path: Path) -> None:
-    found = read(tmp_path, "x,path,label,x,y,\n1,a,b,2,3,4\n")
-    assert found.others.to_dict("list") == {"y": ["3"]}
-    assert found.twice == ["x"]
+    assert found.unknown == ["size"]
 
 
 def test_quoted_cells_and_the_lines_they_take(tmp_path: Path) -> None:
@@ -50,10 +41,28 @@ def test_quoted_cells_and_the_lines_they_take(tmp_path: Path) -> None:
     assert found.frame.index.tolist() == [2, 3, 5]
 
 
-def test_no_header(tmp_path: Path) -> None:
-    found = read(tmp_path, "x;y,a.jpg\n", headerless={2: ("label", "path")})
-    assert found.frame.to_dict("list") == {"label": ["x;y"], "path": ["a.jpg"]}
-    assert found.frame.index.tolist() == [1]
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("x;y,a.jpg\n", [["x;y", "a.jpg"]]),
+        ("x z;a.jpg\n", [["x z", "a.jpg"]]),
+        ("x y\ta.jpg\n", [["x y", "a.jpg"]]),
+        ("a b.jpg  0\n\nc.jpg 1\n", [["a b.jpg", "0"], ["c.jpg", "1"]]),
+        ("Golden Retriever\nPug dog\n", [["Golden Retriever"], ["Pug dog"]]),
+        ("a.jpg 0\nb.jpg\n", [["a.jpg 0"], ["b.jpg"]]),
+        ("cat|dog\nsea\n", [["cat|dog"], ["sea"]]),
+    ],
+)
+def test_no_header(tmp_path: Path, text: str, rows: list[list[str]]) -> None:
+    (tmp_path / "list.txt").write_text(text)
+    found = read_table(
+        tmp_path / "list.txt",
+        lambda cells: False,
+        lambda cells: any(cell.endswith(".jpg") for cell in cells),
+    )
+    assert found.names == []
+    assert found.frame.to_numpy().tolist() == rows
+    assert found.frame.index.tolist()[0] == 1
 
 
 @pytest.mark.parametrize(
@@ -64,9 +73,9 @@ def test_no_header(tmp_path: Path) -> None:
         ("path,label\n", "has a header but no lines below it"),
         ("a,b,c\n", r"list.csv:1: 'a,b,c' is not the first line of such a list: its first"),
         ("path,label\n\na,b,c\n", r"list.csv:3: expected 2 cells, found 3: put a value"),
-        ("path,label,spilt\n", r"list.csv:1: column 'spilt': did you mean 'split'\?"),
+        ("path,label,spilt\na,b,c\n", r"list.csv:1: column 'spilt': did you mean 'split'\?"),
         ("path,lable,x,y\na,b,c,d\n", r"list.csv:1: column 'lable': did you mean 'label'\?"),
-        ("path,label,Class\n", r"list.csv:1: column 'label' is there twice \(label, Class\)"),
+        ("path,label,Label\na,b,c\n", r"list.csv:1: column 'label' is there twice: remove one"),
         ('path,label\n1,"b\n', r"list.csv:2: not a csv line"),
         ("path,label\na,b\ncafé,c\n".encode("latin-1"), r"list.csv:3: byte 0xe9 .* iconv -f lat"),
         ("path,label\n".encode("utf-16"), "is UTF-16 text: save it as UTF-8"),
@@ -76,9 +85,7 @@ def test_no_header(tmp_path: Path) -> None:
 )
 def test_mistakes_get_one_sentence(tmp_path: Path, content: str | bytes, message: str) -> None:
     with pytest.raises(BenchError, match=message) as told:
-        read(
-            tmp_path, content, headerless={2: ("label", "path")} if "lable" in str(content) else {}
-        )
+        read(tmp_path, content)
     assert "\n" not in str(told.value)
 
 

@@ -48,7 +48,7 @@ def clips(
                 f"dataset 'clips': option {name} is {value!r}: give an integer from {least}"
             )
     csv_list = _csv_list(root, items)
-    table, notes = read_image_list(csv_list)
+    table, notes, _ = read_image_list(csv_list)
     if "split" not in table:
         table["split"] = made_split(table["label"], task, seed)
     table, told = train_and_test(table)

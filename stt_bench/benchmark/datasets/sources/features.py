@@ -73,7 +73,7 @@ def labelled_vectors(
             other.
     """
     vectors, ids = read_vectors(root, array)
-    listed, notes = read_item_list(
+    listed, notes, _ = read_item_list(
         csv,
         known=("row", "id", *COLUMNS, "group"),
         required=required,

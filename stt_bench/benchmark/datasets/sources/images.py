@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -11,20 +12,22 @@ import pandas as pd
 
 from stt_bench.benchmark.config.sections import Task
 from stt_bench.benchmark.datasets.catalog import Source, register_dataset
-from stt_bench.benchmark.datasets.csv_lists import ItemList, read_image_list
-from stt_bench.benchmark.datasets.folders import Level, read_folder
+from stt_bench.benchmark.datasets.csv_lists import Columns, check_columns
+from stt_bench.benchmark.datasets.folders import Level
 from stt_bench.benchmark.datasets.item_rules import WEIGHT
-from stt_bench.benchmark.datasets.splits import train_and_test
+from stt_bench.benchmark.datasets.splits import ROLES, SPLITS, taking_part
 from stt_bench.benchmark.datasets.stores import FileStore
-from stt_bench.benchmark.system.errors import BenchError, NotHereError
+from stt_bench.benchmark.datasets.understand import Understood, understand
+from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.names import did_you_mean
 
 TEST_SHARE = 0.2
 LEAST_CLASSES = 4
-_BOTH = ("train", "test")
+BOXES = ("whole",)
+_PARTS = ("train", "validation", "test", "query", "gallery")
 _GIVE = (
     "give data.root (a folder CLASS/IMAGE or a csv), or the option items (a csv with a split "
-    "column), or the options train and test"
+    "column), or the options train and test (or query and gallery)"
 )
 
 
@@ -35,83 +38,99 @@ def images(
     *,
     items: str | None = None,
     train: str | None = None,
+    validation: str | None = None,
     test: str | None = None,
+    query: str | None = None,
+    gallery: str | None = None,
     images_root: str | None = None,
     classes: Level | None = None,
+    columns: Columns | None = None,
+    boxes: str | None = None,
     seed: int = 0,
 ) -> Source:
-    """Your own images, from folders `class/image` or csv lists.
+    """Your own images, from folders `class/image` or lists (csv, tsv, text, Parquet).
 
-    The split is the csv's own (`items`: a csv `path,label,split[,role][,weight]`), that of two
-    lists or folders (`train` and `test`), that of folders in the root (`train`, `val`, `test`,
-    `query`, `gallery`), or made here from a single list or folder (`data.root`): retrieval trains
-    on the first half of the sorted classes and tests on the rest; classification tests on a fifth
-    of every class, at least one image, drawn with `seed`. Folders of folders are classes with
-    `classes: top` and categories of classes with `classes: leaf`. Relative paths of options start
-    at `data.root` where it is given; those in a csv at `images_root`, else at the csv's own folder.
+    The split is that of the list's own column, of lists or folders for each part (`train`, `test`
+    or `query` and `gallery`, and `validation`), of the folders or lists in the root, or made here:
+    retrieval trains on the first half of the sorted classes and tests on the rest; classification
+    tests on a fifth of every class, at least one image, drawn with `seed`. Folders of folders are
+    classes with `classes: top` and categories of classes with `classes: leaf`. `columns` says what
+    the columns of a list are where their names do not: `{path: photo, label: kind}`, by number
+    where there is no header. Relative paths of options start at `data.root` where it is given;
+    those in a list at `images_root`, else at the list's own folder. With `boxes: whole` the images
+    of a list with boxes are taken as they are.
     """
-    _check_options(items, train, test, images_root, classes, seed)
+    parts = {
+        name: value
+        for name, value in zip(_PARTS, (train, validation, test, query, gallery), strict=True)
+        if value is not None
+    }
+    _check_options(items, parts, images_root, classes, boxes, seed)
+    check_columns(columns or {})
     start = root or Path()
     base = start / Path(images_root).expanduser() if images_root is not None else None
-    if train is not None and test is not None:
-        pair = [start / Path(option).expanduser() for option in (train, test)]
-        tables = [_without_split(source, base, classes) for source in pair]
-        frames = [
-            frame.assign(split=split) for (frame, _), split in zip(tables, _BOTH, strict=True)
-        ]
-        if WEIGHT in frames[1] and WEIGHT not in frames[0]:  # test items have no weights
-            frames[1] = frames[1].drop(columns=WEIGHT)
-        found = ItemList(pd.concat(frames), [note for table in tables for note in table.notes])
+
+    def read(source: Path) -> Understood:
+        return understand(source, images_root=base, classes=classes, columns=columns, boxes=boxes)
+
+    if parts:
+        found = {name: read(start / Path(file).expanduser()) for name, file in parts.items()}
+        frame, notes = _joined(found, {name: start / parts[name] for name in parts})
     else:
         if items is None and root is None:
             raise BenchError(f"dataset 'images' has no images: {_GIVE}")
         source = start / Path(items).expanduser() if items is not None else start
-        found = _listed(source, base, classes)
-        if "split" not in found.frame:
+        whole = read(source)
+        frame, notes = whole.frame, whole.notes
+        if "split" not in frame:
             if items is not None:
                 raise BenchError(f"{source} has no split column: add it, or give it as data.root")
-            found.frame["split"] = made_split(found.frame["label"], task, seed)
-    frame, told = train_and_test(found.frame)
-    return _source(frame, [*found.notes, *told])
+            frame = frame.assign(split=made_split(frame["label"], task, seed))
+    frame, told = taking_part(frame)
+    return _source(frame, [*notes, *told])
 
 
 def _check_options(
     items: str | None,
-    train: str | None,
-    test: str | None,
+    parts: Mapping[str, str],
     images_root: str | None,
     classes: str | None,
+    boxes: str | None,
     seed: int,
 ) -> None:
-    strings = {"items": items, "train": train, "test": test, "images_root": images_root}
-    for name, value in strings.items():
+    for name, value in {"items": items, **parts, "images_root": images_root}.items():
         if value is not None and not isinstance(value, str):
             raise BenchError(f"dataset 'images': option {name} is a path, not {value!r}: quote it")
-    if classes not in (None, *get_args(Level)):
-        hint = did_you_mean(classes, get_args(Level))
-        raise BenchError(f"dataset 'images': option classes is {classes!r}: {hint}")
+    for name, given, valid in (("classes", classes, get_args(Level)), ("boxes", boxes, BOXES)):
+        if given not in (None, *valid):
+            raise BenchError(
+                f"dataset 'images': option {name} is {given!r}: {did_you_mean(given, valid)}"
+            )
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise BenchError(f"dataset 'images': option seed is {seed!r}: give an integer from 0")
-    if (train is None) != (test is None) or (items is not None and train is not None):
+    tested = {"test"} & set(parts) or {"query", "gallery"} & set(parts)
+    whole = "train" in parts and tested in ({"test"}, {"query", "gallery"})
+    one_kind = not ("test" in parts and len(parts.keys() & {"query", "gallery"}))
+    if parts and not (items is None and whole and one_kind):
         raise BenchError(f"dataset 'images': the options do not go together: {_GIVE}")
 
 
-def _without_split(source: Path, base: Path | None, classes: Level | None) -> ItemList:
-    found = _listed(source, base, classes)
-    if "split" in found.frame:
-        what = "has folders of splits" if source.is_dir() else "has a split column"
-        raise BenchError(f"{source} {what}: give it as the option items")
-    return found
-
-
-def _listed(source: Path, base: Path | None, classes: Level | None) -> ItemList:
-    """Return a list with the paths as the file system knows them."""
-    if not source.exists():
-        raise NotHereError(f"{source} does not exist: give a csv file or a folder of class folders")
-    frame, notes = read_folder(source, classes) if source.is_dir() else read_image_list(source)
-    start = source if source.is_dir() else base or source.parent
-    paths = [os.path.abspath(start / path) for path in frame["path"]]
-    return ItemList(frame.assign(path=paths, role=frame.get("role", "both")), notes)
+def _joined(
+    found: Mapping[str, Understood], sources: Mapping[str, Path]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the items of all parts."""
+    frames = []
+    for name, part in found.items():
+        if "split" in part.frame:
+            what = "has folders of splits" if sources[name].is_dir() else "has a split column"
+            raise BenchError(f"{sources[name]} {what}: give it as the option items")
+        frame = part.frame.assign(split=name if name in SPLITS else "test")
+        if name in ROLES:
+            frame["role"] = name
+        if WEIGHT in frame and name != "train":  # test items have no weights
+            frame = frame.drop(columns=WEIGHT)
+        frames.append(frame)
+    return pd.concat(frames), [note for part in found.values() for note in part.notes]
 
 
 def _source(frame: pd.DataFrame, notes: list[str]) -> Source:
