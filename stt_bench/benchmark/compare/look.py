@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,12 +10,11 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from stt_bench.benchmark.datasets.csv_lists import read_image_list
-from stt_bench.benchmark.datasets.folders import read_folder
 from stt_bench.benchmark.datasets.sources.features import labelled_vectors
 from stt_bench.benchmark.datasets.splits import train_and_test
 from stt_bench.benchmark.datasets.stores import FileStore, Store
 from stt_bench.benchmark.datasets.threads import THREADS
+from stt_bench.benchmark.datasets.understand import understand
 from stt_bench.benchmark.datasets.vectors import SUFFIXES, VectorStore
 from stt_bench.benchmark.system.errors import BenchError, NotHereError
 from stt_bench.benchmark.system.text import counted, one_line
@@ -100,10 +98,8 @@ def _vectors(data: Path, labels: Path | None, array: str | None) -> Found:
 
 
 def _images(data: Path) -> Found:
-    listed, notes = read_folder(data) if data.is_dir() else read_image_list(data)
-    start = data if data.is_dir() else data.parent
-    listed["path"] = [os.path.abspath(start / path) for path in listed["path"]]
-    frame, told = train_and_test(listed.assign(role=listed.get("role", "both")))
+    found = understand(data)
+    frame, told = train_and_test(found.frame)
     sizes, broken = _sizes(frame["path"].tolist())
     if not sizes:
         raise BenchError(f"{data}: none of {len(frame):,} images can be read: {broken[0][1]}")
@@ -111,11 +107,11 @@ def _images(data: Path) -> Found:
     frame = frame[~frame["path"].isin(gone)].reset_index(drop=True)
     sides = sorted(min(size) for size in sizes)
     lines = [
-        f"{data}: {counted(len(frame), 'image')}, shorter side {sides[0]:,} to {sides[-1]:,} "
-        f"pixels, median {sides[len(sides) // 2]:,}",
+        f"{data}: {found.layout}, {counted(len(frame), 'image')}, shorter side {sides[0]:,} to "
+        f"{sides[-1]:,} pixels, median {sides[len(sides) // 2]:,}",
         *_classes(frame),
         *_broken(broken),
-        *(f"note: {note}" for note in [*notes, *told]),
+        *(f"note: {note}" for note in [*found.notes, *told]),
     ]
     return Found(frame, FileStore(Path()), lines, side=sides[len(sides) // 2])
 
