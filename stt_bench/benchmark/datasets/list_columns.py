@@ -32,6 +32,7 @@ _NAMES = {
     ),
     "split": "subset partition phase usage set data_set dataset evaluation_status eval_status",
 }
+_FILE_NAMES = ("file_name", "filename", "clip")
 _BY_NAME = {name: column for column, names in _NAMES.items() for name in names.split()}
 
 
@@ -132,6 +133,8 @@ def places_of(
             continue
         found = [place for place in free if _BY_NAME.get(plain(table.names[place])) == column]
         found = [place for place in found if _fits(column, table.frame[place])]
+        if column == "path" and "path" not in required:  # a further column may be called image
+            found = [place for place in found if plain(table.names[place]) in _FILE_NAMES]
         if found:
             places[column] = _only(file, table, column, found)
     _item_id(file, table, places, known, required)

@@ -168,12 +168,11 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "no label": (
         lambda p: load(save(p / "x.npy", vectors()), items_csv().drop(columns="label")),
-        r"items\.csv:1: 'split' is not the first line of such a list: the csv of the vectors has "
-        r"a header with label and split",
+        r"items\.csv:1: no column is known as the label, the header has split: name it by columns",
     ),
     "no split": (
         lambda p: load(save(p / "x.npy", vectors()), items_csv().drop(columns="split")),
-        r"the csv of the vectors has a header with label and split",
+        r"items\.csv:1: no column is known as the split, the header has label: name it by columns",
     ),
     "wrong split": (
         lambda p: load(

@@ -13,7 +13,7 @@ from stt_bench.benchmark.datasets.catalog import Source, register_dataset
 from stt_bench.benchmark.datasets.csv_lists import read_image_list
 from stt_bench.benchmark.datasets.item_rules import COLUMNS, GROUP, WEIGHT, metadata_of
 from stt_bench.benchmark.datasets.sources.images import made_split
-from stt_bench.benchmark.datasets.splits import train_and_test
+from stt_bench.benchmark.datasets.splits import taking_part
 from stt_bench.benchmark.datasets.stores import FileStore
 from stt_bench.benchmark.datasets.suffixes import is_image
 from stt_bench.benchmark.system.errors import BenchError
@@ -51,7 +51,7 @@ def clips(
     table, notes, _ = read_image_list(csv_list)
     if "split" not in table:
         table["split"] = made_split(table["label"], task, seed)
-    table, told = train_and_test(table)
+    table, told = taking_part(table)
     if "role" not in table:
         table["role"] = "both"
     rows = []

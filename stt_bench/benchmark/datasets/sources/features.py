@@ -11,9 +11,9 @@ import pandas as pd
 
 from stt_bench.benchmark.config.sections import Task
 from stt_bench.benchmark.datasets.catalog import Source, register_dataset
-from stt_bench.benchmark.datasets.csv_lists import COLUMNS, read_item_list
+from stt_bench.benchmark.datasets.csv_lists import COLUMNS, Columns, read_item_list
 from stt_bench.benchmark.datasets.item_rules import WEIGHT
-from stt_bench.benchmark.datasets.splits import train_and_test
+from stt_bench.benchmark.datasets.splits import taking_part
 from stt_bench.benchmark.datasets.vectors import VectorStore, read_vectors
 from stt_bench.benchmark.system.errors import BenchError
 
@@ -23,7 +23,12 @@ _DIGITS = 18  # of a row's number
 
 @register_dataset("features")
 def features(
-    root: Path | None, task: Task, *, items: str | None = None, array: str | None = None
+    root: Path | None,
+    task: Task,
+    *,
+    items: str | None = None,
+    array: str | None = None,
+    columns: Columns | None = None,
 ) -> Source:
     """Your own vectors, as `backbone: identity` takes them: X.npy, X.h5 or X.parquet, and a csv.
 
@@ -32,6 +37,7 @@ def features(
     (how much a training item counts); its row i is vector i, or vector `row` where it has that
     column (from 0; then vectors may be left out).
     `array` names the dataset of an HDF5 file (`emb`), or the column of lists of a Parquet file.
+    `columns` says what the columns of the csv are where their names do not: `{label: kind}`.
     """
     for name, value in (("items", items), ("array", array)):
         if value is not None and not isinstance(value, str):
@@ -45,8 +51,8 @@ def features(
     if root.is_dir():
         raise BenchError(f"{root} is a folder: name the .npy, .h5 or .parquet file in it")
     csv = root.parent / Path(items).expanduser()
-    listed, vectors, notes = labelled_vectors(root, csv, array)
-    frame, told = train_and_test(listed)
+    listed, vectors, notes = labelled_vectors(root, csv, array, columns=columns)
+    frame, told = taking_part(listed)
     places = dict(zip(frame["path"], frame["vector"].tolist(), strict=True))
     left = len(vectors) - len(listed)
     if left:
@@ -64,7 +70,12 @@ class LabelledVectors(NamedTuple):
 
 
 def labelled_vectors(
-    root: Path, csv: Path, array: str | None, *, required: Sequence[str] = ("label", "split")
+    root: Path,
+    csv: Path,
+    array: str | None,
+    *,
+    required: Sequence[str] = ("label", "split"),
+    columns: Columns | None = None,
 ) -> LabelledVectors:
     """Read a file of vectors and the csv of its items.
 
@@ -80,6 +91,7 @@ def labelled_vectors(
         exact=(WEIGHT,),
         headerless={} if "split" in required else {1: ("label",)},
         formats=f"the csv of the vectors has a header with {_COLUMNS}",
+        columns=columns,
     )
     rows = _rows(csv, listed, root, len(vectors))
     names = next((listed[name] for name in ("id", "path") if name in listed), None)
