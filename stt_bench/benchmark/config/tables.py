@@ -168,7 +168,10 @@ def _figure(table: Table, value: Any, places: Places) -> FigureConfig:
 
 def _compared(table: Table, value: Any, places: Places) -> str:
     recalls = dict.fromkeys(f"recall@{k}" for e in table.rows.values() for k in e.evaluation.ks)
-    known = [*COMPARED, *recalls]
+    asked = dict.fromkeys(
+        m for e in table.rows.values() for m in e.evaluation.metrics if m == "map"
+    )
+    known = [*COMPARED, *asked, *recalls]
     if value not in known:
         told = did_you_mean(one_line(str(value), 40), known)
         raise BenchError(f"{places['compare_by',]}: compare_by: there is no such metric; {told}")

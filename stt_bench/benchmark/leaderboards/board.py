@@ -19,7 +19,7 @@ from stt_bench.benchmark.leaderboards.comparisons import Measured, Pair, judge, 
 from stt_bench.benchmark.leaderboards.published import Published
 from stt_bench.benchmark.leaderboards.rows import Row, build_row, settings_digest
 from stt_bench.benchmark.leaderboards.scores import Score
-from stt_bench.benchmark.leaderboards.wording import percent
+from stt_bench.benchmark.leaderboards.wording import asked_for, percent
 from stt_bench.benchmark.scoring.probe import made_by_other_code
 from stt_bench.benchmark.statistics.verdicts import Verdict
 from stt_bench.benchmark.store.distances import Distance, measured_by, other_than
@@ -65,7 +65,7 @@ class Leaderboard:
         """Return the metrics shown as columns, those that some row has."""
         found = {name for row in self.rows for name in row.scores}
         recalls = sorted((n for n in found if n.startswith("recall@")), key=_at)
-        shown = [*recalls, *(name for name in _SHOWN if name in found)]
+        shown = [*recalls, *(name for name in _SHOWN if name in found), *asked_for(found)]
         both = [
             [percent(row.scores[name]) for name in ("accuracy", "macro_accuracy")]
             for row in self.rows

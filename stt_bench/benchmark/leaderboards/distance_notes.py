@@ -43,7 +43,11 @@ def _measured_by_one(board: Leaderboard) -> Iterator[str]:
     other = board.by_the_other
     for here, there in ((board, other), (other, board)):
         ours, theirs = ({r.name for r in b.rows if _has_retrieval(r)} for b in (here, there))
-        only = [row.label for row in here.rows if row.name in ours - theirs]
+        only = [
+            row.label
+            for row in here.rows
+            if row.name in ours - theirs and row.experiment.evaluation.query_expansion is None
+        ]
         if only:
             rows = "All rows are" if len(only) == len(board.rows) else f"{listed(only)}:"
             unranked = "" if here is board else ", so without retrieval here"

@@ -95,6 +95,11 @@ def _not_said(board: Leaderboard) -> list[str]:
                 f"{name} gets no ▲▼: it is of all clusters at once, no class has a share in it, so "
                 "that nothing is known of new classes."
             )
+        elif missing and (metric == "map" or _no_class_stands_apart(board)):
+            told.append(
+                f"{name} gets no ▲▼: the values of single classes are of Recall@1 and MAP@R, of "
+                "lists by distance and items of one label; nothing is known of new classes here."
+            )
         elif missing:
             some = "some of its records hold" if missing < len(pairs) else "its records hold"
             told.append(
@@ -107,7 +112,8 @@ def _not_said(board: Leaderboard) -> list[str]:
                 f"{name} gets no ▲▼: {min(few)} test classes are too few to say anything of "
                 "new ones."
             )
-        if any(board.measured.weighting(pair.row, metric) == "class" for pair in pairs):
+        by_query = [pair for pair in pairs if not _of_classes(board, pair.row)]
+        if any(board.measured.weighting(pair.row, metric) == "class" for pair in by_query):
             told.append(
                 f"{name}: the classes' sizes are so uneven that ▲▼ and ± are of the average over "
                 "classes, not over queries."
@@ -118,6 +124,16 @@ def _not_said(board: Leaderboard) -> list[str]:
             "did not matter: run more seeds."
         )
     return told
+
+
+def _no_class_stands_apart(board: Leaderboard) -> bool:
+    settings = [row.experiment.evaluation for row in board.rows]
+    return any(one.reorders or one.label_separator is not None for one in settings)
+
+
+def _of_classes(board: Leaderboard, row: str) -> bool:
+    """Tell whether a row's metrics are means over classes anyway."""
+    return any(r.name == row and r.experiment.evaluation.class_average for r in board.rows)
 
 
 def _best(board: Leaderboard) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.leaderboards.scores import Score
 from stt_bench.benchmark.store.ledger import Effort
-from stt_bench.benchmark.store.protocol import fingerprint
+from stt_bench.benchmark.store.protocol import RULES, fingerprint
 from stt_bench.benchmark.store.records import Record
 from stt_bench.benchmark.system.errors import BenchError
 
@@ -59,11 +59,12 @@ class Row:
         """Return the fingerprint of what must agree for a metric to be compared.
 
         That is the whole protocol; for accuracy, which the classifier alone decides, it is all but
-        the size of the embedding.
+        the size of the embedding and the rules of retrieval.
         """
         if not metric.endswith("accuracy"):
             return self.fingerprint
-        kept = {name: value for name, value in self.protocol.items() if name != "embedding_dim"}
+        left = {"embedding_dim", *RULES}
+        kept = {name: value for name, value in self.protocol.items() if name not in left}
         return fingerprint(kept)
 
 

@@ -15,10 +15,20 @@ METRIC_NAMES = {
     "map@r": "MAP@R",
     "r_precision": "R-Precision",
     "mrr": "MRR",
+    "map": "mAP",
+    "eer": "EER",
+    "roc_auc": "ROC area",
     "nmi": "NMI",
     "ami": "AMI",
     "accuracy": "Accuracy",
     "macro_accuracy": "Macro accuracy",
+}
+_OF_K = {
+    "recall": "R@",
+    "precision": "P@",
+    "map": "MAP@",
+    "ndcg": "nDCG@",
+    "tar": "TAR at ",
 }
 DISTANCES = {"euclidean": "Euclidean distance", "cosine": "cosine"}
 MARKS = {
@@ -41,13 +51,38 @@ _PROTOCOL_NAMES = {
     "steps": "training steps",
     "weights": "starting weights",
     "long_tail": "long tail",
+    "query_groups": "lists",
+    "columns": "columns of the rules",
+    "labels": "labels",
+    "map_at_k": "MAP@K",
+    "average": "means",
+    "rerank": "re-ranking",
+    "query_expansion": "query expansion",
     "input": "input",
 }
 
 
 def metric_name(metric: str) -> str:
     """Return a metric's name as it is printed."""
-    return METRIC_NAMES.get(metric, metric.replace("recall@", "R@"))
+    start, at, rest = metric.partition("@")
+    own = METRIC_NAMES.get(metric)
+    return own or (_OF_K.get(start, f"{start}@") + rest if at else metric)
+
+
+def asked_for(found: Collection[str]) -> list[str]:
+    """Return those metrics, in order, that are measured where a table asks and are columns there.
+
+    Error rates are none: a lower one is better.
+    """
+    extra = [name for name in found if name.partition("@")[0] in (*_OF_K, "map")]
+    kept = [name for name in extra if not name.startswith("recall@") and name != "map@r"]
+    order = ("map", "precision", "ndcg", "tar")
+    return sorted(kept, key=lambda n: (order.index(n.partition("@")[0]), _cut_off(n)))
+
+
+def _cut_off(metric: str) -> float:
+    cut = metric.partition("@")[2].removeprefix("far=")
+    return float(cut) if cut else 0.0
 
 
 def listed(parts: Sequence[str]) -> str:

@@ -15,6 +15,10 @@ from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
 from stt_bench.benchmark.config.experiment import Experiment, digest_of
 
 SAMPLES = "samples"  # there where the training items count by weights
+RULES = (
+    "query_groups", "junk", "labels", "map_at_k", "average", "rerank", "query_expansion", "columns",
+)  # fmt: skip
+"""The keys of what rules of retrieval make of lists and means; accuracy knows none of it."""
 COLUMNS = "columns"  # there where a rule reads columns of the test items: their sha256
 
 
