@@ -67,7 +67,7 @@ def look(data: Path, labels: Path | None = None, array: str | None = None) -> Fo
             f"{data} does not exist: give a folder of class folders, a csv of path and label, or a "
             "file of vectors"
         )
-    if data.suffix.lower() in SUFFIXES:
+    if data.suffix.lower() in SUFFIXES and not _may_be_a_list(data, labels):
         return _vectors(data, labels, array)
     if labels is not None or array is not None:
         option = "--labels" if labels is not None else "--array"
@@ -75,13 +75,27 @@ def look(data: Path, labels: Path | None = None, array: str | None = None) -> Fo
     return _images(data)
 
 
+def _may_be_a_list(data: Path, labels: Path | None) -> bool:
+    """Tell whether a Parquet file is a list of images: without labels of its own it is read so."""
+    return data.suffix.lower() == ".parquet" and not (labels or _beside(data))
+
+
+def _beside(data: Path) -> Path | None:
+    """Return the csv that lies beside a file of vectors."""
+    return next((place for place in _places(data) if place.is_file()), None)
+
+
+def _places(data: Path) -> list[Path]:
+    return [data.with_suffix(".csv"), *(data.parent / name for name in _BESIDE)]
+
+
 def _vectors(data: Path, labels: Path | None, array: str | None) -> Found:
-    places = [data.with_suffix(".csv"), *(data.parent / name for name in _BESIDE)]
-    csv = labels or next((place for place in places if place.is_file()), None)
+    csv = labels or _beside(data)
     if csv is None:
+        looked = ", ".join(map(str, _places(data)))
         raise BenchError(
             f"{data}: the labels of its vectors are missing: name their csv with --labels (looked "
-            f"for {', '.join(map(str, places))})"
+            f"for {looked})"
         )
     listed, vectors, notes = labelled_vectors(data, csv, array, required=("label",))
     frame, told = train_and_test(listed)

@@ -10,6 +10,7 @@ from command_line import Command
 from conftest import compared
 
 from stt_bench.benchmark.compare import compare as comparing
+from stt_bench.benchmark.compare import look as looking
 from stt_bench.benchmark.compare.look import look
 from stt_bench.benchmark.compare.measure import measure
 from stt_bench.benchmark.compare.setting import Wish, network_for_images, sizes_to_try
@@ -162,3 +163,15 @@ def test_with_a_gpu_the_whole_network_trains(tmp_path: Path) -> None:
     measured = measure(found, divide(found.frame).frame, wish, 600.0)
     assert measured.network.trains == "all"
     assert "on the GPU" in measured.network.why
+
+
+def test_a_parquet_file_without_labels_is_a_list_of_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "list.parquet"
+    file.touch()
+    monkeypatch.setattr(looking, "_images", lambda data: data)
+    assert look(file) == file
+    (tmp_path / "list.csv").write_text("label\n")
+    monkeypatch.setattr(looking, "_vectors", lambda *given: given)
+    assert look(file) == (file, None, None)
