@@ -40,7 +40,9 @@ COMMAND = re.compile(r"^stt-bench .*?(?=\s+#|$)", flags=re.MULTILINE)
 FILE = re.compile(r"# ([\w-]+\.(?:yaml|py))\n")
 # What only a larger machine, more time or a network has: added to the command.
 ADDED = {
-    "stt-bench compare": "--dry-run",
+    "stt-bench compare": "--dry-run --minutes 10000 --rows margin --out elsewhere",
+    "stt-bench compare photos": "--backbone small_cnn --weights none",
+    "stt-bench compare list.csv": "--backbone small_cnn --weights none",
     "stt-bench reproduce": "--data-root photos",  # which no record holds
     "stt-bench train": "--force",  # another page has trained that row
 }
@@ -146,6 +148,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     splits = ["train"] * 16 + ["test"] * 16
     lines = [f"{label},{split}" for label, split in zip(labels, splits, strict=True)]
     (folder / "items.csv").write_text("\n".join(["label,split", *lines]))
+    lines = [f"photos/class{n // 4}/{n % 4}.png,class{n // 4}" for n in range(32)]
+    (folder / "list.csv").write_text("\n".join(["path,label", *lines]))
     (folder / "configs").mkdir()
     data = {"name": "images", "root": str(folder / "photos")}
     for command in ALL:
@@ -154,6 +158,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             more |= {"rows": 3} if named[1] == "digits_retrieval" else {}
             write_yaml(folder / "configs" / f"{named[1]}.yaml", shipped(data, **more))
     write_yaml(folder / "my.yaml", shipped(data))
+    (folder / "compare-photos").mkdir()  # as `compare photos` leaves it
+    write_yaml(folder / "compare-photos" / "photos.yaml", shipped(data, tuning={}))
     for block in (*blocks("yaml"), *blocks("python")):
         text = block.values[1]
         named = FILE.match(text)
