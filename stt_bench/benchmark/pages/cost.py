@@ -117,4 +117,4 @@ def _figure(costs: list[Cost], unit: str, metric: str) -> Markup:
         for one in costs
     }
     title = f"{metric} of {len(costs)} rows over {unit} of training; the table has the numbers"
-    return inline_svg(draw, 7.0, 4.2, title=title, tips=tips, prefix="cost")
+    return inline_svg(draw, 5.6, 3.8, title=title, tips=tips, prefix="cost")

@@ -45,11 +45,13 @@
       }
       here = index;
       told.textContent = names[index];
-      if (picture)
+      if (picture) {
+        picture.style.visibility = "visible";
         picture.setAttribute(
           "viewBox",
           `${(index % columns) * side} ${Math.floor(index / columns) * side} ${side} ${side}`,
         );
+      }
     };
     const clear = () => {
       for (const own of points) {
@@ -72,6 +74,7 @@
       return best;
     };
     peek.hidden = false;
+    if (picture) picture.style.visibility = "hidden";
     told.textContent = "Point at an item, or go from item to item with the arrow keys.";
     maps.forEach((map, number) => {
       map.classList.add("live");
