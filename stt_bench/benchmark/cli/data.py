@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from stt_bench.benchmark.cli.options import QuietOption
+from stt_bench.benchmark.cli.options import ColumnsOption, QuietOption, columns_in
 from stt_bench.benchmark.system.errors import BenchError
 
 data = typer.Typer(
@@ -45,6 +45,52 @@ def list_datasets() -> None:
     with Reporter().bar("read index files", 1) as bar:
         entries = survey(bar.of)
     print_survey(entries, plain=not sys.stdout.isatty())
+
+
+@data.command("describe")
+def describe(
+    source: Annotated[
+        Path, typer.Argument(metavar="DATA", help="A folder of images, or a list of them.")
+    ],
+    columns: ColumnsOption = None,
+    images_root: Annotated[
+        Path | None, typer.Option(help="Where the relative paths of a list start.")
+    ] = None,
+    classes: Annotated[
+        Literal["top", "leaf"] | None,
+        typer.Option(help="Which folders are the classes, where folders lie in folders."),
+    ] = None,
+    boxes: Annotated[
+        Literal["whole"] | None,
+        typer.Option(help="Take the images of a list with boxes as they are."),
+    ] = None,
+    near_duplicates: Annotated[
+        bool, typer.Option("--near-duplicates", help="Search for images that are alike.")
+    ] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Print what your own images are understood as: layout, columns, classes, splits, sizes.
+
+    What `data: {name: images, root: DATA}` and `compare` read; nothing is trained or written.
+
+    - `stt-bench data describe photos`
+    - `stt-bench data describe photos/list.csv --columns path=photo,label=kind`
+    - `stt-bench data describe Market-1501 --near-duplicates`
+    """
+    from stt_bench.benchmark.datasets import describe as description
+    from stt_bench.benchmark.system.progress import Reporter
+
+    with Reporter(quiet=quiet).bar(f"{source}: look at images", 1) as bar:
+        found = description.describe(
+            source,
+            images_root=images_root,
+            classes=classes,
+            columns=columns_in(columns),
+            boxes=boxes,
+            near_duplicates=near_duplicates,
+            progress=bar.of,
+        )
+    print("\n".join(found.lines()))
 
 
 @data.command("verify")

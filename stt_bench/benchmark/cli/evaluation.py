@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from stt_bench.benchmark.cli.options import (
+    ColumnsOption,
     OverwriteOption,
     QuietOption,
     ResultsOption,
+    columns_in,
     integers,
     names_in,
     numbers,
@@ -41,6 +43,7 @@ def evaluate(
             "or `class,path`."
         ),
     ] = None,
+    columns: ColumnsOption = None,
     ks: Annotated[
         str | None,
         typer.Option(metavar="K,K", help="K of Recall@K, with --embeddings; else 1,2,4,8."),
@@ -216,7 +219,7 @@ def evaluate(
         assert labels is not None
         config = _settings(given)
         found, scores, other = evaluation.measure(
-            read_external_set(embeddings, labels, reporter),
+            read_external_set(embeddings, labels, reporter, columns=columns_in(columns)),
             config,
             reporter,
             where=str(embeddings),

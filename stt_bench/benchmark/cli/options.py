@@ -36,6 +36,27 @@ OverwriteOption = Annotated[
 ]
 
 
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHAT=NAME,…",
+        help="What the columns of the list are, where their names do not say it: "
+        "`path=photo,label=kind`; by number from 1 where there is no header.",
+    ),
+]
+
+
+def columns_in(text: str | None) -> dict[str, str]:
+    """Return the columns of ``--columns path=photo,label=kind`` by what they are."""
+    columns = {}
+    for part in (text or "").split(",") if text is not None else ():
+        what, equals, name = part.partition("=")
+        if not what.strip() or not equals or not name.strip():
+            raise BenchError(f"--columns '{text}': write path=NAME,label=NAME")
+        columns[what.strip()] = name.strip()
+    return columns
+
+
 def names_in(option: str, text: str) -> list[str]:
     """Return the names of an option such as ``--rows softmax,lifted``, each once."""
     names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
+from stt_bench.benchmark.datasets.describe import image_sizes
 from stt_bench.benchmark.datasets.sources.features import labelled_vectors
 from stt_bench.benchmark.datasets.splits import train_and_test
 from stt_bench.benchmark.datasets.stores import FileStore, Store
-from stt_bench.benchmark.datasets.threads import THREADS
 from stt_bench.benchmark.datasets.understand import understand
 from stt_bench.benchmark.datasets.vectors import SUFFIXES, VectorStore
 from stt_bench.benchmark.system.errors import BenchError, NotHereError
@@ -114,7 +112,7 @@ def _vectors(data: Path, labels: Path | None, array: str | None) -> Found:
 def _images(data: Path) -> Found:
     found = understand(data)
     frame, told = train_and_test(found.frame)
-    sizes, broken = _sizes(frame["path"].tolist())
+    sizes, broken = image_sizes(frame["path"].tolist())
     if not sizes:
         raise BenchError(f"{data}: none of {len(frame):,} images can be read: {broken[0][1]}")
     gone = {path for path, _ in broken}
@@ -149,20 +147,3 @@ def _broken(broken: list[tuple[str, str]]) -> Iterator[str]:
         yield from (f"  {one_line(reason, 300)}" for _, reason in broken[:_SHOWN])
         if len(broken) > _SHOWN:
             yield f"  and {len(broken) - _SHOWN:,} more"
-
-
-def _sizes(paths: list[str]) -> tuple[list[tuple[int, int]], list[tuple[str, str]]]:
-    """Return the sizes of the images by their heads, and which have none, with the reason."""
-
-    def size(path: str) -> tuple[int, int] | str:
-        try:
-            with Image.open(path) as image:
-                return image.size
-        except Exception as error:  # broken files raise nearly anything
-            told = error.strerror if isinstance(error, OSError) else None
-            return f"{path} ({told or 'it is empty, or of no format that Pillow reads'})"
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = list(zip(paths, pool.map(size, paths), strict=True))
-    sizes = [one for _, one in found if not isinstance(one, str)]
-    return sizes, [(path, one) for path, one in found if isinstance(one, str)]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
-from stt_bench.benchmark.datasets.csv_lists import read_image_list
 from stt_bench.benchmark.datasets.folders import images_below, skipped_note
 from stt_bench.benchmark.datasets.item_rules import WEIGHT
 from stt_bench.benchmark.datasets.items import ItemTable, item_table
+from stt_bench.benchmark.datasets.splits import NEITHER
 from stt_bench.benchmark.datasets.stores import FileStore
 from stt_bench.benchmark.datasets.suffixes import suffixes_in_words
+from stt_bench.benchmark.datasets.understand import understand
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.text import counted
 
 
 def loose_images(source: Path) -> ItemTable:
@@ -36,7 +39,20 @@ def loose_images(source: Path) -> ItemTable:
             raise BenchError(f"{source} holds no images ({suffixes_in_words()})")
         frame, root = pd.DataFrame({"path": paths, "label": ""}), source
     else:
-        (frame, notes, _), root = read_image_list(source), source.parent
+        listed = understand(source)
+        frame, notes, root = listed.frame, listed.notes, source.parent
+        start = os.path.abspath(root)
+        below = frame["path"].str.startswith(start + os.sep)
+        relative = [
+            os.path.relpath(path, start) if own else path
+            for path, own in zip(frame["path"], below, strict=True)
+        ]
+        frame = frame.assign(path=relative)
+        neither = frame["role"] == NEITHER
+        if neither.any():
+            count = counted(int(neither.sum()), "item")
+            notes.append(f"{source}: {count} neither query nor gallery, embedded all the same")
+            frame["role"] = frame["role"].mask(neither, "both")
         if "split" in frame:
             notes.append(f"{source}: the column split is not used: all images are embedded")
         if WEIGHT in frame:

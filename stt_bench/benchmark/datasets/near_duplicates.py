@@ -88,7 +88,7 @@ def _find(items: ItemTable, sha256: list[bytes], progress: Progress | None) -> N
     paths, labels = items.frame["path"].to_numpy(), items.frame["label"].to_numpy()
     contents = pd.factorize(np.array(sha256, dtype=object))[0]
     first = np.unique(contents, return_index=True)[1]
-    thumbnails = _thumbnails(items, paths[first].tolist(), progress)
+    thumbnails = thumbnails_of(items, paths[first].tolist(), progress)
     is_test = (items.frame["split"] == "test").to_numpy()
     tests, trains = (_rows_by_content(contents, mask) for mask in (is_test, ~is_test))
     both = [(one, one, 1.0) for one in tests if one in trains]
@@ -132,7 +132,9 @@ def _keep(best: dict[int, Match], row: int, match: Match) -> None:
         best[row] = match
 
 
-def _thumbnails(items: ItemTable, paths: list[str], progress: Progress | None) -> Thumbnails:
+def thumbnails_of(items: ItemTable, paths: list[str], progress: Progress | None) -> Thumbnails:
+    """Return the thumbnails of some images, in their order."""
+
     def block(some: list[str]) -> list[tuple[np.ndarray, bool]]:
         return [thumbnail(items.read(path), items.bits) for path in some]
 

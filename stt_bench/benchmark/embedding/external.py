@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stt_bench.benchmark.datasets.csv_lists import COLUMNS, read_item_list
+from stt_bench.benchmark.datasets.csv_lists import COLUMNS, Columns, read_item_list
 from stt_bench.benchmark.datasets.item_rules import as_metadata, metadata_of
 from stt_bench.benchmark.datasets.splits import train_and_test
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet
@@ -19,7 +19,11 @@ from stt_bench.benchmark.system.text import counted
 
 
 def read_external_set(
-    embeddings: Path, labels: Path, reporter: Reporter | None = None
+    embeddings: Path,
+    labels: Path,
+    reporter: Reporter | None = None,
+    *,
+    columns: Columns | None = None,
 ) -> EmbeddingSet:
     """Read anybody's embeddings and a csv of labels in the same order.
 
@@ -27,7 +31,8 @@ def read_external_set(
     a header with ``label`` and, if wanted, ``id`` (or ``path``), ``split``, and ``role`` (or
     ``is_query`` and ``is_gallery``); or it has no header and one column, or the two columns
     ``class,path``. With a split the test items are measured; the embeddings may then be those of
-    all items or those of the test items alone. What is not used is told.
+    all items or those of the test items alone. What is not used is told. `columns` says what the
+    columns are where their names do not: ``{"label": "kind"}``.
 
     Raises:
         BenchError: a file is missing or malformed, an item has no label, the two are of different
@@ -45,6 +50,7 @@ def read_external_set(
         headerless={1: ("label",), 2: ("label", "path")},
         formats="a csv of labels has a header with label (and id, path, split, role), or no header "
         "and a label or class,path a line",
+        columns=columns,
     )
     tested, told = _tested(labels, frame)
     if len(array) not in (len(frame), len(tested)):

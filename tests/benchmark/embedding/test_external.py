@@ -275,3 +275,15 @@ def test_labels_that_cannot_be_read(
     labels.mkdir() if content is None else labels.write_bytes(content)
     with pytest.raises(BenchError, match=message):
         read_external_set(tmp_path / "x.npy", labels)
+
+
+def test_columns_by_name(stt_bench: Command, points: np.ndarray, tmp_path: Path) -> None:
+    labels = write(tmp_path, "kind,colour", lambda i: f"{i % 8},red")
+    arguments = ["eval", "--embeddings", tmp_path / "x.npy", "--labels", labels, "--no-clustering"]
+    code, _, said = stt_bench(*arguments)
+    assert code == 2
+    code, out, said = stt_bench(*arguments, "--columns", "label=kind", "--distance", "euclidean")
+    assert code == 0, said
+    rows = list(range(ROWS))
+    assert json.loads(out)["recall@1"] == pytest.approx(recall_at_1(points, rows, rows))
+    assert "kept as metadata: colour" in " ".join(said.split())
