@@ -118,10 +118,15 @@ def short_table(board: Leaderboard) -> list[str]:
 def legend(board: Leaderboard) -> str:
     """Return what the columns and signs of the short table mean, in plain text."""
     told = ["Percent, mean ± standard deviation over the seeds; cost: training time of a seed."]
-    if any(against_softmax(board, row) is not None for row in board.rows):
+    verdicts = [one for row in board.rows if (one := against_softmax(board, row)) is not None]
+    if verdicts:
+        known = [one.domain is not None for one in verdicts]
+        of = "new seeds and new classes" if any(known) else "new seeds on these classes"
+        of += "" if all(known) or not any(known) else ", or new seeds alone where no classes tell"
         told.append(
-            "− best Softmax: the difference in points ± half its 95 % interval. ▲▼: also for new "
-            "classes like these; △▽: for new seeds on these classes alone; ≈: not significant."
+            f"− best Softmax: the difference in points ± half its 95 % interval for {of}. ▲▼: "
+            "significant also for new classes like these; △▽: for new seeds on these classes "
+            "alone; ≈: not significant; corrected for all comparisons of the page."
         )
     marks = {mark for row in board.rows for mark in board.marks(row)}
     told += [f"{mark}: {meaning}." for mark, meaning in MARKS.items() if mark in marks]

@@ -16,7 +16,7 @@ from test_leaderboard import record
 from stt_bench.benchmark.leaderboards.board import Leaderboard, build_leaderboard
 from stt_bench.benchmark.leaderboards.figures import draw_leaderboard
 from stt_bench.benchmark.leaderboards.markdown import markdown
-from stt_bench.benchmark.leaderboards.short_table import short_metrics, short_rows
+from stt_bench.benchmark.leaderboards.short_table import legend, short_metrics, short_rows
 from stt_bench.benchmark.leaderboards.wording import some
 from stt_bench.benchmark.store.class_records import ClassRetrieval, ClassShare
 from stt_bench.benchmark.store.records import Record
@@ -121,6 +121,24 @@ def test_a_cell_says_the_verdict_of_its_row() -> None:
     assert "↓: below the untrained network. " not in page.partition("<details>")[2]
     one = markdown(build_leaderboard("t", [r for r in records if r.seed == 0], []))
     assert "| +10.0 | not judged | 1 | 1.0 s |" in one
+
+
+def test_the_legend_says_what_the_intervals_are_for(page: str) -> None:
+    interval = "half its 95 % interval for"
+    assert f"{interval} new seeds and new classes. ▲▼" in page
+    records = [
+        record(name, seed, {"map@r": 0.5 + seed / 10}, **settings)
+        for name, settings in (("softmax", {}), ("semi", TRIPLET))
+        for seed in range(2)
+    ]
+    assert f"{interval} new seeds on these classes. ▲▼" in legend(
+        build_leaderboard("t", records, [])
+    )
+    some = [*many_rows(2).records, *(one for one in records if one.row == "semi")]
+    told = legend(build_leaderboard("t", some, []))
+    assert f"{interval} new seeds and new classes, or new seeds alone where no" in told
+    alone = build_leaderboard("t", records[:2], [])
+    assert "interval" not in legend(alone)
 
 
 def test_accuracy_stands_in_place_of_map_at_r_where_it_is_compared() -> None:
