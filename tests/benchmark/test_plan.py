@@ -96,7 +96,7 @@ def test_a_table_file_of_another_name_is_proposed(
 def test_a_trained_run_is_only_evaluated(
     stt_bench: Callable[..., Done], tiny: Path, tmp_path: Path, places: tuple[object, ...]
 ) -> None:
-    stt_bench("train", tiny, "--row", "hard", "-q", *places[:2])
+    stt_bench("train", tiny, "--row", "hard", "-q", *places)
     done = stt_bench("run", tiny, "--dry-run", "--rows", "hard", *places)
     assert "hard, seed 0: is trained: will be embedded and evaluated" in done.stdout
     assert done.stdout.splitlines()[-1] == "  0 to train"
