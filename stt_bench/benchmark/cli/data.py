@@ -49,7 +49,7 @@ def list_datasets() -> None:
 
 @data.command("describe")
 def describe(
-    source: Annotated[
+    place: Annotated[
         Path, typer.Argument(metavar="DATA", help="A folder of images, or a list of them.")
     ],
     columns: ColumnsOption = None,
@@ -80,9 +80,9 @@ def describe(
     from stt_bench.benchmark.datasets import describe as description
     from stt_bench.benchmark.system.progress import Reporter
 
-    with Reporter(quiet=quiet).bar(f"{source}: look at images", 1) as bar:
+    with Reporter(quiet=quiet).bar(f"{place}: look at images", 1) as bar:
         found = description.describe(
-            source,
+            place,
             images_root=images_root,
             classes=classes,
             columns=columns_in(columns),
