@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections import Counter
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +15,9 @@ import markdown
 import pytest
 from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
+
+import stt_bench
+from stt_bench import evaluation, losses
 
 ROOT = Path(__file__).parents[1]
 SITE = YAML(typ="safe").load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
@@ -116,3 +121,33 @@ def test_broken_links_are_errors_where_the_site_is_built() -> None:
     workflow = (ROOT / ".github" / "workflows" / "docs.yml").read_text(encoding="utf-8")
     (job,) = YAML(typ="safe").load(workflow)["jobs"].values()
     assert [step["run"] for step in job["steps"] if "run" in step] == ["make docs"]
+
+
+DOCUMENTED = sorted(
+    {
+        path
+        for page in OF_DOCS
+        for path in re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+)
+
+
+@pytest.mark.parametrize("path", DOCUMENTED)
+def test_docstrings_on_the_site_name_parameters_that_exist(path: str) -> None:
+    """The site's parser takes one name a line; another is an error where it is built strictly."""
+    module, _, name = path.rpartition(".")
+    found = getattr(import_module(module), name)
+    text = inspect.getdoc(found)
+    assert text, path
+    _, _, section = text.partition("\nArgs:\n")
+    section = re.split(r"\n(?=\S)", section)[0]
+    names = [line.partition(":")[0].strip() for line in re.findall(r"^    \S.*$", section, re.M)]
+    assert set(names) <= set(inspect.signature(found).parameters), path
+
+
+def test_the_api_pages_have_all_that_is_public() -> None:
+    named = {path.rpartition(".")[2] for path in DOCUMENTED}
+    functions = {name for name in losses.__all__ if not name[0].isupper()}
+    assert (functions | {"RankingLoss", "CrossBatchMemory"}) - named == set()
+    assert set(evaluation.__all__) - named == set()
+    assert set(stt_bench.__all__) - named == set()

@@ -53,11 +53,10 @@ def approximate_retrieval_metrics(
     * `hnsw`: a navigable small-world graph of 32 links, searched with a beam of twice the list
       (Malkov and Yashunin, TPAMI 2018).
 
-    Both are FAISS's, on the CPU, and hold the gallery in memory.
+    Both are FAISS's, on the CPU, and hold the gallery in memory. What is not named below is as in
+    `retrieval_metrics`.
 
     Args:
-        embeddings, labels, gallery, gallery_labels, query_ids, gallery_ids, ks, distance: as in
-            `retrieval_metrics`.
         index: `ivf` or `hnsw`.
         sample: how many queries are also ranked exactly.
         seed: of the sample.

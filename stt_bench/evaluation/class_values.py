@@ -82,7 +82,10 @@ def class_values(
         gallery_labels: (G,).
         query_ids: (N,).
         gallery_ids: (G,).
-        query_groups, gallery_groups, groups_apply_to, junk: as in `retrieval_metrics`.
+        query_groups: (N,), as in `retrieval_metrics`, and so the next three.
+        gallery_groups: (G,).
+        groups_apply_to: `label` or `all`.
+        junk: (G,).
         ks: the cut-offs of Recall@K.
         distance: `euclidean` or `cosine`.
         weighting: `query`: the metric is the mean over queries; `class`: the mean over classes of

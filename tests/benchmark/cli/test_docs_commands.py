@@ -220,6 +220,12 @@ def test_the_examples_run(page: Path, code: str, world: Path) -> None:
     exec(compile(code, f"example of {page.name}", "exec"), {"__name__": f"example_{page.stem}"})
 
 
+def test_no_two_examples_are_of_one_name() -> None:
+    texts = {block.values[1] for kind in ("yaml", "python") for block in blocks(kind)}
+    names = [named[1] for text in texts if (named := FILE.match(text))]
+    assert len(names) == len(set(names)) >= 5
+
+
 def test_what_is_looked_for_is_found() -> None:
     assert len(COMMANDS) >= 8
     assert len(ALL) >= 35
