@@ -135,16 +135,13 @@ def reranked_scores(
     """Return the metrics of every query by the distances of `reranked_distances`.
 
     Queries and gallery are one set of neighbours, an item that is both once. Junk is no part of
-    it; what a rule takes out of a query's list stays a neighbour, as it is in practice. The other
-    arguments are those of `retrieval_scores`.
+    it; what a rule takes out of a query's list stays a neighbour, as it is in practice. `k1`, `k2`
+    and `weight` are those of `reranked_distances`; the other arguments that are not named below
+    are those of `retrieval_scores`.
 
     Args:
         embeddings: (N, D).
         labels: (N,).
-        k1, k2, weight: as `reranked_distances`.
-        gallery, gallery_labels, query_ids, gallery_ids: as `retrieval_scores`.
-        query_groups, gallery_groups, groups_apply_to, junk: as `retrieval_scores`.
-        metrics, map_at_k, ks, distance: as `retrieval_scores`.
         memory_mib: memory for working tables; the neighbour sets grow with N, k1 and k2.
         progress: is told how many queries are done, and how many there are.
 
