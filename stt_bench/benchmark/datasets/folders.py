@@ -147,7 +147,7 @@ def _read_classes(folder: Path, classes: Level | None, skipped: Counter[str]) ->
     if stray:
         raise BenchError(
             f"{folder} holds images outside of a class folder ({len(stray)}, the first is "
-            f"{stray[0]}): move them into {folder}/CLASS/"
+            f"{stray[0]}): move them into {folder}/CLASS/, or give a csv path,label"
         )
     if not entries:
         raise BenchError(f"{folder} holds no class folders: images lie in {folder}/CLASS/")
