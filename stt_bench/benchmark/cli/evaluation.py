@@ -226,8 +226,8 @@ def evaluate(
             approximate=approximate,
         )
     shown: dict[str, Any] = {"distance": config.distance}
-    if set_rules := _set_rules(config):
-        shown["rules"] = set_rules
+    if config.rules_set:
+        shown["rules"] = config.rules_set
     shown |= found
     if other is not None:
         shown["other_distance"] = {"distance": other.distance, **other.metrics}
@@ -261,17 +261,6 @@ def _rates(text: str | None) -> list[float] | None:
             f"--verification '{text[:40]}': write false accept rates with commas, such as "
             "0.001,0.01"
         ) from None
-
-
-def _set_rules(config: EvaluationConfig) -> dict[str, Any]:
-    """Return the rules that are not the default: they mark the numbers beside them."""
-    from stt_bench.benchmark.config.evaluation_section import RULES
-
-    return config.model_dump(mode="json", include=set(RULES), exclude_defaults=True) | {
-        name: getattr(config, name).model_dump()
-        for name in ("rerank", "query_expansion")
-        if getattr(config, name) is not None
-    }
 
 
 def _without_a_record(run: Run, config: EvaluationConfig, reporter: Reporter) -> Measurement:

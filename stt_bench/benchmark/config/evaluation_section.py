@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -146,6 +146,13 @@ class EvaluationConfig(Section):
     def columns(self) -> list[str]:
         """Return the further columns of the data that the rules read."""
         return [name for name in (self.query_groups, self.junk) if name is not None]
+
+    @property
+    def rules_set(self) -> dict[str, Any]:
+        """Return the rules that are not the default: they mark the numbers beside them."""
+        found = self.model_dump(mode="json", include=set(RULES))
+        default = type(self).model_fields
+        return {name: one for name, one in found.items() if one != default[name].default}
 
     @property
     def reorders(self) -> bool:

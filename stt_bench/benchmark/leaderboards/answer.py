@@ -93,7 +93,7 @@ def _of_other_protocol(found: Outcome) -> str:
     above = [
         row
         for row in found.board.rows
-        if row.experiment.train.steps > 0
+        if row.is_trained
         and row not in found.ranked
         and not row.inactive
         and found.metric in row.scores
@@ -167,10 +167,11 @@ def _why_unknown(found: Outcome, rivals: list[Comparison]) -> str:
     rows = [found.best, *(one.other for one in rivals)]
     unsound = [row.label for row in rows if not found.is_sound(row)]
     if unsound and max(len(found.shared_seeds(one.other)) for one in rivals) > 1:
-        verb = "lacks" if len(unsound) == 1 else "lack"
+        one = len(unsound) == 1
+        lacks, has, was = ("lacks", "has", "was") if one else ("lack", "have", "were")
         return (
-            f"How sure that is cannot be said: {listed(unsound)} {verb} some of the table's seeds, "
-            "or has others, or was made by other code; the page says which."
+            f"How sure that is cannot be said: {listed(unsound)} {lacks} some of the table's "
+            f"seeds, or {has} others, or {was} made by other code; the page says which."
         )
     return "One seed cannot say how sure that is."
 
@@ -183,7 +184,7 @@ def _against_untrained(found: Outcome) -> str:
         known = f"; {_range(one)}, {_sure(one)}" if one.interval else ""
         what = f"{_untrained(found, one.other)} ({_percent(found.mean(one.other))}{known})"
         parts.append(f"{found.best.label} is {_points(one)} {what}")
-    trained = [row for row in found.board.rows if row.experiment.train.steps > 0]
+    trained = [row for row in found.board.rows if row.is_trained]
     below = [row for row in trained if found.board.below_untrained(row)]
     if below:
         names, verb = listed([row.label for row in below]), "is" if len(below) == 1 else "are"

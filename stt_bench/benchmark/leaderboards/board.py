@@ -17,8 +17,7 @@ from stt_bench.benchmark.leaderboards.baseline import (
 )
 from stt_bench.benchmark.leaderboards.comparisons import Measured, Pair, judge, may_be_best
 from stt_bench.benchmark.leaderboards.published import Published
-from stt_bench.benchmark.leaderboards.rows import Row, build_row, settings_digest
-from stt_bench.benchmark.leaderboards.scores import Score
+from stt_bench.benchmark.leaderboards.rows import Row, build_row, classifies, settings_digest
 from stt_bench.benchmark.leaderboards.wording import asked_for, percent
 from stt_bench.benchmark.scoring.probe import made_by_other_code
 from stt_bench.benchmark.statistics.verdicts import Verdict
@@ -64,7 +63,9 @@ class Leaderboard:
     def metrics(self) -> list[str]:
         """Return the metrics shown as columns, those that some row has."""
         found = {name for row in self.rows for name in row.scores}
-        recalls = sorted((n for n in found if n.startswith("recall@")), key=_at)
+        recalls = sorted(
+            (n for n in found if n.startswith("recall@")), key=lambda n: int(n[len("recall@") :])
+        )
         shown = [*recalls, *(name for name in _SHOWN if name in found), *asked_for(found)]
         both = [
             [percent(row.scores[name]) for name in ("accuracy", "macro_accuracy")]
@@ -122,12 +123,12 @@ class Leaderboard:
 
     def below_untrained(self, row: Row, metric: str = "map@r") -> Row | None:
         """Return the best untrained row of the same test data that a row is below."""
-        if row.experiment.train.steps == 0 or metric not in row.scores:
+        if not row.is_trained or metric not in row.scores:
             return None
         untrained = [
             other
             for other in self.rows
-            if other.experiment.train.steps == 0
+            if not other.is_trained
             and metric in other.scores
             and other.protocol.get("data") == row.protocol.get("data")
         ]
@@ -156,7 +157,7 @@ class Leaderboard:
         found: dict[Pair, None] = {}
         for metric in self.leads:
             for row in self.rows:
-                trained = row.experiment.train.steps > 0 and metric in row.scores
+                trained = row.is_trained and metric in row.scores
                 if not trained or is_softmax(row) or row.inactive or not row.has_all_seeds:
                     continue
                 for other in (self.baseline(row, metric).row, self.best_softmax(row, metric)):
@@ -222,15 +223,10 @@ class Leaderboard:
         names = self._tied[metric]
         return None if names is None else [row for row in self.rows if row.name in names]
 
-    def between(self, row: Row, other: Row, metric: str) -> Score | None:
-        """Return the mean and spread, over the seeds both have, of row − other (0 to 1)."""
-        paired = self.measured.differences(Pair(row.name, other.name, metric)).tolist()
-        return Score.of(paired) if paired else None
-
 
 def _voters(rows: list[Row]) -> list[Row]:
     """Return the rows that decide which protocol is the table's: those that were trained."""
-    return [row for row in rows if row.experiment.train.steps > 0] or rows
+    return [row for row in rows if row.is_trained] or rows
 
 
 def _commonest(values: list[Value]) -> Value:
@@ -295,11 +291,5 @@ def _ranking_distance(records: Sequence[Record]) -> Distance:
 
 def _sort_by_score(rows: list[Row]) -> None:
     """Sort rows by group, and inside by their mean: of accuracy where most have it, else MAP@R."""
-    trained = [row for row in rows if row.experiment.train.steps > 0]
-    classifies = sum("accuracy" in row.scores for row in trained) > len(trained) / 2
-    lead = "accuracy" if classifies else "map@r"
+    lead = "accuracy" if classifies(rows) else "map@r"
     rows.sort(key=lambda r: (r.group, -r.scores[lead].mean if lead in r.scores else 0.0))
-
-
-def _at(metric: str) -> int:
-    return int(metric.partition("@")[2])

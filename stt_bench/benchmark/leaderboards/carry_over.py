@@ -74,7 +74,7 @@ def _means(board: Leaderboard, metric: str) -> dict[str, float]:
     return {
         row.name: row.scores[metric].mean
         for row in board.rows
-        if row.experiment.train.steps > 0 and board.is_ranked(row, metric)
+        if row.is_trained and board.is_ranked(row, metric)
     }
 
 

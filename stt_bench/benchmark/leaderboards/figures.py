@@ -147,7 +147,7 @@ def drawn_rows(board: Leaderboard, config: FigureConfig) -> list[Row]:
     rows = []
     for row in board.rows:
         if config.rows is None or row.name in config.rows:
-            if row.experiment.train.steps == 0:
+            if not row.is_trained:
                 continue
             with suppress(KeyError, TypeError):
                 x = row.experiment.value_of(config.x)

@@ -123,7 +123,7 @@ def _line(board: Leaderboard) -> str:
 
 def _how(board: Leaderboard) -> str:
     """Return what the evidence is worth: the search, the seeds, the distance and the code."""
-    trained = [row for row in board.rows if row.experiment.train.steps > 0] or board.rows
+    trained = [row for row in board.rows if row.is_trained] or board.rows
     seeds = sorted({len(row.seeds) for row in trained})
     many = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
     told = [

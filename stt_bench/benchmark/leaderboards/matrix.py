@@ -10,6 +10,7 @@ import numpy as np
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.carry_over import carry_over
+from stt_bench.benchmark.leaderboards.outcome import main_metric
 from stt_bench.benchmark.leaderboards.wording import metric_name
 from stt_bench.benchmark.statistics.across import Across, across_tables
 from stt_bench.benchmark.statistics.verdicts import Verdict
@@ -75,7 +76,7 @@ def matrices(boards: Sequence[Leaderboard]) -> list[Matrix]:
     """
     found = []
     for metric in _METRICS:
-        one = _of_metric([board for board in boards if _main(board) == metric], metric)
+        one = _of_metric([board for board in boards if main_metric(board) == metric], metric)
         found += [one] if one.lines else []
     return found
 
@@ -96,13 +97,6 @@ def half_width(verdict: Verdict, kind: str) -> float | None:
     """Return half of the interval that is shown in a column of a kind."""
     answer = verdict.domain if kind == _NEW else verdict.classes
     return None if answer is None else answer.half_width
-
-
-def _main(board: Leaderboard) -> str:
-    """Return what a table is about: accuracy where most of its trained rows have it."""
-    trained = [row for row in board.rows if row.experiment.train.steps > 0]
-    classify = sum("accuracy" in row.scores for row in trained) > len(trained) / 2
-    return "accuracy" if classify else "map@r"
 
 
 def _of_metric(boards: Sequence[Leaderboard], metric: str) -> Matrix:

@@ -11,7 +11,7 @@ from scipy.stats import sem
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.comparisons import Pair
-from stt_bench.benchmark.leaderboards.rows import Row
+from stt_bench.benchmark.leaderboards.rows import Row, classifies
 from stt_bench.benchmark.leaderboards.scores import CONFIDENCE
 from stt_bench.benchmark.statistics.crossed import Estimate, crossed
 from stt_bench.benchmark.statistics.verdicts import FEWEST_CLASSES, Verdict
@@ -188,7 +188,7 @@ class Outcome:
 
 def outcome(board: Leaderboard) -> Outcome | None:
     """Return what a table has found on its main metric; None where no row has been trained."""
-    trained = [row for row in board.rows if row.experiment.train.steps > 0]
+    trained = [row for row in board.rows if row.is_trained]
     metric = main_metric(board)
     ranked = sorted(
         (row for row in trained if board.is_ranked(row, metric)),
@@ -211,6 +211,4 @@ def main_metric(board: Leaderboard) -> str:
     """
     if board.compare_by in board.leads:
         return str(board.compare_by)
-    trained = [row for row in board.rows if row.experiment.train.steps > 0]
-    classifies = sum("accuracy" in row.scores for row in trained) > len(trained) / 2
-    return "accuracy" if classifies else (board.leads or [""])[0]
+    return "accuracy" if classifies(board.rows) else (board.leads or [""])[0]

@@ -41,6 +41,11 @@ class Row:
         return self.experiment.is_softmax_baseline
 
     @property
+    def is_trained(self) -> bool:
+        """Tell whether the row is no untrained network."""
+        return self.experiment.train.steps > 0
+
+    @property
     def group(self) -> int:
         """Return where the row stands: 0 baseline, 1 one loss, 2 a loss beside Softmax."""
         return 0 if self.is_baseline else 2 if self.experiment.softmax_head else 1
@@ -66,6 +71,12 @@ class Row:
         left = {"embedding_dim", *RULES}
         kept = {name: value for name, value in self.protocol.items() if name not in left}
         return fingerprint(kept)
+
+
+def classifies(rows: Sequence[Row]) -> bool:
+    """Tell whether rows are about classification: most of the trained ones have an accuracy."""
+    has = ["accuracy" in row.scores for row in rows if row.is_trained]
+    return sum(has) > len(has) / 2
 
 
 def build_row(table: str, name: str, records: Sequence[Record]) -> Row:

@@ -70,7 +70,7 @@ def short_rows(board: Leaderboard) -> list[ShortRow]:
                 "–" if verdict is None else points(verdict),
                 _verdict(board, row, verdict),
                 str(len(row.seeds)),
-                "–" if row.experiment.train.steps == 0 else f"{row.train_seconds:.1f} s",
+                "–" if not row.is_trained else f"{row.train_seconds:.1f} s",
             )
         )
     return found
@@ -78,7 +78,7 @@ def short_rows(board: Leaderboard) -> list[ShortRow]:
 
 def _verdict(board: Leaderboard, row: Row, verdict: Verdict | None) -> str:
     lead = main_metric(board)
-    if row.experiment.train.steps == 0:
+    if not row.is_trained:
         return "untrained"
     if row.inactive:
         return "learned nothing"

@@ -187,7 +187,7 @@ def _alarms(searches: Sequence[RowSearch], least: int = 1) -> list[str]:
 
 
 def _untuned(board: Leaderboard) -> list[str]:
-    labels = [row.label for row in board.rows if not row.search and row.experiment.train.steps > 0]
+    labels = [row.label for row in board.rows if not row.search and row.is_trained]
     if not labels:
         return []
     return [escape_markdown(f"Not tuned, and so not compared: {', '.join(labels)}.")]

@@ -173,7 +173,7 @@ def as_yaml(value: Any) -> str:
 
 def batch_text(row: Row) -> str:
     """Return how a row draws its batches."""
-    if row.experiment.train.steps == 0:
+    if not row.is_trained:
         return "–"
     sampler = row.experiment.sampler
     return sampler.text if sampler.name == "pxk" else f"{sampler.images_per_batch} {sampler.text}"

@@ -60,7 +60,7 @@ class Line:
 def curves_section(board: Leaderboard, first: Sequence[Row], runs: Path) -> Section:
     """Return the curves of all rows whose runs are there; `first` are those shown at first."""
     order = {row.name: row for row in [*first, *board.rows]}.values()
-    trained = [row for row in order if row.experiment.train.steps > 0]
+    trained = [row for row in order if row.is_trained]
     found = [(row, seeds) for row in trained if (seeds := _read_seeds(board, row, runs))]
     lines = [
         Line(

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
-from stt_bench.benchmark.leaderboards.wording import metric_name, points
-from stt_bench.benchmark.pages.leaderboard import VERDICTS, main_metric
+from stt_bench.benchmark.leaderboards.outcome import main_metric
+from stt_bench.benchmark.leaderboards.wording import VERDICTS, metric_name, points
 from stt_bench.benchmark.pages.section import rendered
 from stt_bench.benchmark.pages.svg import INK, inline_svg
 from stt_bench.benchmark.statistics.verdicts import Answer, Verdict

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
+from stt_bench.benchmark.leaderboards.outcome import main_metric
 from stt_bench.benchmark.leaderboards.rows import Row
 from stt_bench.benchmark.leaderboards.scores import Score
 from stt_bench.benchmark.leaderboards.wording import (
     MARKS,
+    VERDICTS,
     batch_text,
     loss_text,
     metric_name,
@@ -21,14 +23,6 @@ from stt_bench.benchmark.pages.section import rendered
 from stt_bench.benchmark.statistics.verdicts import Verdict
 
 KINDS = ("Baselines", "One loss", "A loss beside Softmax")
-VERDICTS = {
-    "▲": "above, new classes too",
-    "▼": "below, new classes too",
-    "△": "above, these classes",
-    "▽": "below, these classes",
-    "≈": "not told apart",
-    "": "not judged",
-}
 
 
 @dataclass(frozen=True)
@@ -72,13 +66,6 @@ class Line:
 
 
 NOTHING = Cell("–")
-
-
-def main_metric(board: Leaderboard) -> str:
-    """Return the metric that the rows are ordered by: accuracy where most trained rows have it."""
-    trained = [row for row in board.rows if row.experiment.train.steps > 0]
-    classifies = sum("accuracy" in row.scores for row in trained) > len(trained) / 2
-    return "accuracy" if classifies and "accuracy" in board.leads else (board.leads or ["map@r"])[0]
 
 
 def leaderboard(board: Leaderboard, *, short: bool = False) -> Markup:

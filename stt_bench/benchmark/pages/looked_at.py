@@ -59,10 +59,8 @@ def rows_to_show(board: Leaderboard) -> list[Row]:
         (row for row in board.rows if board.is_ranked(row, metric)),
         key=lambda row: -row.scores[metric].mean,
     )
-    trained = [row for row in ranked if row.experiment.train.steps > 0]
-    untrained = [
-        row for row in board.rows if row.experiment.train.steps == 0 and metric in row.scores
-    ]
+    trained = [row for row in ranked if row.is_trained]
+    untrained = [row for row in board.rows if not row.is_trained and metric in row.scores]
     untrained.sort(key=lambda row: -row.scores[metric].mean)
     softmax = board.best_softmax(trained[0], metric) if trained else None
     first = trained[:2] if trained and softmax is trained[0] else trained[:1]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.datasets.image_set import ImageSet, image_set
 from stt_bench.benchmark.inspection.projection import Method
 from stt_bench.benchmark.leaderboards.board import Leaderboard
+from stt_bench.benchmark.leaderboards.wording import listed
 from stt_bench.benchmark.models.names import IDENTITY
 from stt_bench.benchmark.pages.class_scores import class_section
 from stt_bench.benchmark.pages.confusions import confusion_section
@@ -40,6 +42,7 @@ def picture_sections(
     looked, told = look_at(board, rows, runs)
     if rows and not looked:
         told = ["The runs that the records were made of are not in the folder of the runs."]
+    missing, told = told, [*told, *note_of_order(looked)]
     images, why = _images(looked)
     pictured = told if why is None else [*told, why]
     gallery, spent = gallery_section(looked, images, pictured, budget // 2)
@@ -48,8 +51,23 @@ def picture_sections(
         gallery,
         class_section(board, rows),
         confusion_section(board, rows, looked, told),
-        map_section(looked, images, told, budget - spent, method=method),
+        map_section(looked, images, missing, budget - spent, method=method),
         cost_section(board),
+    ]
+
+
+def note_of_order(looked: Sequence[LookedAt]) -> list[str]:
+    """Return the sentence on rows whose scores were not measured on the order that is shown."""
+    ways = {
+        "re-ranking": any(one.row.experiment.evaluation.rerank for one in looked),
+        "query expansion": any(one.row.experiment.evaluation.query_expansion for one in looked),
+    }
+    used = [way for way, is_used in ways.items() if is_used]
+    if not used:
+        return []
+    return [
+        f"The leaderboard's scores are measured with {listed(used)}; the nearest items here, their "
+        "MAP@R and whatever is counted of them are by plain distance, without it."
     ]
 
 

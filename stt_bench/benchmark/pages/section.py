@@ -65,10 +65,12 @@ def page(
     *,
     assets: Sequence[str] = ("page",),
     contents: bool = True,
+    sources: str = "the result records",
 ) -> str:
     """Return a whole page: its title, what stands first, a list of the sections, and these.
 
-    `assets` are the scripts and style sheets of `templates/` that it needs, without their endings.
+    `assets` are the scripts and style sheets of `templates/` that it needs, without their endings;
+    `sources` says of what the page is made.
 
     Its policy forbids whatever is not in the file; of scripts it allows our own by its hash.
     """
@@ -81,6 +83,7 @@ def page(
             lead=lead,
             sections=sections,
             contents=contents,
+            sources=sources,
             style=Markup("".join(_asset(f"{name}.css") for name in assets)),
             script=Markup(script),
             script_hash=allowed,

@@ -37,7 +37,8 @@ def page_of_table(board: Leaderboard, runs: Path, searches: Sequence[RowSearch] 
         *_published(board),
         Section("provenance", "Where these numbers come from", provenance(board)),
     ]
-    return page(board.title, lead, sections, assets=("page", "pictures"))
+    sources = "the result records, the runs and the data"
+    return page(board.title, lead, sections, assets=("page", "pictures"), sources=sources)
 
 
 def _worded(name: str, lines: Sequence[str]) -> list[Section]:

@@ -174,7 +174,10 @@ def test_picked_seeds_are_no_assurance() -> None:
     what, how_sure, _ = said(records)
     assert what.startswith("Nothing can be told apart yet by MAP@R: semi has the highest mean")
     assert how_sure.startswith("How sure that is cannot be said: semi lacks some of the table's")
+    assert "or has others, or was made by other code" in how_sure
     assert "significant" not in how_sure
+    both = [one for one in records if (one.row, one.seed) != ("softmax", 1)]
+    assert "softmax lack some of the table's seeds, or have others, or were" in said(both)[1]
 
 
 def test_seeds_that_two_rows_do_not_share_are_not_compared() -> None:

@@ -27,7 +27,7 @@ from stt_bench.benchmark.pages.cost import costs_of
 from stt_bench.benchmark.pages.curves import read_log, thinned
 from stt_bench.benchmark.pages.gallery import gallery_section
 from stt_bench.benchmark.pages.looked_at import look_at, rows_to_show
-from stt_bench.benchmark.pages.pictures import picture_sections
+from stt_bench.benchmark.pages.pictures import note_of_order, picture_sections
 from stt_bench.benchmark.pages.point_map import map_section, row_map
 from stt_bench.benchmark.pages.section import Section
 from stt_bench.benchmark.pages.table_page import page_of_table
@@ -125,6 +125,15 @@ def test_the_gallery_shows_the_nearest_of_a_plain_loop(
                 assert one.find("b")[0].text == ("✓" if right else "✗")
                 told = f"{'right' if right else 'wrong'}: {shown(embedded.labels[item])}"
                 assert one.find("img")[0].attributes["alt"] == told
+
+
+def test_where_lists_were_reordered_the_page_says_that_its_own_are_not(toy: Toy) -> None:
+    looked, _ = look_at(toy.board, rows_to_show(toy.board)[:1], toy.runs)
+    assert note_of_order(looked) == []
+    row = looked[0].row
+    reordered = row.experiment.with_values({"evaluation.rerank": {"k1": 3, "k2": 1, "weight": 0.3}})
+    looked = [replace(looked[0], row=replace(row, experiment=reordered))]
+    assert note_of_order(looked)[0].startswith("The leaderboard's scores are measured with re-rank")
 
 
 def test_a_picture_is_that_of_its_item(toy: Toy, sections: dict[str, Element]) -> None:
