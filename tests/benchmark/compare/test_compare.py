@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from command_line import Command
-from conftest import compared, write_vectors
+from small_comparisons import compared, write_vectors
 
 from stt_bench.benchmark.compare import compare as comparing
 from stt_bench.benchmark.compare import prices

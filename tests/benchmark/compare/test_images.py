@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from command_line import Command
-from conftest import compared
+from small_comparisons import compared
 
 from stt_bench.benchmark.compare import compare as comparing
 from stt_bench.benchmark.compare import look as looking
