@@ -6,7 +6,7 @@
   // A number or text by which a cell sorts; nothing (–) comes last either way.
   const key = (cell, number) => {
     if (!number) return cell.textContent.trim();
-    return "v" in cell.dataset ? Number(cell.dataset.v) : NaN;
+    return Number(cell.dataset.v ?? (cell.textContent || NaN));
   };
   const compare = (a, b, number, sign) => {
     if (!number) return sign * a.localeCompare(b, "en");
@@ -71,7 +71,7 @@
 
     // A number leads where its row's name leads: to the records that it is made of.
     body.addEventListener("click", (event) => {
-      const cell = event.target.closest("td[data-v]");
+      const cell = event.target.closest("td.n");
       if (cell && !String(getSelection())) cell.parentNode.querySelector("th a").click();
     });
     tools.hidden = false;
