@@ -163,11 +163,12 @@ class _Work:
         total = len(plan.trained) + rounds * plan.shares.trials
         took = 0.0
         with self.reporter.bar(f"{table.name}: tune", total, stage=True) as bar:
-            counter = _Counter(bar)
+            counter = _Counter(bar, total)
             for trials in range(MOST_TRIALS + 1):
                 if trials > TRIALS and self.spent + took > self._end_of_tuning(took, rounds):
                     break
                 start = time.monotonic()
+                counter.expect(len(plan.trained) + rounds * trials)
                 config = table.tuning.model_copy(update={"trials": trials})
                 tune(table, config, self.folder.results, counter, rows=plan.trained)
                 if trials > self.state.rounds:
@@ -225,9 +226,13 @@ class _Work:
 class _Counter(Reporter):
     """Shows the trials of all rows in one bar, and nothing else."""
 
-    def __init__(self, bar: Bar) -> None:
+    def __init__(self, bar: Bar, total: int) -> None:
         super().__init__(quiet=True)
-        self._bar, self._done = bar, 0
+        self._bar, self._done, self._total = bar, 0, total
+
+    def expect(self, total: int) -> None:
+        """Count up to at least so many: there is time for more trials than were planned."""
+        self._total = max(self._total, total)
 
     def warn(self, text: str) -> None:
         """Keep silent: what is at a bound is told once all trials are there."""
@@ -247,7 +252,7 @@ class _Counter(Reporter):
 
         def update(done: int, note: str | None, total: int | None) -> None:
             self._done = before + done
-            self._bar.to(self._done, note)
+            self._bar.to(self._done, note, self._total)
 
         yield Bar(update)
 

@@ -24,6 +24,7 @@ from stt_bench.benchmark.pages.write import read_boards
 from stt_bench.benchmark.store.trials import read_trials
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.progress import Bar
 
 ROWS = ["untrained", "untrained_pca", "softmax", "contrastive"]
 
@@ -230,3 +231,13 @@ def test_minutes_that_are_too_few_say_how_many_do(
     monkeypatch.setattr(prices, "price_of_training", lambda *_args, **_more: (1.0, 1.0))
     with pytest.raises(BenchError, match=r"1 min 0 s are too short: .* give --minutes \d+"):
         compared(write_vectors(tmp_path, telling=True), tmp_path / "out", minutes=1.0)
+
+
+def test_trials_beyond_the_plan_are_counted_among_all() -> None:
+    shown: list[tuple[int, int | None]] = []
+    counter = comparing._Counter(Bar(lambda done, _note, total: shown.append((done, total))), 3)
+    for trials in (2, 3, 2):
+        counter.expect(2 * trials)
+        with counter.bar("a trial of each row", 2) as bar:
+            bar.to(2)
+    assert shown == [(2, 4), (4, 6), (6, 6)]
