@@ -45,10 +45,11 @@ def _table(board: Leaderboard, sentences: Sequence[str]) -> Section:
 
 def _matrix(boards: Sequence[Leaderboard]) -> Markup:
     """Return the matrices of rows and tables; empty where no row stands in two of them."""
-    parts = []
-    for found in matrices(boards):
+    parts, all_found = [], matrices(boards)
+    for found in all_found:
         lines = [_line(found, line) for line in found.lines]
-        parts.append(rendered("matrix.html", matrix=found, lines=lines, note=MATRIX_NOTE))
+        note = MATRIX_NOTE if found is all_found[-1] else ""  # of all of them, once
+        parts.append(rendered("matrix.html", matrix=found, lines=lines, note=note))
     return Markup("").join(parts)
 
 
