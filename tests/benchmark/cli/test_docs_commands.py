@@ -115,7 +115,7 @@ def shipped(data: dict[str, Any], rows: int = 2, **more: Any) -> dict[str, Any]:
 def blank(_: Figure, stream: Any, *, metadata: Any = None, **options: Any) -> None:
     """Write one white pixel in place of a figure, since drawing takes long."""
     if options.get("format") == "svg":
-        stream.write(b"<svg xmlns='http://www.w3.org/2000/svg'></svg>")
+        stream.write('<svg viewBox="0 0 1 1"></svg>')
         return
     text = PngInfo()
     for key, value in (metadata or {}).items():
@@ -144,7 +144,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vectors = np.random.default_rng(0).standard_normal((32, 8))
     np.save(folder / "X.npy", vectors)
     np.save(folder / "million.npy", vectors)
-    (folder / "Y.csv").write_text("\n".join(["label", *labels]))
+    lines = [f"{label},c{number % 2}" for number, label in enumerate(labels)]
+    (folder / "Y.csv").write_text("\n".join(["label,camera", *lines]))
     splits = ["train"] * 16 + ["test"] * 16
     lines = [f"{label},{split}" for label, split in zip(labels, splits, strict=True)]
     (folder / "items.csv").write_text("\n".join(["label,split", *lines]))
