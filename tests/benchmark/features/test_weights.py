@@ -107,7 +107,8 @@ def test_a_column_that_is_named_alike_is_no_slip(tmp_path: Path) -> None:
     write(tmp_path, GIVEN, name="height")
     items = load_items(config(tmp_path))
     assert items.weights is None
-    assert items.notes == (f"{tmp_path / 'items.csv'}: the column height is not used",)
+    kept = f"{tmp_path / 'items.csv'}: further column is kept as metadata: height"
+    assert items.notes == (kept,)
 
 
 def own_weights(images: torch.Tensor) -> torch.Tensor:
