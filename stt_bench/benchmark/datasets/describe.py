@@ -89,15 +89,18 @@ class Description:
             yield f"metadata: {', '.join(one_line(name, 40) for name in self.metadata)}"
         least, median, most = self.per_class
         yield (
-            f"{counted(self.items, 'image')} of {self.classes:,} classes, {least:,} to {most:,} a "
-            f"class, median {median:g}"
+            f"{counted(self.items, 'image')} of {counted(self.classes, 'class')}, {least:,} to "
+            f"{most:,} a class, median {median:g}"
         )
         for part in self.parts:
-            yield f"  {part.name}: {counted(part.items, 'image')} of {part.classes:,} classes"
+            images, classes = counted(part.items, "image"), counted(part.classes, "class")
+            yield f"  {part.name}: {images} of {classes}"
         if not self.parts:
             yield "  no split: one is made by class for retrieval, within classes to classify"
         if self.single:
-            yield f"{len(self.single):,} classes have a single image{_some(self.single)}"
+            have = "has" if len(self.single) == 1 else "have"
+            single = counted(len(self.single), "class")
+            yield f"{single} {have} a single image{_some(self.single)}"
         if self.sides is not None:
             small, middle, large = self.sides
             yield f"shorter sides of {small:,} to {large:,} pixels, median {middle:g}"

@@ -138,7 +138,8 @@ def places_of(
         if found:
             places[column] = _only(file, table, column, found)
     _item_id(file, table, places, known, required)
-    if not columns and (told := slip([*places, *map(str.lower, table.names)], known)):
+    unknown = [name.lower() for name in table.names if plain(name) not in _BY_NAME]
+    if not columns and (told := slip([*places, *unknown], known)):
         raise BenchError(f"{file}:{table.line}: {told}")
     for column in required:
         if column not in places:

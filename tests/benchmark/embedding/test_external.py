@@ -50,6 +50,12 @@ LISTS: dict[str, tuple[str, Callable[[int], str], range, range]] = {
         range(40, 80),
         range(40, 80),
     ),
+    "of re-identification, without paths": (  # `pid` is no slip of `id`
+        "pid;camid;split",
+        lambda i: f"{i % 8};{i % 3};{'train' if i < 40 else 'test'}",
+        range(40, 80),
+        range(40, 80),
+    ),
     "own, with roles": (
         "path,label,split,role",
         lambda i: (
