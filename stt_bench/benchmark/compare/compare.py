@@ -12,6 +12,7 @@ import pandas as pd
 from stt_bench.benchmark.compare.folder import Folder, State
 from stt_bench.benchmark.compare.look import Found, look
 from stt_bench.benchmark.compare.plan import Plan, Request, make_plan
+from stt_bench.benchmark.compare.rows import chosen_rows
 from stt_bench.benchmark.compare.shares import MOST_SEEDS, MOST_TRIALS, TRIALS
 from stt_bench.benchmark.config.sections import DataConfig
 from stt_bench.benchmark.datasets.copies import notes_on_copies
@@ -69,6 +70,7 @@ def compare(request: Request, folder: Folder, reporter: Reporter) -> Leaderboard
 
 
 def _look(request: Request) -> Found:
+    chosen_rows(request.rows, "pca")  # a wrong name is told before anything is looked at
     labels = None if request.labels is None else Path(request.labels)
     return look(Path(request.data), labels, request.array)
 

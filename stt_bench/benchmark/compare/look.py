@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from stt_bench.benchmark.datasets.describe import image_sizes
+from stt_bench.benchmark.datasets.item_rules import listed_twice
 from stt_bench.benchmark.datasets.sources.features import labelled_vectors
 from stt_bench.benchmark.datasets.splits import train_and_test
 from stt_bench.benchmark.datasets.stores import FileStore, Store
@@ -111,6 +112,9 @@ def _vectors(data: Path, labels: Path | None, array: str | None) -> Found:
 
 def _images(data: Path) -> Found:
     found = understand(data)
+    repeated = listed_twice(found.frame)
+    if repeated:
+        raise BenchError(f"{data}: {repeated}")
     frame, told = train_and_test(found.frame)
     sizes, broken = image_sizes(frame["path"].tolist())
     if not sizes:
@@ -131,14 +135,15 @@ def _images(data: Path) -> Found:
 def _classes(frame: pd.DataFrame) -> Iterator[str]:
     counts = frame["label"].value_counts()
     yield (
-        f"{len(counts):,} classes of {counts.min():,} to {counts.max():,} items, median "
+        f"{counted(len(counts), 'class')} of {counts.min():,} to {counts.max():,} items, median "
         f"{counts.median():g}"
     )
     single = counts.index[counts == 1]
     if len(single):
         shown = ", ".join(one_line(name, 40) for name in sorted(single)[:_SHOWN])
         more = ", …" if len(single) > _SHOWN else ""
-        yield f"{len(single):,} classes have a single item, with none to be found: {shown}{more}"
+        classes = counted(len(single), "class")
+        yield f"{classes} with a single item, with none to be found: {shown}{more}"
 
 
 def _broken(broken: list[tuple[str, str]]) -> Iterator[str]:

@@ -54,6 +54,8 @@ def divide(frame: pd.DataFrame, whose: Whose = "auto", seed: int = 0) -> Divided
                 "with task: classification"
             )
         why = f"; {why} and is not used"
+    if "role" in frame and (frame["role"] != "both").any():
+        why += "; who is query and who gallery in the data is not used"
     made = frame.drop(columns=["split", "role"], errors="ignore")
     made = made.assign(split=deal(frame["label"], seed), role="both")
     _check(made, "the data")

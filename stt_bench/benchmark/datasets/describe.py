@@ -14,7 +14,7 @@ from PIL import Image
 from stt_bench.benchmark.datasets.csv_lists import Columns
 from stt_bench.benchmark.datasets.duplicate_search import similar_pairs
 from stt_bench.benchmark.datasets.folders import Level
-from stt_bench.benchmark.datasets.item_rules import metadata_of
+from stt_bench.benchmark.datasets.item_rules import listed_twice, metadata_of
 from stt_bench.benchmark.datasets.items import item_table
 from stt_bench.benchmark.datasets.near_duplicates import Match, thumbnails_of
 from stt_bench.benchmark.datasets.splits import NEITHER
@@ -152,6 +152,7 @@ def describe(
     counts = frame["label"].value_counts()
     sides = [min(size) for size in sizes]
     gone = {path for path, _ in unreadable}
+    repeated = listed_twice(frame)
     alike = None
     if near_duplicates:
         alike = _alike(frame[~frame["path"].isin(gone)], progress)
@@ -168,7 +169,7 @@ def describe(
         sides=(min(sides), float(np.median(sides)), max(sides)),
         unreadable=[why for _, why in unreadable],
         duplicates=alike,
-        notes=found.notes,
+        notes=[*found.notes, *([repeated] if repeated else [])],
     )
 
 

@@ -127,6 +127,18 @@ def _weights(frame: pd.DataFrame) -> str | None:
     return None if (weights > 0).any() else "every train item has the weight 0: leave weights out"
 
 
+def listed_twice(frame: pd.DataFrame) -> str | None:
+    """Say which images a list names more than once, and whether under several labels."""
+    paths = frame.loc[frame.duplicated("path"), "path"]
+    if paths.empty:
+        return None
+    labels = frame[frame["path"].isin(set(paths))].groupby("path")["label"].nunique()
+    path = str(labels.idxmax())
+    several = int((labels > 1).sum())
+    how = f", {several:,} under different labels" if several else ""
+    return f"{path} is listed twice ({len(labels):,} such{how}): list every image once"
+
+
 def _duplicates(frame: pd.DataFrame) -> str | None:
     repeated = frame.loc[frame.duplicated("path"), "path"]
     if repeated.empty:

@@ -23,15 +23,18 @@ from stt_bench.benchmark.datasets.list_columns import NoColumnError
 from stt_bench.benchmark.datasets.list_folders import check_agreement, split_lists, whole_list
 from stt_bench.benchmark.datasets.reid_names import camera_of, read_reid_folders
 from stt_bench.benchmark.system.errors import BenchError, NotHereError
+from stt_bench.benchmark.system.text import counted
 
 _BOX = ("x_1", "y_1", "x_2", "y_2")
+_MISSING = ("nan", "null", "none", "na", "n/a", "<na>", "nat")
 _NO_LISTS = {
     (".json", ".jsonl"): "lists of this kind (COCO and the like) are not read: write a csv "
     "path,label",
     (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"): "it is an archive: unpack it, and name the "
     "folder",
     (".xlsx", ".xls", ".ods"): "it is a spreadsheet: save it as csv",
-    (".npy", ".npz", ".h5", ".hdf5"): "it holds vectors, not images: use `name: features`",
+    (".npy", ".npz", ".h5", ".hdf5"): "it holds vectors, not images: "
+    "`compare` and `eval` take them, and a table with data: {name: features}",
     (".mat", ".pkl", ".pickle", ".xml"): "lists of this kind are not read: write a csv path,label",
 }
 
@@ -160,8 +163,19 @@ def _list(
     if "split" not in frame and split is None:
         frame, told = _splits_of_paths(file, frame, start)
         notes += told
+    notes += _missing_words(file, frame["label"])
     kind = {".parquet": "Parquet list", ".tsv": "tsv list", ".txt": "text list"}
     return Understood(frame, kind.get(file.suffix.lower(), "csv list"), notes, written)
+
+
+def _missing_words(file: Path, labels: pd.Series) -> list[str]:
+    """Return a note on each class that is called as other tools write a missing value."""
+    counts = labels[labels.str.lower().isin(_MISSING)].value_counts()
+    return [
+        f"{file}: '{word}' is taken as a class ({counted(number, 'line')}): if it says that the "
+        "label is missing, delete them"
+        for word, number in sorted(counts.items())
+    ]
 
 
 def _check_boxes(file: Path, frame: pd.DataFrame, boxes: str | None) -> None:

@@ -180,7 +180,7 @@ def test_the_plan_alone_writes_nothing(
     assert sorted(os.listdir(telling)) == before
 
 
-def test_the_rows_are_of_the_catalogue_and_the_baselines_always_there() -> None:
+def test_the_rows_are_of_the_catalogue_and_the_baselines_always_there(tmp_path: Path) -> None:
     assert set(CHOSEN) <= set(catalogue())
     assert 8 <= len(chosen_rows(None, "pca")) <= 10
     few = chosen_rows(["margin", "untrained_head"], "pca")
@@ -188,6 +188,8 @@ def test_the_rows_are_of_the_catalogue_and_the_baselines_always_there() -> None:
     assert "untrained_head" in chosen_rows(None, "orthogonal")
     with pytest.raises(BenchError, match="did you mean 'margin'"):
         chosen_rows(["margim"], "pca")
+    with pytest.raises(BenchError, match="did you mean 'margin'"):  # before the data are looked at
+        compared(Path("nowhere"), tmp_path / "out", rows=("margim",))
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_what_is_found_in_a_folder_is_told(tmp_path: Path) -> None:
     told = "\n".join(found.lines)
     assert "24 images, shorter side 28 to 28 pixels" in told
     assert "7 classes of 1 to 4 items, median 4" in told
-    assert "1 classes have a single item, with none to be found: alone" in told
+    assert "1 class with a single item, with none to be found: alone" in told
     assert "1 image left out, unreadable" in told
     assert found.side == 28
     assert "\u202e" not in told

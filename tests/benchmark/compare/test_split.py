@@ -65,6 +65,13 @@ def test_the_own_split_is_taken_where_its_parts_share_no_class() -> None:
     assert divide(own, "made").frame["split"].tolist() == deal(own["label"], 0).tolist()
 
 
+def test_roles_that_a_new_split_does_not_use_are_told() -> None:
+    asked = items(ENOUGH).assign(role=lambda frame: ["query", *["gallery"] * (len(frame) - 1)])
+    found = divide(asked)
+    assert set(found.frame["role"]) == {"both"}
+    assert found.told.endswith("; who is query and who gallery in the data is not used")
+
+
 def test_an_own_split_that_shares_classes_is_replaced_and_told() -> None:
     shared = items(ENOUGH, split=["train", "test"] * 6, role="both")
     found = divide(shared)

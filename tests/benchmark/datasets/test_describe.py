@@ -9,6 +9,7 @@ import pytest
 from command_line import Command, stt_bench  # noqa: F401  (a fixture)
 from test_folders import lay
 
+from stt_bench.benchmark.compare.look import look
 from stt_bench.benchmark.datasets.describe import describe
 from stt_bench.benchmark.system.errors import BenchError
 
@@ -86,3 +87,15 @@ def test_hostile_names_stay_in_their_line(tmp_path: Path, save) -> None:
 def test_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"none of 2 images can be read: .*1\.jpg \(it is empty"):
         describe(lay(tmp_path, "{a,b}/1.jpg"))
+
+
+def test_an_image_listed_twice_and_a_label_that_may_be_missing_are_told(shops: Path) -> None:
+    lines = [*shops.read_text().splitlines(), "img/0.png;b;;train", "img/1.png;a;;train"]
+    shops.write_text("\n".join([*lines, "img/2.png;NaN;;train"]))
+    *others, last = describe(shops).notes
+    twice = f"{shops.parent}/img/0.png is listed twice (3 such, 2 under different labels)"
+    assert last == f"{twice}: list every image once"
+    missing = f"{shops}: 'NaN' is taken as a class (1 line): if it says"
+    assert sum(note.startswith(missing) for note in others) == 1
+    with pytest.raises(BenchError, match=r"img/0\.png is listed twice \(3 such, 2 under"):
+        look(shops)
