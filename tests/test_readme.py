@@ -147,3 +147,14 @@ def test_the_shipped_tables_that_commands_name_exist() -> None:
 
 def test_the_example_commands_were_found() -> None:
     assert len(COMMANDS) >= 15
+
+
+def test_what_is_said_of_flowers_stands_on_its_page() -> None:
+    page = (ROOT / "results" / "frozen_flowers_lite0.md").read_text(encoding="utf-8")
+    rows = {row: values for row, values in table(page).items() if values["MAP@R"]}
+    said = re.search(r"hard triplet leads, too: (.*?) over .*? (\d+) of that table's (\d+)", README)
+    assert said is not None
+    assert next(iter(rows)) == "Hard triplet"
+    assert rows["Hard triplet"]["− best Softmax"] == said[1]
+    whole = load_table("frozen_flowers_lite0").rows
+    assert (len(rows), len(whole)) == (int(said[2]), int(said[3]))

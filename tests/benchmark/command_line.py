@@ -40,12 +40,16 @@ Command = Callable[..., Done]
 
 
 @pytest.fixture
-def stt_bench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+def stt_bench(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("COLUMNS", "100")
 
     def call(*arguments: object) -> Done:
         capfd.readouterr()
+        if "train" in arguments and "--results" not in arguments:  # its start is noted there
+            arguments = (*arguments, "--results", tmp_path / "results")
         monkeypatch.setattr(sys, "argv", ["stt-bench", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
             main()
