@@ -26,10 +26,10 @@ from stt_bench.benchmark.system.machine import make_deterministic, resolve_devic
 from stt_bench.benchmark.tuning.trial import Material, run_trial
 
 _LOSS = "hard_triplet"  # of a middling price among the rows
-_SHORT, _LONG = 10, 40  # steps of two trials: their difference is the price of a step
+_SHORT, _LONG = 10, 40  # steps of trials: their difference is the price of a step
 _MOST = 2000  # items of a measured validation; it grows by the square
 _IMAGES = 32
-_RUN = 1.0  # seconds of a run beside its training and searches: files, checks
+_RUN = 0.5  # seconds of a run beside its training and searches: files, checks
 _SEARCHES = 8  # of the test items in a run, against one of a fold: two distances, classes left out
 
 
@@ -113,7 +113,7 @@ def price_of_training(
     taken: dict[int, list[float]] = {_SHORT: [], _LONG: []}
     few = _few(items)
     material = Material(few, "retrieval", folds)
-    for steps in (_SHORT, _LONG, _SHORT):
+    for steps in (_SHORT, _LONG, _SHORT, _LONG):  # the quicker counts: others may be at work
         settings = {
             **own,
             "data": {"name": name},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ from typing import Any
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chrome", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
+# Chromium's sockets lie in its temporary folder, and their names may be 107 letters long.
+_SHORT = "/tmp" if os.path.isdir("/tmp") else None
 MISSING = "" if CHROMIUM and DRIVER else "needs Chromium and chromedriver, such as Debian has"
 _ARGUMENTS = (
     "--headless",
@@ -140,9 +143,13 @@ class Browser:
 def browser() -> Iterator[Browser]:
     """Yield a browser, and end what was started for it."""
     with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(dir=_SHORT, ignore_cleanup_errors=True) as folder,
         subprocess.Popen(
-            [str(DRIVER), "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [str(DRIVER), "--port=0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "TMPDIR": folder},
         ) as driver,
     ):
         try:
