@@ -18,6 +18,7 @@ from stt_bench.benchmark.embedding.embed import embed_split
 from stt_bench.benchmark.models import weights_id
 from stt_bench.benchmark.scoring.evaluate import write_record
 from stt_bench.benchmark.scoring.probe import made_by_other_code
+from stt_bench.benchmark.scoring.rules import has_other_metadata
 from stt_bench.benchmark.store.display import Display, display_of
 from stt_bench.benchmark.store.ledger import note
 from stt_bench.benchmark.store.locks import RunInUseError, held
@@ -183,7 +184,8 @@ def _discard(experiments: Sequence[Run], results: Path) -> None:
 def is_done(run: Run, results: Path, data: Data) -> bool:
     """Tell whether a record of this experiment exists, made with these settings, data and weights.
 
-    Where the data or the weights file are not on this machine, the record is taken as it is.
+    Where the data or the weights file are not on this machine, the record is taken as it is; so are
+    the columns that its rules read where its embeddings are gone.
 
     Raises:
         BenchError: the data are here and cannot be read.
@@ -195,9 +197,12 @@ def is_done(run: Run, results: Path, data: Data) -> bool:
     if record.config_digest != run.experiment.digest() or record.tuning != run.tuning:
         return False
     try:
-        return record.data_hash == data.of(run.experiment).data_hash and record.protocol[
-            "weights"
-        ] == weights_id(run.experiment.model)
+        items = data.of(run.experiment)
+        return (
+            record.data_hash == items.data_hash
+            and record.protocol["weights"] == weights_id(run.experiment.model)
+            and not (run.experiment.evaluation.columns and has_other_metadata(run, items))
+        )
     except NotHereError:
         return True
 

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
-from stt_bench.benchmark.store.embedding_set import EmbeddingSet
+from stt_bench.benchmark.datasets.item_rules import metadata_hash
+from stt_bench.benchmark.datasets.items import ItemTable
+from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.protocol import COLUMNS
+from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.evaluation import expanded_queries
 
@@ -31,6 +34,15 @@ def columns_of_rules(embedded: EmbeddingSet, config: EvaluationConfig) -> dict[s
         return {}
     content = [embedded.ids.tolist(), *(embedded.column(name).tolist() for name in named)]
     return {COLUMNS: hashlib.sha256(json.dumps(content).encode()).hexdigest()}
+
+
+def has_other_metadata(run: Run, items: ItemTable) -> bool:
+    """Tell whether a run's test embeddings lie there beside other further columns of the items."""
+    try:
+        meta = read_embedding_set(run.embeddings()).meta
+    except BenchError:
+        return False
+    return meta.get("metadata_sha256") != metadata_hash(items.frame)
 
 
 def without_junk(embedded: EmbeddingSet, config: EvaluationConfig) -> EmbeddingSet:

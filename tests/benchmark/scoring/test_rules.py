@@ -229,6 +229,17 @@ def test_a_record_names_its_rules_and_a_page_marks_the_row(
     code, _, said = stt_bench("verify", "t", *where)
     assert code == 0, said
 
+    assert "0 to train" in stt_bench("run", table, "--dry-run", *where[:4]).stdout
+    listed = (tmp_path / "list.csv").read_text()
+    (tmp_path / "list.csv").write_text(listed.replace("23.png,5,c1", "23.png,5,c0"))
+    code, _, said = stt_bench("run", table, "--rows", "softmax", *where)
+    assert code == 0, said
+    moved = read_record(tmp_path / "results/records/t/softmax/seed-0.json")
+    assert moved.protocol["columns"] != plain.protocol["columns"]
+    assert moved.metrics["map"] != plain.metrics["map"]
+    (tmp_path / "list.csv").write_text(listed)
+    assert stt_bench("run", table, "--rows", "softmax", *where).returncode == 0
+
     code, told, said = stt_bench(
         "eval", tmp_path / "runs/t/softmax/seed-0", "--rerank", "3,1", *where[2:]
     )
