@@ -48,7 +48,8 @@ def stt_bench(
 
     def call(*arguments: object) -> Done:
         capfd.readouterr()
-        if "train" in arguments and "--results" not in arguments:  # its start is noted there
+        command = arguments[2] if arguments[:1] == ("--plugin",) else arguments[0]
+        if command == "train" and "--results" not in arguments:  # its start is noted there
             arguments = (*arguments, "--results", tmp_path / "results")
         monkeypatch.setattr(sys, "argv", ["stt-bench", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def test_run_names_the_rows_of_other_code_and_how_to_renew_them(
         assert "made by earlier code, which computes otherwise than today's: hard (loss_0" in (
             done.stderr
         )
-        assert f"`stt-bench run {tiny} --rows hard --force`" in done.stderr
+        assert f"`stt-bench run {shlex.quote(str(tiny))} --rows hard --force`" in done.stderr
         assert "softmax" not in done.stderr
         assert "| Hard¶ |" in (tmp_path / "results/tiny.md").read_text()
         assert record_of(tmp_path, "hard") == record  # only told
