@@ -21,7 +21,7 @@ from stt_bench.benchmark.scoring.probe import made_by_other_code
 from stt_bench.benchmark.scoring.rules import has_other_metadata
 from stt_bench.benchmark.store.display import Display, display_of
 from stt_bench.benchmark.store.ledger import note
-from stt_bench.benchmark.store.locks import RunInUseError, held
+from stt_bench.benchmark.store.locks import InUseError, held
 from stt_bench.benchmark.store.pace import Pace, rest_text
 from stt_bench.benchmark.store.records import Record, read_record, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
@@ -90,7 +90,7 @@ def run_table(
         waiting = [other for other in waiting if other is not run]
         try:
             work.do(run, f"[{number}/{len(experiments)}]", waiting)
-        except RunInUseError:
+        except InUseError:
             reporter.say(f"{run.name} is run by another stt-bench: goes on with the next one")
             later.append(run)
     for run in later:
@@ -125,7 +125,7 @@ class _Work:
         """Run one experiment if it has no record yet; note what became of it, and what is left.
 
         Raises:
-            RunInUseError: another process runs it, and ``wait`` is false.
+            InUseError: another process runs it, and ``wait`` is false.
             TrainingStopped: the user stopped the training.
         """
         self.reporter.runs_after = len(waiting)
@@ -133,7 +133,7 @@ class _Work:
         start = time.perf_counter()
         try:
             record = self._record(run, wait=wait)
-        except (RunInUseError, TrainingStopped):
+        except (InUseError, TrainingStopped):
             raise
         except (Exception, SystemExit) as error:  # whatever befalls one, the others go on
             told = _told(error, run)

@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from stt_bench.benchmark.cli.options import QuietOption, names_in
+from stt_bench.benchmark.cli.options import (
+    BoxesOption,
+    ClassesOption,
+    ColumnsOption,
+    ImagesRootOption,
+    QuietOption,
+    columns_in,
+    names_in,
+)
 from stt_bench.benchmark.system.errors import BenchError
 
 SHORTEST, LONGEST = 0.1, 10_000
@@ -33,6 +41,10 @@ def compare(
     array: Annotated[
         str | None, typer.Option(help="Of `.h5` the dataset, of `.parquet` the column of lists.")
     ] = None,
+    columns: ColumnsOption = None,
+    images_root: ImagesRootOption = None,
+    classes: ClassesOption = None,
+    boxes: BoxesOption = None,
     split: Annotated[
         Literal["auto", "own", "made"],
         typer.Option(help="`own`: the split of the data; `made`: a new one; `auto`: own, if fit."),
@@ -70,6 +82,7 @@ def compare(
 
     - `stt-bench compare photos`
     - `stt-bench compare photos.csv --minutes 10 --dry-run`
+    - `stt-bench compare photos.csv --columns path=photo,label=kind`
     - `stt-bench compare X.npy --labels items.csv --rows margin,arcface`
     """
     from stt_bench.benchmark.cli.reports import show_leaderboards
@@ -86,6 +99,10 @@ def compare(
         data=str(data.expanduser().resolve()),
         labels=None if labels is None else str(labels.expanduser().resolve()),
         array=array,
+        columns=columns_in(columns),
+        images_root=None if images_root is None else str(images_root.expanduser().resolve()),
+        classes=classes,
+        boxes=boxes,
         minutes=minutes,
         rows=None if rows is None else tuple(names_in("--rows", rows)),
         backbone=backbone,

@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from stt_bench.benchmark.cli.options import ColumnsOption, QuietOption, columns_in
+from stt_bench.benchmark.cli.options import (
+    BoxesOption,
+    ClassesOption,
+    ColumnsOption,
+    ImagesRootOption,
+    QuietOption,
+    columns_in,
+)
 from stt_bench.benchmark.system.errors import BenchError
 
 data = typer.Typer(
@@ -53,17 +60,9 @@ def describe(
         Path, typer.Argument(metavar="DATA", help="A folder of images, or a list of them.")
     ],
     columns: ColumnsOption = None,
-    images_root: Annotated[
-        Path | None, typer.Option(help="Where the relative paths of a list start.")
-    ] = None,
-    classes: Annotated[
-        Literal["top", "leaf"] | None,
-        typer.Option(help="Which folders are the classes, where folders lie in folders."),
-    ] = None,
-    boxes: Annotated[
-        Literal["whole"] | None,
-        typer.Option(help="Take the images of a list with boxes as they are."),
-    ] = None,
+    images_root: ImagesRootOption = None,
+    classes: ClassesOption = None,
+    boxes: BoxesOption = None,
     near_duplicates: Annotated[
         bool, typer.Option("--near-duplicates", help="Search for images that are alike.")
     ] = False,

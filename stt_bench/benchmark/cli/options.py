@@ -45,6 +45,18 @@ ColumnsOption = Annotated[
     ),
 ]
 
+ImagesRootOption = Annotated[
+    Path | None, typer.Option(help="Where the relative paths of a list start.")
+]
+ClassesOption = Annotated[
+    Literal["top", "leaf"] | None,
+    typer.Option(help="Which folders are the classes, where folders lie in folders."),
+]
+BoxesOption = Annotated[
+    Literal["whole"] | None,
+    typer.Option(help="Take the images of a list with boxes as they are."),
+]
+
 
 def columns_in(text: str | None) -> dict[str, str]:
     """Return the columns of ``--columns path=photo,label=kind`` by what they are."""

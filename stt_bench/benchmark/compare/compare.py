@@ -72,7 +72,7 @@ def compare(request: Request, folder: Folder, reporter: Reporter) -> Leaderboard
 def _look(request: Request) -> Found:
     chosen_rows(request.rows, "pca")  # a wrong name is told before anything is looked at
     labels = None if request.labels is None else Path(request.labels)
-    return look(Path(request.data), labels, request.array)
+    return look(Path(request.data), labels, request.array, request.layout)
 
 
 class _Work:

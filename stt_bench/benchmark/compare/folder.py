@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
 from stt_bench.benchmark.compare.plan import Plan, Request
 from stt_bench.benchmark.compare.rows import catalogue
 from stt_bench.benchmark.compare.table import ITEMS, link_vectors, table_text, write_items
 from stt_bench.benchmark.config.table import Table
+from stt_bench.benchmark.store.locks import locked
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import read_model, told_in_a_sentence, write_json, write_text
+from stt_bench.benchmark.system.files import read_model, write_json, write_text
 from stt_bench.benchmark.system.text import is_table_name, one_line
 
 STATE = "compare.json"
@@ -131,28 +130,9 @@ class Folder:
         ]
         return kept[0] != kept[1]
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other processes from the comparison.
-
-        Raises:
-            BenchError: another one is at it.
-        """
-        file = self.path.with_name(f".{self.path.name}.lock")
-        with told_in_a_sentence(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(file, timeout=0)
-            try:
-                lock.acquire()
-            except Timeout:
-                raise BenchError(
-                    f"{self.path} is in use by another stt-bench: wait for its end, or stop it "
-                    "first"
-                ) from None
-        try:
-            yield
-        finally:
-            lock.release()
+    def held(self) -> AbstractContextManager[None]:
+        """Keep other processes from the comparison; as `locked`."""
+        return locked(self.path)
 
     def discard(self) -> None:
         """Remove a comparison; a folder that holds anything else is left alone.

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
+from stt_bench.benchmark.datasets.csv_lists import Columns
 from stt_bench.benchmark.datasets.describe import image_sizes
+from stt_bench.benchmark.datasets.folders import Level
 from stt_bench.benchmark.datasets.item_rules import listed_twice
 from stt_bench.benchmark.datasets.sources.features import labelled_vectors
 from stt_bench.benchmark.datasets.splits import train_and_test
@@ -20,6 +23,18 @@ from stt_bench.benchmark.system.text import counted, one_line
 
 _BESIDE = ("items.csv", "labels.csv")
 _SHOWN = 3
+
+
+class Layout(NamedTuple):
+    """How the data lie, where that does not show; see `understand`."""
+
+    columns: Columns | None = None
+    images_root: Path | None = None
+    classes: Level | None = None
+    boxes: str | None = None
+
+
+_PLAIN = Layout()
 
 
 @dataclass(frozen=True)
@@ -50,13 +65,16 @@ class Found:
         return replace(self, frame=frame, lines=lines)
 
 
-def look(data: Path, labels: Path | None = None, array: str | None = None) -> Found:
+def look(
+    data: Path, labels: Path | None = None, array: str | None = None, layout: Layout = _PLAIN
+) -> Found:
     """Read what lies at a path: a folder, a list, or a file of vectors.
 
     Args:
         data: the path.
         labels: the csv of a file of vectors; searched for beside it if None.
         array: of an HDF5 file the dataset, of a Parquet file the column of lists.
+        layout: what the user says of the columns, the folders and the boxes.
 
     Raises:
         BenchError: there is nothing, it cannot be read, or no image of it can.
@@ -67,11 +85,13 @@ def look(data: Path, labels: Path | None = None, array: str | None = None) -> Fo
             "file of vectors"
         )
     if data.suffix.lower() in SUFFIXES and not _may_be_a_list(data, labels):
-        return _vectors(data, labels, array)
+        if layout._replace(columns=None) != _PLAIN:
+            raise BenchError(f"{data} holds vectors: of their csv --columns can be said alone")
+        return _vectors(data, labels, array, layout.columns)
     if labels is not None or array is not None:
         option = "--labels" if labels is not None else "--array"
         raise BenchError(f"{option} goes with a file of vectors ({', '.join(SUFFIXES)})")
-    return _images(data)
+    return _images(data, layout)
 
 
 def _may_be_a_list(data: Path, labels: Path | None) -> bool:
@@ -88,7 +108,7 @@ def _places(data: Path) -> list[Path]:
     return [data.with_suffix(".csv"), *(data.parent / name for name in _BESIDE)]
 
 
-def _vectors(data: Path, labels: Path | None, array: str | None) -> Found:
+def _vectors(data: Path, labels: Path | None, array: str | None, columns: Columns | None) -> Found:
     csv = labels or _beside(data)
     if csv is None:
         looked = ", ".join(map(str, _places(data)))
@@ -96,7 +116,9 @@ def _vectors(data: Path, labels: Path | None, array: str | None) -> Found:
             f"{data}: the labels of its vectors are missing: name their csv with --labels (looked "
             f"for {looked})"
         )
-    listed, vectors, notes = labelled_vectors(data, csv, array, required=("label",))
+    listed, vectors, notes = labelled_vectors(
+        data, csv, array, required=("label",), columns=columns
+    )
     frame, told = train_and_test(listed)
     frame = frame.assign(row=frame["vector"]).drop(columns="vector").reset_index(drop=True)
     rows = dict(zip(frame["path"], frame["row"].tolist(), strict=True))
@@ -110,8 +132,8 @@ def _vectors(data: Path, labels: Path | None, array: str | None) -> Found:
     return Found(frame, store, lines, width=int(vectors.shape[1]), vectors=data)
 
 
-def _images(data: Path) -> Found:
-    found = understand(data)
+def _images(data: Path, layout: Layout) -> Found:
+    found = understand(data, **layout._asdict())
     repeated = listed_twice(found.frame)
     if repeated:
         raise BenchError(f"{data}: {repeated}")

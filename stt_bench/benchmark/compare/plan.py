@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from stt_bench.benchmark.compare.look import Found
+from stt_bench.benchmark.compare.look import Found, Layout
 from stt_bench.benchmark.compare.measure import measure
 from stt_bench.benchmark.compare.rows import UNTRAINED, catalogue, chosen_rows
 from stt_bench.benchmark.compare.setting import Wish, search_of
 from stt_bench.benchmark.compare.shares import Shape, Shares, shares
 from stt_bench.benchmark.compare.split import Whose, divide
 from stt_bench.benchmark.compare.thin import thin
+from stt_bench.benchmark.datasets.folders import Level
 from stt_bench.benchmark.system.progress import duration
 
 _FEWEST_ITEMS = 500  # that are left where there is no time for all
@@ -28,6 +30,10 @@ class Request(BaseModel):
     data: str
     labels: str | None = None
     array: str | None = None
+    columns: dict[str, str] = {}
+    images_root: str | None = None
+    classes: Level | None = None
+    boxes: str | None = None
     minutes: float = 30.0
     rows: tuple[str, ...] | None = None
     backbone: str | None = None
@@ -36,6 +42,12 @@ class Request(BaseModel):
     trains: str = "auto"
     split: Whose = "auto"
     seed: int = 0
+
+    @property
+    def layout(self) -> Layout:
+        """Return what of it tells how the data lie."""
+        root = None if self.images_root is None else Path(self.images_root)
+        return Layout(self.columns or None, root, self.classes, self.boxes)
 
     @property
     def wish(self) -> Wish:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.config.table_sections import TuningConfig
 from stt_bench.benchmark.datasets.training_items import training_items
+from stt_bench.benchmark.store.locks import InUseError, locked
 from stt_bench.benchmark.store.trials import (
     Trial,
     append_trials,
@@ -22,15 +20,12 @@ from stt_bench.benchmark.store.trials import (
     read_trials,
 )
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
-from stt_bench.benchmark.system.files import told_in_a_sentence
 from stt_bench.benchmark.system.progress import Reporter, duration
 from stt_bench.benchmark.training.checks import idle_classifiers
 from stt_bench.benchmark.training.stop import stop_requested
 from stt_bench.benchmark.tuning.searches import Place, Search, Shard, points, searches
 from stt_bench.benchmark.tuning.trial import Material, check_folds, run_trial
 from stt_bench.benchmark.tuning.winners import alarms, valid_trials, winner
-
-_LOOKS_AGAIN = 0.2  # seconds, at a row that another process tunes
 
 
 def tune(
@@ -67,7 +62,7 @@ def tune(
             try:
                 if search.missing:
                     work.attempt(search)
-            except _InUseError:
+            except InUseError:
                 reporter.say(f"{table.name}/{search.row} is tuned by another stt-bench: comes last")
                 later.append(search)
         for search in later:
@@ -121,7 +116,7 @@ class _Work:
         """Run what is missing of a row; whatever befalls it, the others go on."""
         try:
             self.do(search, wait=wait)
-        except (_InUseError, TrainingStopped):
+        except (InUseError, TrainingStopped):
             raise
         except Exception as error:
             self.failed[search.row] = error
@@ -132,12 +127,12 @@ class _Work:
         """Run what is missing of a row.
 
         Raises:
-            _InUseError: another process does so, and ``wait`` is false.
+            InUseError: another process does so, and ``wait`` is false.
             TrainingStopped: the user stopped it.
         """
         name = f"{self.table.name}/{search.row}"
         path = journal_path(self.results, self.table.name, search.row, self.shard)
-        with _held(path, self.stop if wait else None):
+        with locked(path, wait=wait, stop=self.stop):
             places, best = self._now(search)
             with self.reporter.bar(f"{name}: tune", len(places), stage=True) as bar:
                 try:
@@ -195,30 +190,6 @@ class _Data:
             items = training_items(experiment.data)
             self._key, self._material = key, Material(items, experiment.data.task, folds)
         return self._material
-
-
-class _InUseError(Exception):
-    """Another process tunes the row."""
-
-
-@contextmanager
-def _held(path: Path, stop: threading.Event | None) -> Iterator[None]:
-    """Keep other processes from writing a journal; with `stop`, wait for them until it is set."""
-    with told_in_a_sentence(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-        while not lock.is_locked:
-            try:
-                lock.acquire()
-            except Timeout:
-                if stop is None:
-                    raise _InUseError from None
-                if stop.wait(_LOOKS_AGAIN):
-                    raise TrainingStopped("the search stopped") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _tell_price(

@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from command_line import Command
-from small_comparisons import compared
+from small_comparisons import compared, write_vectors
 
 from stt_bench.benchmark.compare import compare as comparing
 from stt_bench.benchmark.compare import look as looking
-from stt_bench.benchmark.compare.look import look
+from stt_bench.benchmark.compare.look import Layout, look
 from stt_bench.benchmark.compare.measure import measure
 from stt_bench.benchmark.compare.setting import Wish, network_for_images, sizes_to_try
 from stt_bench.benchmark.compare.split import divide
@@ -75,6 +75,42 @@ def test_what_is_found_in_a_folder_is_told(tmp_path: Path) -> None:
     assert "1 image left out, unreadable" in told
     assert found.side == 28
     assert "\u202e" not in told
+
+
+def test_what_does_not_show_in_the_data_can_be_said(tmp_path: Path, stt_bench: Command) -> None:
+    data = drawings(tmp_path / "drawings", classes=6)
+    files = sorted(data.glob("*/*.png"))
+    listed = tmp_path / "lists" / "list.csv"
+    listed.parent.mkdir()
+    photos = [str(file.relative_to(tmp_path)) for file in files]
+    letters = [str(number // 4) for number in range(24)]
+    colours = [number % 3 for number in range(24)]
+    columns = {"photo": photos, "colour": colours, "letter": letters}
+    pd.DataFrame(columns).to_csv(listed, index=False)
+    refused = stt_bench("compare", listed, "--dry-run")
+    assert refused.returncode == 2
+    assert "columns:" in refused.stderr
+    said = Layout({"path": "photo", "label": "letter"}, images_root=tmp_path)
+    frame = look(listed, layout=said).frame
+    assert frame["path"].tolist() == [str(file) for file in files]
+    assert frame["label"].tolist() == letters
+
+    for top in "ab":
+        drawings(tmp_path / "nested" / top, classes=6)
+    assert set(look(tmp_path / "nested", layout=Layout(classes="top")).frame["label"]) == {"a", "b"}
+    assert look(tmp_path / "nested", layout=Layout(classes="leaf")).frame["label"].nunique() == 12
+
+
+def test_of_vectors_only_the_columns_can_be_said(tmp_path: Path, stt_bench: Command) -> None:
+    vectors = write_vectors(tmp_path, telling=False)
+    csv = vectors.with_suffix(".csv")
+    kinds = csv.read_text().splitlines()[1:]
+    csv.write_text("\n".join(["kind,more", *(f"{kind},x" for kind in kinds)]))
+    found = look(vectors, layout=Layout({"label": "kind"}))
+    assert found.frame["label"].tolist() == kinds
+    done = stt_bench("compare", vectors, "--boxes", "whole")
+    assert done.returncode == 2
+    assert "holds vectors: of their csv --columns can be said alone" in done.stderr
 
 
 def test_where_no_image_can_be_read_that_is_told(tmp_path: Path, stt_bench: Command) -> None:
@@ -170,8 +206,8 @@ def test_a_parquet_file_without_labels_is_a_list_of_images(
 ) -> None:
     file = tmp_path / "list.parquet"
     file.touch()
-    monkeypatch.setattr(looking, "_images", lambda data: data)
+    monkeypatch.setattr(looking, "_images", lambda data, _layout: data)
     assert look(file) == file
     (tmp_path / "list.csv").write_text("label\n")
     monkeypatch.setattr(looking, "_vectors", lambda *given: given)
-    assert look(file) == (file, None, None)
+    assert look(file) == (file, None, None, None)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command_line import Command
 
-from stt_bench.benchmark.store.locks import RunInUseError, held
+from stt_bench.benchmark.store.locks import InUseError, held
 from stt_bench.benchmark.store.records import read_table_records, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table, run_table
@@ -46,7 +46,7 @@ def test_a_run_is_held_by_one_process_and_by_none_that_was_killed(
     tiny: Path, tmp_path: Path, stt_bench: Command
 ) -> None:
     run = run_of(load_table(str(tiny)), "hard", 0, tmp_path / "runs")
-    with held(run), pytest.raises(RunInUseError, match=r"seed-0 is in use by another"), held(run):
+    with held(run), pytest.raises(InUseError, match=r"seed-0 is in use by another"), held(run):
         pass
     with another_process_holding(run) as other:
         for more in ((), ("--force",)):
