@@ -7,7 +7,6 @@ Such distances are sorted as they are, block by block; ties, rules and metrics a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,7 +28,13 @@ from stt_bench.evaluation.query_scores import QueryScores
 from stt_bench.evaluation.ranking import find_tie_groups
 from stt_bench.evaluation.reranking import Reranking, check_reranking
 from stt_bench.evaluation.retrieval import MEMORY_MIB, MIB, MOST_MIB
-from stt_bench.evaluation.space import Rules, gallery_of, own_rows_of
+from stt_bench.evaluation.space import (
+    Rules,
+    gallery_of,
+    only_with_a_gallery,
+    own_rows_of,
+    sets_of,
+)
 
 CELL_BYTES = 96  # what an item of a list takes while it is sorted and scored
 
@@ -92,7 +97,7 @@ def scores_of_distances(
     sets = label_sets(labels, size, gallery_labels, width)
     rules = Rules(query_groups, gallery_groups, junk, groups_apply_to)
     if gallery_labels is None:
-        _only_with_a_gallery(query_ids, gallery_ids, rules)
+        only_with_a_gallery(query_ids, gallery_ids, rules, missing="gallery_labels")
         own_rows = np.arange(size)
     else:
         own_rows = own_rows_of(query_ids, gallery_ids, size, width)
@@ -152,30 +157,12 @@ def reranked_scores(
     settings = check_reranking(k1, k2, weight)
     check_choice("distance", distance, DISTANCES)
     memory = min(check_count("memory_mib", memory_mib), MOST_MIB) * MIB
-    asked = check_matrix("embeddings", embeddings)
     rules = Rules(query_groups, gallery_groups, junk, groups_apply_to)
-    size = len(asked)
-    if gallery is None:
-        _only_with_a_gallery(query_ids, gallery_ids, rules, gallery_labels)
-        sets, held, own_rows = label_sets(labels, size, None, size), asked, np.arange(size)
-    else:
-        if gallery_labels is None:
-            raise ValueError("gallery needs gallery_labels.")
-        held = check_matrix("gallery", gallery)
-        if held.shape[1] != asked.shape[1]:
-            raise ValueError(
-                f"gallery has {held.shape[1]} dimensions and embeddings has {asked.shape[1]}."
-            )
-        sets = label_sets(labels, size, gallery_labels, len(held))
-        own_rows = own_rows_of(query_ids, gallery_ids, size, len(held))
-    searched = gallery_of(
-        Columns(len(held)),
-        sets,
-        own_rows,
-        rules,
-        None if gallery is None else len(held),
-        apart=True,
-    )
+    sets = sets_of(embeddings, labels, gallery, gallery_labels, query_ids, gallery_ids, rules)
+    asked, own_rows = sets.queries, sets.own_rows
+    held = asked if sets.gallery is None else sets.gallery
+    size = None if sets.gallery is None else len(held)
+    searched = gallery_of(Columns(len(held)), sets.labels, own_rows, rules, size, apart=True)
     kept = searched.points.kept
     items = np.arange(len(held)) if kept is None else kept
     # An item that is query and gallery stands in the set once, in the gallery's part.
@@ -194,23 +181,8 @@ def reranked_scores(
     everyone = np.arange(len(items))
     return _scores(
         lambda queries: ranking.distances(places[queries], everyone),
-        searched, sets, metrics, map_at_k, ks, memory, progress,
+        searched, sets.labels, metrics, map_at_k, ks, memory, progress,
     )  # fmt: skip
-
-
-def _only_with_a_gallery(
-    query_ids: Any, gallery_ids: Any, rules: Rules, gallery_labels: Any = None
-) -> None:
-    """Refuse what has no meaning where the queries are the gallery."""
-    for name, value in [
-        ("gallery_labels", gallery_labels),
-        ("query_ids", query_ids),
-        ("gallery_ids", gallery_ids),
-        ("gallery_groups", rules.gallery_groups),
-        ("junk", rules.junk),
-    ]:
-        if value is not None:
-            raise ValueError(f"{name} needs a gallery of its own.")
 
 
 def _scores(

@@ -45,37 +45,79 @@ def search_space(
     Without `rules` every item has one label.
     """
     check_choice("distance", distance, DISTANCES)
-    query_matrix = check_matrix("embeddings", embeddings)
-    size = len(query_matrix)
-    if gallery is None:
-        for name, value in [
-            ("gallery_labels", gallery_labels),
-            ("query_ids", query_ids),
-            ("gallery_ids", gallery_ids),
-            ("gallery_groups", rules and rules.gallery_groups),
-            ("junk", rules and rules.junk),
-        ]:
-            if value is not None:
-                raise ValueError(f"{name} needs gallery.")
-        sets = label_sets(labels, size, None, size)
-        (queries,) = points_of(distance, query_matrix)
-        held, own_rows = queries, np.arange(size)
+    sets = sets_of(embeddings, labels, gallery, gallery_labels, query_ids, gallery_ids, rules)
+    if sets.gallery is None:
+        (queries,) = points_of(distance, sets.queries)
+        held, size = queries, None
     else:
-        if gallery_labels is None:
-            raise ValueError("gallery needs gallery_labels.")
-        gallery_matrix = check_matrix("gallery", gallery)
-        if gallery_matrix.shape[1] != query_matrix.shape[1]:
-            raise ValueError(
-                f"gallery has {gallery_matrix.shape[1]} dimensions "
-                f"and embeddings has {query_matrix.shape[1]}."
-            )
-        sets = label_sets(labels, size, gallery_labels, len(gallery_matrix))
-        queries, held = points_of(distance, query_matrix, gallery_matrix)
-        own_rows = own_rows_of(query_ids, gallery_ids, size, len(gallery_matrix))
-    if rules is None and sets.members is not None:
+        queries, held = points_of(distance, sets.queries, sets.gallery)
+        size = len(held)
+    if rules is None and sets.labels.members is not None:
         raise ValueError("labels must be one label for every item here, not a list of labels.")
-    searched = gallery_of(held, sets, own_rows, rules, None if gallery is None else len(held))
-    return queries, searched, sets
+    return queries, gallery_of(held, sets.labels, sets.own_rows, rules, size), sets.labels
+
+
+class Sets(NamedTuple):
+    """Queries and gallery as they were given, checked.
+
+    `queries` (Q, D), `gallery` (G, D) or None where the queries are the gallery, the `labels` of
+    both, and for each query its `own_rows` (Q,) in the gallery, or -1.
+    """
+
+    queries: np.ndarray
+    gallery: np.ndarray | None
+    labels: LabelSets
+    own_rows: np.ndarray
+
+
+def sets_of(
+    embeddings: ArrayLike,
+    labels: ArrayLike,
+    gallery: ArrayLike | None,
+    gallery_labels: ArrayLike | None,
+    query_ids: ArrayLike | None,
+    gallery_ids: ArrayLike | None,
+    rules: Rules | None = None,
+) -> Sets:
+    """Return the checked queries and gallery with their labels.
+
+    Raises:
+        ValueError: they do not fit each other.
+    """
+    queries = check_matrix("embeddings", embeddings)
+    size = len(queries)
+    if gallery is None:
+        only_with_a_gallery(query_ids, gallery_ids, rules, gallery_labels)
+        return Sets(queries, None, label_sets(labels, size, None, size), np.arange(size))
+    if gallery_labels is None:
+        raise ValueError("gallery needs gallery_labels.")
+    held = check_matrix("gallery", gallery)
+    if held.shape[1] != queries.shape[1]:
+        raise ValueError(
+            f"gallery has {held.shape[1]} dimensions and embeddings has {queries.shape[1]}."
+        )
+    own_rows = own_rows_of(query_ids, gallery_ids, size, len(held))
+    return Sets(queries, held, label_sets(labels, size, gallery_labels, len(held)), own_rows)
+
+
+def only_with_a_gallery(
+    query_ids: ArrayLike | None,
+    gallery_ids: ArrayLike | None,
+    rules: Rules | None,
+    gallery_labels: ArrayLike | None = None,
+    *,
+    missing: str = "gallery",
+) -> None:
+    """Refuse what has no meaning where the queries are the gallery, for want of an argument."""
+    for name, value in [
+        ("gallery_labels", gallery_labels),
+        ("query_ids", query_ids),
+        ("gallery_ids", gallery_ids),
+        ("gallery_groups", rules and rules.gallery_groups),
+        ("junk", rules and rules.junk),
+    ]:
+        if value is not None:
+            raise ValueError(f"{name} needs {missing}.")
 
 
 def gallery_of(

@@ -134,7 +134,7 @@ def ruled_reference_of(table, labels, theirs):
     ("call", "message"),
     [
         (lambda x: scores_of_distances(x[:2], [1, 1]), "2 × 3: without gallery_labels it is N × N"),
-        (lambda x: scores_of_distances(x, [1, 1, 1], junk=[True] * 3), "junk needs a gallery"),
+        (lambda x: scores_of_distances(x, [1, 1, 1], junk=[True] * 3), "junk needs gallery_labels"),
         (lambda x: scores_of_distances(x * np.nan, [1, 1, 1]), "NaN"),
         (lambda x: scores_of_distances(x, [1, 2, 3]), "No query has a positive"),
         (lambda x: scores_of_distances(x, [1, 1]), "labels has 2 entries for 3 rows"),
