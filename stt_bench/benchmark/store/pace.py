@@ -29,12 +29,17 @@ class Pace:
     @classmethod
     def of(cls, runs: Sequence[Run], results: Path) -> Pace:
         """Return the pace of runs before the first of them."""
-        return cls({r.name: expected_seconds(results, r.table, r.row, r.experiment) for r in runs})
+        expected = ((r, expected_seconds(results, r.table, r.row, r.experiment)) for r in runs)
+        # That of an untrained network is 0, and says nothing of the time to measure it.
+        return cls({run.name: seconds or None for run, seconds in expected})
 
     def plan(self) -> str:
         """Return how many runs there are to train, and how long that takes by their records."""
         known = [seconds for seconds in self.expected.values() if seconds is not None]
-        told, unknown = [f"{len(self.expected)} run(s) to train"], len(self.expected) - len(known)
+        told, unknown = (
+            [f"{counted(len(self.expected), 'run')} to do"],
+            len(self.expected) - len(known),
+        )
         if known:
             of_them = f"for {len(known)} of them " if unknown else ""
             told.append(f"about {duration(sum(known))} {of_them}by the records of their rows")
