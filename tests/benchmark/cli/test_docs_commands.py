@@ -43,6 +43,7 @@ ADDED = {
     "stt-bench compare": "--dry-run --minutes 10000 --rows margin --out elsewhere",
     "stt-bench compare photos": "--backbone small_cnn --weights none",
     "stt-bench compare list.csv": "--backbone small_cnn --weights none",
+    "stt-bench compare kinds.csv": "--backbone small_cnn --weights none",
     "stt-bench reproduce": "--data-root photos",  # which no record holds
     "stt-bench train": "--force",  # another page has trained that row
 }
@@ -150,7 +151,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [f"{label},{split}" for label, split in zip(labels, splits, strict=True)]
     (folder / "items.csv").write_text("\n".join(["label,split", *lines]))
     lines = [f"photos/class{n // 4}/{n % 4}.png,class{n // 4}" for n in range(32)]
-    (folder / "list.csv").write_text("\n".join(["path,label", *lines]))
+    for name, header in (("list", "path,label"), ("kinds", "photo,kind")):
+        (folder / f"{name}.csv").write_text("\n".join([header, *lines]))
     (folder / "configs").mkdir()
     data = {"name": "images", "root": str(folder / "photos")}
     for command in ALL:
