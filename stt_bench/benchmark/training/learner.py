@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets import ItemTable
@@ -23,6 +24,11 @@ from stt_bench.benchmark.training.validation import Selection
 
 _PARTS = ("network", "objective", "optimizer", "scaler")
 _COUNTERS = ("step", "seconds", "collapsed_at", "terms")
+
+Gather = Callable[
+    [Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor, Tensor | None]
+]
+"""(features, embeddings, labels, weights) of a process's part of a batch -> those of the batch."""
 
 
 def new_model(
@@ -47,7 +53,14 @@ def new_model(
 
 
 class Learner:
-    """All that a training changes; `state` is what a checkpoint holds of it."""
+    """All that a training changes; `state` is what a checkpoint holds of it.
+
+    A step calls `forward`, which is the network or wraps it, and gives what comes of it through
+    `gather` to the objective, where a batch is shared among processes.
+    """
+
+    forward: Callable[[Tensor], tuple[Tensor, Tensor]]
+    gather: Gather | None = None
 
     def __init__(self, experiment: Experiment, items: ItemTable, device: torch.device) -> None:
         """Build everything at step 0; the weights are drawn from torch's generator.
@@ -70,6 +83,7 @@ class Learner:
         # Channels last halves the time of depthwise convolutions on the CPU.
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         start_head(self.network, experiment, items)
+        self.forward = self.network
         self.objective = objective.to(device)
         self.optimizer = build_optimizer(experiment.optimizer, self.network, self.objective)
         self.scaler = torch.amp.GradScaler(

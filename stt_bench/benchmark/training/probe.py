@@ -92,7 +92,7 @@ class _Tiny(Learner):
             _replace_random(module.double(), other.double())
         if experiment.model.head_start == "pca":
             _start_from_components(network, experiment.input.channels)
-        self.network, self.objective = network, objective
+        self.network, self.forward, self.objective = network, network, objective
         self.optimizer = build_optimizer(experiment.optimizer, network, objective)
         self.device = torch.device("cpu")
         self.scaler = torch.amp.GradScaler("cpu", enabled=False)

@@ -56,7 +56,11 @@ def take_step(
     seed_torch(seed, step + 1)
     set_learning_rate(optimizer, experiment, step)
     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-        features, embeddings = learner.network(images)
+        features, embeddings = learner.forward(images)
+        if learner.gather is not None:
+            features, embeddings, labels, weights = learner.gather(
+                features, embeddings, labels, weights
+            )
         loss, parts = learner.objective(features, embeddings, labels, step, weights)
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()

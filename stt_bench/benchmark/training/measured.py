@@ -1,0 +1,53 @@
+"""What is logged of a step: its losses, how its embeddings lie, gradients and learning rate."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from stt_bench.benchmark.store.runs import Run
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training.health import COLLAPSED_SPREAD, batch_health, gradient_norm
+from stt_bench.benchmark.training.learner import Learner
+from stt_bench.benchmark.training.optimization import learning_rate_factor
+
+
+def measured(
+    run: Run,
+    learner: Learner,
+    step: int,
+    loss: Tensor,
+    parts: dict[str, Tensor],
+    embeddings: Tensor,
+    labels: Tensor,
+    reporter: Reporter,
+) -> dict[str, float]:
+    """Return what is logged of a step (from 0), once its gradients are there."""
+    value, objective = float(loss), learner.objective
+    if not math.isfinite(value):
+        raise BenchError(
+            f"{run.name}: the loss is {value} at step {step + 1}; lower optimizer.lr "
+            "or use train.precision: float32"
+        )
+    entry: dict[str, float] = {"step": step + 1, "loss": value}
+    if run.experiment.phases:
+        entry["phase"] = objective.phase(step)
+    tensors = {**parts, **objective.diagnostics(step)}
+    entry |= {name: float(tensor) for name, tensor in tensors.items()}
+    entry |= batch_health(embeddings, labels)
+    entry["gradient_norm"] = gradient_norm(learner.trained)
+    rate = run.experiment.optimizer.lr * learning_rate_factor(run.experiment, step)
+    entry["learning_rate"] = rate  # of heads and losses, without the factors of the rest
+    if "terms" in entry:
+        phase = objective.phase(step)
+        learner.terms[phase] = max(learner.terms.get(phase, 0.0), entry["terms"])
+    if learner.collapsed_at is None and entry.get("spread", 1.0) < COLLAPSED_SPREAD:
+        learner.collapsed_at = step + 1
+        reporter.warn(
+            f"{run.name}: the embedding has collapsed at step {step + 1}: all images "
+            f"lie within {entry['spread']:.0e} of their mean norm; lower optimizer.lr, use "
+            "another loss first (priming, batch_all_triplet), or add softmax_head: true"
+        )
+    return entry

@@ -1,0 +1,80 @@
+"""What a training reads: its batches, and that no image of any split is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stt_bench.benchmark.datasets import ItemTable
+from stt_bench.benchmark.datasets.batches import Batch, training_batches
+from stt_bench.benchmark.datasets.items import Split
+from stt_bench.benchmark.features.encoded import inputs_of
+from stt_bench.benchmark.models import EmbeddingNetwork
+from stt_bench.benchmark.store.runs import Run
+from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training.learner import Learner
+
+
+def batches_of(run: Run, items: ItemTable, learner: Learner, reporter: Reporter) -> Iterator[Batch]:
+    """Return the batches of all steps that the learner has still to take.
+
+    Raises:
+        BenchError: no batch can hold what the losses need, or an image is broken.
+    """
+    experiment, network, objective = run.experiment, learner.network, learner.objective
+    _tell_left_out(run, items, objective.needs.together, reporter)
+    if experiment.input.is_fixed and network.frozen and network.cut is None:
+        reporter.say(
+            f"{run.name}: its frozen layers are computed in every step: they are no chain from the "
+            "input on"
+        )
+    inputs = inputs_of(items, "train", experiment, network, training=True, reporter=reporter)
+    with reporter.bar(f"{run.name}: read images", 1) as bar:
+        batches = training_batches(
+            items,
+            experiment,
+            run.seed,
+            learner.step,
+            experiment.train.steps,
+            progress=bar.of,
+            needs=objective.needs,
+            inputs=inputs,
+        )
+    _check_images(run, items, network, reporter)
+    return batches
+
+
+def _check_images(
+    run: Run, items: ItemTable, network: EmbeddingNetwork, reporter: Reporter
+) -> None:
+    """Prepare every image once: a broken one is told before the training, not in or after it.
+
+    Where the network is cut this is when they are encoded; what is kept of them is not read.
+    """
+    measured = run.experiment.evaluation
+    splits: tuple[Split, ...] = ("train", "validation", "test")
+    for split in splits:
+        training = split == "train"
+        images = inputs_of(
+            items,
+            split,
+            run.experiment,
+            network,
+            training=training,
+            crops=measured.crops if split == "test" else "center",
+            flip=measured.flip and split == "test",
+            reporter=reporter,
+        )
+        if len(images):
+            with reporter.bar(f"{run.name}: check {split} images", len(images)) as bar:
+                if not images.load(bar.of):
+                    images.check(bar.of)
+
+
+def _tell_left_out(run: Run, items: ItemTable, together: int, reporter: Reporter) -> None:
+    """Say how many classes are too small for a loss that reads its pairs in groups."""
+    sizes = items.split("train")["label"].value_counts()
+    if small := int((sizes < together).sum()):
+        reporter.say(
+            f"{run.name}: does not train on {small} of {len(sizes)} classes, which have fewer than "
+            f"{together} images: its loss takes {together} of a class at a time"
+        )
