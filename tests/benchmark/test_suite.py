@@ -32,8 +32,9 @@ from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding
 from stt_bench.benchmark.store.records import Record, checksum, read_table_records, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table, run_table
+from stt_bench.benchmark.system.atomic import write_atomically
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import read_json, sha256_of, write_atomically
+from stt_bench.benchmark.system.files import read_json, sha256_of
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.learner import new_model
 from stt_bench.benchmark.training.train import train

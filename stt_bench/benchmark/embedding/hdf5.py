@@ -17,8 +17,9 @@ import numpy as np
 from stt_bench.benchmark.datasets import Split
 from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.runs import open_run
+from stt_bench.benchmark.system.atomic import write_atomically
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import write_atomically, write_text
+from stt_bench.benchmark.system.files import write_text
 from stt_bench.benchmark.system.hdf5 import SUFFIXES
 from stt_bench.benchmark.system.outputs import check_output
 from stt_bench.benchmark.system.progress import Reporter

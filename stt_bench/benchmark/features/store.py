@@ -20,9 +20,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from stt_bench.benchmark.system.atomic import write_atomically
 from stt_bench.benchmark.system.contents import cache_folder
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import read_mapping, write_atomically, write_json
+from stt_bench.benchmark.system.files import read_mapping, write_json
 from stt_bench.benchmark.system.progress import Reporter
 
 MEMORY_LIMIT = 2 << 30  # bytes of rows that are on no disk and in no present use

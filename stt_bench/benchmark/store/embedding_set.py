@@ -19,11 +19,11 @@ from pydantic import BaseModel, Field
 
 from stt_bench.benchmark.store.duplicates import DuplicateItems
 from stt_bench.benchmark.system.arrays import read_array
+from stt_bench.benchmark.system.atomic import write_atomically
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import (
     read_model,
     sha256_of,
-    write_atomically,
     write_json,
     write_text,
 )

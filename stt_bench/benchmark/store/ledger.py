@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -16,8 +15,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stt_bench.benchmark.store.names import RowName, Seed
+from stt_bench.benchmark.system.atomic import append_lines
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import told_in_a_sentence
 from stt_bench.benchmark.system.machine import commit
 
 Event = Literal["start", "reading"]
@@ -79,18 +78,15 @@ def note(
         commit=None if (found := commit()) is None else found[:12] + found[40:],
         date=today,
     )
-    line = json.dumps(entry.model_dump(mode="json"), separators=(",", ":")) + "\n"
-    path = ledger_path(results, table)
-    with told_in_a_sentence(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":  # the last line was cut short
-                line = "\n" + line
-            os.write(descriptor, line.encode())  # in one piece, whoever else writes
-        finally:
-            os.close(descriptor)
+    line = json.dumps(entry.model_dump(mode="json"), separators=(",", ":"))
+    append_lines(ledger_path(results, table), [line], _is_entry)
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        return bool(Entry.model_validate_json(line))
+    except ValidationError:
+        return False
 
 
 def read_ledger(results: Path, table: str) -> list[Entry]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from stt_bench.benchmark.store.runs import Run
+from stt_bench.benchmark.system.atomic import make_folder
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 
 _LOOKS_AGAIN = 0.2  # seconds, at what another process holds
@@ -44,7 +45,7 @@ def locked(
     """
     file = path.with_name(f".{path.name}.lock")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         lock = FileLock(file, timeout=_LOOKS_AGAIN if wait else 0)
         while not lock.is_locked:
             try:

@@ -14,8 +14,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
+from stt_bench.benchmark.system.atomic import append_lines
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import first_fault, told_in_a_sentence
+from stt_bench.benchmark.system.files import first_fault
 
 DEFAULT = -1  # index of the row's own settings, in study 0
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -211,24 +212,12 @@ def read_trials(results: Path, table: str, row: str) -> Journal:
 
 
 def append_trials(path: Path, trials: Iterable[Trial]) -> None:
-    """Add trials to a file, each whole before the next; a line that was cut off is removed.
-
-    One process at a time may do so.
+    """Add trials to a file; a line that was cut off is removed.
 
     Raises:
         BenchError: the file cannot be written.
     """
-    with told_in_a_sentence(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as stream:
-            stream.seek(0)
-            content = stream.read()
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
-                stream.truncate(whole)
-            for trial in trials:
-                stream.write((trial.model_dump_json() + "\n").encode())
-                stream.flush()
+    append_lines(path, (trial.model_dump_json() for trial in trials))
 
 
 def _read(path: Path) -> tuple[list[tuple[int, Trial]], bool]:

@@ -16,8 +16,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from stt_bench.benchmark.store.facts import Origin
+from stt_bench.benchmark.system.atomic import write_atomically
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import sha256_of, write_atomically
+from stt_bench.benchmark.system.files import sha256_of
 
 
 class Checkpoint(Origin):

@@ -17,8 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from stt_bench.benchmark.system.atomic import write_atomically
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import write_atomically
 
 _BLOCK = 64  # files that a thread takes at once
 _THREADS = min(8, os.cpu_count() or 1)

@@ -1,92 +1,21 @@
-"""Files that are either whole or absent: written beside, flushed, then renamed."""
+"""Text and JSON: written whole, and read with a sentence for what is wrong in them."""
 
 from __future__ import annotations
 
-import errno
-import glob
 import hashlib
 import json
-import os
-import platform
 import re
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from stt_bench.benchmark.system.atomic import write_atomically
 from stt_bench.benchmark.system.errors import BenchError
 
 Model = TypeVar("Model", bound=BaseModel)
 # No string can hold one: its line breaks are escaped.
 _NUMBERS = re.compile(r"\[\n(?:[-+0-9.eE,\s]|null)+\]")
-_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file through ``write(stream)`` so that a kill leaves the old file or the new one.
-
-    Several processes may write one file at once; the last one's stays. What a killed one left
-    beside it is removed.
-    """
-    part = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
-    with told_in_a_sentence(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
-        try:
-            with part.open("xb") as stream:
-                write(stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(part, path)
-        finally:
-            with suppress(OSError):
-                part.unlink()
-        _sync_folder(path.parent)
-
-
-@contextmanager
-def told_in_a_sentence(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses while a file is written into a `BenchError`."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        how_to_fix = ": make room, then the same command goes on from here" if full else ""
-        raise BenchError(
-            f"{path}: cannot be written ({error.strerror or error}){how_to_fix}"
-        ) from None
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove unfinished versions of a file whose writers, on this machine, are no more."""
-    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        host, _, rest = part.name[len(path.name) + 2 :].partition("-")
-        pid = rest.partition("-")[0]
-        if host == _HOST and pid.isdecimal() and not _is_running(int(pid)):
-            part.unlink(missing_ok=True)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True  # it is somebody else's
-    return True
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name of a file survive a power cut too."""
-    with suppress(OSError):  # not every file system can
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from stt_bench.benchmark.system.files import write_atomically
+from stt_bench.benchmark.system.atomic import write_atomically
 from stt_bench.benchmark.system.outputs import PNG_SOFTWARE
 from stt_bench.benchmark.system.text import one_line
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from stt_bench.benchmark.store.runs import Run
+from stt_bench.benchmark.system.atomic import told_in_a_sentence, write_atomically
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import told_in_a_sentence, write_atomically
 from stt_bench.benchmark.system.progress import Reporter
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from command_line import disk_with
 
+from stt_bench.benchmark.system.atomic import write_atomically
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import read_json, write_atomically, write_json, write_text
+from stt_bench.benchmark.system.files import read_json, write_json, write_text
 
 WRITER = """
 import sys
@@ -24,7 +25,7 @@ for number in range(100):
 KILLED = """
 import os, sys
 from pathlib import Path
-from stt_bench.benchmark.system.files import write_atomically
+from stt_bench.benchmark.system.atomic import write_atomically
 write_atomically(Path(sys.argv[1]), lambda stream: (stream.write(b"half"), os._exit(9)))
 """
 
