@@ -34,8 +34,17 @@ class Inputs(Protocol):
     def check(self, progress: Progress | None = None) -> None:
         """Prepare each once; one error tells of all that cannot be prepared."""
 
-    def batch(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> torch.Tensor:
-        """Return the inputs of some rows; with a generator, random ones where they are random."""
+    def batch(
+        self,
+        rows: np.ndarray,
+        rng: np.random.Generator | None = None,
+        part: slice | None = None,
+    ) -> torch.Tensor:
+        """Return the inputs of some rows; with a generator, random ones where they are random.
+
+        Of a batch that several processes share, `part` is this one's: what is random is drawn for
+        all rows, and made for these. So the parts together are the whole.
+        """
 
     def views(self, rows: np.ndarray, *, flip: bool = False) -> list[torch.Tensor]:
         """Return all views of some rows that are embedded."""

@@ -12,6 +12,13 @@ import pandas as pd
 import torch
 
 from stt_bench.benchmark.config.sections import InputConfig
+from stt_bench.benchmark.datasets.augmentation import (
+    crop,
+    draw_mirrored,
+    draw_windows,
+    gather,
+    mirror,
+)
 from stt_bench.benchmark.datasets.items import ItemTable, Split
 from stt_bench.benchmark.datasets.sampler import Stream
 from stt_bench.benchmark.datasets.threads import BLOCK, THREADS, Progress
@@ -19,8 +26,6 @@ from stt_bench.benchmark.datasets.transforms import (
     center_crop,
     five_crops,
     prepare,
-    random_crops,
-    random_flips,
     resized_size,
 )
 from stt_bench.benchmark.system.errors import BenchError
@@ -84,6 +89,7 @@ class ImageSet:
         self._kept_as = config.model_copy(update={"resize": largest}) if largest else config
         self._seeds: list[bytes] | None = None
         self._kept: torch.Tensor | list[torch.Tensor] | None = None
+        self._sizes = np.zeros((len(self.paths), 2), np.int32)  # 0: not known yet
         self._checked = False
 
     @property
@@ -113,18 +119,26 @@ class ImageSet:
             progress(len(self), len(self))
         return self._kept is not None
 
-    def batch(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> torch.Tensor:
+    def batch(
+        self,
+        rows: np.ndarray,
+        rng: np.random.Generator | None = None,
+        part: slice | None = None,
+    ) -> torch.Tensor:
         """Return the images of some rows as uint8 (B, C, size, size).
 
         Without a generator the crop is central; with one, crops and flips are random as the
-        config says.
+        config says. They are drawn for all rows; where a part of these is named, only its images
+        are made.
         """
-        if rng is not None and self.training and self.config.views is not None:
-            drawn = rng.integers(0, self.config.views, len(rows)).tolist()
-            return torch.cat(
-                [self.view(row, v) for row, v in zip(rows.tolist(), drawn, strict=True)]
-            )
-        return self._batch(rows, rng)
+        made = rows if part is None else rows[part]
+        if rng is None or not self.training:
+            return self._central(self._prepared(made))
+        if self.config.views is not None:
+            drawn = rng.integers(0, self.config.views, len(rows))[part or slice(None)]
+            pairs = zip(made.tolist(), drawn.tolist(), strict=True)
+            return torch.cat([self.view(row, number) for row, number in pairs])
+        return self._random(rows, rng, part)
 
     def view(self, row: int, number: int) -> torch.Tensor:
         """Return a fixed view of a training image, (1, C, size, size).
@@ -136,17 +150,43 @@ class ImageSet:
         assert self._seeds is not None
         words = np.frombuffer(self._seeds[row], dtype="<u4").tolist()
         rng = np.random.default_rng([*words, int(Stream.VIEWS), number])
-        return self._batch(np.array([row]), rng)
+        return self._random(np.array([row]), rng)
 
-    def _batch(self, rows: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
-        chosen = self._prepared(rows)
-        if isinstance(chosen, torch.Tensor) and not self._crops_later:
-            return self._flipped(chosen, rng)
-        if rng is not None and self._crops_later:
-            images = random_crops(list(chosen), self.config, rng)
+    def _random(
+        self, rows: np.ndarray, rng: np.random.Generator, part: slice | None = None
+    ) -> torch.Tensor:
+        """Return random crops and flips of some rows, drawn for all, made of a part."""
+        part = part or slice(None)
+        if self._crops_later:
+            images = self._cropped(rows, rng, part)
         else:
-            images = torch.stack([center_crop(image, self.config.size) for image in chosen])
-        return self._flipped(images, rng)
+            images = self._central(self._prepared(rows[part]))
+        if self.config.flip:
+            mirror(images, draw_mirrored(len(rows), rng)[part])
+        return images
+
+    def _cropped(self, rows: np.ndarray, rng: np.random.Generator, part: slice) -> torch.Tensor:
+        size, made = self.config.size, rows[part]
+        if isinstance(self._kept, torch.Tensor):
+            sizes = np.full((len(rows), 2), self._kept.shape[-2:])
+            windows = draw_windows(sizes, self.config, rng).part(part)
+            if not windows.resize(size):
+                return gather(self._kept, made, windows, size)
+            return crop(list(self._kept[torch.from_numpy(made)]), windows, size)
+        prepared = list(self._prepared(made))
+        return crop(prepared, draw_windows(self._sizes_of(rows), self.config, rng).part(part), size)
+
+    def _central(self, prepared: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
+        if isinstance(prepared, torch.Tensor) and not self._crops_later:
+            return prepared
+        return torch.stack([center_crop(image, self.config.size) for image in prepared])
+
+    def _sizes_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return height and width (B, 2) of prepared images; those never seen are prepared."""
+        unknown = rows[self._sizes[rows, 0] == 0]
+        if len(unknown):
+            self._decode(unknown)
+        return self._sizes[rows].astype(np.int64)
 
     def views(self, rows: np.ndarray, *, flip: bool = False) -> list[torch.Tensor]:
         """Return the views of some rows, each uint8 (B, C, size, size).
@@ -168,7 +208,7 @@ class ImageSet:
             return
         reasons = []
         with ThreadPoolExecutor(THREADS) as pool:
-            for done, reason in enumerate(pool.map(self._reason, self.paths), start=1):
+            for done, reason in enumerate(pool.map(self._reason, range(len(self))), start=1):
                 if reason is not None:
                     reasons.append(reason)
                 if progress is not None:
@@ -178,9 +218,9 @@ class ImageSet:
             raise BenchError(reasons[0] + more)
         self._checked = True
 
-    def _reason(self, path: str) -> str | None:
+    def _reason(self, row: int) -> str | None:
         try:
-            self._prepare(path)
+            self._prepare(row)
         except BenchError as error:
             return str(error)
         return None
@@ -190,44 +230,41 @@ class ImageSet:
             return self._kept[torch.from_numpy(rows)]
         if self._kept is not None:
             return [self._kept[row] for row in rows]
-        return self._decode([self.paths[row] for row in rows])
+        return self._decode(rows)
 
-    def _flipped(self, images: torch.Tensor, rng: np.random.Generator | None) -> torch.Tensor:
-        if rng is None or not (self.training and self.config.flip):
-            return images
-        return random_flips(images, rng)
-
-    def _prepare(self, path: str) -> torch.Tensor:
+    def _prepare(self, row: int) -> torch.Tensor:
+        path = self.paths[row]
         image = self.items.read(path)
         try:
             prepared = prepare(image, self._kept_as, self.items.bits)
         except Exception as error:  # PIL raises nearly anything on odd modes and broken tags
             raise BenchError(f"image {path} cannot be converted ({error})") from error
+        self._sizes[row] = prepared.shape[-2:]
         return prepared if self._crops_later else center_crop(prepared, self.config.size)
 
-    def _prepare_block(self, paths: Sequence[str]) -> list[torch.Tensor]:
-        return [self._prepare(path) for path in paths]
+    def _prepare_block(self, rows: Sequence[int]) -> list[torch.Tensor]:
+        return [self._prepare(row) for row in rows]
 
-    def _decode(self, paths: Sequence[str]) -> list[torch.Tensor]:
+    def _decode(self, rows: np.ndarray) -> list[torch.Tensor]:
         if torch.utils.data.get_worker_info() is not None:  # one of many processes already
-            return self._prepare_block(paths)
+            return self._prepare_block(rows.tolist())
         with ThreadPoolExecutor(THREADS) as pool:
-            return list(pool.map(self._prepare, paths))
+            return list(pool.map(self._prepare, rows.tolist()))
 
     def _cost(self) -> tuple[float, float]:
         """Return the mean bytes and median seconds that a prepared image takes, from a sample."""
         rows = np.linspace(0, len(self) - 1, min(_SAMPLE, len(self)), dtype=int)
         sizes, seconds = [], []
-        for row in rows:
+        for row in rows.tolist():
             start = time.perf_counter()
-            sizes.append(self._prepare(self.paths[row]).numel())
+            sizes.append(self._prepare(row).numel())
             seconds.append(time.perf_counter() - start)
         return float(np.mean(sizes)), float(np.median(seconds))
 
     def _decode_all(
         self, threads: int, progress: Progress | None
     ) -> torch.Tensor | list[torch.Tensor]:
-        blocks = [self.paths[i : i + BLOCK] for i in range(0, len(self), BLOCK)]
+        blocks = [range(i, min(i + BLOCK, len(self))) for i in range(0, len(self), BLOCK)]
         images: list[torch.Tensor] = []
         with ThreadPoolExecutor(threads) as pool:
             for block in pool.map(self._prepare_block, blocks):

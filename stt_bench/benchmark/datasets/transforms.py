@@ -1,7 +1,6 @@
-"""From a decoded image to the network's input: a fixed part, and a random part for training.
+"""From a decoded image to the network's input: the fixed part, converted and resized with PIL.
 
-The fixed part converts and resizes with PIL; the random part crops and mirrors uint8 tensors and
-draws only from the generator it is given.
+The random part is `augmentation`.
 """
 
 from __future__ import annotations
@@ -16,9 +15,6 @@ from stt_bench.benchmark.config.sections import InputConfig
 from stt_bench.benchmark.datasets.depth import bits_that_hold, check_range, is_deep
 from stt_bench.benchmark.system.errors import BenchError
 
-AREA = (0.08, 1.0)  # share of the image that a random_resized crop covers
-RATIO = (3 / 4, 4 / 3)  # and its width over height
-_ATTEMPTS = 10
 _ORIENTATION = 0x0112
 _LARGEST_RESIZED = 1 << 25  # pixels, 100 MB in colour
 _LONGEST = 8  # longer side over shorter that is taken at any size
@@ -106,69 +102,3 @@ def five_crops(images: Sequence[torch.Tensor], size: int) -> list[torch.Tensor]:
         for columns in ends
     ]
     return [*corners, torch.stack([center_crop(image, size) for image in images])]
-
-
-def random_crops(
-    images: Sequence[torch.Tensor], config: InputConfig, rng: np.random.Generator
-) -> torch.Tensor:
-    """Return a random crop (size × size) of every image, stacked."""
-    if config.crop == "random_resized":
-        return torch.stack([_resized_crop(image, config.size, rng) for image in images])
-    if config.resize_max is not None:
-        images = random_sides(images, config, rng)
-    room = np.array([image.shape[-2:] for image in images]) - config.size
-    corners = rng.integers(0, room, endpoint=True).tolist()
-    return torch.stack(
-        [
-            image[:, top : top + config.size, left : left + config.size]
-            for image, (top, left) in zip(images, corners, strict=True)
-        ]
-    )
-
-
-def random_sides(
-    images: Sequence[torch.Tensor], config: InputConfig, rng: np.random.Generator
-) -> list[torch.Tensor]:
-    """Return images that were prepared at `resize_max`, each at a side drawn from `resize` on.
-
-    Integer sides, uniform up to `resize_max` with both ends. Bilinear with antialiasing: a second
-    resizing after that of `prepare`, so pixels differ a little from those of a single one, and the
-    longer side by up to one pixel.
-    """
-    from torchvision.transforms.v2 import functional
-
-    sides = rng.integers(
-        config.resize or config.size, config.resize_max, len(images), endpoint=True
-    )
-    resized = []
-    for image, side in zip(images, sides.tolist(), strict=True):
-        at_side = config.model_copy(update={"resize": side})
-        width, height = resized_size(image.shape[-1], image.shape[-2], at_side)
-        resized.append(functional.resize(image, [height, width], antialias=True))
-    return resized
-
-
-def random_flips(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Return the images, each mirrored left to right with probability one half."""
-    mirrored = torch.from_numpy(rng.random(len(images)) < 0.5)
-    return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
-
-
-def random_window(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Return top, left, height and width of a random_resized crop, drawn as in torchvision."""
-    for _ in range(_ATTEMPTS):
-        area = width * height * rng.uniform(*AREA)
-        ratio = np.exp(rng.uniform(np.log(RATIO[0]), np.log(RATIO[1])))
-        w, h = round(np.sqrt(area * ratio)), round(np.sqrt(area / ratio))
-        if 0 < w <= width and 0 < h <= height:
-            top, left = rng.integers(0, [height - h, width - w], endpoint=True).tolist()
-            return top, left, h, w
-    w, h = min(width, round(height * RATIO[1])), min(height, round(width / RATIO[0]))
-    return (height - h) // 2, (width - w) // 2, h, w
-
-
-def _resized_crop(image: torch.Tensor, size: int, rng: np.random.Generator) -> torch.Tensor:
-    from torchvision.transforms.v2 import functional
-
-    window = random_window(image.shape[-1], image.shape[-2], rng)
-    return functional.resized_crop(image, *window, [size, size], antialias=True)

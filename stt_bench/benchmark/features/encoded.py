@@ -89,9 +89,15 @@ class VectorSet:
     def check(self, progress: Progress | None = None) -> None:
         """Do nothing: they were looked at when they were read."""
 
-    def batch(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> torch.Tensor:
-        """Return the vectors of some rows, float32."""
-        return torch.from_numpy(self._vectors[self._rows[rows]].astype(np.float32))
+    def batch(
+        self,
+        rows: np.ndarray,
+        rng: np.random.Generator | None = None,
+        part: slice | None = None,
+    ) -> torch.Tensor:
+        """Return the vectors of some rows, or of a part of them, float32."""
+        made = self._rows[rows[part or slice(None)]]
+        return torch.from_numpy(self._vectors[made].astype(np.float32))
 
     def views(self, rows: np.ndarray, *, flip: bool = False) -> list[torch.Tensor]:
         """Return the vectors of some rows: there is one view of each."""
@@ -161,14 +167,23 @@ class EncodedSet:
         """Compute the views that are not kept."""
         self.load(progress)
 
-    def batch(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> torch.Tensor:
-        """Return the encoded views of some rows, one each; of several fixed ones, one is drawn."""
+    def batch(
+        self,
+        rows: np.ndarray,
+        rng: np.random.Generator | None = None,
+        part: slice | None = None,
+    ) -> torch.Tensor:
+        """Return the encoded views of some rows, one each; of several fixed ones, one is drawn.
+
+        They are drawn for all rows; where a part of these is named, only its are returned.
+        """
         self.load()
         assert self._rows is not None
-        drawn: Any = 0
+        drawn = np.zeros(len(rows), np.int64)
         if rng is not None and self._fixed is not None:
             drawn = rng.integers(0, self._fixed, len(rows))
-        return torch.from_numpy(self._rows[self._places[rows, drawn]])
+        places = self._places[rows, drawn][part or slice(None)]
+        return torch.from_numpy(self._rows[places])
 
     def views(self, rows: np.ndarray, *, flip: bool = False) -> list[torch.Tensor]:
         """Return the encoded views of some rows."""

@@ -11,9 +11,10 @@ from torchvision.transforms.v2 import functional as tv
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import InputConfig
 from stt_bench.benchmark.datasets import ArrayStore, FileStore, ItemTable, image_set
+from stt_bench.benchmark.datasets.augmentation import at_sizes, crop, draw_windows
 from stt_bench.benchmark.datasets.batches import TrainingBatches, training_batches
 from stt_bench.benchmark.datasets.image_set import ImageSet
-from stt_bench.benchmark.datasets.transforms import prepare, random_crops, random_sides
+from stt_bench.benchmark.datasets.transforms import prepare
 
 CONFIG = InputConfig(size=10, resize=12, resize_max=20, crop="random", flip=True)
 ROWS = np.array([3, 0, 3, 8])
@@ -27,6 +28,14 @@ def smooth(width: int, height: int, seed: int = 0) -> Image.Image:
     """Return an image like a photo: neighbouring pixels are alike."""
     coarse = rng(seed).integers(0, 256, (max(2, height // 30), max(2, width // 30), 3), np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def windows_of(images, config: InputConfig, rng: np.random.Generator):
+    return draw_windows(np.array([image.shape[1:] for image in images]), config, rng)
+
+
+def resized(images, config: InputConfig, rng: np.random.Generator) -> list[torch.Tensor]:
+    return at_sizes(images, windows_of(images, config, rng).resized)
 
 
 def table(store, paths: list[str]) -> ItemTable:
@@ -45,14 +54,14 @@ def photos(tmp_path) -> ItemTable:
 def test_shorter_sides_are_uniform_and_both_ends_are_reached() -> None:
     wide = prepare(smooth(60, 40), CONFIG.model_copy(update={"resize": 20}))
     assert wide.shape == (3, 20, 30)
-    resized = random_sides([wide, wide.transpose(1, 2)] * 2000, CONFIG, rng())
-    sides = np.array([min(image.shape[1:]) for image in resized])
+    found = resized([wide, wide.transpose(1, 2)] * 2000, CONFIG, rng())
+    sides = np.array([min(image.shape[1:]) for image in found])
     counts = np.bincount(sides, minlength=21)
     assert counts[:12].sum() == 0
     assert len(counts) == 21
     assert stats.chisquare(counts[12:]).pvalue > 0.001
     assert np.corrcoef(sides[:-1], sides[1:])[0, 1] == pytest.approx(0, abs=0.05)
-    for number, image in enumerate(resized[:200]):
+    for number, image in enumerate(found[:200]):
         height, width = image.shape[1:] if number % 2 == 0 else image.shape[:0:-1]
         assert width == int(height * 1.5)
         assert image.dtype == torch.uint8
@@ -61,21 +70,21 @@ def test_shorter_sides_are_uniform_and_both_ends_are_reached() -> None:
 def test_squashed_images_stay_square() -> None:
     config = CONFIG.model_copy(update={"aspect": "squash"})
     square = prepare(smooth(60, 40), config.model_copy(update={"resize": 20}))
-    shapes = {tuple(image.shape) for image in random_sides([square] * 400, config, rng())}
+    shapes = {tuple(image.shape) for image in resized([square] * 400, config, rng())}
     assert shapes == {(3, side, side) for side in range(12, 21)}
 
 
 def test_without_resize_the_range_starts_at_the_size() -> None:
     config = InputConfig(size=10, resize_max=12, crop="random")
     image = prepare(smooth(30, 30), config.model_copy(update={"resize": 12}))
-    assert {i.shape[1] for i in random_sides([image] * 100, config, rng())} == {10, 11, 12}
+    assert {i.shape[1] for i in resized([image] * 100, config, rng())} == {10, 11, 12}
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pixels_are_those_of_pil(channels: int) -> None:
     config = InputConfig(size=30, resize=30, resize_max=64, crop="random", channels=channels)
     prepared = prepare(smooth(120, 90), config.model_copy(update={"resize": 64}))
-    for image in random_sides([prepared] * 30, config, rng()):
+    for image in resized([prepared] * 30, config, rng()):
         height, width = image.shape[1:]
         by_pil = tv.to_pil_image(prepared).resize((width, height), Image.Resampling.BILINEAR)
         assert int((image.int() - tv.pil_to_tensor(by_pil).int()).abs().max()) <= 1
@@ -85,7 +94,7 @@ def test_two_resizings_are_near_to_one() -> None:
     config = InputConfig(size=30, resize=32, resize_max=64, crop="random")
     original = smooth(180, 180)
     prepared = prepare(original, config.model_copy(update={"resize": 64}))
-    for image in random_sides([prepared] * 30, config, rng()):
+    for image in resized([prepared] * 30, config, rng()):
         once = prepare(original, config.model_copy(update={"resize": image.shape[1]}))
         assert image.shape == once.shape
         assert float((image.float() - once.float()).abs().mean()) < 2  # of 255
@@ -95,11 +104,11 @@ def test_crops_are_windows_of_the_resized_images() -> None:
     images = [
         prepare(smooth(60, 40, s), CONFIG.model_copy(update={"resize": 20})) for s in range(8)
     ]
-    crops = random_crops(images, CONFIG, rng(5))
+    crops = crop(images, windows_of(images, CONFIG, rng(5)), 10)
     assert crops.shape == (8, 3, 10, 10)
-    for crop, resized in zip(crops, random_sides(images, CONFIG, rng(5)), strict=True):
-        windows = resized.unfold(1, 10, 1).unfold(2, 10, 1).permute(1, 2, 0, 3, 4)
-        assert (windows == crop).all(dim=(2, 3, 4)).any()
+    for found, whole in zip(crops, resized(images, CONFIG, rng(5)), strict=True):
+        windows = whole.unfold(1, 10, 1).unfold(2, 10, 1).permute(1, 2, 0, 3, 4)
+        assert (windows == found).all(dim=(2, 3, 4)).any()
 
 
 @pytest.mark.parametrize("aspect", ["keep", "squash"])

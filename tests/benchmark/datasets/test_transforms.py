@@ -2,16 +2,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
-from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as tv
 
 from stt_bench.benchmark.config.sections import InputConfig
 from stt_bench.benchmark.datasets.transforms import (
     center_crop,
     prepare,
-    random_crops,
-    random_flips,
-    random_window,
     to_channels,
 )
 from stt_bench.benchmark.system.errors import BenchError
@@ -129,72 +125,3 @@ def test_images_are_upright(tmp_path, save, orientation, suffix):
         turned = to_channels(image, 3)
     assert turned.size == ((20, 30) if orientation >= 5 else (30, 20))
     np.testing.assert_array_equal(array(turned), array(expected))
-
-
-def numbered(height: int, width: int) -> torch.Tensor:
-    """Return an image whose pixels tell their place."""
-    return torch.arange(height * width, dtype=torch.uint8).reshape(1, height, width)
-
-
-def test_random_crops_reach_every_place():
-    config = InputConfig(size=8, resize=10, crop="random", channels=1)
-    image = numbered(10, 12)
-    places = set()
-    for seed in range(200):
-        crops = random_crops([image] * 2, config, np.random.default_rng(seed))
-        for crop in crops:
-            top, left = divmod(int(crop[0, 0, 0]), 12)
-            assert torch.equal(crop, image[:, top : top + 8, left : left + 8])
-            places.add((top, left))
-    assert places == {(top, left) for top in range(3) for left in range(5)}
-
-
-def test_random_crops_of_images_that_fit_exactly():
-    config = InputConfig(size=10, crop="random", channels=1)
-    image = numbered(10, 10)
-    assert torch.equal(random_crops([image], config, np.random.default_rng(0))[0], image)
-
-
-def test_half_of_the_images_are_flipped():
-    images = torch.stack([numbered(4, 5)] * 2000)
-    flipped = random_flips(images, np.random.default_rng(0))
-    mirrored = (flipped == images.flip(-1)).all(dim=(1, 2, 3))
-    assert (mirrored | (flipped == images).all(dim=(1, 2, 3))).all()
-    assert float(mirrored.float().mean()) == pytest.approx(0.5, abs=0.04)
-
-
-def test_random_windows_are_distributed_as_torchvisions():
-    width, height = 60, 40
-    rng = np.random.default_rng(0)
-    ours = np.array([random_window(width, height, rng) for _ in range(4000)])
-    torch.manual_seed(0)
-    image = torch.empty(1, height, width)
-    theirs = np.array(
-        [RandomResizedCrop.get_params(image, (0.08, 1), (3 / 4, 4 / 3)) for _ in range(4000)]
-    )
-    np.testing.assert_allclose(ours.mean(0), theirs.mean(0), atol=0.6)
-    np.testing.assert_allclose(ours.std(0), theirs.std(0), atol=0.6)
-    for top, left, h, w in ours:
-        assert 0 <= top <= height - h
-        assert 0 <= left <= width - w
-
-
-@pytest.mark.parametrize(("width", "height"), [(400, 2), (2, 400)])
-def test_windows_of_extreme_images_are_central(width, height):
-    windows = [random_window(width, height, np.random.default_rng(s)) for s in range(300)]
-    expected = RandomResizedCrop.get_params(torch.empty(1, height, width), (2, 2), (3 / 4, 4 / 3))
-    assert tuple(expected) in windows
-    for top, left, h, w in windows:
-        assert 0 <= top <= height - h
-        assert 0 <= left <= width - w
-
-
-def test_random_resized_crops_are_resized_as_torchvision_does():
-    config = InputConfig(size=12, crop="random_resized")
-    image = tv.pil_to_tensor(photo(30, 20))
-    crop = random_crops([image], config, np.random.default_rng(3))[0]
-    window = random_window(30, 20, np.random.default_rng(3))
-    expected = tv.resized_crop(tv.to_pil_image(image), *window, [12, 12])
-    difference = crop.int() - tv.pil_to_tensor(expected).int()
-    assert crop.shape == (3, 12, 12)
-    assert int(difference.abs().max()) <= 1

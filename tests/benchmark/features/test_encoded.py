@@ -284,6 +284,10 @@ def test_a_step_draws_among_the_views(photos: Path, tmp_path: Path, freeze: str)
     batches = list(training_batches(items, run.experiment, 0, 0, 12, inputs=inputs))
     again = list(training_batches(items, run.experiment, 0, 5, 6, inputs=inputs))
     assert torch.equal(again[0].images, batches[5].images)
+    rows = np.array([3, 0, 3, 8, 11])
+    whole = inputs.batch(rows, np.random.default_rng(1))
+    for part in (slice(0, 2), slice(2, 5)):
+        assert torch.equal(inputs.batch(rows, np.random.default_rng(1), part), whole[part])
     batch = TrainingBatches(items, run.experiment, 0)
     drawn: set[int] = set()
     for step, found, *_ in batches:

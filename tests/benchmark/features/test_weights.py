@@ -123,6 +123,8 @@ def test_batches_have_the_weights_of_their_items(tmp_path: Path, workers: int) -
         assert items.vectors is not None
         inputs = VectorSet(items.vectors, items.split("train")["path"].tolist())
         batches = list(training_batches(items, settings, 0, 0, 4, inputs=inputs))
+        rows = np.arange(len(inputs))
+        assert torch.equal(inputs.batch(rows, part=slice(1, 3)), inputs.batch(rows)[1:3])
         for batch in batches:
             assert batch.weights is not None
             torch.testing.assert_close(
