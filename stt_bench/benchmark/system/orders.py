@@ -1,0 +1,152 @@
+"""One process leads and the others follow: what it tells them to do, and how an error ends it.
+
+An error that all meet at the same place, as a loss that is no longer finite, ends what they do
+together and nothing else: the first process goes on with what it does next. One that a single
+process meets, as a full GPU, would let the others wait for ever: all end, with its sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.processes import Processes, leave, processes
+from stt_bench.benchmark.system.text import one_line
+
+FAILED, BAD_INPUT = 1, 2
+GRACE = 20.0
+"""Seconds in which all processes must have met an error that one has met."""
+_LOOKS = 0.2  # seconds between two looks for an error of the others
+_END = b""
+
+
+@contextmanager
+def ordered(name: str, *arguments: Any) -> Iterator[None]:
+    """Let the other processes do, beside the block, what `name` stands for in their `follow`.
+
+    Args:
+        name: of a function that comes to the same exchanges as the block.
+        arguments: of that function.
+    """
+    present = processes()
+    if present.size == 1:
+        yield
+        return
+    present.exchanges = 0
+    present.order += 1
+    present.store.set(f"order/{present.order}", pickle.dumps((name, arguments)))
+    try:
+        yield
+    except TrainingStopped:  # in which all have agreed
+        raise
+    except Exception as error:
+        _meet(present, error)
+        raise
+
+
+def follow(known: Mapping[str, Callable[..., Any]]) -> None:
+    """Do what the first process orders, until it orders the end.
+
+    Args:
+        known: what each name stands for.
+    """
+    present = processes()
+    while True:
+        order = present.wait(f"order/{present.order + 1}")
+        if order == _END:
+            return
+        present.exchanges = 0
+        present.order += 1
+        name, arguments = pickle.loads(order)
+        try:
+            known[name](*arguments)
+        except TrainingStopped:
+            continue
+        except Exception as error:
+            _meet(present, error)
+
+
+def end_orders() -> None:
+    """Tell the other processes that there is nothing more to do, and leave them."""
+    present = processes()
+    if present.size > 1:
+        present.store.set(f"order/{present.order + 1}", _END)
+        leave()
+
+
+def _meet(present: Processes, error: Exception) -> None:
+    """Return once all processes have met an error at this place; else end all of them."""
+    if os.environ.get("STT_BENCH_DEBUG"):
+        traceback.print_exception(error)
+    sentence = _sentence(error)
+    keys = [f"failed/{present.order}/{rank}" for rank in range(present.size)]
+    content = {"place": present.exchanges, "sentence": sentence}
+    present.store.set(keys[present.rank], json.dumps(content))
+    until = time.monotonic() + GRACE
+    while time.monotonic() < until:
+        if present.store.check(keys):
+            places = {json.loads(present.store.get(key))["place"] for key in keys}
+            if len(places) == 1:
+                return
+            break
+        time.sleep(0.02)
+    silent = [str(rank) for rank, key in enumerate(keys) if not present.store.check([key])]
+    if not isinstance(error, BenchError) and _is_of_the_connection(error):
+        sentence = (
+            f"process {', '.join(silent) or '?'} of {present.size} (from 0) has ended or does not "
+            "answer; the same command goes on from the last checkpoint"
+        )
+    present.store.set("fatal", json.dumps([BAD_INPUT, sentence]))
+    time.sleep(GRACE + 1)  # the watcher ends this process
+    os._exit(BAD_INPUT)
+
+
+def watch() -> threading.Thread:
+    """Start the thread that ends this process when another met an error that not all met."""
+    thread = threading.Thread(target=_watch, args=(processes(),), daemon=True)
+    thread.start()
+    return thread
+
+
+def _watch(present: Processes) -> None:
+    while processes() is present:
+        try:
+            if present.store.check(["fatal"]):
+                code, sentence = json.loads(present.store.get("fatal"))
+                if present.store.add("told", 1) == 1:
+                    print(f"error: {one_line(sentence)}", file=sys.stderr, flush=True)
+                present.store.add("ended", 1)
+                if present.rank == 0:  # whose end may be that of the store
+                    _wait_for(present, "ended", 2.0)
+                os._exit(code)
+        except (RuntimeError, ValueError, OSError):  # the first process is gone, and the store
+            if processes() is present:
+                os._exit(FAILED)
+            return
+        time.sleep(_LOOKS)
+
+
+def _wait_for(present: Processes, key: str, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while present.store.add(key, 0) < present.size and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def _is_of_the_connection(error: Exception) -> bool:
+    words = ("gloo", "nccl", "connection", "peer", "timed out")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, BenchError):
+        return str(error)
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
