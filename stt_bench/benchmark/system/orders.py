@@ -7,6 +7,7 @@ process meets, as a full GPU, would let the others wait for ever: all end, with 
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import pickle
@@ -26,7 +27,6 @@ FAILED, BAD_INPUT = 1, 2
 GRACE = 20.0
 """Seconds in which all processes must have met an error that one has met."""
 _LOOKS = 0.2  # seconds between two looks for an error of the others
-_END = b""
 
 
 @contextmanager
@@ -43,7 +43,8 @@ def ordered(name: str, *arguments: Any) -> Iterator[None]:
         return
     present.exchanges = 0
     present.order += 1
-    present.store.set(f"order/{present.order}", pickle.dumps((name, arguments)))
+    order = base64.b64encode(pickle.dumps((name, arguments))).decode()
+    present.store.set(f"order/{present.order}", order)
     try:
         yield
     except TrainingStopped:  # in which all have agreed
@@ -62,11 +63,11 @@ def follow(known: Mapping[str, Callable[..., Any]]) -> None:
     present = processes()
     while True:
         order = present.wait(f"order/{present.order + 1}")
-        if order == _END:
+        if not order:
             return
         present.exchanges = 0
         present.order += 1
-        name, arguments = pickle.loads(order)
+        name, arguments = pickle.loads(base64.b64decode(order))
         try:
             known[name](*arguments)
         except TrainingStopped:
@@ -79,7 +80,7 @@ def end_orders() -> None:
     """Tell the other processes that there is nothing more to do, and leave them."""
     present = processes()
     if present.size > 1:
-        present.store.set(f"order/{present.order + 1}", _END)
+        present.store.set(f"order/{present.order + 1}", "")
         leave()
 
 

@@ -140,7 +140,7 @@ class Processes:
             self.wait(key, unless=f"failed/{self.order}/0")
         yield
         if self.leads:
-            self.store.set(key, b"")
+            self.store.set(key, "")
 
     def wait(self, key: str, unless: str | None = None) -> bytes:
         """Return what another process says under a key, however long that takes.

@@ -1,9 +1,10 @@
-"""Several processes on one training: their parts, what they exchange, and how an error ends them."""
+"""Processes that train together: their parts, what they exchange, and how an error ends them."""
 
 from __future__ import annotations
 
 import os
 import signal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def test_parts_are_in_order_and_differ_by_one_at_most() -> None:
     for size in (1, 2, 3, 7):
         for count in (0, 1, 2, 8, 9, 32):
             parts = [list(range(count))[Processes(rank, size).share(count)] for rank in range(size)]
-            assert sum(parts, []) == list(range(count))
+            assert list(chain.from_iterable(parts)) == list(range(count))
             lengths = [len(part) for part in parts]
             assert max(lengths) - min(lengths) <= 1
             assert lengths == sorted(lengths, reverse=True)
