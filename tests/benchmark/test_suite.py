@@ -15,7 +15,6 @@ import torch
 from command_line import disk_with
 from PIL import Image
 
-from stt_bench.benchmark import suite
 from stt_bench.benchmark.cli.screen import print_leaderboard
 from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
 from stt_bench.benchmark.datasets import load_items
@@ -31,7 +30,7 @@ from stt_bench.benchmark.scoring.evaluate import evaluate, measure
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.records import Record, checksum, read_table_records, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
-from stt_bench.benchmark.suite import load_table, run_table
+from stt_bench.benchmark.suite import load_table, one, run_table
 from stt_bench.benchmark.system.atomic import write_atomically
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import read_json, sha256_of
@@ -205,7 +204,7 @@ def test_weights_of_other_settings_are_not_taken_when_run_json_is_lost(
 def test_an_unforeseen_failure_is_kept_and_the_others_go_on(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = suite.embed_split
+    original = one.embed_split
 
     def fail(run: Run, *args: Any, **kwargs: Any) -> EmbeddingSet:
         if run.row == "hard":
@@ -214,12 +213,19 @@ def test_an_unforeseen_failure_is_kept_and_the_others_go_on(
             raise SystemExit(3)
         return original(run, *args, **kwargs)
 
-    monkeypatch.setattr(suite, "embed_split", fail)
+    monkeypatch.setattr(one, "embed_split", fail)
     outcome = run_all(tmp_path, rows=["softmax", "hard", "center"])
     assert outcome.failed["tiny/hard/seed-0"].startswith("RuntimeError: out of memory (")
     assert "fail" in (tmp_path / "runs/tiny/hard/seed-0/error.txt").read_text()
     assert outcome.failed["tiny/center/seed-0"].startswith("SystemExit: 3 (")
     assert len(outcome.done) == 1
+    table = load_table(str(tiny))
+    runs = [run_of(table, row, 0, tmp_path / "runs") for row in ("softmax", "hard", "center")]
+    told = [run.told_failure() for run in runs]
+    assert told == [None, outcome.failed[runs[1].name], outcome.failed[runs[2].name]]
+    monkeypatch.setattr(one, "embed_split", original)
+    assert len(run_all(tmp_path, rows=["hard", "center"]).done) == 2
+    assert not [run for run in runs if run.failure.exists()]
 
 
 def test_other_starting_weights_are_never_taken_for_the_same(tiny: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from stt_bench.benchmark.system.errors import BenchError
 
-STOPPED = 130
+FAILED, STOPPED = 1, 130
 
 RunArgument = Annotated[Path, typer.Argument(help="A run's folder: `runs/TABLE/ROW/seed-N`.")]
 ResultsOption = Annotated[

@@ -39,7 +39,7 @@ def train(
     - `stt-bench train my.yaml --row softmax --set train.steps=500 --set train.device=cuda`
     """
     from stt_bench.benchmark.store.locks import held
-    from stt_bench.benchmark.suite import load_table, note_start
+    from stt_bench.benchmark.suite import failure_noted, load_table, note_start
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.training import train as training
     from stt_bench.benchmark.training.checks import idle_classifiers
@@ -55,7 +55,8 @@ def train(
         if force:
             one.discard()
         note_start(one, results)
-        training.train(one, reporter)
+        with failure_noted(one):
+            training.train(one, reporter)
     print(one.folder)
 
 

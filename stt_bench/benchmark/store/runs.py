@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,14 @@ from stt_bench.benchmark.system.files import read_mapping, read_model, write_jso
 
 RUN_SCHEMA: Literal[2] = 2
 
-_OURS = {"run.json", "training.json", "checkpoint.pt", "model.safetensors", "error.txt"}
+_OURS = {
+    "run.json",
+    "training.json",
+    "checkpoint.pt",
+    "model.safetensors",
+    "error.txt",
+    "failed.json",
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,27 @@ class Run:
     def metrics(self) -> Path:
         """Return the file of the training's health metrics, one JSON object a line."""
         return self.folder / "metrics.jsonl"
+
+    @property
+    def failure(self) -> Path:
+        """Return the file with the sentence of why the run failed, until it succeeds."""
+        return self.folder / "failed.json"
+
+    def note_failure(self, told: str | None) -> None:
+        """Write why the run failed; or, with None, that it did not. A full disk is no matter."""
+        with suppress(BenchError, OSError):
+            if told is None:
+                self.failure.unlink(missing_ok=True)
+            else:
+                write_json(self.failure, {"failed": told})
+
+    def told_failure(self) -> str | None:
+        """Return why the run failed the last time, in a sentence; None if it did not."""
+        try:
+            told = read_mapping(self.failure).get("failed")
+        except BenchError:
+            return None
+        return told if isinstance(told, str) else None
 
     def embeddings(self, split: str = "test") -> Path:
         """Return the folder of an embedding set."""

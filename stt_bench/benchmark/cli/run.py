@@ -1,0 +1,110 @@
+"""The command that runs a whole table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stt_bench.benchmark.cli.options import (
+    FAILED,
+    ForceOption,
+    QuietOption,
+    ResultsOption,
+    RunsOption,
+    SetOption,
+    names_in,
+    seeds_in,
+)
+from stt_bench.benchmark.cli.reports import show_leaderboards
+from stt_bench.benchmark.system.errors import BenchError
+
+
+def run(
+    configs: Annotated[
+        list[str], typer.Argument(help="Tables: YAML files, or names of `stt-bench list tables`.")
+    ],
+    rows: Annotated[
+        str | None, typer.Option(help="Only these rows, separated by commas.", metavar="ROW,ROW")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="These seeds instead of the table's.", metavar="N,N")
+    ] = None,
+    overrides: SetOption = None,
+    runs: RunsOption = Path("runs"),
+    results: ResultsOption = Path("results"),
+    force: ForceOption = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only say what would run, from which data, for how long."),
+    ] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train, embed and evaluate all rows of a table; then write its leaderboard.
+
+    Skips experiments that have a record, continues one that was stopped.
+
+    - `stt-bench run digits_retrieval`
+    - `stt-bench run digits_retrieval --dry-run`
+    - `stt-bench run cub50_retrieval --rows softmax,hard_triplet --seeds 0,1,2`
+    - `stt-bench run digits_retrieval --set optimizer.lr=0.0003 --results my-results --runs my-runs`
+    """
+    from stt_bench.benchmark.dry_run import plan
+    from stt_bench.benchmark.leaderboards.report import check_pages
+    from stt_bench.benchmark.leaderboards.report import report as write_leaderboards
+    from stt_bench.benchmark.suite import load_table, run_table
+    from stt_bench.benchmark.system.progress import Reporter
+
+    reporter = Reporter(quiet=quiet)
+    chosen = None if rows is None else names_in("--rows", rows)
+    numbers = None if seeds is None else seeds_in(seeds)
+    tables = [load_table(config, overrides or (), only=chosen) for config in configs]
+    names = [table.name for table in tables]
+    for table in tables:
+        table.select(chosen)
+        if names.count(table.name) > 1:
+            raise BenchError(
+                f"two of the tables are named '{table.name}' and would share their results: run "
+                "one of them, or rename its file"
+            )
+    check_pages(results, names)
+    if dry_run:
+        for table in tables:
+            planned = plan(
+                table,
+                rows=chosen,
+                seeds=numbers,
+                runs=runs,
+                results=results,
+                force=force,
+                reporter=reporter,
+            )
+            print("\n".join(planned.lines()))
+        return
+    failed, finished = 0, []
+    for table in tables:
+        outcome = run_table(
+            table,
+            rows=chosen,
+            seeds=numbers,
+            runs=runs,
+            results=results,
+            force=force,
+            reporter=reporter,
+        )
+        failed += len(outcome.failed)
+        if outcome.done or outcome.skipped:
+            finished.append(table.name)
+        if outcome.skipped:
+            reporter.say(
+                f"{len(outcome.skipped)} of {table.name} already had a record in {results}; "
+                "--force re-runs finished work"
+            )
+    if finished:
+        show_leaderboards(write_leaderboards(results, finished), results, quiet)
+    if failed:
+        reporter.warn(
+            f"{failed} experiment(s) failed, see above; the same command tries them again"
+        )
+        raise typer.Exit(FAILED)

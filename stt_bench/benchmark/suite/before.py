@@ -1,0 +1,71 @@
+"""Before the first experiment of a table: what is discarded, renamed, or told of its records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from stt_bench.benchmark.config.table import Table
+from stt_bench.benchmark.scoring.probe import made_by_other_code
+from stt_bench.benchmark.store.display import Display, display_of
+from stt_bench.benchmark.store.locks import held
+from stt_bench.benchmark.store.records import Record, read_record, record_path
+from stt_bench.benchmark.store.runs import Run, run_of
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.progress import Reporter
+
+
+def discard(experiments: Sequence[Run], results: Path) -> None:
+    """Remove runs and their records; none of them while another process works on one."""
+    with ExitStack() as locks:
+        for run in experiments:
+            locks.enter_context(held(run))
+        for run in experiments:
+            record_path(results, run.table, run.row, run.seed).unlink(missing_ok=True)
+            run.discard()
+
+
+def tell_other_code(
+    table: Table, experiments: Sequence[Run], results: Path, reporter: Reporter
+) -> None:
+    """Warn of records that stay though today's code would make others, and say how to renew them.
+
+    They are not run again unasked: that may take days, and the numbers of a paper may be theirs.
+    """
+    records = []
+    for run in experiments:
+        with suppress(BenchError):  # is told where it is run
+            record = read_record(record_path(results, run.table, run.row, run.seed))
+            if record.config_digest == run.experiment.digest():
+                records.append(record)
+    found = made_by_other_code(records)
+    if found:
+        rows = [f"{row} ({', '.join(names[:3])})" for row, names in found.items()]
+        reporter.warn(
+            f"{table.name}: made by earlier code, which computes otherwise than today's: "
+            f"{', '.join(rows)}; `{table.command} --rows {','.join(found)} --force` runs them again"
+        )
+
+
+def refresh_displays(table: Table, results: Path, runs: Path) -> None:
+    """Bring titles, labels and order up to date in all records of the table's rows.
+
+    The command stays the one that made the numbers. A record that cannot be read, or that another
+    process is about to write, is left to those who need it.
+    """
+    for row in table.rows:
+        display = display_of(table, row)
+        for path in sorted((results / "records" / table.name / row).glob("seed-*.json")):
+            with suppress(BenchError):
+                record = read_record(path)
+                if record.display == _fresh(display, record):
+                    continue
+                with held(run_of(table, row, record.seed, runs)):
+                    record = read_record(path)
+                    fresh = _fresh(display, record)
+                    record.model_copy(update={"display": fresh}).save(path)
+
+
+def _fresh(display: Display, record: Record) -> Display:
+    return display.model_copy(update={"command": record.display.command})
