@@ -19,6 +19,7 @@ from stt_bench.benchmark.cli.options import (
     names_in,
 )
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.signals import Stopped
 
 ImageArgument = Annotated[
     str, typer.Argument(help="An image file, or the id of an item (the first column of items.csv).")
@@ -157,7 +158,7 @@ def timing(
             device=device,
             memory=memory,
         )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         print("stopped: nothing was written; the same command starts again", file=sys.stderr)
         raise typer.Exit(STOPPED) from None
     print(write_timing(measured, to))

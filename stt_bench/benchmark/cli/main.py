@@ -28,6 +28,7 @@ from stt_bench.benchmark.cli.stages import STAGES
 from stt_bench.benchmark.cli.tuning import tune
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.plugins import import_plugin
+from stt_bench.benchmark.system.signals import Stopped, stop_by_signal
 from stt_bench.benchmark.system.text import one_line
 from stt_bench.names import did_you_mean
 
@@ -128,6 +129,7 @@ def main() -> None:
 
     With ``STT_BENCH_DEBUG=1`` in the environment the traceback is printed too.
     """
+    stop_by_signal()
     try:
         try:
             app()
@@ -136,11 +138,12 @@ def main() -> None:
     except BrokenPipeError:  # whoever read the output wanted no more of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
-    except KeyboardInterrupt:
-        sys.exit(STOPPED)
-    except TrainingStopped as stop:
+    except (Stopped, TrainingStopped) as stop:
         again = ", without --force," if "--force" in sys.argv else ""
-        print(f"{stop}; the same command{again} continues", file=sys.stderr)
+        told = f"{stop}; the same command{again} continues"
+        if isinstance(stop, Stopped):
+            told = f"stopped by {stop}: what is finished is kept; the same command{again} goes on"
+        print(told, file=sys.stderr)
         sys.exit(STOPPED)
     except Exception as error:
         if os.environ.get("STT_BENCH_DEBUG"):

@@ -16,6 +16,7 @@ from stt_bench.benchmark.datasets.items import ItemTable
 from stt_bench.benchmark.datasets.sampler import Needs, Stream, build_sampler, generator
 from stt_bench.benchmark.datasets.threads import Progress
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.signals import STOPPING
 
 
 class Inputs(Protocol):
@@ -107,7 +108,7 @@ class TrainingBatches(Dataset[Batch]):
             sampler=range(start, stop),
             num_workers=self.workers,
             collate_fn=_as_it_is,
-            worker_init_fn=_leave_interrupts_to_the_trainer,
+            worker_init_fn=_leave_stopping_to_the_trainer,
             generator=torch.Generator(),  # the loader would else draw from the trainer's
         )
         return _raise_errors(iter(loader))
@@ -145,8 +146,9 @@ def embedding_batches(
         yield rows, images.views(np.arange(rows.start, rows.stop), flip=flip)
 
 
-def _leave_interrupts_to_the_trainer(_worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_stopping_to_the_trainer(_worker: int) -> None:
+    for kind in STOPPING:  # a terminal or a scheduler sends them to all of its processes
+        signal.signal(kind, signal.SIG_IGN)
 
 
 def _as_it_is(item: Any) -> Any:

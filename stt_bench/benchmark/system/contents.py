@@ -79,13 +79,15 @@ def learn(
 
     blocks = [names[start : start + _BLOCK] for start in range(0, len(names), _BLOCK)]
     found: list[Any] = []
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for some in pool.map(look, blocks):
-            found += some
-            if progress is not None:
-                progress(len(found), len(names))
-    if learnt:
-        _write(cache, {**kept, **learnt})
+    try:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for some in pool.map(look, blocks):
+                found += some
+                if progress is not None:
+                    progress(len(found), len(names))
+    finally:  # stopped, it goes on from here
+        if learnt:
+            _write(cache, {**kept, **learnt})
     return found
 
 

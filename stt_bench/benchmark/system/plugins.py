@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.signals import Stopped
 
 _loaded: list[Path] = []
 
@@ -34,7 +35,7 @@ def import_plugin(file: Path, number: int) -> None:
     _loaded.append(file)
     try:
         spec.loader.exec_module(module)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         raise
     except BaseException as error:  # whatever the user's file raises, sys.exit() too
         told = " ".join(f"{type(error).__name__}: {error}".split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,11 @@ class TrainingLog:
             for name, value in entry.items():
                 if name != "step":
                     self._board.add_scalar(f"train/{name}", value, int(entry["step"]))
+
+    def flush(self) -> None:
+        """Bring the measurements to the disk, before a checkpoint that follows on them is there."""
+        with told_in_a_sentence(self._path):
+            os.fsync(self._file.fileno())
 
     def __enter__(self) -> TrainingLog:
         """Return the log."""

@@ -65,6 +65,7 @@ def fit(
                 learner.seconds += now - since
                 since, first = now, done
                 check_finite(run, learner)  # a checkpoint of NaN would take a good one's place
+                log.flush()
                 write_checkpoint(run.checkpoint, {**origin.model_dump(), **learner.state()})
             if stop.is_set():
                 raise TrainingStopped(f"{run.name} stopped at step {done}")

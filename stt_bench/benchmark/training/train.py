@@ -46,7 +46,7 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> Tr
 
     Raises:
         BenchError: settings and data do not fit, or the loss is no longer finite.
-        TrainingStopped: SIGINT or SIGTERM came; the same command continues where this stopped.
+        TrainingStopped: it was told to stop; the same command continues where this stopped.
     """
     run.save()
     items = items or load_items(run.experiment.data, reporter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from command_line import ROOT, Done
 import stt_bench as package
 from stt_bench.benchmark.cli import choices
 from stt_bench.benchmark.leaderboards import report as reporting
+from stt_bench.benchmark.system.signals import STOPPING
 
 
 def test_version(stt_bench: Callable[..., Done]) -> None:
@@ -50,6 +52,23 @@ def test_whatever_happens_is_at_most_one_sentence(
     assert done.stderr.startswith(said)
     assert len(done.stderr.splitlines()) == (1 if said else 0)
     assert len(done.stderr) < 700
+
+
+@pytest.mark.parametrize("kind", STOPPING)
+def test_whatever_asks_for_an_end_is_told_and_how_to_go_on(
+    stt_bench: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, kind: signal.Signals
+) -> None:
+    before = {one: signal.getsignal(one) for one in STOPPING}
+    monkeypatch.setattr(reporting, "report", lambda *_, **__: signal.raise_signal(kind))
+    try:
+        done = stt_bench("report")
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    assert done.returncode == 130
+    assert done.stderr == (
+        f"stopped by {kind.name}: what is finished is kept; the same command goes on\n"
+    )
 
 
 def test_the_traceback_is_there_for_who_asks(

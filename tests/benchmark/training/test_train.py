@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -65,6 +66,22 @@ def test_an_interrupt_saves_the_last_step(tiny: Path, tmp_path: Path, at_step: A
     run = make_run(tiny, "hard", tmp_path)
     interrupt = at_step(6, lambda _: os.kill(os.getpid(), signal.SIGINT))
     with interrupt, pytest.raises(TrainingStopped, match="step 7"):
+        train(run, QUIET)
+    assert torch.load(run.checkpoint, weights_only=True)["step"] == 7
+
+
+def test_a_signal_to_all_processes_is_heeded_by_the_trainer_alone(
+    tiny: Path, tmp_path: Path, at_step: Any
+) -> None:
+    run = make_run(tiny, "hard", tmp_path, "train.workers=2")
+
+    def stop(_: object) -> None:
+        workers = multiprocessing.active_children()
+        assert len(workers) == 2
+        for process in (*(worker.pid for worker in workers), os.getpid()):
+            os.kill(process, signal.SIGTERM)
+
+    with at_step(6, stop), pytest.raises(TrainingStopped, match="step 7"):
         train(run, QUIET)
     assert torch.load(run.checkpoint, weights_only=True)["step"] == 7
 

@@ -1,0 +1,74 @@
+"""What a process is told from outside: to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C; what a scheduler sends before it kills; the end of a connection."""
+
+
+class Stopped(BaseException):
+    """The process is to stop now, by whatever signal it was told so.
+
+    It is no KeyboardInterrupt, which the parser of the command line would end without a word.
+    """
+
+    def __init__(self, kind: int) -> None:
+        """Keep the signal's name."""
+        super().__init__(signal.Signals(kind).name)
+
+
+def stop_by_signal() -> None:
+    """Let the signals that ask for an end raise `Stopped` in the main thread.
+
+    What is cleaned up at the end of a block then is. A signal that is ignored, as by ``nohup``,
+    stays so.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for kind in STOPPING:
+            if signal.getsignal(kind) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(kind, _stop)
+
+
+def _stop(kind: int, _frame: FrameType | None) -> None:
+    for one in STOPPING:
+        if signal.getsignal(one) is _stop:
+            signal.signal(one, signal.SIG_DFL)  # the next one ends the process at once
+    raise Stopped(kind)
+
+
+@contextmanager
+def heeded_by(note: Callable[[], Any]) -> Iterator[None]:
+    """Call ``note`` at the first signal to stop in the block; a second one does what it did before.
+
+    In a thread that is not the main one nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        kind: signal.getsignal(kind)
+        for kind in STOPPING
+        if signal.getsignal(kind) not in (signal.SIG_IGN, None)
+    }
+
+    def restore() -> None:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+    def heed(_kind: int, _frame: FrameType | None) -> None:
+        restore()
+        note()
+
+    for kind in before:
+        signal.signal(kind, heed)
+    try:
+        yield
+    finally:
+        restore()
