@@ -21,8 +21,9 @@ from stt_bench.benchmark.datasets.items import ItemTable, item_table
 from stt_bench.benchmark.datasets.stores import Store
 from stt_bench.benchmark.datasets.vectors import VectorStore
 from stt_bench.benchmark.models import build_network
+from stt_bench.benchmark.system.devices import resolve_device
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.machine import make_deterministic, resolve_device, seed_torch
+from stt_bench.benchmark.system.machine import make_deterministic, seed_torch
 from stt_bench.benchmark.tuning.trial import Material, run_trial
 
 _LOSS = "hard_triplet"  # of a middling price among the rows

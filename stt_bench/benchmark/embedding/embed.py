@@ -32,8 +32,9 @@ from stt_bench.benchmark.store.locks import held
 from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.store.weights import check_weights, read_weights
+from stt_bench.benchmark.system.devices import resolve_device
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.machine import make_deterministic, resolve_device, versions
+from stt_bench.benchmark.system.machine import make_deterministic, versions
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.checks import check_opened
 from stt_bench.benchmark.training.learner import new_model

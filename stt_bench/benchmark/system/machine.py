@@ -15,33 +15,19 @@ from pathlib import Path
 import torch
 
 from stt_bench import __version__
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.devices import set_float32
 
 _DEFAULT_THREADS = torch.get_num_threads()
 _PACKAGE = Path(__file__).resolve().parents[2]
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pandas")
 
 
-def resolve_device(name: str) -> torch.device:
-    """Return the torch device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
-    check_device_name(name)
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise BenchError(f"train.device is '{name}' but PyTorch finds {count} CUDA GPU(s)")
-    return device
+def make_deterministic(threads: int | None, *, tf32: bool = False) -> None:
+    """Make the same seed give the same bytes: fixed threads, deterministic kernels.
 
-
-def check_device_name(name: str) -> None:
-    """Raise BenchError for a name that is no device's on any machine."""
-    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,2})?", name):
-        raise BenchError(f"train.device '{name}' is unknown; use auto, cpu, cuda or cuda:N")
-
-
-def make_deterministic(threads: int | None) -> None:
-    """Make the same seed give the same bytes: fixed threads, deterministic kernels."""
+    float32 is what its name says on every device, unless `tf32` is asked for.
+    """
+    set_float32(tf32=tf32)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # The same switch as use_deterministic_algorithms, which would import the compiler (seconds).
     torch.set_deterministic_debug_mode("warn")
@@ -53,13 +39,8 @@ def seed_torch(seed: int, step: int) -> None:
     """Seed torch for one step, so that a resumed run draws what an uninterrupted one would."""
     number = (seed * 1_000_003 + step) % 2**63
     torch.default_generator.manual_seed(number)
-    if _has_cuda():
+    if torch.cuda.is_initialized():  # else nothing is drawn on a GPU before the next seed
         torch.cuda.manual_seed_all(number)
-
-
-@cache
-def _has_cuda() -> bool:
-    return torch.cuda.is_available()
 
 
 def device_name(device: torch.device) -> str:
@@ -77,7 +58,7 @@ def device_name(device: torch.device) -> str:
 def restart_peak_memory(device: torch.device) -> None:
     """Start measuring peak memory afresh."""
     if device.type == "cuda":
-        torch.cuda.init()  # without which a GPU of another number is refused
+        torch.cuda.init()  # without which a GPU of any number is refused
         torch.cuda.reset_peak_memory_stats(device)
         return
     try:

@@ -34,6 +34,7 @@ class Reporter:
         """How many runs of the same table follow the one that trains."""
         self.seconds_after: float | None = None
         """How long those take, as far as others tell; None: as long as the one that trains."""
+        self._told: set[str] = set()
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -43,6 +44,12 @@ class Reporter:
         """Print one line that should not be overlooked, also with ``--quiet``."""
         console = Console(stderr=True, highlight=False)
         console.print(f"warning: {one_line(text)}", style="yellow", markup=False, soft_wrap=True)
+
+    def once(self, text: str, *, warn: bool = False) -> None:
+        """Print one line, as `say` or `warn`, unless it was printed before."""
+        if text not in self._told:
+            self._told.add(text)
+            (self.warn if warn else self.say)(text)
 
     @contextmanager
     def bar(

@@ -14,11 +14,11 @@ import torch
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.models import check_backbone
+from stt_bench.benchmark.system.devices import resolve_device
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.machine import (
     device_name,
     make_deterministic,
-    resolve_device,
     versions,
 )
 from stt_bench.benchmark.system.progress import Reporter

@@ -15,11 +15,11 @@ import torch
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.models import check_backbone
+from stt_bench.benchmark.system.devices import resolve_device
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.machine import (
     make_deterministic,
     peak_memory_mib,
-    resolve_device,
     restart_peak_memory,
 )
 from stt_bench.benchmark.system.plugins import import_plugin, loaded_plugins

@@ -14,8 +14,8 @@ from stt_bench.benchmark.datasets.item_rules import metadata_of
 from stt_bench.benchmark.datasets.sampler import check_sampler
 from stt_bench.benchmark.models import check_backbone, library_tag
 from stt_bench.benchmark.models.names import IDENTITY
+from stt_bench.benchmark.system.devices import check_device_name
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.machine import check_device_name
 from stt_bench.benchmark.system.text import one_line
 from stt_bench.benchmark.training.objective import needs_of
 from stt_bench.losses import CrossBatchMemory, RankingLoss, build_loss, loss_names

@@ -18,6 +18,7 @@ from stt_bench.benchmark.store.weights import (
     read_checkpoint,
     write_weights,
 )
+from stt_bench.benchmark.system.devices import resolve_device
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.files import write_json
 from stt_bench.benchmark.system.machine import (
@@ -25,7 +26,6 @@ from stt_bench.benchmark.system.machine import (
     device_name,
     make_deterministic,
     peak_memory_mib,
-    resolve_device,
     restart_peak_memory,
     seed_torch,
     versions,

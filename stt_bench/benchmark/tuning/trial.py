@@ -26,11 +26,11 @@ from stt_bench.benchmark.datasets.training_items import Fold, folds_of
 from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.store.trials import Trial, mean_curve
+from stt_bench.benchmark.system.devices import resolve_device
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.machine import (
     commit,
     make_deterministic,
-    resolve_device,
     seed_torch,
 )
 from stt_bench.benchmark.training.learner import Learner

@@ -1,0 +1,108 @@
+"""Which device computes, why it is no GPU where one might be expected, and in which precision."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.progress import Reporter
+
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+
+AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_NVIDIA = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidia0"))
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the torch device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        BenchError: there is no such device, or not here; it says why.
+    """
+    check_device_name(name)
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            why = why_no_gpu() if not count else None
+            raise BenchError(
+                f"train.device is '{name}' but PyTorch finds {count} CUDA GPU(s)"
+                + (f": {why}" if why else "")
+            )
+    return device
+
+
+def device_here(name: str) -> torch.device:
+    """Return the device of that name, or what ``auto`` is where this machine has none such.
+
+    It is for what may follow a training on another machine: embedding and evaluation.
+    """
+    try:
+        return resolve_device(name)
+    except BenchError:
+        check_device_name(name)
+        return resolve_device("auto")
+
+
+def check_device_name(name: str) -> None:
+    """Raise BenchError for a name that is no device's on any machine."""
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,2})?", name):
+        raise BenchError(f"train.device '{name}' is unknown; use auto, cpu, cuda or cuda:N")
+
+
+@cache
+def why_no_gpu() -> str | None:
+    """Return why torch finds no GPU, or None where it finds one, or there is none to be expected.
+
+    One is expected of a torch that is built for CUDA, and of a machine with an NVIDIA driver.
+    """
+    if torch.cuda.is_available():
+        return None
+    if torch.version.cuda is None:
+        if any(path.exists() for path in _NVIDIA):
+            return (
+                f"PyTorch {torch.__version__} is built without CUDA, and this machine has an "
+                "NVIDIA GPU: install a build with CUDA to use it"
+            )
+        return None
+    try:
+        torch.cuda.init()  # which says why, each time; `is_available` warns once, or never
+        told = "it sees none"
+    except Exception as error:  # whatever torch and the driver say
+        told = (" ".join(str(error).split()) or type(error).__name__).split(". ")[0].rstrip(".")
+    return f"PyTorch {torch.__version__} is built for CUDA {torch.version.cuda}: {told}"
+
+
+def tell_device(name: str, device: torch.device, described: str, reporter: Reporter) -> None:
+    """Say once which device ``auto`` is here; warn where a GPU is there that cannot be used."""
+    if name != "auto":
+        return
+    where = f"{device}, {described}" if device.type == "cuda" else f"the CPU, {described}"
+    why = why_no_gpu() if device.type == "cpu" else None
+    told = f"train.device: auto is {where}" + (f" ({why})" if why else "")
+    reporter.once(told, warn=why is not None and any(path.exists() for path in _NVIDIA))
+
+
+def set_float32(*, tf32: bool) -> None:
+    """Let a GPU take float32 convolutions and products in TF32 (10 bits of mantissa), or not.
+
+    Not, unless it is asked for: torch's own default is TF32 in convolutions alone. On a CPU this
+    changes nothing.
+    """
+    backends: Any = torch.backends
+    kind = "tf32" if tf32 else "ieee"
+    for library in (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn):
+        library.fp32_precision = kind
+
+
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """Return the context in which a network computes in a half precision, if it is one."""
+    dtype = AUTOCAST.get(precision)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

@@ -1,0 +1,98 @@
+"""Which device is meant by a name, and what is said where it is not the one a user expects."""
+
+import pytest
+import torch
+
+from stt_bench.benchmark.system import devices
+from stt_bench.benchmark.system.devices import (
+    device_here,
+    resolve_device,
+    set_float32,
+    tell_device,
+    why_no_gpu,
+)
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.progress import Reporter
+
+_OLD = (
+    "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU "
+    "driver by downloading and installing a new version from the URL: ..."
+)
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """Return a function that sets what torch and the system say of GPUs."""
+
+    def pretend(*, gpus=0, built="12.8", error=None, driver=False):
+        def init():
+            if error:
+                raise RuntimeError(error)
+
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        monkeypatch.setattr(torch.cuda, "init", init)
+        monkeypatch.setattr(torch.version, "cuda", built)
+        file = tmp_path / "version"
+        file.touch() if driver else file.unlink(missing_ok=True)
+        monkeypatch.setattr(devices, "_NVIDIA", (file,))
+        why_no_gpu.cache_clear()
+
+    yield pretend
+    why_no_gpu.cache_clear()
+
+
+def test_a_gpu_by_its_number(machine):
+    machine(gpus=2)
+    assert resolve_device("auto") == torch.device("cuda")
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(BenchError, match=r"'cuda:2' but PyTorch finds 2 CUDA GPU\(s\)$"):
+        resolve_device("cuda:2")
+    assert device_here("cuda:2") == torch.device("cuda")
+
+
+def test_why_there_is_no_gpu(machine):
+    machine(gpus=1)
+    assert why_no_gpu() is None
+    machine(built=None)
+    assert why_no_gpu() is None  # neither torch nor the machine is made for one
+    machine(built=None, driver=True)
+    assert "is built without CUDA, and this machine has an NVIDIA GPU" in why_no_gpu()
+    machine(error=_OLD, driver=True)
+    assert why_no_gpu().endswith(
+        "built for CUDA 12.8: The NVIDIA driver on your system is too old (found version 11040)"
+    )
+    with pytest.raises(BenchError, match=r"finds 0 CUDA GPU\(s\): .* driver .* is too old"):
+        resolve_device("cuda")
+    assert device_here("cuda") == torch.device("cpu")
+    with pytest.raises(BenchError, match="unknown"):
+        device_here("gpu")
+
+
+def test_auto_says_once_what_it_is(machine, capfd):
+    machine(error=_OLD, driver=True)
+    reporter = Reporter(quiet=True)
+    for _ in range(2):
+        tell_device("auto", torch.device("cpu"), "Some CPU", reporter)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("warning: train.device: auto is the CPU, Some CPU (PyTorch")
+    assert "too old" in line
+    machine(error="Found no NVIDIA driver on your system. Please check")
+    tell_device("auto", torch.device("cpu"), "Some CPU", Reporter(quiet=True))
+    assert capfd.readouterr().err == ""  # nothing is amiss: `--quiet` does not say it
+    tell_device("auto", torch.device("cpu"), "Some CPU", Reporter())
+    assert "Found no NVIDIA driver on your system)" in capfd.readouterr().err
+    machine(gpus=1)
+    tell_device("auto", torch.device("cuda"), "Some GPU", Reporter())
+    assert capfd.readouterr().err == "train.device: auto is cuda, Some GPU\n"
+    tell_device("cuda", torch.device("cuda"), "Some GPU", Reporter())
+    assert capfd.readouterr().err == ""
+
+
+def test_float32_is_not_tf32_unless_asked_for():
+    libraries = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+    for asked, kind in ((True, "tf32"), (False, "ieee")):
+        set_float32(tf32=asked)
+        assert [library.fp32_precision for library in libraries] == [kind] * 3
+        assert torch.backends.cudnn.allow_tf32 is asked  # the older name, which others read
+    assert torch.backends.cuda.matmul.allow_tf32 is False
