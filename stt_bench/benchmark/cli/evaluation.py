@@ -159,6 +159,7 @@ def evaluate(
     from stt_bench.benchmark.embedding.external import read_external_set
     from stt_bench.benchmark.scoring import evaluate as evaluation
     from stt_bench.benchmark.store.runs import open_run
+    from stt_bench.benchmark.system.files import finite
     from stt_bench.benchmark.system.outputs import check_output
     from stt_bench.benchmark.system.progress import Reporter
 
@@ -240,7 +241,7 @@ def evaluate(
             )
         except ValueError as error:
             reporter.warn(str(error))
-    print(json.dumps(shown, indent=2))
+    print(json.dumps(finite(shown), indent=2))
     if scores and per_class:
         evaluation.write_class_scores(scores, per_class)
     if not scores and (intervals or per_class):

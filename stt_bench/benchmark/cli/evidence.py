@@ -139,12 +139,13 @@ def diff(
     - `stt-bench diff digits_retrieval/softmax/seed-0 digits_retrieval/softmax/seed-1`
     - `stt-bench diff results my-results --json`
     """
+    from stt_bench.benchmark.system.files import finite
     from stt_bench.benchmark.verification.diff import compare
     from stt_bench.benchmark.verification.places import records_at
 
     found = compare(records_at(first, results), records_at(second, results))
     if as_json:
-        print(json.dumps(found.content(), indent=2, ensure_ascii=False))
+        print(json.dumps(finite(found.content()), indent=2, ensure_ascii=False))
     else:
         print("\n".join(found.lines(whole=whole)))
 

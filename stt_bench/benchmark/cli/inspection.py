@@ -70,8 +70,9 @@ def distance(run: RunArgument, first: ImageArgument, second: ImageArgument) -> N
     """
     from stt_bench.benchmark.inspection.two_images import distances_of_two
     from stt_bench.benchmark.store.runs import open_run
+    from stt_bench.benchmark.system.files import finite
 
-    print(json.dumps(distances_of_two(open_run(run), first, second), indent=2))
+    print(json.dumps(finite(distances_of_two(open_run(run), first, second)), indent=2))
 
 
 def draw_map(

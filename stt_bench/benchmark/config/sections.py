@@ -219,7 +219,11 @@ class TrainConfig(Section):
     """Length and bookkeeping of training."""
 
     steps: bounds.Steps = Field(1000, description="0: the untrained network is evaluated.")
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="Of the network: `tf32` is float32 whose products a GPU takes in TF32; "
+        "losses and distances stay in float32.",
+    )
     log_every: bounds.Interval = 20
     checkpoint_every: bounds.Interval = 200
     validate_every: bounds.Interval | None = Field(

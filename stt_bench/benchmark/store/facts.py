@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from stt_bench.benchmark.system.errors import BenchError
 
@@ -53,8 +61,17 @@ class Training(BaseModel):
     collapsed_at: int | None
     selected_step: int | None = None
     inactive: bool = False  # the loss has terms, and no logged step had any
+    skipped_steps: int | None = None  # by the loss scaler, in float16: they changed nothing
     device: str
     threads: int
+
+    @model_serializer(mode="wrap")
+    def _without_what_cannot_be(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what only float16 has, so that what others write is what it was."""
+        content: dict[str, Any] = handler(self)
+        if content.get("skipped_steps", 0) is None:
+            del content["skipped_steps"]
+        return content
 
 
 class TrainingFacts(Origin, Training):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -96,10 +96,8 @@ def set_float32(*, tf32: bool) -> None:
     Not, unless it is asked for: torch's own default is TF32 in convolutions alone. On a CPU this
     changes nothing.
     """
-    backends: Any = torch.backends
-    kind = "tf32" if tf32 else "ieee"
-    for library in (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn):
-        library.fp32_precision = kind
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +34,15 @@ def write_json(path: Path, value: Any, *, numbers_in_line: bool = False) -> None
     if numbers_in_line:
         text = _NUMBERS.sub(lambda found: "".join(found[0].split()).replace(",", ", "), text)
     write_text(path, text)
+
+
+def finite(value: Any) -> Any:
+    """Return a JSON value with null in place of NaN and infinities, which JSON has no word for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: finite(one) for name, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def read_json(path: Path, how_to_fix: str = "") -> Any:

@@ -20,6 +20,7 @@ from stt_bench.benchmark.training.checks import check_columns, check_weights
 from stt_bench.benchmark.training.head_start import start_head
 from stt_bench.benchmark.training.objective import Objective
 from stt_bench.benchmark.training.optimization import build_optimizer
+from stt_bench.benchmark.training.scaling import LossScaler
 from stt_bench.benchmark.training.validation import Selection
 
 _PARTS = ("network", "objective", "optimizer", "scaler")
@@ -86,9 +87,7 @@ class Learner:
         self.forward = self.network
         self.objective = objective.to(device)
         self.optimizer = build_optimizer(experiment.optimizer, self.network, self.objective)
-        self.scaler = torch.amp.GradScaler(
-            device.type, enabled=experiment.train.precision == "float16"
-        )
+        self.scaler = LossScaler(device, enabled=experiment.train.precision == "float16")
         self.selection = Selection(experiment, items, device)
         self.device = device
         self.probe: dict[str, float] | None = None  # of the code: see `training.probe`

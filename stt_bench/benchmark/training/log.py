@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ from typing import Any
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.atomic import told_in_a_sentence, write_atomically
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.files import finite
 from stt_bench.benchmark.system.progress import Reporter
+
+_NO_JSON = re.compile(rb"NaN|Infinity")  # what earlier versions wrote
 
 
 class TrainingLog:
@@ -31,13 +35,13 @@ class TrainingLog:
         self._hook, threading.excepthook = threading.excepthook, self._told_elsewhere
 
     def write(self, entry: dict[str, float]) -> None:
-        """Add the measurements of ``entry["step"]``.
+        """Add the measurements of ``entry["step"]``; one that is not finite is null in the file.
 
         Raises:
             BenchError: the disk is full.
         """
         with told_in_a_sentence(self._path):
-            self._file.write(json.dumps(entry) + "\n")
+            self._file.write(_line(entry))
             self._file.flush()
         with told_in_a_sentence(self._events):
             for name, value in entry.items():
@@ -71,6 +75,10 @@ class TrainingLog:
             self._hook(error)
 
 
+def _line(entry: dict[str, float]) -> str:
+    return json.dumps(finite(entry), allow_nan=False) + "\n"
+
+
 def _entries(path: Path, step: int, reporter: Reporter) -> list[str]:
     """Return the lines of a log up to a step; a broken one is left out, which is told.
 
@@ -82,7 +90,7 @@ def _entries(path: Path, step: int, reporter: Reporter) -> list[str]:
         try:
             entry = json.loads(line)
             if entry["step"] <= step:
-                kept.append(line.decode())
+                kept.append(_line(entry) if _NO_JSON.search(line) else line.decode())
         except (ValueError, KeyError, TypeError, IndexError, RecursionError):
             if line.endswith(b"\n"):
                 reporter.warn(f"{path}, line {number}: is no entry of a training; it is left out")

@@ -12,6 +12,7 @@ from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.health import COLLAPSED_SPREAD, batch_health, gradient_norm
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.optimization import learning_rate_factor
+from stt_bench.benchmark.training.scaling import many
 
 
 def measured(
@@ -40,6 +41,15 @@ def measured(
     entry["gradient_norm"] = gradient_norm(learner.trained)
     rate = run.experiment.optimizer.lr * learning_rate_factor(run.experiment, step)
     entry["learning_rate"] = rate  # of heads and losses, without the factors of the rest
+    if (skipped := learner.scaler.skipped) is not None:
+        entry["skipped_steps"] = skipped
+        if many(skipped, step + 1):
+            reporter.once(
+                f"{run.name}: float16 skips many steps, whose gradients are beyond it "
+                "(skipped_steps in metrics.jsonl): use train.precision: bfloat16, or lower "
+                "optimizer.lr",
+                warn=True,
+            )
     if "terms" in entry:
         phase = objective.phase(step)
         learner.terms[phase] = max(learner.terms.get(phase, 0.0), entry["terms"])

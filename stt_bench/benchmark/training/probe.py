@@ -30,6 +30,7 @@ from stt_bench.benchmark.system.machine import seed_torch
 from stt_bench.benchmark.training.health import gradient_norm
 from stt_bench.benchmark.training.learner import Learner, new_model
 from stt_bench.benchmark.training.optimization import build_optimizer
+from stt_bench.benchmark.training.scaling import LossScaler
 from stt_bench.benchmark.training.step import take_step
 
 ROUNDING = 1e-4
@@ -95,7 +96,7 @@ class _Tiny(Learner):
         self.network, self.forward, self.objective = network, network, objective
         self.optimizer = build_optimizer(experiment.optimizer, network, objective)
         self.device = torch.device("cpu")
-        self.scaler = torch.amp.GradScaler("cpu", enabled=False)
+        self.scaler = LossScaler(self.device, enabled=False)
         self.step = 0
 
 

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.system.devices import autocast
 from stt_bench.benchmark.system.machine import seed_torch
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.optimization import set_learning_rate
-
-_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Step(NamedTuple):
@@ -47,7 +46,6 @@ def take_step(
         weights: (B,), how much each item counts; None: all alike.
     """
     device, optimizer, scaler = learner.device, learner.optimizer, learner.scaler
-    dtype = _AUTOCAST.get(experiment.train.precision)
     layout = torch.channels_last if images.ndim == 4 else torch.preserve_format
     images = images.to(device, non_blocking=True, memory_format=layout)
     labels = labels.to(device, non_blocking=True)
@@ -55,7 +53,7 @@ def take_step(
         weights = weights.to(device, non_blocking=True)
     seed_torch(seed, step + 1)
     set_learning_rate(optimizer, experiment, step)
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+    with autocast(experiment.train.precision, device):
         features, embeddings = learner.forward(images)
         if learner.gather is not None:
             features, embeddings, labels, weights = learner.gather(

@@ -18,7 +18,7 @@ from stt_bench.benchmark.store.weights import (
     read_checkpoint,
     write_weights,
 )
-from stt_bench.benchmark.system.devices import resolve_device
+from stt_bench.benchmark.system.devices import resolve_device, tell_device
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.files import write_json
 from stt_bench.benchmark.system.machine import (
@@ -30,6 +30,7 @@ from stt_bench.benchmark.system.machine import (
     seed_torch,
     versions,
 )
+from stt_bench.benchmark.system.memory import full_memory_told
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.loop import check_finite, fit
@@ -54,11 +55,13 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> Tr
         return _finished(run, items)
     settings = run.experiment.train
     device = resolve_device(settings.device)
-    make_deterministic(settings.threads)
+    make_deterministic(settings.threads, tf32=settings.precision == "tf32")
+    tell_device(settings.device, device, device_name(device), reporter)
     restart_peak_memory(device)
     seed_torch(run.seed, 0)
     origin = run.origin(items.data_hash, weights_id(run.experiment.model))
-    learner = Learner(run.experiment, items, device)
+    with full_memory_told(run.name, "train"):
+        learner = Learner(run.experiment, items, device)
     learner.probe = training_probe(run.experiment)
     commit()  # of the code that is loaded, whatever is committed while this trains
     if run.checkpoint.exists():
@@ -74,7 +77,7 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> Tr
         except (RuntimeError, ValueError, KeyError, TypeError):
             raise BenchError(damaged_checkpoint(run.checkpoint)) from None
         reporter.say(f"{run.name}: continues at step {learner.step} of {settings.steps}")
-    with stop_requested() as stop:
+    with stop_requested() as stop, full_memory_told(run.name, "train"):
         if learner.step < settings.steps:
             batches = batches_of(run, items, learner, reporter)
             fit(run, learner, batches, origin, stop, reporter)
@@ -105,6 +108,7 @@ def _write(run: Run, items: ItemTable, learner: Learner, origin: Origin) -> Trai
         peak_memory_mib=round(peak_memory_mib(learner.device), 1),
         collapsed_at=learner.collapsed_at,
         inactive=learner.inactive,
+        skipped_steps=learner.scaler.skipped,
         device=device_name(learner.device),
         threads=torch.get_num_threads(),
         checkpoint_sha256=write_weights(run.weights, weights),
