@@ -23,17 +23,19 @@ class QueryScores:
 
     `names` are the M metrics; `values` (Q, M) is NaN in the rows of queries without a
     positive; `labels` (Q,) are the queries' labels. Where queries have several, `labels` (T,) are
-    all of them and `owners` (T,) tells whose each is.
+    all of them and `owners` (T,) tells whose each is. Where the queries are a sample
+    at random, `sampled_from` is how many have a positive, and the rows of others are NaN, too.
     """
 
     names: tuple[str, ...]
     values: np.ndarray
     labels: np.ndarray
     owners: np.ndarray | None = None
+    sampled_from: int | None = None
 
     @property
     def scored(self) -> np.ndarray:
-        """Tell which queries have a positive, (Q,)."""
+        """Tell which queries have a positive, and were drawn, (Q,)."""
         return ~np.isnan(self.values[:, 0])
 
     def metrics(self, average: str = "query") -> dict[str, float]:
@@ -42,19 +44,45 @@ class QueryScores:
         The keys are those of `retrieval_metrics`. With `average="class"` they are the means over
         the labels of the means over each label's queries; a label without any does not count.
 
+        Of a sample there are also `sampled_from` and the `standard_errors`.
+
         Raises:
-            ValueError: for an unknown average.
+            ValueError: for an unknown average, or for classes of a sample.
         """
         check_choice("average", average, AVERAGES)
         scored = self.scored
+        held = int(scored.sum())
+        extra: dict[str, float] = {}
+        if self.sampled_from is not None:
+            if average == "class":
+                raise ValueError("A sample of queries has no mean over classes: some have none.")
+            held = self.sampled_from
+            extra = {f"standard_error_{n}": e for n, e in self.standard_errors().items()}
+            extra["sampled_from"] = held
         means = self.values[scored].mean(axis=0)
         if average == "class":
             means = self._class_means()[1].mean(axis=0)
         return {
             **self._named(means),
             "queries": int(scored.sum()),
-            "queries_without_positive": int((~scored).sum()),
+            "queries_without_positive": len(scored) - held,
+            **extra,
         }
+
+    def standard_errors(self) -> dict[str, float]:
+        """Return the standard error of each metric as an estimate of that over all queries.
+
+        That is s · √(1/n − 1/N), with s the sample standard deviation of the n scored of N queries
+        (Cochran, *Sampling Techniques*, section 2.6): 0 where all are scored, and infinite of one.
+        About 95 % of samples lie within two of it. Like `intervals` of `query` it knows nothing of
+        other test items; these it takes as given.
+        """
+        values = self.values[self.scored]
+        count = len(values)
+        share = 1 / count - 1 / (self.sampled_from or count)
+        if count < 2:
+            return dict.fromkeys(self.names, np.inf if share else 0.0)
+        return self._named(values.std(axis=0, ddof=1) * np.sqrt(share))
 
     def per_class(self) -> dict[Hashable, dict[str, float]]:
         """Return for each label, in order, the means over its queries and their number."""

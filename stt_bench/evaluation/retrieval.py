@@ -46,6 +46,8 @@ def retrieval_metrics(
     distance: str = "euclidean",
     backend: str = "auto",
     memory_mib: int = MEMORY_MIB,
+    sample: int | None = None,
+    seed: int = 0,
     progress: ProgressCallback = quietly,
 ) -> dict[str, float]:
     """Rank a gallery by its distance to every query, and score the ranked lists.
@@ -101,12 +103,16 @@ def retrieval_metrics(
         memory_mib: memory for the working tables and a copy of the gallery, in float32 and, for
             long lists, in float64; a gallery that does not fit in half of it is read again for
             every block of queries.
+        sample: how many queries, drawn from those that have a positive, search the whole gallery;
+            None for all of them.
+        seed: of the sample; a larger one of the same seed holds the smaller.
         progress: is told, now and then, how many queries are done, and how many there are.
 
     Returns:
         `recall@K` for every K, `r_precision`, `map@r`, `mrr`, `map`, `precision@K`, `map@K`,
         `ndcg@K` (all in [0, 1]), so far as they are asked for; `queries` (those with a positive,
-        which are averaged over) and `queries_without_positive`.
+        which are averaged over) and `queries_without_positive`. Of a sample also `sampled_from`,
+        the queries that it was drawn from, and `standard_error_<metric>` (`QueryScores`).
 
     Raises:
         ValueError: for NaN or infinite rows, shapes or lengths that do not fit, empty input,
@@ -136,6 +142,8 @@ def retrieval_metrics(
         distance=distance,
         backend=backend,
         memory_mib=memory_mib,
+        sample=sample,
+        seed=seed,
         progress=progress,
     ).metrics(average)
 
@@ -158,6 +166,8 @@ def retrieval_scores(
     distance: str = "euclidean",
     backend: str = "auto",
     memory_mib: int = MEMORY_MIB,
+    sample: int | None = None,
+    seed: int = 0,
     progress: ProgressCallback = quietly,
 ) -> QueryScores:
     """Return what `retrieval_metrics` averages: the metrics of every query.
@@ -176,6 +186,8 @@ def retrieval_scores(
     asked = check_metrics(metrics, cutoffs)
     check_choice("map_at_k", map_at_k, DIVISORS)
     memory = min(check_count("memory_mib", memory_mib), MOST_MIB) * MIB
+    drawn = None if sample is None else check_count("sample", sample, least=2)
+    rng = np.random.default_rng(check_count("seed", seed, least=0))
     rules = Rules(query_groups, gallery_groups, junk, groups_apply_to)
     queries, held, sets = search_space(
         embeddings, labels, gallery, gallery_labels, query_ids, gallery_ids, distance, rules
@@ -183,8 +195,13 @@ def retrieval_scores(
     held.depth = depth_of(asked, cutoffs, held)
     search = NeighborSearch(queries, held, resolved, memory)
     wanted = np.flatnonzero(held.relevant > 0)
+    sampled_from = None
+    if drawn is not None and drawn < len(wanted):
+        sampled_from = len(wanted)
+        wanted = np.sort(rng.permutation(wanted)[:drawn])
     names = names_of(asked, cutoffs)
     values = np.full((len(queries), len(names)), np.nan)
     for block, groups in search.tie_groups(wanted, lambda done: progress(done, len(wanted))):
         values[block] = list_metrics(groups, held.relevant[block], cutoffs, asked, map_at_k)
-    return QueryScores(names, values, sets.names, None if sets.members is None else sets.owners)
+    owners = None if sets.members is None else sets.owners
+    return QueryScores(names, values, sets.names, owners, sampled_from)

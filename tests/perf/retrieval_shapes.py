@@ -2,31 +2,43 @@
 
 The plain loop takes float64 distances by a matrix product of some queries with the gallery, one
 `numpy.argsort` a query, and the metrics by their definitions; it knows nothing of ties, rounding
-or memory. Both take turns in one process, and the medians count. Run as a part of `retrieval.py`.
+or memory. Both take turns in one process of one thread. Chosen shapes are a part of `retrieval.py`;
+drawn ones are run here: the least seconds of each side count, and the worst ratios come first.
+
+    python tests/perf/retrieval_shapes.py [--shapes 40] [--seed 0] [--rounds 3] [--pairs 2e7]
+
+Of a large gallery some items are queries, so that a loop makes about `--pairs` pairs; more where
+`--pairs 1e9` is given, all of them.
 """
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Iterator
 
 import numpy as np
 
 KS = (1, 2, 4, 8, 16)
+KINDS = (
+    "plain", "noise", "tight", "twice", "signs", "outlier", "copies", "grid", "collapsed",
+)  # fmt: skip
 
 
-def plain_loop(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """Return the metrics of each item beside all others, by one argsort a query."""
+def plain_loop(x: np.ndarray, y: np.ndarray, asked: np.ndarray | None = None) -> dict[str, float]:
+    """Return the metrics of all items, or those asked, beside all others: one argsort a query."""
     x = x.astype(np.float64)
+    asked = np.arange(len(x)) if asked is None else asked
     lengths = np.einsum("nd,nd->n", x, x)
     relevant = np.bincount(y)[y] - 1
     ranks = np.arange(1, len(x))
     scores = []
-    for start in range(0, len(x), 256):
-        table = x[start : start + 256] @ x.T
+    for start in range(0, len(asked), 256):
+        some = asked[start : start + 256]
+        table = x[some] @ x.T
         table *= -2
         table += lengths
-        for query, row in enumerate(table, start):
+        for query, row in zip(some, table, strict=True):
             r = relevant[query]
             if not r:
                 continue
@@ -42,12 +54,17 @@ def plain_loop(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
 
 
 def labels_of(kind: str, items: int, rng: np.random.Generator) -> np.ndarray:
-    """Return labels: `12` classes alike; `huge` and many pairs; `alone`, most of them."""
-    if kind == "huge":
-        small = np.arange(items // 2) // 2
+    """Return labels: `12` classes alike; `huge` and many pairs; `alone`, most of them.
+
+    `huge 0.7` and `alone 0.7` are 70 % of the items.
+    """
+    name, _, share = kind.partition(" ")
+    if name == "huge":
+        small = np.arange(items - int(float(share or 0.5) * items)) // 2
         labels = np.concatenate([small, np.full(items - len(small), small[-1] + 1)])
-    elif kind == "alone":
-        labels = np.where(np.arange(items) < items // 10, np.arange(items) // 5, np.arange(items))
+    elif name == "alone":
+        others = items - int(float(share or 0.9) * items)
+        labels = np.where(np.arange(items) < others, np.arange(items) // 5, np.arange(items))
     else:
         labels = np.arange(items) % int(kind)
     return rng.permutation(np.unique(labels, return_inverse=True)[1])
@@ -67,6 +84,12 @@ def points_of(kind: str, y: np.ndarray, dim: int, rng: np.random.Generator) -> n
         points = np.sign(points)
     elif kind == "outlier":
         points[0] *= 1e6
+    elif kind == "copies":  # of a hundredth of the items
+        points = points[np.arange(len(y)) % max(1, len(y) // 100)]
+    elif kind == "grid":  # where distances are a few whole numbers
+        points = np.rint(points / 2)
+    elif kind == "collapsed":
+        points = 1.0 + 1e-7 * rng.normal(size=points.shape)
     return points.astype(np.float32)
 
 
@@ -82,26 +105,54 @@ def shapes(
                     yield items, dim, str(count), kind
 
 
-def compare(items: int, dim: int, classes: str, kind: str, rounds: int) -> tuple[float, float]:
-    """Return the median CPU seconds of ours and of the plain loop, taking turns."""
+def compare(
+    items: int, dim: int, classes: str, kind: str, rounds: int, queries: int | None = None
+) -> tuple[list[float], list[float]]:
+    """Return the CPU seconds of ours and of the plain loop, taking turns."""
     from stt_bench.evaluation import retrieval_metrics
 
     rng = np.random.default_rng(0)
     y = labels_of(classes, items, rng)
     x = points_of(kind, y, dim, rng)
-    seconds: dict[str, list[float]] = {"ours": [], "plain": []}
+    asked, apart = np.arange(items), {}
+    if queries is not None and queries < items:
+        asked = np.sort(rng.choice(items, queries, replace=False))
+        apart = {
+            "gallery": x,
+            "gallery_labels": y,
+            "query_ids": asked,
+            "gallery_ids": np.arange(items),
+        }
+    sides = {
+        "ours": lambda: retrieval_metrics(x[asked], y[asked], **apart, ks=KS),
+        "plain": lambda: plain_loop(x, y, asked),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
     found = {}
     for _ in range(rounds):
-        for name in seconds:
+        for name, side in sides.items():
             start = time.process_time()
-            found[name] = retrieval_metrics(x, y, ks=KS) if name == "ours" else plain_loop(x, y)
+            found[name] = side()
             seconds[name].append(time.process_time() - start)
         if sum(seconds["plain"]) > 30:
             break
-    if kind not in ("twice", "signs"):  # of ties the loop knows nothing
+    if kind in ("plain", "noise", "tight", "outlier"):  # of ties the loop knows nothing
         for name, value in found["plain"].items():
             assert abs(found["ours"][name] - value) < 1e-6, (name, value, found["ours"][name])
-    return float(np.median(seconds["ours"])), float(np.median(seconds["plain"]))
+    return seconds["ours"], seconds["plain"]
+
+
+def drawn(count: int, seed: int) -> Iterator[tuple[int, int, str, str]]:
+    """Yield `count` shapes at random, all sizes in equal shares of their logarithm."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        items = round(np.exp(rng.uniform(np.log(1_000), np.log(50_000))))
+        dim = round(np.exp(rng.uniform(np.log(16), np.log(2_048))))
+        classes = str(round(np.exp(rng.uniform(np.log(2), np.log(items // 2)))))
+        name = rng.choice(["alike", "alike", "huge", "alone"])
+        if name != "alike":
+            classes = f"{name} {rng.uniform(0.05, 0.95):.2f}"
+        yield items, dim, classes, str(rng.choice(KINDS))
 
 
 def scan(
@@ -117,6 +168,38 @@ def scan(
     print("|---:|---:|---|---|---:|---:|---:|")
     with threadpool_limits(1):
         for shape in shapes(sizes, dims, classes, kinds):
-            ours, plain = compare(*shape, rounds)
+            ours, plain = map(np.median, compare(*shape, rounds))
             row = (*shape, f"{ours:.2f}", f"{plain:.2f}", f"{ours / plain:.2f}")
             print(f"| {' | '.join(map(str, row))} |", flush=True)
+
+
+def sample(count: int, seed: int, rounds: int, pairs: float) -> None:
+    """Print the ratios of shapes at random, then the worst of them."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)
+    compare(300, 8, "3", "plain", 1)  # imports and first calls
+    rows = []
+    with threadpool_limits(1):
+        for shape in drawn(count, seed):
+            queries = min(shape[0], max(500, int(pairs / shape[0])))
+            ours, plain = (min(one) for one in compare(*shape, rounds, queries))
+            rows.append((ours / plain, ours, plain, queries, shape))
+            print(f"{rows[-1][0]:.2f} {ours:.2f} {plain:.2f} {queries} {shape}", flush=True)
+    rows.sort(key=lambda row: -row[0])
+    print("\n| items | queries | D | classes | points | CPU s | plain loop | ratio |")
+    print("|---:|---:|---:|---|---|---:|---:|---:|")
+    for ratio, ours, plain, queries, (items, dim, classes, kind) in rows[:12]:
+        row = (items, queries, dim, classes, kind, f"{ours:.2f}", f"{plain:.2f}", f"{ratio:.2f}")
+        print(f"| {' | '.join(map(str, row))} |")
+
+
+if __name__ == "__main__":
+    given = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    given.add_argument("--shapes", type=int, default=40)
+    given.add_argument("--seed", type=int, default=0)
+    given.add_argument("--rounds", type=int, default=3)
+    given.add_argument("--pairs", type=float, default=2e7)
+    options = given.parse_args()
+    sample(options.shapes, options.seed, options.rounds, options.pairs)

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from stt_bench.benchmark.cli.evaluation_settings import (
+    given_of,
+    option_of,
+    rates_in,
+    settings_of,
+)
 from stt_bench.benchmark.cli.options import (
     ColumnsOption,
     OverwriteOption,
@@ -140,6 +146,16 @@ def evaluate(
             rich_help_panel=_RULES,
         ),
     ] = None,
+    queries: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=2,
+            help="Only N queries, drawn at random, search the whole gallery; with --approximate "
+            "they are those that measure its error.",
+            rich_help_panel=_RULES,
+        ),
+    ] = None,
     results: ResultsOption = Path("results"),
     force: OverwriteOption = False,
     quiet: QuietOption = False,
@@ -154,7 +170,8 @@ def evaluate(
     - `stt-bench eval --embeddings X.h5 --labels test.csv --intervals --per-class classes.csv`
     - `stt-bench eval --embeddings X.npy --labels Y.csv --query-groups camera --metrics map`
     - `stt-bench eval --embeddings X.npy --labels Y.csv --rerank 20,6,0.3`
-    - `stt-bench eval --embeddings million.npy --labels Y.csv --approximate ivf --no-clustering`
+    - `stt-bench eval --embeddings million.npy --labels Y.csv --queries 5000`
+    - `stt-bench eval --embeddings million.npy --labels Y.csv --approximate ivf`
     """
     from stt_bench.benchmark.embedding.external import read_external_set
     from stt_bench.benchmark.scoring import evaluate as evaluation
@@ -184,7 +201,7 @@ def evaluate(
         "backend": backend,
         "memory_mib": memory,
     }
-    rules = _given(
+    rules = given_of(
         query_groups=query_groups,
         groups_apply_to=groups_apply_to,
         junk=junk,
@@ -192,13 +209,15 @@ def evaluate(
         metrics=None if metrics is None else names_in("--metrics", metrics),
         map_at_k=map_at_k,
         class_average=class_average or None,
-        verification=_rates(verification),
+        verification=rates_in(verification),
         rerank=numbers("--rerank", rerank, {"k1": int, "k2": int, "weight": float}),
         query_expansion=numbers("--query-expansion", query_expansion, {"k": int, "alpha": float}),
     )
     if approximate and rules:
-        raise BenchError(f"--approximate goes without --{_option(next(iter(rules)))}")
-    given = _given(**options) | rules
+        raise BenchError(f"--approximate goes without --{option_of(next(iter(rules)))}")
+    if approximate is None:
+        rules |= given_of(queries=queries)
+    given = given_of(**options) | rules
     if run is not None and given.keys() & set(_OF_THE_TABLE):
         raise BenchError(
             "--ks, --distance and --clustering need --embeddings: a run is measured as its table "
@@ -209,7 +228,7 @@ def evaluate(
     reporter = Reporter(quiet=quiet)
     if run is not None:
         one = open_run(run)
-        config = _settings(one.experiment.evaluation.model_dump() | given)
+        config = settings_of(one.experiment.evaluation.model_dump() | given)
         if rules:
             found, scores, other = _without_a_record(one, config, reporter)
         else:
@@ -218,13 +237,15 @@ def evaluate(
     else:
         assert embeddings is not None
         assert labels is not None
-        config = _settings(given)
+        config = settings_of(given)
         found, scores, other = evaluation.measure(
             read_external_set(embeddings, labels, reporter, columns=columns_in(columns)),
             config,
             reporter,
             where=str(embeddings),
             approximate=approximate,
+            checked=queries,
+            any_clustering=bool(clustering),
         )
     shown: dict[str, Any] = {"distance": config.distance}
     if config.rules_set:
@@ -248,22 +269,6 @@ def evaluate(
         reporter.warn("no intervals and no scores of classes: no query has a positive")
 
 
-def _given(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _rates(text: str | None) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise BenchError(
-            f"--verification '{text[:40]}': write false accept rates with commas, such as "
-            "0.001,0.01"
-        ) from None
-
-
 def _without_a_record(run: Run, config: EvaluationConfig, reporter: Reporter) -> Measurement:
     from stt_bench.benchmark.scoring.evaluate import measure
     from stt_bench.benchmark.store.embedding_set import read_embedding_set
@@ -274,21 +279,3 @@ def _without_a_record(run: Run, config: EvaluationConfig, reporter: Reporter) ->
     found = measure(read_embedding_set(folder), config, reporter, where=str(folder))
     reporter.say("note: no record is written: a record has the rules of its table (`evaluation`)")
     return found
-
-
-def _option(field: str) -> str:
-    return "memory" if field == "memory_mib" else field.replace("_", "-")
-
-
-def _settings(values: dict[str, Any]) -> EvaluationConfig:
-    from pydantic import ValidationError
-
-    from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
-    from stt_bench.benchmark.config.mistakes import first_mistake
-
-    try:
-        return EvaluationConfig.model_validate(values)
-    except ValidationError as error:
-        keys, sentence = first_mistake(error, EvaluationConfig)
-        told = f"--{_option(keys[0])}: {sentence}" if keys else sentence.removeprefix("row: ")
-        raise BenchError(told) from None

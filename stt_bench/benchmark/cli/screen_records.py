@@ -20,7 +20,7 @@ from stt_bench.benchmark.system.progress import duration
 from stt_bench.benchmark.system.text import counted, one_line
 
 _CURVE = 12  # lines of a curve at most
-_COUNTS = ("queries", "queries_without_positive", "clusters")
+_COUNTS = ("queries", "queries_without_positive", "sampled_from", "clusters")
 _FIRST = ("step", "loss")
 
 

@@ -15,7 +15,7 @@ EXTRA: tuple[Metric, ...] = ("map", "precision", "map@k", "ndcg")
 """The metrics that are measured where a table asks for them; the others always are."""
 RULES = (
     "query_groups", "groups_apply_to", "junk", "label_separator", "map_at_k", "class_average",
-    "rerank", "query_expansion",
+    "rerank", "query_expansion", "queries",
 )  # fmt: skip
 """The fields that change numbers of one name; set, each is in the protocol."""
 
@@ -110,6 +110,13 @@ class EvaluationConfig(Section):
         None, description="Queries are joined by their nearest gallery items before they search."
     )
 
+    queries: int | None = Field(
+        None,
+        ge=2,
+        description="How many queries, drawn at random, search the gallery, for sets that are too "
+        "large for all of them; standard errors are told. The draw is the same for all rows.",
+    )
+
     @field_validator("metrics")
     @classmethod
     def _once(cls, asked: list[Metric]) -> list[Metric]:
@@ -131,6 +138,9 @@ class EvaluationConfig(Section):
             raise ValueError(f"map_at_k: {self.map_at_k} needs map@k in metrics")
         if self.query_expansion is not None and self.distance != "cosine":
             raise ValueError("query_expansion needs distance: cosine; it joins rows of unit length")
+        whole = ("rerank", "verification", "class_average")
+        if self.queries is not None and (one := next(filter(self.__getattribute__, whole), None)):
+            raise ValueError(f"queries goes without {one}, which needs all queries")
         if self.label_separator is not None and self.clustering:
             raise ValueError(
                 "label_separator needs clustering: false; clusters are of one label an item"

@@ -98,7 +98,8 @@ def _not_said(board: Leaderboard) -> list[str]:
         elif missing and (metric == "map" or _no_class_stands_apart(board)):
             told.append(
                 f"{name} gets no ▲▼: the values of single classes are of Recall@1 and MAP@R, of "
-                "lists by distance and items of one label; nothing is known of new classes here."
+                "lists by distance, items of one label and all queries; nothing is known of new "
+                "classes here."
             )
         elif missing:
             some = "some of its records hold" if missing < len(pairs) else "its records hold"
@@ -128,7 +129,10 @@ def _not_said(board: Leaderboard) -> list[str]:
 
 def _no_class_stands_apart(board: Leaderboard) -> bool:
     settings = [row.experiment.evaluation for row in board.rows]
-    return any(one.reorders or one.label_separator is not None for one in settings)
+    return any(
+        one.reorders or one.label_separator is not None or one.queries is not None
+        for one in settings
+    )
 
 
 def _of_classes(board: Leaderboard, row: str) -> bool:

@@ -21,6 +21,7 @@ def notes(board: Leaderboard) -> list[str]:
     return [
         "Percent, mean ± standard deviation over seeds, the highest mean first. Bold: the highest "
         "mean of its column among the rows of one protocol (all of them where they tie).",
+        *_sampled(board),
         *distance_notes(board),
         *evidence_notes(board),
         *_other_protocols(board),
@@ -29,6 +30,29 @@ def notes(board: Leaderboard) -> list[str]:
         *proof_notes(board),
         *_chance(board),
         *contamination_notes(board),
+    ]
+
+
+def _sampled(board: Leaderboard) -> list[str]:
+    rows = [row for row in board.rows if "sampled_from" in row.scores]
+    if not rows:
+        return []
+    sizes = sorted(
+        {tuple(round(row.scores[n].mean) for n in ("queries", "sampled_from")) for row in rows}
+    )
+    many = " or ".join(f"{drawn:,} of {whole:,}" for drawn, whole in sizes)
+    errors = []
+    for name in board.leads:
+        if (own := f"standard_error_{name}") in rows[0].scores:
+            largest = max(row.scores[own].mean for row in rows)
+            errors.append(f"{metric_name(name)} {100 * largest:.2f}")
+    told = f" (standard error at most: {', '.join(errors)})" if errors else ""
+    which = "Retrieval" if len(rows) == len(board.rows) else some([r.label for r in rows], "; ")
+    return [
+        escape_markdown(
+            f"{which}: a sample of the queries, {many}, drawn at random, the same for all rows, "
+            f"each against the whole gallery{told}."
+        )
     ]
 
 

@@ -58,6 +58,7 @@ _PROTOCOL_NAMES = {
     "average": "means",
     "rerank": "re-ranking",
     "query_expansion": "query expansion",
+    "queries": "queries",
     "input": "input",
 }
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
+from stt_bench.benchmark.scoring.clustering import clusters_of
 from stt_bench.benchmark.scoring.probe import metrics_probe
 from stt_bench.benchmark.scoring.retrieval import (
     retrieval_of,
@@ -35,7 +36,6 @@ from stt_bench.evaluation import (
     approximate_retrieval_metrics,
     chosen_backend,
     classification_metrics,
-    clustering_metrics,
     confusion_matrix,
 )
 
@@ -198,7 +198,9 @@ def measure(
     *,
     where: str = "embeddings",
     approximate: str | None = None,
+    checked: int | None = None,
     both: bool = True,
+    any_clustering: bool = False,
 ) -> Measurement:
     """Measure an embedding set.
 
@@ -212,8 +214,11 @@ def measure(
         config: what is measured, and how.
         reporter: where the progress is shown.
         where: names the set in messages.
-        approximate: search with this index of FAISS, `ivf` or `hnsw`, and report its error.
+        approximate: search with this index of FAISS, and report its error.
+        checked: how many queries measure that error; 1,000 unless given.
         both: measure retrieval by the distance that does not rank, too.
+        any_clustering: cluster however long it takes; else that is left out of a set too large for
+            it, and told.
     """
     reporter = reporter or Reporter(quiet=True)
     metrics, scores, other = {"queries": 0.0}, None, None
@@ -227,6 +232,7 @@ def measure(
                         ks=tuple(config.ks),
                         distance=config.distance,
                         index=approximate,
+                        sample=checked or 1000,
                         progress=bar.of,
                     )
             else:
@@ -234,15 +240,7 @@ def measure(
                 if both and config.query_expansion is None:  # which is by cosine alone
                     other = _by_the_other_distance(listed, config, reporter, where)
         if config.clustering:
-            with reporter.bar("k-means", 1) as bar:
-                metrics |= clustering_metrics(
-                    listed.embeddings,
-                    listed.labels,
-                    restarts=config.restarts,
-                    distance=config.distance,
-                    start=config.clustering_start,
-                    progress=bar.of,
-                )
+            metrics |= clusters_of(listed, config, reporter, anyway=any_clustering)
         if embedded.logits is not None:
             metrics |= classification_metrics(embedded.logits, _targets(embedded))
     except (BenchError, ValueError, TypeError) as error:

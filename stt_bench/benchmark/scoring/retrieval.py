@@ -50,7 +50,9 @@ def scores_of_queries(
         if config.rerank is not None:
             settings = config.rerank.model_dump()
             return reranked_scores(**sets, **how, **settings, progress=bar.of)
-        return retrieval_scores(**sets, **how, backend=config.backend, progress=bar.of)
+        return retrieval_scores(
+            **sets, **how, backend=config.backend, sample=config.queries, progress=bar.of
+        )
 
 
 def retrieval_of(
@@ -84,9 +86,10 @@ def shares_of_classes(
     """Return the share of each class in Recall@1 and MAP@R; None where there is no such thing.
 
     That is where one class alone has any, where items have several labels, and where lists follow
-    from neighbours of neighbours: without a class all of them would have to be made again.
+    from neighbours of neighbours: without a class all of them would have to be made again. A sample
+    of the queries has some of no class.
     """
-    if config.reorders or config.label_separator is not None:
+    if config.reorders or config.label_separator is not None or config.queries is not None:
         return None
     try:
         with reporter.bar(f"classes left out, {distance}", 1) as bar:

@@ -37,7 +37,11 @@ def other_than(distance: Distance) -> Distance:
 
 
 def is_retrieval(metric: str) -> bool:
-    """Tell whether a metric is of ranked lists or pairs, so that both distances measure it."""
+    """Tell whether a metric is of ranked lists or pairs, so that both distances measure it.
+
+    The standard error of one is, too.
+    """
+    metric = metric.removeprefix("standard_error_")
     return metric.startswith(_OF_K) or metric in _RETRIEVAL
 
 

@@ -17,6 +17,7 @@ from stt_bench.benchmark.config.experiment import Experiment, digest_of
 SAMPLES = "samples"  # there where the training items count by weights
 RULES = (
     "query_groups", "junk", "labels", "map_at_k", "average", "rerank", "query_expansion", "columns",
+    "queries",
 )  # fmt: skip
 """The keys of what rules of retrieval make of lists and means; accuracy knows none of it."""
 COLUMNS = "columns"  # there where a rule reads columns of the test items: their sha256
@@ -103,6 +104,8 @@ def _retrieval_rules(measured: EvaluationConfig) -> dict[str, Any]:
         rules["rerank"] = f"k-reciprocal, k1 {rerank.k1}, k2 {rerank.k2}, weight {rerank.weight}"
     if (expansion := measured.query_expansion) is not None:
         rules["query_expansion"] = f"by {expansion.k} items, alpha {expansion.alpha}"
+    if measured.queries is not None:
+        rules["queries"] = f"{measured.queries:,} drawn at random"
     return rules
 
 

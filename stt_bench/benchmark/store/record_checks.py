@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from stt_bench.benchmark.store.class_records import ClassShare
     from stt_bench.benchmark.store.records import Record
 
-COUNTS = ("queries", "queries_without_positive", "clusters", "positive_pairs", "negative_pairs")
+COUNTS = (
+    "queries", "queries_without_positive", "sampled_from", "clusters", "positive_pairs",
+    "negative_pairs",
+)  # fmt: skip
 _LOWEST = {"ami": -1.0}  # every other metric that is no count lies between 0 and 1
 _ROUNDING = 1e-9
 _OF_VALUES = 1e-6  # what rounding the leave-class-out values may do to their mean

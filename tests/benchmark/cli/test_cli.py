@@ -94,7 +94,10 @@ def test_anybodys_embeddings_have_intervals_and_scores_of_classes(
 
     plain = json.loads(stt_bench(*given).stdout)
     assert plain == {key: value for key, value in metrics.items() if key != "intervals"}
-    rough = json.loads(stt_bench(*given, "--approximate", "hnsw").stdout)
+    some = json.loads(stt_bench(*given, "--queries", 4).stdout)
+    assert (some["rules"], some["queries"], some["sampled_from"]) == ({"queries": 4}, 4, 9)
+    rough = json.loads(stt_bench(*given, "--approximate", "hnsw", "--queries", 5).stdout)
+    assert rough["sample"] == 5
     assert rough["error_recall@1"] == 0.0
     assert {key: rough[key] for key in plain if key.startswith("recall")} == {
         key: value for key, value in plain.items() if key.startswith("recall")

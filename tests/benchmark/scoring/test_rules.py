@@ -14,6 +14,7 @@ from command_line import Done
 from PIL import Image
 
 from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
+from stt_bench.benchmark.scoring import clustering
 from stt_bench.benchmark.scoring.evaluate import measure
 from stt_bench.benchmark.scoring.retrieval import shares_of_classes
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet
@@ -172,11 +173,34 @@ def test_columns_that_do_not_fit(rules: dict[str, Any], message: str) -> None:
         ({"verification": [1.5]}, "less than or equal to 1"),
         ({"rerank": {"weight": 2.0}}, "less than or equal to 1"),
         ({"metrics": ["mapp"]}, "map@k"),
+        ({"queries": 1}, "greater than or equal to 2"),
+        ({"queries": 9, "rerank": {}}, "queries goes without rerank"),
+        ({"queries": 9, "verification": [0.1]}, "queries goes without verification"),
+        ({"queries": 9, "class_average": True}, "queries goes without class_average"),
     ],
 )
 def test_settings_that_do_not_fit(rules: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         config(**rules)
+
+
+def test_a_sample_is_that_of_the_metrics_and_a_set_too_large_for_k_means_is_not_clustered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    embedded, asked = reid(apart=False), config(queries=9, clustering=True)
+    found = measure(embedded, asked)
+    assert "nmi" in found.metrics
+    expected = retrieval_metrics(
+        embedded.embeddings, embedded.labels, ks=(1, 3), distance="cosine", sample=9
+    )
+    assert {name: found.metrics[name] for name in expected} == expected
+    assert shares_of_classes(embedded, config(queries=9), "cosine", QUIET) is None
+
+    monkeypatch.setattr(clustering, "MOST_PRODUCTS", COUNT * 6 * 5 - 1)
+    capsys.readouterr()
+    assert measure(embedded, asked).metrics == expected
+    assert "no NMI and AMI: k-means of 48 items to 6 clusters" in capsys.readouterr().err
+    assert "nmi" in measure(embedded, asked, any_clustering=True).metrics
 
 
 TABLE = """\
@@ -191,6 +215,7 @@ evaluation: {clustering: false, ks: [1], query_groups: camera, metrics: [map], v
 rows:
   softmax: {loss: softmax}
   again: {loss: softmax, evaluation: {rerank: {k1: 3, k2: 1}}}
+  some: {loss: softmax, evaluation: {queries: 7, verification: null}}
 """
 
 
@@ -208,9 +233,9 @@ def test_a_record_names_its_rules_and_a_page_marks_the_row(
     where = ("--runs", tmp_path / "runs", "--results", tmp_path / "results", "--quiet")
     code, _, said = stt_bench("run", table, *where)
     assert code == 0, said
-    plain, again = (
+    plain, again, some = (
         read_record(tmp_path / f"results/records/t/{row}/seed-0.json")
-        for row in ("softmax", "again")
+        for row in ("softmax", "again", "some")
     )
     assert (
         plain.protocol["query_groups"]
@@ -220,12 +245,20 @@ def test_a_record_names_its_rules_and_a_page_marks_the_row(
     assert plain.protocol["columns"] == again.protocol["columns"]
     assert plain.protocol_fingerprint != again.protocol_fingerprint
     assert plain.class_values is not None
-    assert again.class_values is None
+    assert again.class_values is some.class_values is None
+    assert some.protocol["queries"] == "7 drawn at random"
+    assert some.metrics["queries"] == 7
+    assert some.metrics["sampled_from"] == plain.metrics["queries"]
+    assert some.other_distance is not None
+    for of in (some.metrics, some.other_distance.metrics):
+        assert 0 < of["standard_error_mrr"] < 0.5
     assert {"map", "eer", "tar@far=0.1", "positive_pairs"} <= plain.metrics.keys()
     page = (tmp_path / "results/t.md").read_text()
     assert "mAP" in page.split("## Where")[0]
     assert "k-reciprocal" in page
     assert "†" in page
+    assert f"sample of the queries, 7 of {plain.metrics['queries']:.0f}, drawn at random" in page
+    assert "standard error at most: MAP@R " in page
     code, _, said = stt_bench("verify", "t", *where)
     assert code == 0, said
 
