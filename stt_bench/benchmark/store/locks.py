@@ -1,23 +1,39 @@
-"""One process at a time works on a thing; the lock goes with the process, however that ends."""
+"""One process at a time works on a thing; the lock goes with the process, however that ends.
+
+On one machine that is the operating system's lock on a file beside the thing. On a shared folder
+of a cluster the lease counts, too: see `leases`.
+"""
 
 from __future__ import annotations
 
+import errno
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from stt_bench.benchmark.store.leases import Holder, Lease
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.atomic import make_folder
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 
 _LOOKS_AGAIN = 0.2  # seconds, at what another process holds
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a shared folder
 
 
 class InUseError(BenchError):
-    """Another process works on it."""
+    """Another process works on it; `who` says which, in brackets, where that is known."""
+
+    def __init__(self, path: Path, who: Holder | None, what: str = "is in use by") -> None:
+        """Make the sentence."""
+        told = who.told() if who else ""
+        self.who = f" ({told})" if told else ""
+        super().__init__(
+            f"{path} {what} another stt-bench{self.who}: wait for its end, or stop it first"
+        )
 
 
 def held(run: Run, *, wait: bool = False) -> AbstractContextManager[None]:
@@ -31,8 +47,8 @@ def locked(
 ) -> Iterator[None]:
     """Keep other processes from what lies, or will lie, at a path.
 
-    The lock is the operating system's, on a file beside the path: a process that was killed holds
-    it no more, though the file stays.
+    A process that was killed holds it no more: on its own machine from that moment on, on others
+    after `leases.DEAD` seconds.
 
     Args:
         path: of a file or a folder, whether it exists or not.
@@ -40,26 +56,50 @@ def locked(
         stop: ends the waiting when it is set.
 
     Raises:
-        InUseError: another process holds it.
+        InUseError: another process holds it, or took it over while this one slept.
         TrainingStopped: ``stop`` was set.
     """
     file = path.with_name(f".{path.name}.lock")
+    lock, lease = FileLock(file), Lease(path)
     try:
         make_folder(file.parent)
-        lock = FileLock(file, timeout=_LOOKS_AGAIN if wait else 0)
-        while not lock.is_locked:
-            try:
-                lock.acquire()
-            except Timeout:
-                if not wait:
-                    raise InUseError(
-                        f"{path} is in use by another stt-bench: wait for its end, or stop it first"
-                    ) from None
-                if stop is not None and stop.is_set():
-                    raise TrainingStopped("the search stopped") from None
+        while (other := _taken(lock, lease)) is not None:
+            if not wait:
+                raise InUseError(path, other)
+            if stop is not None and stop.is_set():
+                raise TrainingStopped("the search stopped")
+            time.sleep(_LOOKS_AGAIN)
     except OSError as error:
         raise BenchError(f"{file}: cannot be locked ({error.strerror or error})") from None
     try:
         yield
+    except BaseException:
+        if lease.lost is not None:
+            raise InUseError(path, lease.lost, "was taken over by") from None
+        raise
     finally:
+        lease.release()
         lock.release()
+
+
+def _taken(lock: FileLock, lease: Lease) -> Holder | None:
+    """Take lock and lease, or return who has one of them."""
+    alone = True
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return lease.holder() or Holder()
+    except NotImplementedError:
+        alone = False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        alone = False
+    try:
+        other = lease.take(alone=alone)
+    except BaseException:
+        lock.release()
+        raise
+    if other is not None:
+        lock.release()
+    return other

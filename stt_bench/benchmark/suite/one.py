@@ -59,7 +59,7 @@ class Worker:
         try:
             record = self._record(run, wait=wait)
         except InUseError as error:
-            return Ending("busy", str(error))
+            return Ending("busy", error.who)
         except TrainingStopped:
             raise
         except (Exception, SystemExit) as error:  # whatever befalls one, the others go on

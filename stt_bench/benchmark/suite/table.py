@@ -77,7 +77,9 @@ def run_table(
         work.expect(waiting)
         ending = work.worker.do(run)
         if ending.kind == "busy":
-            reporter.say(f"{run.name} is run by another stt-bench: goes on with the next one")
+            reporter.say(
+                f"{run.name} is run by another stt-bench{ending.told}: goes on with the next one"
+            )
             later.append(run)
         else:
             work.note(run, ending, f"[{number}/{len(experiments)}]", waiting)
