@@ -238,4 +238,8 @@ class TrainConfig(Section):
         le=1024,
         description="CPU threads; fixes the bytes of a result whatever the machine's cores.",
     )
-    workers: int = Field(0, ge=0, le=1024, description="Processes that load images.")
+    workers: Annotated[int, Field(ge=0, le=1024)] | Literal["auto"] = Field(
+        "auto",
+        description="Processes that read images ahead of the step; 0: threads do. `auto`: 0 where "
+        "all fit into memory, on two cores and on the CPU, else one a core. No number is changed.",
+    )

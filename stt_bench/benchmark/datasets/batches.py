@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import TrainConfig
+from stt_bench.benchmark.datasets.ahead import CAN_FORK, by_processes, by_threads
 from stt_bench.benchmark.datasets.image_set import image_set
 from stt_bench.benchmark.datasets.items import ItemTable
 from stt_bench.benchmark.datasets.sampler import Needs, Stream, build_sampler, generator
 from stt_bench.benchmark.datasets.threads import Progress
-from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.signals import STOPPING
+from stt_bench.benchmark.system.devices import resolve_device
+from stt_bench.benchmark.system.resources import usable_cores
+
+_FEW_CORES = 2
+_MOST_WORKERS = 16
 
 
 class Inputs(Protocol):
@@ -25,6 +28,10 @@ class Inputs(Protocol):
     @property
     def is_random(self) -> bool:
         """Tell whether `batch` draws from the generator that it is given."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Tell whether nothing has to be read for a batch."""
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -63,10 +70,7 @@ class Batch(NamedTuple):
     weights: torch.Tensor | None = None
 
 
-_Item = tuple[int, np.ndarray, np.ndarray, np.ndarray | None] | BenchError
-
-
-class TrainingBatches(Dataset[Batch]):
+class TrainingBatches:
     """The batch of every step; a pure function of the seed and the step."""
 
     def __init__(
@@ -88,7 +92,7 @@ class TrainingBatches(Dataset[Batch]):
         self.sampler = build_sampler(experiment.sampler, labels, seed, needs)
         self.images = inputs or image_set(items, "train", experiment.input, training=True)
         self._is_random = self.images.is_random
-        self.seed, self.workers = seed, experiment.train.workers
+        self.seed, self._settings = seed, experiment.train
 
     def __getitem__(self, step: int) -> Batch:
         """Return the batch of a step."""
@@ -99,19 +103,34 @@ class TrainingBatches(Dataset[Batch]):
         return Batch(step, self.images.batch(rows, rng), self.labels[chosen], weights)
 
     def iterate(self, start: int, stop: int) -> Iterator[Batch]:
-        """Return the batches of steps start, ..., stop - 1, made by the config's workers."""
-        if not self.workers:
-            return (self[step] for step in range(start, stop))
-        loader = DataLoader(
-            _Told(self),
-            batch_size=None,
-            sampler=range(start, stop),
-            num_workers=self.workers,
-            collate_fn=_as_it_is,
-            worker_init_fn=_leave_stopping_to_the_trainer,
-            generator=torch.Generator(),  # the loader would else draw from the trainer's
-        )
-        return _raise_errors(iter(loader))
+        """Return the batches of steps start, ..., stop - 1, made as `worker_count` says."""
+        steps = range(start, stop)
+        if count := worker_count(self._settings, in_memory=self.images.in_memory):
+            made = by_processes(self._tensors, steps, count)
+            return (Batch(step, *one) for step, one in zip(steps, made, strict=True))
+        if self.images.in_memory:
+            return map(self.__getitem__, steps)
+        return by_threads(self.__getitem__, steps)
+
+    def _tensors(self, step: int) -> list[torch.Tensor]:
+        return [one for one in self[step][1:] if one is not None]
+
+
+def worker_count(settings: TrainConfig, *, in_memory: bool) -> int:
+    """Return how many processes make batches; 0: threads of this one do.
+
+    `workers: auto` takes processes where a GPU trains on images that do not fit into memory: as
+    many as there are cores beside the one that feeds the GPU, at most 16. On one or two cores, and
+    where the cores train, threads are as quick.
+    """
+    if not CAN_FORK:
+        return 0
+    if settings.workers != "auto":
+        return settings.workers
+    cores = usable_cores()
+    if in_memory or cores <= _FEW_CORES or resolve_device(settings.device).type == "cpu":
+        return 0
+    return min(_MOST_WORKERS, cores - 1)
 
 
 def training_batches(
@@ -141,43 +160,10 @@ def embedding_batches(
     images: Inputs, batch_size: int, *, flip: bool = False
 ) -> Iterator[tuple[slice, list[torch.Tensor]]]:
     """Yield the views of all images in order, and the rows that they are of."""
-    for start in range(0, len(images), batch_size):
+
+    def views(start: int) -> tuple[slice, list[torch.Tensor]]:
         rows = slice(start, min(start + batch_size, len(images)))
-        yield rows, images.views(np.arange(rows.start, rows.stop), flip=flip)
+        return rows, images.views(np.arange(rows.start, rows.stop), flip=flip)
 
-
-def _leave_stopping_to_the_trainer(_worker: int) -> None:
-    for kind in STOPPING:  # a terminal or a scheduler sends them to all of its processes
-        signal.signal(kind, signal.SIG_IGN)
-
-
-def _as_it_is(item: Any) -> Any:
-    return item
-
-
-class _Told(Dataset[_Item]):
-    """Hands over arrays, and a user's error as an item: a worker would bury it in a traceback.
-
-    A tensor would come from a worker by way of a socket in the temporary folder; where that
-    folder's name is long, the socket cannot be made and the trainer waits for ever.
-    """
-
-    def __init__(self, batches: TrainingBatches) -> None:
-        self.batches = batches
-
-    def __getitem__(self, step: int) -> _Item:
-        try:
-            batch = self.batches[step]
-        except BenchError as error:
-            return BenchError(str(error))
-        weights = None if batch.weights is None else batch.weights.numpy()
-        return step, batch.images.numpy(), batch.labels.numpy(), weights
-
-
-def _raise_errors(items: Iterator[_Item]) -> Iterator[Batch]:
-    for item in items:
-        if isinstance(item, BenchError):
-            raise item
-        step, images, labels, weights = item
-        given = None if weights is None else torch.from_numpy(weights)
-        yield Batch(step, torch.from_numpy(images), torch.from_numpy(labels), given)
+    starts = range(0, len(images), batch_size)
+    return map(views, starts) if images.in_memory else by_threads(views, starts)

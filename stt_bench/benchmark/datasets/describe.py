@@ -19,7 +19,7 @@ from stt_bench.benchmark.datasets.items import item_table
 from stt_bench.benchmark.datasets.near_duplicates import Match, thumbnails_of
 from stt_bench.benchmark.datasets.splits import NEITHER
 from stt_bench.benchmark.datasets.stores import FileStore
-from stt_bench.benchmark.datasets.threads import THREADS, Progress
+from stt_bench.benchmark.datasets.threads import Progress, thread_count
 from stt_bench.benchmark.datasets.understand import Understood, understand
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.text import counted, one_line
@@ -184,7 +184,7 @@ def image_sizes(paths: list[str]) -> tuple[list[tuple[int, int]], list[tuple[str
             told = error.strerror if isinstance(error, OSError) else None
             return f"{path} ({told or 'it is empty, or of no format that Pillow reads'})"
 
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(thread_count()) as pool:
         found = list(zip(paths, pool.map(size, paths), strict=True))
     sizes = [one for _, one in found if not isinstance(one, str)]
     return sizes, [(path, one) for path, one in found if isinstance(one, str)]

@@ -21,7 +21,7 @@ from stt_bench.benchmark.datasets.augmentation import (
 )
 from stt_bench.benchmark.datasets.items import ItemTable, Split
 from stt_bench.benchmark.datasets.sampler import Stream
-from stt_bench.benchmark.datasets.threads import BLOCK, THREADS, Progress
+from stt_bench.benchmark.datasets.threads import BLOCK, Progress, thread_count
 from stt_bench.benchmark.datasets.transforms import (
     center_crop,
     five_crops,
@@ -29,12 +29,18 @@ from stt_bench.benchmark.datasets.transforms import (
     resized_size,
 )
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.resources import free_memory
 
-MEMORY_LIMIT = 2 << 30  # bytes of prepared images that one set keeps in memory
+_SHARE_OF_MEMORY = 0.5  # of what is free, for the prepared images of one set
 _SAMPLE = 16  # images from which the need of memory and time is estimated
 _WORTH_THREADS = 5e-4  # seconds an image; quicker ones are slowed down by threads
 
 Crops = Literal["center", "five", "whole"]
+
+
+def memory_limit() -> float:
+    """Return how many bytes of prepared images a set may keep in memory, as of now."""
+    return _SHARE_OF_MEMORY * free_memory()
 
 
 def image_set(
@@ -97,6 +103,11 @@ class ImageSet:
         """Tell whether `batch` draws from the generator that it is given."""
         return self.training and (self.config.crop != "center" or self.config.flip)
 
+    @property
+    def in_memory(self) -> bool:
+        """Tell whether nothing has to be read for a batch."""
+        return self._kept is not None
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.paths)
@@ -111,9 +122,9 @@ class ImageSet:
         self._kept = self._from_array()
         if self._kept is None:
             bytes_each, seconds_each = self._cost()
-            if len(self) * bytes_each <= MEMORY_LIMIT:
+            if len(self) * bytes_each <= memory_limit():
                 self._kept = self._decode_all(
-                    THREADS if seconds_each > _WORTH_THREADS else 1, progress
+                    thread_count() if seconds_each > _WORTH_THREADS else 1, progress
                 )
         if self._kept is not None and progress is not None:
             progress(len(self), len(self))
@@ -207,7 +218,7 @@ class ImageSet:
         if self._checked:
             return
         reasons = []
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(thread_count()) as pool:
             for done, reason in enumerate(pool.map(self._reason, range(len(self))), start=1):
                 if reason is not None:
                     reasons.append(reason)
@@ -246,9 +257,10 @@ class ImageSet:
         return [self._prepare(row) for row in rows]
 
     def _decode(self, rows: np.ndarray) -> list[torch.Tensor]:
-        if torch.utils.data.get_worker_info() is not None:  # one of many processes already
+        count = min(thread_count(), len(rows))
+        if count <= 1:
             return self._prepare_block(rows.tolist())
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(count) as pool:
             return list(pool.map(self._prepare, rows.tolist()))
 
     def _cost(self) -> tuple[float, float]:
@@ -264,14 +276,24 @@ class ImageSet:
     def _decode_all(
         self, threads: int, progress: Progress | None
     ) -> torch.Tensor | list[torch.Tensor]:
+        """Return all prepared images, in one tensor where they have one size."""
         blocks = [range(i, min(i + BLOCK, len(self))) for i in range(0, len(self), BLOCK)]
         images: list[torch.Tensor] = []
+        stacked: torch.Tensor | None = None
         with ThreadPoolExecutor(threads) as pool:
             for block in pool.map(self._prepare_block, blocks):
-                images += block
+                if not images:  # what is not filled takes no memory
+                    stacked = torch.empty((len(self), *block[0].shape), dtype=torch.uint8)
+                for image in block:
+                    if stacked is not None and image.shape == stacked.shape[1:]:
+                        place = stacked[len(images)]
+                        images.append(place.copy_(image))
+                    else:
+                        stacked = None
+                        images.append(image)
                 if progress is not None and len(images) < len(self):
                     progress(len(images), len(self))
-        return torch.stack(images) if len({image.shape for image in images}) == 1 else images
+        return images if stacked is None else stacked
 
     def _from_array(self) -> torch.Tensor | None:
         """Return the images straight from the item table's array where no resizing is needed."""
@@ -280,7 +302,7 @@ class ImageSet:
             return None
         height, width = arrays.shape[1:3]
         channels = 1 if arrays.ndim == 3 else arrays.shape[3]
-        fits = len(self) * config.channels * height * width <= MEMORY_LIMIT
+        fits = len(self) * config.channels * height * width <= memory_limit()
         same = (width, height) == resized_size(width, height, config)
         if not (fits and same and (channels == 1 or channels == config.channels == 3)):
             return None

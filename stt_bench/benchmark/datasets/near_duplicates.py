@@ -26,7 +26,7 @@ from PIL import Image
 
 from stt_bench.benchmark.datasets.duplicate_search import SIDE, Thumbnails, similar_pairs
 from stt_bench.benchmark.datasets.items import ItemTable
-from stt_bench.benchmark.datasets.threads import BLOCK, THREADS, Progress
+from stt_bench.benchmark.datasets.threads import BLOCK, Progress, thread_count
 from stt_bench.benchmark.datasets.transforms import to_channels
 from stt_bench.benchmark.system.contents import once
 
@@ -140,7 +140,7 @@ def thumbnails_of(items: ItemTable, paths: list[str], progress: Progress | None)
 
     blocks = [paths[start : start + BLOCK] for start in range(0, len(paths), BLOCK)]
     made: list[tuple[np.ndarray, bool]] = []
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(thread_count()) as pool:
         for some in pool.map(block, blocks):
             made += some
             if progress is not None:

@@ -13,7 +13,7 @@ from stt_bench.benchmark.datasets.catalog import Dataset, Source, counts_of, fin
 from stt_bench.benchmark.datasets.copies import notes_on_copies
 from stt_bench.benchmark.datasets.items import find_root, item_table, read_source
 from stt_bench.benchmark.datasets.near_duplicates import NearDuplicates, near_duplicates
-from stt_bench.benchmark.datasets.threads import BLOCK, THREADS, Progress
+from stt_bench.benchmark.datasets.threads import BLOCK, Progress, thread_count
 from stt_bench.benchmark.datasets.vectors import VectorStore
 from stt_bench.benchmark.system.errors import BenchError
 
@@ -169,7 +169,7 @@ def failures(
 
     blocks = [paths[start : start + BLOCK] for start in range(0, len(paths), BLOCK)]
     told: list[str] = []
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(thread_count()) as pool:
         for number, found in enumerate(pool.map(attempt, blocks), 1):
             told += found
             if progress is not None:

@@ -78,6 +78,11 @@ class VectorSet:
         """Tell that nothing is drawn."""
         return False
 
+    @property
+    def in_memory(self) -> bool:
+        """Tell that nothing has to be read."""
+        return True
+
     def __len__(self) -> int:
         """Return the number of vectors."""
         return len(self._rows)
@@ -128,6 +133,11 @@ class EncodedSet:
     def is_random(self) -> bool:
         """Tell whether one of several fixed views is drawn."""
         return self._fixed is not None
+
+    @property
+    def in_memory(self) -> bool:
+        """Tell that nothing has to be read once it is loaded; what is kept on disk is mapped."""
+        return True
 
     def __len__(self) -> int:
         """Return the number of images."""

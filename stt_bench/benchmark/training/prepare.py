@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from stt_bench.benchmark.datasets import ItemTable
 from stt_bench.benchmark.datasets.batches import Batch, training_batches
 from stt_bench.benchmark.datasets.items import Split
+from stt_bench.benchmark.datasets.transfer import on_device
 from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.store.runs import Run
@@ -15,7 +16,7 @@ from stt_bench.benchmark.training.learner import Learner
 
 
 def batches_of(run: Run, items: ItemTable, learner: Learner, reporter: Reporter) -> Iterator[Batch]:
-    """Return the batches of all steps that the learner has still to take.
+    """Return the batches of all steps that the learner has still to take, on its device.
 
     Raises:
         BenchError: no batch can hold what the losses need, or an image is broken.
@@ -40,7 +41,7 @@ def batches_of(run: Run, items: ItemTable, learner: Learner, reporter: Reporter)
             inputs=inputs,
         )
     _check_images(run, items, network, reporter)
-    return batches
+    return on_device(batches, learner.device)
 
 
 def _check_images(

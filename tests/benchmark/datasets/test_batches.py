@@ -1,6 +1,4 @@
-import pickle
 from dataclasses import replace
-from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -15,12 +13,13 @@ from stt_bench.benchmark.datasets.batches import (
     TrainingBatches,
     embedding_batches,
     training_batches,
+    worker_count,
 )
 from stt_bench.benchmark.datasets.image_set import ImageSet
 from stt_bench.benchmark.system.errors import BenchError
 
 
-def experiment(workers: int = 0, **sections) -> Experiment:
+def experiment(workers: int | str = "auto", **sections) -> Experiment:
     sections = {"input": {"size": 16, "resize": 20, "crop": "random", "flip": True}, **sections}
     sampler = {"p": 2, "k": 3}
     return Experiment.model_validate(
@@ -89,38 +88,42 @@ def test_a_resumed_run_goes_on_exactly(birds, sampler):
     assert not torch.equal(other.images, whole[0].images)
 
 
-@pytest.mark.parametrize("limit", [image_set.MEMORY_LIMIT, 10])
+@pytest.mark.parametrize("limit", [1 << 30, 10])
 def test_workers_change_nothing(birds, monkeypatch, limit):
-    monkeypatch.setattr(image_set, "MEMORY_LIMIT", limit)
+    monkeypatch.setattr(image_set, "memory_limit", lambda: limit)
     assert_same(
         training_batches(birds, experiment(), 1, 2, 9),
         training_batches(birds, experiment(workers=2), 1, 2, 9),
     )
 
 
-def test_a_worker_needs_no_socket_in_the_temporary_folder(birds, monkeypatch):
-    """Its path may be too long for one, and then the trainer would wait for ever."""
+def test_auto_is_a_number_for_the_machine(monkeypatch):
+    def count(cores: int, gpu: bool, in_memory: bool = False, workers="auto", fork=True) -> int:
+        monkeypatch.setattr(batches_module, "usable_cores", lambda: cores)
+        monkeypatch.setattr(batches_module, "CAN_FORK", fork)
+        device = torch.device("cuda" if gpu else "cpu")
+        monkeypatch.setattr(batches_module, "resolve_device", lambda _: device)
+        settings = experiment(workers=workers).train
+        return worker_count(settings, in_memory=in_memory)
 
-    def refuse(*_):
-        raise OSError("AF_UNIX path too long")
-
-    made = batches_module._Told(TrainingBatches(birds, experiment(), 1))
-    monkeypatch.setattr("multiprocessing.reduction.DupFd", refuse)
-    monkeypatch.setattr("torch.multiprocessing.reductions.reduce_storage", refuse)
-    step, images, labels, _ = pickle.loads(ForkingPickler.dumps(made[2]))
-    assert (step, images.shape, labels.shape) == (2, (6, 3, 16, 16), (6,))
+    assert [count(cores, gpu=True) for cores in (1, 2, 3, 8, 64)] == [0, 0, 2, 7, 16]
+    assert count(64, gpu=True, in_memory=True) == 0
+    assert count(64, gpu=False) == 0
+    assert count(1, gpu=False, in_memory=True, workers=5) == 5
+    assert count(64, gpu=True, workers=0) == 0
+    assert count(64, gpu=True, workers=5, fork=False) == 0
 
 
 def test_workers_read_one_zip(load, mini_omniglot, tmp_path, monkeypatch):
     items = load("omniglot", zip_folder(mini_omniglot, tmp_path / "omniglot.zip"))
-    monkeypatch.setattr(image_set, "MEMORY_LIMIT", 10)
+    monkeypatch.setattr(image_set, "memory_limit", lambda: 10)
     assert_same(
         training_batches(items, experiment(), 1, 0, 20),
         training_batches(items, experiment(workers=2), 1, 0, 20),
     )
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", ["auto", 1])
 def test_the_global_generator_is_left_alone(birds, workers):
     torch.manual_seed(0)
     before = torch.get_rng_state()
@@ -143,9 +146,9 @@ def test_sampler_errors_come_at_once(birds):
         training_batches(birds, experiment(sampler={"p": 8}), 0, 0, 1)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", ["auto", 1])
 def test_an_image_that_breaks_later_is_one_sentence(birds, monkeypatch, workers, mini_cub):
-    monkeypatch.setattr(image_set, "MEMORY_LIMIT", 10)
+    monkeypatch.setattr(image_set, "memory_limit", lambda: 10)
     batches = TrainingBatches(birds, experiment(workers), 0)
     for path in birds.split("train")["path"]:
         (mini_cub / "CUB_200_2011" / path).write_bytes(b"gone")

@@ -58,7 +58,7 @@ def test_memory_changes_nothing(photos, monkeypatch, crop):
     config = InputConfig(size=12, resize=16, crop=crop, flip=True)
     kept = ImageSet(photos, photos.frame, config, training=True)
     assert kept.load()
-    monkeypatch.setattr(image_set, "MEMORY_LIMIT", 1000)
+    monkeypatch.setattr(image_set, "memory_limit", lambda: 1000)
     decoded = ImageSet(photos, photos.frame, config, training=True)
     assert not decoded.load()
     for seed in range(5):
@@ -70,16 +70,16 @@ def test_memory_changes_nothing(photos, monkeypatch, crop):
 def test_the_memory_estimate(photos, monkeypatch):
     config = InputConfig(size=12, resize=16, crop="random")
     need = sum(prepare(photos.read(p), config).numel() for p in photos.frame["path"])
-    monkeypatch.setattr(image_set, "MEMORY_LIMIT", need)
+    monkeypatch.setattr(image_set, "memory_limit", lambda: need)
     assert ImageSet(photos, photos.frame, config, training=True).load()
-    monkeypatch.setattr(image_set, "MEMORY_LIMIT", need - 1)
+    monkeypatch.setattr(image_set, "memory_limit", lambda: need - 1)
     assert not ImageSet(photos, photos.frame, config, training=True).load()
 
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_threads_keep_the_order(photos, monkeypatch, threads):
     monkeypatch.setattr(image_set, "_WORTH_THREADS", 0 if threads > 1 else 1e9)
-    monkeypatch.setattr(image_set, "THREADS", threads)
+    monkeypatch.setattr(image_set, "thread_count", lambda: threads)
     monkeypatch.setattr(image_set, "BLOCK", 1)
     config = InputConfig(size=16)
     images = ImageSet(photos, photos.frame, config)
@@ -165,6 +165,23 @@ def test_progress(photos, monkeypatch):
         images.load(lambda done, total, calls=calls: calls.append((done, total)))
         assert calls == ([(5, 12), (10, 12), (12, 12)] if items is photos else [(9, 9)])
         assert images.load(lambda *_: pytest.fail("it is loaded"))
+
+
+def test_images_of_one_size_are_one_tensor_and_all_others_a_list(photos, monkeypatch):
+    monkeypatch.setattr(image_set, "BLOCK", 2)
+    for rows, config, kind in (
+        (range(12), InputConfig(size=12, resize=16, crop="random"), list),
+        ([0, 4, 8], InputConfig(size=12, resize=16, crop="random"), torch.Tensor),
+        ([0, 4, 8, 1], InputConfig(size=12, resize=16, crop="random"), list),
+        (range(12), InputConfig(size=12), torch.Tensor),
+    ):
+        frame = photos.frame.iloc[list(rows)].reset_index(drop=True)
+        images = ImageSet(photos, frame, config, training=True)
+        assert images.load()
+        assert isinstance(images._kept, kind)
+        some = ItemTable("t", frame, photos.read, "")
+        every = np.arange(len(frame))
+        assert torch.equal(images.batch(every), expected(some, every, config))
 
 
 def test_bad_images_are_named(photos, tmp_path):

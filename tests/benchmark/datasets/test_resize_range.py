@@ -116,7 +116,7 @@ def test_batches_from_memory_from_disk_and_again(photos, monkeypatch, aspect) ->
     config = CONFIG.model_copy(update={"aspect": aspect})
     kept = ImageSet(photos, photos.frame, config, training=True)
     assert kept.load()
-    monkeypatch.setattr(image_set, "MEMORY_LIMIT", 1000)
+    monkeypatch.setattr(image_set, "memory_limit", lambda: 1000)
     decoded = ImageSet(photos, photos.frame, config, training=True)
     assert not decoded.load()
     batches = [kept.batch(ROWS, rng(seed)) for seed in range(5)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -71,14 +70,21 @@ def test_an_interrupt_saves_the_last_step(tiny: Path, tmp_path: Path, at_step: A
 
 
 def test_a_signal_to_all_processes_is_heeded_by_the_trainer_alone(
-    tiny: Path, tmp_path: Path, at_step: Any
+    tiny: Path, tmp_path: Path, at_step: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tiny, "hard", tmp_path, "train.workers=2")
+    workers: list[int] = []
+    fork = os.fork
+
+    def forked() -> int:
+        workers.append(fork())
+        return workers[-1]
+
+    monkeypatch.setattr(os, "fork", forked)
 
     def stop(_: object) -> None:
-        workers = multiprocessing.active_children()
         assert len(workers) == 2
-        for process in (*(worker.pid for worker in workers), os.getpid()):
+        for process in (*workers, os.getpid()):
             os.kill(process, signal.SIGTERM)
 
     with at_step(6, stop), pytest.raises(TrainingStopped, match="step 7"):
