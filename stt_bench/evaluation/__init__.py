@@ -5,7 +5,7 @@ losses, models, configs or disk, so it scores embeddings of any origin.
 """
 
 from stt_bench.evaluation.approximate import approximate_retrieval_metrics
-from stt_bench.evaluation.backends import chosen_backend
+from stt_bench.evaluation.backends import chosen_backend, on_device
 from stt_bench.evaluation.by_distances import reranked_scores, scores_of_distances
 from stt_bench.evaluation.checks import NoPositiveError
 from stt_bench.evaluation.class_values import ClassValues, class_values
@@ -34,6 +34,7 @@ __all__ = [
     "confusion_matrix",
     "curve_of_pairs",
     "expanded_queries",
+    "on_device",
     "reranked_distances",
     "reranked_scores",
     "retrieval_metrics",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -41,25 +42,61 @@ def faiss_gpus() -> int:
         return 0
 
 
-def torch_device() -> str:
-    """Return the device on which torch searches best here."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+_chosen: ContextVar[torch.device | None] = ContextVar("device", default=None)
+
+
+@contextmanager
+def on_device(device: str | torch.device | None) -> Iterator[None]:
+    """Search and cluster on this device within, wherever nothing else is asked for by name.
+
+    None: on a GPU where there is one. A CUDA device with a number keeps FAISS on that GPU, too.
+
+    >>> with on_device("cpu"):
+    ...     chosen_backend()
+    'torch-cpu flat'
+    """
+    token = _chosen.set(None if device is None else torch.device(device))
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def torch_device() -> torch.device:
+    """Return the device on which torch searches and clusters: that of `on_device`, or the best."""
+    chosen = _chosen.get()
+    if chosen is not None:
+        return chosen
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def devices_of(backend: str) -> tuple[torch.device, list[int]]:
+    """Return where a resolved backend has torch compute, and the GPUs that FAISS searches on."""
+    device = torch_device()
+    if backend == "torch-cpu":
+        return torch.device("cpu"), []
+    if backend == "torch-cuda" and device.type != "cuda":
+        return torch.device("cuda"), []
+    if backend != "faiss-gpu":
+        return device, []
+    return device, [*range(faiss_gpus())] if device.index is None else [device.index]
 
 
 def resolve_backend(backend: str = "auto") -> str:
     """Return the backend that `backend` stands for here, or say why it is not to be had.
 
-    `auto` is faiss-gpu where FAISS sees a GPU, else torch-cuda where torch sees one, else
-    torch-cpu, which is faster than faiss-cpu (`tests/perf/retrieval.py`).
+    `auto` is torch on the device of `on_device`: torch-cuda where there is a GPU, else torch-cpu,
+    which is faster than faiss-cpu (`tests/perf/retrieval.py`). faiss-gpu, which has not been
+    measured against torch-cuda, is for those who ask for it.
     """
     check_choice("backend", backend, BACKENDS)
     if backend == "auto":
-        return "faiss-gpu" if faiss_gpus() else f"torch-{torch_device()}"
+        return f"torch-{torch_device().type}"
     if backend.startswith("faiss"):
         load_faiss(f"backend '{backend}'")
     if backend == "faiss-gpu" and not faiss_gpus():
         raise ValueError("backend 'faiss-gpu' needs faiss-gpu and a visible GPU.")
-    if backend == "torch-cuda" and torch_device() != "cuda":
+    if backend == "torch-cuda" and not torch.cuda.is_available():
         raise ValueError("backend 'torch-cuda' needs a CUDA build of torch and a visible GPU.")
     return backend
 
@@ -77,7 +114,7 @@ def chosen_backend(backend: str = "auto") -> str:
         return "dense float64"
     if resolved != "faiss-gpu":
         return f"{resolved} flat"
-    count = faiss_gpus()
+    count = len(devices_of(resolved)[1])
     return f"faiss-gpu flat ({count} GPU{'s' if count > 1 else ''})"
 
 

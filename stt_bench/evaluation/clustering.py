@@ -11,6 +11,7 @@ from scipy.special import gammaln
 from scipy.stats import entropy
 from threadpoolctl import threadpool_limits
 
+from stt_bench.evaluation.backends import torch_device
 from stt_bench.evaluation.callback import ProgressCallback, quietly, share
 from stt_bench.evaluation.checks import (
     ROWS_AT_ONCE,
@@ -115,7 +116,7 @@ def _clusters(
     points: np.ndarray, count: int, start: str, seed: int, progress: ProgressCallback
 ) -> np.ndarray:
     """Return each point's cluster, (N,), by whichever of two equal ways is quicker."""
-    if count >= FEW_CLUSTERS or torch.cuda.is_available():
+    if count >= FEW_CLUSTERS or torch_device().type == "cuda":
         return kmeans(points, count, seed=seed, init=start, progress=progress)[0]
     from sklearn.cluster import KMeans
 

@@ -4,7 +4,7 @@ Distances are those of a `CoarseFrame`: squared, or 1 − x·y with `inner_produ
 keep within the frame's error bound, so all lead to the same ranks; they differ in speed alone.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ SORTED_SHARE = 1 / 8
 # Beyond this many neighbours FAISS is slower than a whole sort, and refuses to work on a GPU.
 FAISS_MAX_NEIGHBOURS = 2048
 FAISS_QUERIES = 4096
+FAISS_ROOM = 2**28  # bytes of a GPU's memory that FAISS works in; its own default is 1.5 GiB
 PLACES = 2**20  # of lists that are merged or sorted at once
 FLOAT32_COUNTS = 2**24  # up to here float32 holds every integer
 DENSE_PAIRS = 2**20
@@ -69,7 +70,9 @@ class TorchSearch:
     copies = 1
     precision: type[np.floating] = np.float32
 
-    def __init__(self, inner_product: bool, tile_bytes: int, device: str = "cpu") -> None:
+    def __init__(
+        self, inner_product: bool, tile_bytes: int, device: str | torch.device = "cpu"
+    ) -> None:
         """Search on `device` with tables of at most `tile_bytes`."""
         self.inner_product = inner_product
         self.tile_bytes = tile_bytes
@@ -155,14 +158,30 @@ class TorchSearch:
 
 
 class FaissSearch(TorchSearch):
-    """Short lists by a FAISS flat search, on the CPU or sharded over all GPUs."""
+    """Short lists by a FAISS flat search, on the CPU or sharded over GPUs.
+
+    All parts share what FAISS allocates of a GPU (`resources`), which goes with the searcher.
+    """
 
     copies = 2
 
-    def __init__(self, inner_product: bool, tile_bytes: int, device: str, gpu: bool) -> None:
-        """Search on all GPUs that FAISS sees, or on the CPU; count on `device`."""
+    def __init__(
+        self,
+        inner_product: bool,
+        tile_bytes: int,
+        device: str | torch.device,
+        gpus: Sequence[int] = (),
+    ) -> None:
+        """Search on the GPUs of these numbers, or on the CPU; count on `device`."""
         super().__init__(inner_product, tile_bytes, device)
-        self.gpu = gpu
+        self.gpus, self.resources = list(gpus), []
+        if gpus:
+            faiss = load_faiss("The search")
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()  # what torch keeps of the memory FAISS would not get
+            for _ in gpus:
+                self.resources.append(faiss.StandardGpuResources())
+                self.resources[-1].setTempMemory(FAISS_ROOM)
 
     def load(self, rows: np.ndarray, sizes: np.ndarray) -> Part:
         """Prepare the rows, and a FAISS index that holds them."""
@@ -170,10 +189,12 @@ class FaissSearch(TorchSearch):
         part = super().load(rows, sizes)
         kind = faiss.IndexFlatIP if self.inner_product else faiss.IndexFlatL2
         part.index = kind(rows.shape[1])
-        if self.gpu:
+        if self.gpus:
             options = faiss.GpuMultipleClonerOptions()
             options.shard = True
-            part.index = faiss.index_cpu_to_all_gpus(part.index, co=options)
+            part.index = faiss.index_cpu_to_gpu_multiple_py(
+                self.resources, part.index, options, self.gpus
+            )
         part.index.add(rows)
         return part
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from stt_bench.evaluation.backends import full_precision
+from stt_bench.evaluation.backends import full_precision, torch_device
 from stt_bench.evaluation.callback import ProgressCallback, quietly
 from stt_bench.evaluation.checks import check_choice, check_count, check_matrix
 from stt_bench.evaluation.frames import rounding_share
@@ -51,7 +51,7 @@ def kmeans(
         iterations: at most this many, >= 1.
         init: how they are chosen: `random`, or `k-means++`, greedy as in scikit-learn; or the
             first centroids themselves, (K, D).
-        device: of torch; a CUDA device by default where there is one.
+        device: of torch; that of `stt_bench.evaluation.on_device` by default.
         progress: is told how many iterations are done, and how many there are at most.
 
     Returns:
@@ -70,7 +70,7 @@ def kmeans(
     clusters = check_count("clusters", clusters)
     iterations = check_count("iterations", iterations)
     seed = check_count("seed", seed, least=0)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch_device() if device is None else torch.device(device)
     if isinstance(init, str):
         start = first_rows(rows, clusters, check_choice("init", init, STARTS), seed, device)
     else:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stt_bench.evaluation import coarse
-from stt_bench.evaluation.backends import torch_device
+from stt_bench.evaluation.backends import devices_of
 from stt_bench.evaluation.checks import blocks
 from stt_bench.evaluation.coarse import (
     DenseSearch,
@@ -125,12 +125,10 @@ class NeighborSearch:
             return
         inner_product = queries.distance == "cosine"
         frame = CoarseFrame(queries, gallery.points, inner_product)
-        library, device = backend.split("-")
-        if library == "faiss":
-            device, gpu = torch_device(), device == "gpu"
-            searcher: TorchSearch = FaissSearch(inner_product, memory // 4, device, gpu)
-        else:
-            searcher = TorchSearch(inner_product, memory // 4, device)
+        device, gpus = devices_of(backend)
+        searcher = TorchSearch(inner_product, memory // 4, device)
+        if backend.startswith("faiss"):
+            searcher = FaissSearch(inner_product, memory // 4, device, gpus)
         self.narrow = Level(frame, searcher, gallery, memory)
         frame = frame.widened(queries, gallery.points, key_bits(len(gallery.points)))
         self.wide = Level(frame, WideSearch(inner_product, memory // 4, device), gallery, memory)

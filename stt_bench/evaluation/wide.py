@@ -9,6 +9,7 @@ sorting, and carrying the points along, would do.
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 
 from stt_bench.evaluation.checks import blocks
 from stt_bench.evaluation.coarse import Part, TorchSearch
@@ -25,7 +26,9 @@ class WideSearch(TorchSearch):
     copies = 2
     precision = np.float64
 
-    def __init__(self, inner_product: bool, tile_bytes: int, device: str = "cpu") -> None:
+    def __init__(
+        self, inner_product: bool, tile_bytes: int, device: str | torch.device = "cpu"
+    ) -> None:
         """Search on `device` with tables of at most `tile_bytes`."""
         super().__init__(inner_product, min(tile_bytes, TILE_BYTES), device)
 

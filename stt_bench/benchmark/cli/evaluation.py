@@ -272,10 +272,13 @@ def evaluate(
 def _without_a_record(run: Run, config: EvaluationConfig, reporter: Reporter) -> Measurement:
     from stt_bench.benchmark.scoring.evaluate import measure
     from stt_bench.benchmark.store.embedding_set import read_embedding_set
+    from stt_bench.benchmark.system.devices import device_here
+    from stt_bench.evaluation import on_device
 
     folder = run.embeddings("test")
     if not (folder / "meta.json").exists():
         raise BenchError(f"{run.folder} has no test embeddings; run `stt-bench embed` first")
-    found = measure(read_embedding_set(folder), config, reporter, where=str(folder))
+    with on_device(device_here(run.experiment.train.device)):
+        found = measure(read_embedding_set(folder), config, reporter, where=str(folder))
     reporter.say("note: no record is written: a record has the rules of its table (`evaluation`)")
     return found

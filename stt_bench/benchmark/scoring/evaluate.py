@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
+from stt_bench.benchmark.scoring.classes import per_class, targets_of
 from stt_bench.benchmark.scoring.clustering import clusters_of
 from stt_bench.benchmark.scoring.probe import metrics_probe
 from stt_bench.benchmark.scoring.retrieval import (
@@ -18,7 +19,6 @@ from stt_bench.benchmark.scoring.retrieval import (
     some_query_has_a_positive,
 )
 from stt_bench.benchmark.scoring.rules import columns_of_rules, queries_and_gallery, without_junk
-from stt_bench.benchmark.store.class_records import ClassScores
 from stt_bench.benchmark.store.distances import OtherDistance, is_retrieval, other_than
 from stt_bench.benchmark.store.duplicates import DuplicateCounts, DuplicateScores
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
@@ -27,16 +27,18 @@ from stt_bench.benchmark.store.ledger import effort, note, read_ledger, started
 from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
 from stt_bench.benchmark.store.records import Record, record_path
 from stt_bench.benchmark.store.runs import Run
+from stt_bench.benchmark.system.devices import device_here
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import write_text
 from stt_bench.benchmark.system.machine import commit, versions
+from stt_bench.benchmark.system.memory import full_memory_told
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.evaluation import (
     QueryScores,
     approximate_retrieval_metrics,
     chosen_backend,
     classification_metrics,
-    confusion_matrix,
+    on_device,
 )
 
 
@@ -99,11 +101,28 @@ def score(
 ) -> tuple[Record, QueryScores | None]:
     """Measure the test embeddings of a run; return its record and the scores of every query.
 
+    It is measured on the device that trained, or on another where that is not here.
+
     Raises:
         BenchError: the embeddings were made otherwise, or cannot be measured.
     """
-    experiment, folder = run.experiment, run.embeddings("test")
+    experiment = run.experiment
     config = config or experiment.evaluation
+    with (
+        on_device(device_here(experiment.train.device)),
+        full_memory_told(run.name, "evaluate"),
+    ):
+        return _score(run, facts, embedded, reporter, config)
+
+
+def _score(
+    run: Run,
+    facts: TrainingFacts,
+    embedded: EmbeddingSet,
+    reporter: Reporter,
+    config: EvaluationConfig,
+) -> tuple[Record, QueryScores | None]:
+    experiment, folder = run.experiment, run.embeddings("test")
     if embedded.meta["checkpoint_sha256"] != facts.checkpoint_sha256:
         raise BenchError(f"{folder} was embedded with other weights; run `stt-bench embed` again")
     protocol = protocol_of(
@@ -151,7 +170,7 @@ def score(
         commit=facts.commit,
         probe=None if facts.probe is None else facts.probe | metrics_probe(config),
         evaluated_with={"backend": backend, **versions(), "commit": commit() or "none"},
-        per_class=_per_class(embedded),
+        per_class=per_class(embedded),
         near_duplicates=without_duplicates(embedded, config, reporter),
         class_values=shares,
         other_distance=other,
@@ -242,7 +261,7 @@ def measure(
         if config.clustering:
             metrics |= clusters_of(listed, config, reporter, anyway=any_clustering)
         if embedded.logits is not None:
-            metrics |= classification_metrics(embedded.logits, _targets(embedded))
+            metrics |= classification_metrics(embedded.logits, targets_of(embedded))
     except (BenchError, ValueError, TypeError) as error:
         raise BenchError(f"{where}: {error}") from None
     return Measurement({name: float(value) for name, value in metrics.items()}, scores, other)
@@ -271,16 +290,3 @@ def write_class_scores(scores: QueryScores, path: Path) -> None:
     """Write a csv with the metrics of each class, a line each, and the number of its queries."""
     table = pd.DataFrame.from_dict(scores.per_class(), orient="index")
     write_text(path, table.to_csv(index_label="label", lineterminator="\n"))
-
-
-def _targets(embedded: EmbeddingSet) -> np.ndarray:
-    """Return (N,) the columns of the class scores that the items' labels belong to."""
-    order = {name: index for index, name in enumerate(embedded.meta["classes"])}
-    return np.array([order[label] for label in embedded.labels])
-
-
-def _per_class(embedded: EmbeddingSet) -> ClassScores | None:
-    if embedded.logits is None:
-        return None
-    counts = confusion_matrix(embedded.logits, _targets(embedded))
-    return ClassScores.of(embedded.meta["classes"], counts)

@@ -18,6 +18,7 @@ from stt_bench.evaluation import (
     class_values,
     classification_metrics,
     clustering_metrics,
+    on_device,
     retrieval_metrics,
 )
 
@@ -41,9 +42,10 @@ def metrics_probe(config: EvaluationConfig) -> dict[str, float]:
         place = left_out.names.index("map@r")
         found[f"{distance}.class_values"] = float(left_out.values[:, place] @ np.arange(_CLASSES))
     if config.clustering:
-        clusters = clustering_metrics(
-            vectors, labels, restarts=1, distance=config.distance, start=config.clustering_start
-        )
+        with on_device("cpu"):  # the same numbers on every machine
+            clusters = clustering_metrics(
+                vectors, labels, restarts=1, distance=config.distance, start=config.clustering_start
+            )
         found |= {name: clusters[name] for name in _OF_CLUSTERING}
     scores = numbers(count * _CLASSES, 202).reshape(count, -1) + np.eye(_CLASSES)[labels]
     found |= {

@@ -19,9 +19,10 @@ from stt_bench.benchmark.datasets.batches import embedding_batches
 from stt_bench.benchmark.datasets.groups import average_groups, one_row_each
 from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
+from stt_bench.benchmark.system.devices import resolve_device
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.training.objective import Objective
-from stt_bench.evaluation import classification_metrics, retrieval_metrics
+from stt_bench.evaluation import classification_metrics, on_device, retrieval_metrics
 
 
 class Selection:
@@ -131,7 +132,8 @@ def value_of(
         targets = pd.Index(classes).get_indexer(pd.Index(labels))
         return classification_metrics(array, targets)["accuracy"]
     distance = experiment.evaluation.distance
-    return retrieval_metrics(array, labels.to_numpy(str), ks=(1,), distance=distance)[metric]
+    with on_device(resolve_device(experiment.train.device)):
+        return retrieval_metrics(array, labels.to_numpy(str), ks=(1,), distance=distance)[metric]
 
 
 def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
