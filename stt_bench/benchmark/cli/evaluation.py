@@ -177,6 +177,7 @@ def evaluate(
     from stt_bench.benchmark.scoring import evaluate as evaluation
     from stt_bench.benchmark.store.runs import open_run
     from stt_bench.benchmark.system.files import finite
+    from stt_bench.benchmark.system.memory import full_memory_told
     from stt_bench.benchmark.system.outputs import check_output
     from stt_bench.benchmark.system.progress import Reporter
 
@@ -238,15 +239,16 @@ def evaluate(
         assert embeddings is not None
         assert labels is not None
         config = settings_of(given)
-        found, scores, other = evaluation.measure(
-            read_external_set(embeddings, labels, reporter, columns=columns_in(columns)),
-            config,
-            reporter,
-            where=str(embeddings),
-            approximate=approximate,
-            checked=queries,
-            any_clustering=bool(clustering),
-        )
+        with full_memory_told(str(embeddings), "evaluate"):
+            found, scores, other = evaluation.measure(
+                read_external_set(embeddings, labels, reporter, columns=columns_in(columns)),
+                config,
+                reporter,
+                where=str(embeddings),
+                approximate=approximate,
+                checked=queries,
+                any_clustering=bool(clustering),
+            )
     shown: dict[str, Any] = {"distance": config.distance}
     if config.rules_set:
         shown["rules"] = config.rules_set
@@ -273,12 +275,14 @@ def _without_a_record(run: Run, config: EvaluationConfig, reporter: Reporter) ->
     from stt_bench.benchmark.scoring.evaluate import measure
     from stt_bench.benchmark.store.embedding_set import read_embedding_set
     from stt_bench.benchmark.system.devices import device_here
+    from stt_bench.benchmark.system.memory import full_memory_told
     from stt_bench.evaluation import on_device
 
     folder = run.embeddings("test")
     if not (folder / "meta.json").exists():
         raise BenchError(f"{run.folder} has no test embeddings; run `stt-bench embed` first")
-    with on_device(device_here(run.experiment.train.device)):
+    device = device_here(run.experiment.train.device)
+    with on_device(device), full_memory_told(run.name, "evaluate"):
         found = measure(read_embedding_set(folder), config, reporter, where=str(folder))
     reporter.say("note: no record is written: a record has the rules of its table (`evaluation`)")
     return found
