@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from stt_bench.benchmark.compare.table import ITEMS, link_vectors, table_text, w
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.store.locks import locked
 from stt_bench.benchmark.suite import load_table
+from stt_bench.benchmark.system.atomic import discard_folder
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import read_model, write_json, write_text
 from stt_bench.benchmark.system.text import is_table_name, one_line
@@ -152,7 +152,7 @@ class Folder:
             raise BenchError(
                 f"{self.path} holds files that are no comparison: name another folder with --out"
             )
-        shutil.rmtree(self.path)
+        discard_folder(self.path)
 
     def save(self, state: State) -> None:
         """Write how far it is, and the table as it is then; at its end it is the user's."""

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 from urllib.error import URLError
 
+from stt_bench.benchmark.system.atomic import check_room
 from stt_bench.benchmark.system.progress import Reporter
 
 TIMEOUT_SECONDS = 30.0
@@ -63,6 +64,7 @@ def fetch(archive: Archive, target: Path) -> None:
     digest = hashlib.new(kind)
     with open_url(archive.url) as stream, target.open("wb") as file:
         total = int(stream.headers.get("Content-Length") or 0)
+        check_room(target, total)
         with Reporter().bar(f"download {archive.name}", total or 1) as bar:
             while block := stream.read(_BLOCK):
                 digest.update(block)

@@ -6,12 +6,11 @@ https://www.tensorflow.org/tensorboard/tensorboard_projector_plugin
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.atomic import folder_beside, told_in_a_sentence
 from stt_bench.benchmark.system.text import one_line
 
 
@@ -37,20 +36,16 @@ def write_projector(
     # It goes to 0–255 by cutting off what follows the point.
     shown = (torch.from_numpy(pictures).permute(0, 3, 1, 2) + 0.5) / 255
     metadata = [[one_line(label), one_line(item)] for label, item in zip(labels, ids, strict=True)]
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
-            new = Path(beside, folder.name)
-            with SummaryWriter(str(new)) as writer:
-                writer.add_embedding(
-                    np.asarray(embeddings),
-                    metadata,
-                    shown,
-                    tag=name.replace("/", " "),
-                    metadata_header=["label", "id"],
-                )
-            if folder.exists():
-                shutil.rmtree(folder)
-            new.rename(folder)
-    except OSError as error:
-        raise BenchError(f"{folder}: cannot be written ({error.strerror or error})") from None
+    with told_in_a_sentence(folder), folder_beside(folder) as beside:
+        new = beside / folder.name
+        with SummaryWriter(str(new)) as writer:
+            writer.add_embedding(
+                np.asarray(embeddings),
+                metadata,
+                shown,
+                tag=name.replace("/", " "),
+                metadata_header=["label", "id"],
+            )
+        if folder.exists():
+            shutil.rmtree(folder)
+        new.rename(folder)

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from stt_bench.benchmark.store.leases import Holder, Lease
 from stt_bench.benchmark.store.runs import Run
-from stt_bench.benchmark.system.atomic import make_folder
+from stt_bench.benchmark.system.atomic import make_folder, remove_leftovers
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 
 _LOOKS_AGAIN = 0.2  # seconds, at what another process holds
@@ -48,7 +48,7 @@ def locked(
     """Keep other processes from what lies, or will lie, at a path.
 
     A process that was killed holds it no more: on its own machine from that moment on, on others
-    after `leases.DEAD` seconds.
+    after `leases.DEAD` seconds. What it had not finished beside the path is removed.
 
     Args:
         path: of a file or a folder, whether it exists or not.
@@ -72,6 +72,7 @@ def locked(
     except OSError as error:
         raise BenchError(f"{file}: cannot be locked ({error.strerror or error})") from None
     try:
+        remove_leftovers(path.parent, path.name)
         yield
     except BaseException:
         if lease.lost is not None:

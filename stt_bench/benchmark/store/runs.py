@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from stt_bench.benchmark.store.display import Display, display_of
 from stt_bench.benchmark.store.facts import Origin, TrainingFacts
 from stt_bench.benchmark.store.names import RowName, Seed, TableName
 from stt_bench.benchmark.store.trials import TuningRecord
+from stt_bench.benchmark.system.atomic import discard_folder
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import read_mapping, read_model, write_json
 
@@ -111,10 +111,7 @@ class Run:
                     f"{self.folder} holds files that are no run and would be lost: move them, or "
                     "name another folder with --runs"
                 )
-            aside = self.folder.with_name(f".{self.folder.name}.discarded")
-            shutil.rmtree(aside, ignore_errors=True)
-            self.folder.rename(aside)
-            shutil.rmtree(aside)
+            discard_folder(self.folder)
 
     @property
     def is_trained(self) -> bool:

@@ -24,16 +24,19 @@ from typing import IO, Any
 from stt_bench.benchmark.system.errors import BenchError
 
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Of an OSError: the disk is full, or the user's share of it, or files may not be that long."""
+
 _BLOCK = 1 << 16  # bytes
-_FORGOTTEN = 24 * 3600  # seconds after which a writer on another machine has surely ended
+_FORGOTTEN = 7 * 24 * 3600  # seconds after which a writer on another machine has surely ended
+_looked_at: set[Path] = set()  # folders, by this process
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Write a file through ``write(stream)`` so that a kill leaves the old file or the new one.
 
     So does a power cut, before this returns; after it, the new one is there. Several processes may
-    write one file at once; the last one's stays. What a killed one left beside it is removed.
+    write one file at once; the last one's stays. What killed ones left in its folder is removed.
 
     Raises:
         BenchError: the operating system refuses; of a full disk it says how much is needed.
@@ -41,7 +44,9 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     asked = [0]
     with told_in_a_sentence(path, asked):
         make_folder(path.parent)
-        remove_leftovers(path.parent, path.name)
+        if path.parent not in _looked_at:
+            remove_leftovers(path.parent)
+            _looked_at.add(path.parent)
         part = _beside(path)
         try:
             with _Counted(io.FileIO(part, "xb"), asked) as stream:
@@ -116,6 +121,16 @@ def folder_beside(path: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def discard_folder(folder: Path) -> None:
+    """Remove a folder, at once also for a process that is killed in the middle.
+
+    What such a one has left is removed by `remove_leftovers`.
+    """
+    aside = _beside(folder)
+    folder.rename(aside)
+    shutil.rmtree(aside)
+
+
 class _Counted(io.BufferedWriter):
     """Counts the bytes that it is asked to write, also those for which there is no room."""
 
@@ -148,7 +163,7 @@ def _how_to_fix(error: OSError, path: Path, needed: int) -> str:
     goes_on = "then the same command goes on from here"
     if error.errno == errno.EFBIG:
         return f": raise the limit of file sizes (`ulimit -f unlimited`), {goes_on}"
-    if error.errno not in _FULL:
+    if error.errno not in NO_ROOM:
         return ""
     folder = next((one for one in path.absolute().parents if one.is_dir()), Path("/"))
     takes = f"it takes {_mib(needed)} or more, and " if needed else ""
@@ -165,6 +180,17 @@ def free_bytes(folder: Path) -> int:
     return 0
 
 
+def check_room(path: Path, size: int) -> None:
+    """Check that a file of so many bytes has room.
+
+    Raises:
+        BenchError: it has not.
+    """
+    if 0 < free_bytes(path.parent) < size:
+        with told_in_a_sentence(path, [size]):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def _mib(size: int) -> str:
     return f"{size / 2**20:,.1f} MiB"
 
@@ -177,7 +203,7 @@ def _beside(path: Path) -> Path:
 def remove_leftovers(folder: Path, name: str | None = None) -> None:
     """Remove what writers that are no more left unfinished in a folder: of a name, or of any.
 
-    A writer on another machine cannot be asked; what it left is removed after a day.
+    A writer on another machine cannot be asked; what it left is removed after a week.
     """
     start = "*" if name is None else glob.escape(name)
     for part in folder.glob(f".{start}.{'[0-9a-f]' * 8}-*-{'[0-9a-f]' * 8}.part"):
@@ -194,7 +220,7 @@ def _is_left(part: Path, host: str, pid: str) -> bool:
     if host == _HOST:
         return pid.isdecimal() and not _is_running(int(pid))
     with suppress(OSError):
-        return not part.is_dir() and part.stat().st_mtime < time.time() - _FORGOTTEN
+        return part.stat().st_mtime < time.time() - _FORGOTTEN
     return False
 
 

@@ -1,0 +1,276 @@
+"""Kills `stt-bench run` at random times, and continues it until nothing is left to do.
+
+Half of the kills come at a random time, half at a random operation on files; one in five is
+SIGTERM, the others SIGKILL. After each, every file that has its final name must be whole; after the
+last, all files must be those of a run that was left alone, byte for byte. (The clock and the meter
+of memory stand still in all of them; the ledger may note a start twice.) The table has image files,
+a row that is trained, one with a classifier, and one on frozen features.
+
+    python tests/perf/kills.py [--kills 50] [--seed 0] [--jobs 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from stt_bench.benchmark.cli.main import main
+from stt_bench.benchmark.features.store import _load
+from stt_bench.benchmark.store.weights import read_checkpoint
+
+TABLE = """\
+title: Kills
+description: For kills.
+seeds: [0]
+data: {name: images, root: PHOTOS, task: retrieval}
+input: {size: 16, mean: [0.4, 0.4, 0.4], std: [0.3, 0.3, 0.3]}
+model: {backbone: small_cnn, embedding_dim: 8}
+sampler: {name: pxk, p: 3, k: 4}
+train: {steps: 12, log_every: 2, checkpoint_every: 3, threads: 1}
+evaluation: {ks: [1, 4], restarts: 1}
+rows:
+  softmax: {label: Softmax, loss: softmax}
+  two_head:
+    loss: {name: hard_triplet, margin: soft}
+    softmax_head: true
+  frozen:
+    loss: {name: hard_triplet, margin: 1.0}
+    model: {freeze: all}
+"""
+PLUGIN = """\
+import os, signal, sys
+from stt_bench.benchmark.training import train
+
+made = train.TrainingFacts
+still = {"seconds": 1.0, "images_per_second": 1.0, "peak_memory_mib": 1.0}
+train.TrainingFacts = lambda **facts: made(**facts | still)
+
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
+here, left = os.getcwd() + os.sep, int(os.environ["OPERATIONS_LEFT"])
+
+def count(event, arguments):
+    global left
+    opened = event == "open" and isinstance(arguments[2], int) and arguments[2] & 3
+    if (opened or event in CHANGES) and left:
+        if os.path.abspath(os.fsdecode(arguments[0])).startswith(here):
+            left -= 1
+            if not left:
+                os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+            elif left < 0:
+                with open(os.environ["OPERATIONS"], "a") as stream:
+                    stream.write(".")
+
+sys.addaudithook(count)
+"""
+ROWS = ("softmax", "two_head", "frozen")
+AT_THE_END = {signal.SIGKILL: {-signal.SIGKILL}, signal.SIGTERM: {-signal.SIGTERM, 130}}
+
+
+class Kill(NamedTuple):
+    """When a process is killed, and how: after some seconds, or before an operation on files."""
+
+    kind: signal.Signals
+    seconds: float | None
+    operation: int
+
+
+class Bench:
+    """A folder with a table and its data, and folders beside it in which the table is run."""
+
+    def __init__(self, folder: Path, jobs: int = 1, rows: Sequence[str] = ROWS) -> None:
+        self.folder, self.rows = folder, rows
+        self.more = ["--rows", ",".join(rows), *["--jobs", str(jobs)] * (jobs > 1)]
+        photos = folder / "photos"
+        rng = np.random.default_rng(0)
+        for label in range(6):
+            (photos / f"class{label}").mkdir(parents=True)
+            for number in range(8):
+                pixels = np.clip(rng.normal(40 * label + 20, 20, (22, 26, 3)), 0, 255)
+                Image.fromarray(pixels.astype(np.uint8)).save(
+                    photos / f"class{label}" / f"{number}.png"
+                )
+        (folder / "kills.yaml").write_text(TABLE.replace("PHOTOS", str(photos)))
+        (folder / "plugin.py").write_text(PLUGIN)
+        counted = folder / "operations"
+        self._run("first", None)  # for what it imports
+        for name in json.loads((folder / "modules.json").read_text()):
+            with suppress(Exception):
+                importlib.import_module(name)
+        start = time.monotonic()
+        assert self._run("whole", Kill(signal.SIGKILL, None, -1)) == 0, self.told("whole")
+        self.seconds, self.operations = time.monotonic() - start, counted.stat().st_size
+        self.whole = dict(_contents(folder / "whole"))
+
+    def told(self, name: str) -> str:
+        """Return what the commands of a folder wrote."""
+        return (self.folder / name / "log").read_text()
+
+    def run(self, name: str, kill: Kill | None) -> bool:
+        """Run the table in a folder until its end or a kill; tell whether it was killed."""
+        code = self._run(name, kill)
+        killed = kill is not None and code in AT_THE_END[kill.kind]
+        assert killed or code == 0, f"ended with {code}: {self.told(name)}"
+        self.check(name)
+        left = list((self.folder / name).rglob("*.part"))
+        assert not left or (kill is not None and kill.kind == signal.SIGKILL), left
+        return killed
+
+    def check(self, name: str) -> None:
+        """Check that every file with its final name is whole."""
+        for place, content in _contents(self.folder / name):
+            path = self.folder / name / place
+            if path.name == "checkpoint.pt":
+                read_checkpoint(path)
+            elif path.name == "metrics.jsonl":
+                steps = [line for line in content.split(b"\n") if line.endswith(b"}")]
+                assert set(steps) <= set(self.whole[place].split(b"\n")), place
+            elif "features" in path.parts and path.suffix == ".npy":
+                _load(path)
+            elif "cache" in path.parts and path.suffix == ".json":
+                digest, _, text = content.partition(b"\n")
+                assert hashlib.sha256(text).hexdigest().encode() == digest or json.loads(content)
+            else:
+                assert content == self.whole[place], f"{place} is not what it should be"
+
+    def check_end(self, name: str) -> None:
+        """Check that nothing is missing, nothing is left over, and all bytes are the same."""
+        found = dict(_contents(self.folder / name))
+        places = {place for place in found.keys() | self.whole.keys() if "cache/" not in place}
+        differ = [place for place in places if found.get(place) != self.whole.get(place)]
+        assert not differ, f"{name}: other bytes in {differ}: {self.told(name)}"
+        left = list((self.folder / name).rglob("*.part"))
+        assert not left, left
+        assert self.ledger(name) == self.ledger("whole")
+
+    def ledger(self, name: str) -> set[str]:
+        """Return the lines of the ledger, without commit and date."""
+        text = (self.folder / name / "results/records/kills/ledger.jsonl").read_text()
+        return {line.partition(',"commit"')[0] for line in text.splitlines()}
+
+    def stage(self, name: str) -> str:
+        """Return what a run was doing when it was killed."""
+        root = self.folder / name
+        runs = sorted((root / "runs" / "kills").glob("*/seed-0"))
+        recorded = {path.parent.name for path in root.glob("results/records/*/*/seed-0.json")}
+        if len(recorded) == len(self.rows):
+            return "report"
+        for run in runs:
+            if run.parent.name not in recorded:
+                if (run / "embeddings/test/meta.json").exists():
+                    return "eval"
+                if (run / "training.json").exists():
+                    return "embed"
+                if (run / "metrics.jsonl").exists():
+                    return "train"
+        return "before training"
+
+    def _run(self, name: str, kill: Kill | None) -> int:
+        """Run the command in a process of its own; return its exit code, or −signal."""
+        root = self.folder / name
+        root.mkdir(exist_ok=True)
+        child = os.fork()
+        if not child:
+            self._child(root, kill)
+        if kill is not None and kill.seconds is not None:
+            end = time.monotonic() + kill.seconds
+            while time.monotonic() < end:
+                time.sleep(0.002)
+                done, status = os.waitpid(child, os.WNOHANG)
+                if done:
+                    return os.waitstatus_to_exitcode(status)
+            with suppress(ProcessLookupError):
+                (os.killpg if kill.kind == signal.SIGKILL else os.kill)(child, kill.kind)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    def _child(self, root: Path, kill: Kill | None) -> None:
+        code = 1
+        try:
+            os.setsid()
+            os.chdir(root)
+            log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            for stream in (1, 2):
+                os.dup2(log, stream)
+            sys.stdout, sys.stderr = open(1, "w"), open(2, "w")  # noqa: SIM115  (to the end)
+            os.environ |= {
+                "XDG_CACHE_HOME": str(root / "cache"),
+                "OPERATIONS": str(self.folder / "operations"),
+                "OPERATIONS_LEFT": str(kill.operation if kill is not None else 0),
+                "SIGNAL": str(int(kill.kind) if kill is not None else 0),
+            }
+            plugin = ["--plugin", str(self.folder / "plugin.py")]
+            sys.argv = ["stt-bench", *plugin, "run", str(self.folder / "kills.yaml"), *self.more]
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            if root.name == "first":
+                (self.folder / "modules.json").write_text(json.dumps(sorted(sys.modules)))
+            os._exit(code)
+
+
+def _contents(root: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield place and content of all files that may have to be the same in two folders."""
+    for path in sorted(root.rglob("*")):
+        if not path.is_file() or "tensorboard" in path.parts:
+            continue
+        if path.suffix in (".lock", ".part") or path.name in ("log", "ledger.jsonl"):
+            continue
+        if path.parts[len(root.parts)] in ("runs", "results") or "stt-bench" in path.parts:
+            yield str(path.relative_to(root)), path.read_bytes()
+
+
+def kills(
+    folder: Path, number: int, seed: int = 0, jobs: int = 1, rows: Sequence[str] = ROWS
+) -> Counter[str]:
+    """Kill so many times; return how often in which stage.
+
+    Raises:
+        AssertionError: a file was not whole, or a result was another one.
+    """
+    rng = np.random.default_rng(seed)
+    bench = Bench(folder, jobs, rows)
+    stages: Counter[str] = Counter()
+    rounds = 0
+    while stages.total() < number:
+        name = f"round-{rounds}"
+        rounds += 1
+        while stages.total() < number:
+            kind = signal.SIGTERM if rng.random() < 0.2 else signal.SIGKILL
+            seconds, operation = rng.uniform(0, bench.seconds), int(rng.integers(bench.operations))
+            timed = rng.random() < 0.5
+            kill = Kill(kind, seconds if timed else None, 0 if timed else operation + 1)
+            if not bench.run(name, kill):
+                break
+            stages[bench.stage(name)] += 1
+        bench.run(name, None)
+        bench.check_end(name)
+    return stages
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        start = time.monotonic()
+        found = kills(Path(place).resolve(), chosen.kills, chosen.seed, chosen.jobs)
+        print(f"{found.total()} kills in {time.monotonic() - start:.0f} s, every one was resumed,")
+        print("no file was half-written, and all results have the bytes of an undisturbed run:")
+        print(", ".join(f"{stage} {count}" for stage, count in found.most_common()))
