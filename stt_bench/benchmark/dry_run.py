@@ -14,6 +14,7 @@ from stt_bench.benchmark.datasets.catalog import find_dataset
 from stt_bench.benchmark.datasets.items import find_root
 from stt_bench.benchmark.datasets.sampler import build_sampler
 from stt_bench.benchmark.datasets.training_items import Fold, folds_of, training_items
+from stt_bench.benchmark.jobs.work import shard_of
 from stt_bench.benchmark.store.records import expected_seconds
 from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.suite import Data, is_done
@@ -114,6 +115,7 @@ def plan(
     results: Path,
     force: bool,
     reporter: Reporter,
+    shard: tuple[int, int] = (1, 1),
 ) -> Plan:
     """Return what `run_table` would do; nothing is written, trained or downloaded.
 
@@ -146,7 +148,8 @@ def plan(
                 planned.append(Planned(run, "unfit", seconds, misfit))
             else:
                 planned.append(Planned(run, state, seconds))
-    return Plan(table.name, list(places), planned, idle_classifiers(table.select(rows)))
+    own = shard_of(planned, shard)
+    return Plan(table.name, list(places), own, idle_classifiers(table.select(rows)))
 
 
 def _state(run: Run, results: Path, data: Data) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -35,6 +36,19 @@ OverwriteOption = Annotated[
     bool, typer.Option("--force", help="Overwrite files that stt-bench did not write.")
 ]
 
+JobsOption = Annotated[
+    int,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        max=1024,
+        help="Do so many at once, in processes that share the CPU threads and GPUs.",
+    ),
+]
+ShardOption = Annotated[
+    str, typer.Option(metavar="I/N", help="Only every N-th of them, from the I-th on.")
+]
 
 ColumnsOption = Annotated[
     str | None,
@@ -67,6 +81,14 @@ def columns_in(text: str | None) -> dict[str, str]:
             raise BenchError(f"--columns '{text}': write path=NAME,label=NAME")
         columns[what.strip()] = name.strip()
     return columns
+
+
+def shard_in(text: str) -> tuple[int, int]:
+    """Return the shard of ``--shard 2/8``."""
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise BenchError(f"--shard '{text[:40]}': write it as 2/8, the second of eight parts")
+    return int(found[1]), int(found[2])
 
 
 def names_in(option: str, text: str) -> list[str]:

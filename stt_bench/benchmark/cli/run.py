@@ -10,12 +10,15 @@ import typer
 from stt_bench.benchmark.cli.options import (
     FAILED,
     ForceOption,
+    JobsOption,
     QuietOption,
     ResultsOption,
     RunsOption,
     SetOption,
+    ShardOption,
     names_in,
     seeds_in,
+    shard_in,
 )
 from stt_bench.benchmark.cli.reports import show_leaderboards
 from stt_bench.benchmark.system.errors import BenchError
@@ -39,6 +42,8 @@ def run(
         bool,
         typer.Option("--dry-run", help="Only say what would run, from which data, for how long."),
     ] = False,
+    jobs: JobsOption = 1,
+    shard: ShardOption = "1/1",
     quiet: QuietOption = False,
 ) -> None:
     """Train, embed and evaluate all rows of a table; then write its leaderboard.
@@ -47,9 +52,11 @@ def run(
 
     - `stt-bench run digits_retrieval`
     - `stt-bench run digits_retrieval --dry-run`
+    - `stt-bench run digits_retrieval --jobs 2`
     - `stt-bench run cub50_retrieval --rows softmax,hard_triplet --seeds 0,1,2`
     - `stt-bench run digits_retrieval --set optimizer.lr=0.0003 --results my-results --runs my-runs`
     """
+    from stt_bench.benchmark.cli.spread import executor_of
     from stt_bench.benchmark.dry_run import plan
     from stt_bench.benchmark.leaderboards.report import check_pages
     from stt_bench.benchmark.leaderboards.report import report as write_leaderboards
@@ -59,6 +66,7 @@ def run(
     reporter = Reporter(quiet=quiet)
     chosen = None if rows is None else names_in("--rows", rows)
     numbers = None if seeds is None else seeds_in(seeds)
+    part = shard_in(shard)
     tables = [load_table(config, overrides or (), only=chosen) for config in configs]
     names = [table.name for table in tables]
     for table in tables:
@@ -79,6 +87,7 @@ def run(
                 results=results,
                 force=force,
                 reporter=reporter,
+                shard=part,
             )
             print("\n".join(planned.lines()))
         return
@@ -92,6 +101,8 @@ def run(
             results=results,
             force=force,
             reporter=reporter,
+            shard=part,
+            executor=executor_of(table, jobs),
         )
         failed += len(outcome.failed)
         if outcome.done or outcome.skipped:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,9 @@ from stt_bench.benchmark.cli.options import (
     QuietOption,
     ResultsOption,
     SetOption,
+    ShardOption,
     names_in,
+    shard_in,
 )
 from stt_bench.benchmark.system.errors import BenchError
 
@@ -29,9 +30,7 @@ def tune(
     trials: Annotated[
         int | None, typer.Option(min=1, help="Trials of a study; else as many as the table says.")
     ] = None,
-    shard: Annotated[
-        str, typer.Option(metavar="I/N", help="Only every N-th trial, from the I-th on.")
-    ] = "1/1",
+    shard: ShardOption = "1/1",
     show: Annotated[
         bool, typer.Option("--show", help="Only print the points, and what became of them.")
     ] = False,
@@ -66,11 +65,4 @@ def tune(
         for line in shown(table, size, results, rows=chosen):
             print(line)
         return
-    tuning.tune(table, size, results, Reporter(quiet=quiet), rows=chosen, shard=_shard(shard))
-
-
-def _shard(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise BenchError(f"--shard '{text[:40]}': write it as 2/8, the second of eight parts")
-    return int(found[1]), int(found[2])
+    tuning.tune(table, size, results, Reporter(quiet=quiet), rows=chosen, shard=shard_in(shard))

@@ -42,22 +42,31 @@ class Ending:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class ToRun:
+    """An experiment to run; with `wait`, after whoever else works on it."""
+
+    run: Run
+    wait: bool = False
+
+
 class Worker:
     """Runs experiments one after the other; neighbours share their data."""
 
-    def __init__(self, results: Path, reporter: Reporter) -> None:
-        """Write records below `results`."""
-        self.results, self.data, self.reporter = results, Data(reporter), reporter
+    def __init__(self, results: Path, reporter: Reporter, data: Data | None = None) -> None:
+        """Write records below `results`; `data` are those that others have read already."""
+        self.results, self.data, self.reporter = results, data or Data(reporter), reporter
 
-    def do(self, run: Run, *, wait: bool = False) -> Ending:
-        """Run one experiment if it has no record yet; with `wait`, after whoever works on it.
+    def do(self, content: ToRun) -> Ending:
+        """Run one experiment if it has no record yet.
 
         Raises:
             TrainingStopped: the user stopped the training.
         """
+        run = content.run
         start = time.perf_counter()
         try:
-            record = self._record(run, wait=wait)
+            record = self._record(run, wait=content.wait)
         except InUseError as error:
             return Ending("busy", error.who)
         except TrainingStopped:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.config.tables import read_table
+from stt_bench.benchmark.jobs.work import Executor, Here, Lost, Task, shard_of
 from stt_bench.benchmark.store.pace import Pace, rest_text
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.suite.before import discard, refresh_displays, tell_other_code
-from stt_bench.benchmark.suite.one import Ending, Worker, is_done
+from stt_bench.benchmark.suite.one import Data, Ending, ToRun, Worker, is_done
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter, duration
 from stt_bench.benchmark.training.checks import check_experiment, idle_classifiers
@@ -48,10 +50,13 @@ def run_table(
     results: Path,
     force: bool,
     reporter: Reporter,
+    shard: tuple[int, int] = (1, 1),
+    executor: Executor | None = None,
 ) -> Outcome:
     """Run the rows and seeds of a table that have no record yet.
 
-    An experiment that fails is reported and the others go on.
+    An experiment that fails is reported and the others go on. Of shard (i, n) it is every n-th
+    from the i-th on, whatever is done already.
 
     Raises:
         BenchError: a row of a table with `tuning` lacks trials.
@@ -63,30 +68,19 @@ def run_table(
         for row in table.select(rows)
         for seed in (table.seeds if seeds is None else seeds)
     ]
+    experiments = shard_of(experiments, shard)
     if force:  # all at once: the same command without --force then continues, if this is stopped
         discard(experiments, results)
     refresh_displays(table, results, runs)
     tell_other_code(table, experiments, results, reporter)
     if idle := idle_classifiers(table.select(rows)):
         reporter.warn(f"{table.name}: {idle}")
-    work = _Work(Worker(results, reporter), reporter)
-    waiting = work.to_train(experiments)
-    later: list[Run] = []
-    for number, run in enumerate(experiments, start=1):
-        waiting = [other for other in waiting if other is not run]
-        work.expect(waiting)
-        ending = work.worker.do(run)
-        if ending.kind == "busy":
-            reporter.say(
-                f"{run.name} is run by another stt-bench{ending.told}: goes on with the next one"
-            )
-            later.append(run)
-        else:
-            work.note(run, ending, f"[{number}/{len(experiments)}]", waiting)
-    work.expect([])
-    for run in later:
+    work = _Work(results, reporter, executor or Here(), len(experiments), Data(reporter))
+    work.expect(experiments)
+    busy = work.run([ToRun(run) for run in experiments])
+    for run in busy:
         reporter.say(f"{run.name}: waits for the other stt-bench")
-        work.note(run, work.worker.do(run, wait=True), "[again]", [])
+    work.run([ToRun(run, wait=True) for run in busy])
     return work.outcome
 
 
@@ -94,39 +88,72 @@ def run_table(
 class _Work:
     """What is known of a table's experiments while they run."""
 
-    worker: Worker
+    results: Path
     reporter: Reporter
+    executor: Executor
+    number: int
+    data: Data
     outcome: Outcome = field(default_factory=Outcome)
     pace: Pace = field(default_factory=lambda: Pace({}))
+    waiting: list[Run] = field(default_factory=list)
 
-    def to_train(self, experiments: Sequence[Run]) -> list[Run]:
-        """Return the runs that are neither trained nor recorded; say how long they will take."""
-        found = []
+    def expect(self, experiments: Sequence[Run]) -> None:
+        """Note the runs that are neither trained nor recorded; say how long they will take."""
         for run in experiments:
             with suppress(BenchError):  # is told where it is run
-                if not (run.is_trained or is_done(run, self.worker.results, self.worker.data)):
-                    found.append(run)
-        self.pace = Pace.of(found, self.worker.results)
-        if found:
+                if not (run.is_trained or is_done(run, self.results, self.data)):
+                    self.waiting.append(run)
+        self.pace = Pace.of(self.waiting, self.results)
+        if self.waiting:
             self.reporter.say(self.pace.plan())
-        return found
 
-    def expect(self, waiting: Sequence[Run]) -> None:
-        """Let the reporter tell how long the runs take that wait."""
-        self.reporter.runs_after = len(waiting)
-        self.reporter.seconds_after = self.pace.left(waiting)
+    def run(self, experiments: Sequence[ToRun]) -> list[Run]:
+        """Run experiments, and note what becomes of each; return those that others work on."""
+        make, busy = partial(Worker, self.results), []
+        if isinstance(self.executor, Here):
+            make = partial(make, data=self.data)
+        tasks = [Task(one.run.name, one) for one in experiments]
+        for task, ending in self.executor.run(make, tasks, self.reporter, self._begun):
+            run = task.content.run
+            if isinstance(ending, Lost):
+                run.note_failure(ending.told)
+                ending = Ending("failed", ending.told)
+            if ending.kind == "busy":
+                self.reporter.say(
+                    f"{run.name} is run by another stt-bench{ending.told}: goes on with the next "
+                    "one"
+                )
+                busy.append(run)
+            else:
+                self._ended(run, ending)
+        return busy
 
-    def note(self, run: Run, ending: Ending, place: str, waiting: Sequence[Run]) -> None:
+    def _begun(self, task: Task) -> None:
+        """Let the reporter tell how long the runs take that wait after this one."""
+        self.waiting = [run for run in self.waiting if run is not task.content.run]
+        self.reporter.runs_after, self.reporter.at_once = len(self.waiting), self.executor.jobs
+        self.reporter.seconds_after = self._left()
+
+    def _left(self) -> float | None:
+        left = self.pace.left(self.waiting)
+        return None if left is None else left / self.executor.jobs
+
+    def _ended(self, run: Run, ending: Ending) -> None:
         """Note and say what became of a run, and what is left."""
+        outcome = self.outcome
         if ending.kind == "failed":
-            again = ending.told in self.outcome.failed.values()
-            self.outcome.failed[run.name] = ending.told
+            again = ending.told in outcome.failed.values()
+            outcome.failed[run.name] = ending.told
             why = "for the same reason" if again else ending.told
             self.reporter.warn(f"{run.name} failed: {why}")
-        elif ending.kind == "skipped":
-            self.outcome.skipped.append(run.name)
-        else:
-            self.outcome.done.append(run.name)
-            self.pace.done(run, ending.seconds)
-            left = rest_text(len(waiting), self.pace.left(waiting))
-            self.reporter.say(f"{place} {ending.told}  {duration(ending.seconds)}; {left}")
+            return
+        if ending.kind == "skipped":
+            outcome.skipped.append(run.name)
+            return
+        outcome.done.append(run.name)
+        self.pace.done(run, ending.seconds)
+        ended = len(outcome.done) + len(outcome.failed) + len(outcome.skipped)
+        left = rest_text(len(self.waiting), self._left())
+        self.reporter.say(
+            f"[{ended}/{self.number}] {ending.told}  {duration(ending.seconds)}; {left}"
+        )

@@ -35,6 +35,16 @@ def make_deterministic(threads: int | None, *, tf32: bool = False) -> None:
     torch.set_num_threads(threads or _DEFAULT_THREADS)
 
 
+def share_threads(among: int) -> None:
+    """Leave this process its part of PyTorch's threads, where `among` work side by side.
+
+    A number that a config sets (`train.threads`) stays what it is.
+    """
+    global _DEFAULT_THREADS
+    _DEFAULT_THREADS = max(1, _DEFAULT_THREADS // among)
+    torch.set_num_threads(_DEFAULT_THREADS)
+
+
 def seed_torch(seed: int, step: int) -> None:
     """Seed torch for one step, so that a resumed run draws what an uninterrupted one would."""
     number = (seed * 1_000_003 + step) % 2**63

@@ -34,7 +34,10 @@ class Reporter:
         """How many runs of the same table follow the one that trains."""
         self.seconds_after: float | None = None
         """How long those take, as far as others tell; None: as long as the one that trains."""
+        self.at_once = 1
+        """How many runs train at once."""
         self._told: set[str] = set()
+        self._display: Progress | None = None
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -42,7 +45,8 @@ class Reporter:
 
     def warn(self, text: str) -> None:
         """Print one line that should not be overlooked, also with ``--quiet``."""
-        console = Console(stderr=True, highlight=False)
+        shown = self._display is not None and not self.console.quiet
+        console = self.console if shown else Console(stderr=True, highlight=False)
         console.print(f"warning: {one_line(text)}", style="yellow", markup=False, soft_wrap=True)
 
     def once(self, text: str, *, warn: bool = False) -> None:
@@ -78,15 +82,9 @@ class Reporter:
             if stage:
                 self.say(lines.end())
             return
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TextColumn("{task.fields[note]}", markup=False),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[after]}", markup=False),
-        )
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        others = self._display is not None
+        with self.display() as progress:
+            assert progress is not None
             task = progress.add_task(description, total=total, completed=done, note="", after="")
             pace = _Pace(total, done)
 
@@ -96,7 +94,32 @@ class Reporter:
                     fields["after"] = self.after(left, pace.whole(done))
                 progress.update(task, completed=done, total=total, **fields)
 
-            yield Bar(update)
+            try:
+                yield Bar(update)
+            finally:
+                if others:  # whose display stays
+                    progress.remove_task(task)
+
+    @contextmanager
+    def display(self) -> Iterator[Progress | None]:
+        """Show all bars of the block below each other, in one display; None without a terminal."""
+        if self._display is not None or not self.console.is_terminal:
+            yield self._display
+            return
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[note]}", markup=False),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[after]}", markup=False),
+        )
+        with Progress(*columns, console=self.console, transient=True) as shown:
+            self._display = shown
+            try:
+                yield shown
+            finally:
+                self._display = None
 
     def after(self, left: float, whole: float) -> str:
         """Return how long the table takes with the runs after the one that trains; or nothing.
@@ -107,7 +130,9 @@ class Reporter:
         """
         if not self.runs_after:
             return ""
-        rest = self.runs_after * whole if self.seconds_after is None else self.seconds_after
+        rest = self.seconds_after
+        if rest is None:
+            rest = self.runs_after * whole / self.at_once
         return f"{duration(left + rest)} with the {self.runs_after} run(s) after it"
 
 

@@ -1,0 +1,1 @@
+"""Much work: one task after the other here, in processes of this machine, or on a Ray cluster."""

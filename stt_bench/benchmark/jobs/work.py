@@ -1,0 +1,99 @@
+"""What is to do, who does it, and how it is spread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from stt_bench.benchmark.system.progress import Reporter
+
+RETRIES = 3
+"""How often a task is tried again whose process died."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A part of the work that knows of no other.
+
+    Attributes:
+        name: What is told of it.
+        content: Plain data, which pickle can take to another process.
+    """
+
+    name: str
+    content: Any
+
+
+@dataclass(frozen=True)
+class Lost:
+    """In place of a task's result: its process died again and again."""
+
+    told: str
+
+
+class Worker(Protocol):
+    """Does tasks one after the other, in one process."""
+
+    def do(self, content: Any) -> Any:
+        """Do a task, and return what plain data come of it.
+
+        Raises:
+            TrainingStopped: it was told to stop.
+        """
+        ...
+
+
+Maker = Callable[[Reporter], Worker]
+"""Makes a worker in the process that it works in; pickle can take it there."""
+
+
+class Executor(Protocol):
+    """Does tasks, one after the other or many at once."""
+
+    jobs: int
+    """How many tasks are done at once; 1 where that is not known."""
+
+    def run(
+        self,
+        make: Maker,
+        tasks: Sequence[Task],
+        reporter: Reporter,
+        begun: Callable[[Task], None] = lambda _: None,
+    ) -> Iterator[tuple[Task, Any]]:
+        """Yield each task with its result, or `Lost`, as it ends.
+
+        Args:
+            make: makes what does them.
+            tasks: in the order in which they begin.
+            reporter: shows the progress of all.
+            begun: is called with each task when it begins, here.
+
+        Raises:
+            TrainingStopped: the user stopped it; what had begun has written its checkpoints.
+        """
+        ...
+
+
+class Here:
+    """Does the tasks one after the other, in this process."""
+
+    jobs = 1
+
+    def run(
+        self,
+        make: Maker,
+        tasks: Sequence[Task],
+        reporter: Reporter,
+        begun: Callable[[Task], None] = lambda _: None,
+    ) -> Iterator[tuple[Task, Any]]:
+        """See `Executor`."""
+        worker = make(reporter)
+        for task in tasks:
+            begun(task)
+            yield task, worker.do(task.content)
+
+
+def shard_of(things: Sequence[Any], shard: tuple[int, int]) -> list[Any]:
+    """Return every n-th thing from the i-th on, for shard (i, n), i from 1."""
+    return list(things[shard[0] - 1 :: shard[1]])

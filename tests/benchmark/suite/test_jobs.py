@@ -1,0 +1,138 @@
+"""A table in several processes, and in shards: what comes of it is what one process makes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Command
+
+from stt_bench.benchmark.jobs import pool
+from stt_bench.benchmark.jobs.pool import Pool
+from stt_bench.benchmark.store.facts import TrainingFacts
+from stt_bench.benchmark.store.runs import Run, run_of
+from stt_bench.benchmark.suite import Outcome, load_table, one, run_table
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training import loop
+
+SMALL = ["evaluation.clustering=false", "evaluation.ks=[1]", "train.steps=6"]
+TIMES = {"seconds", "images_per_second", "peak_memory_mib"}
+
+
+@pytest.fixture(autouse=True)
+def _fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "START", "fork")  # everything is imported already
+
+
+def run(tiny: Path, folder: Path, seeds: Sequence[int] = (0, 1), **options: Any) -> Outcome:
+    return run_table(
+        load_table(str(tiny), SMALL),
+        rows=["softmax", "hard"],
+        seeds=seeds,
+        runs=folder / "runs",
+        results=folder / "results",
+        force=False,
+        reporter=Reporter(quiet=True),
+        **options,
+    )
+
+
+def records(folder: Path) -> dict[str, Any]:
+    """Return what the records say, but for times and how many runs were begun before them."""
+    found = {}
+    for path in sorted(folder.glob("results/records/**/seed-*.json")):
+        record = json.loads(path.read_text())
+        record["training"] = {k: v for k, v in record["training"].items() if k not in TIMES}
+        del record["effort"], record["checksum"]
+        found[str(path.relative_to(folder))] = record
+    return found
+
+
+def kill_once(monkeypatch: pytest.MonkeyPatch, run: str, marker: Path) -> None:
+    """Let the process of a run be killed after its first checkpoint; the first time."""
+    write = loop.write_checkpoint
+
+    def write_and_die(path: Path, state: Any) -> None:
+        write(path, state)
+        if str(path.parent).endswith(run) and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(loop, "write_checkpoint", write_and_die)
+
+
+def test_two_processes_make_the_bytes_of_one_though_one_of_them_is_killed(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = run(tiny, tmp_path / "alone", [0])
+    kill_once(monkeypatch, "hard/seed-0", tmp_path / "killed")
+    both = run(tiny, tmp_path / "both", [0], executor=Pool(2))
+    assert (tmp_path / "killed").exists()
+    assert (
+        "tiny/hard/seed-0: its process was killed by SIGKILL: it goes on" in capsys.readouterr().err
+    )
+    assert sorted(both.done) == sorted(alone.done)
+    assert not both.failed
+    assert len(records(tmp_path / "alone")) == 2
+    assert records(tmp_path / "both") == records(tmp_path / "alone")
+    steps = [
+        [json.loads(line)["step"] for line in file.read_text().splitlines()]
+        for file in sorted(tmp_path.glob("*/runs/tiny/hard/seed-0/metrics.jsonl"))
+    ]
+    assert steps[0] == steps[1] == [1, 4, 6]
+    assert len(run(tiny, tmp_path / "both", [0], executor=Pool(2)).skipped) == 2
+
+
+def test_a_run_whose_process_dies_each_time_fails_and_the_others_are_done(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = one.train
+
+    def die(run: Run, *arguments: Any, **named: Any) -> TrainingFacts:
+        if run.row == "hard":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return train(run, *arguments, **named)
+
+    monkeypatch.setattr(one, "train", die)
+    outcome = run(tiny, tmp_path, [0], executor=Pool(2))
+    assert outcome.done == ["tiny/softmax/seed-0"]
+    told = outcome.failed["tiny/hard/seed-0"]
+    assert told.startswith("its process was killed by SIGKILL, 4 times")
+    there = run_of(load_table(str(tiny)), "hard", 0, tmp_path / "runs")
+    assert there.told_failure() == told
+
+
+def test_shards_run_everything_once(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> TrainingFacts:
+        raise BenchError("no training here")
+
+    monkeypatch.setattr(one, "train", refuse)
+    tried = [[*run(tiny, tmp_path, shard=(number, 3)).failed] for number in (1, 2, 3)]
+    assert tried == [
+        ["tiny/softmax/seed-0", "tiny/hard/seed-1"],
+        ["tiny/softmax/seed-1"],
+        ["tiny/hard/seed-0"],
+    ]
+
+
+def test_jobs_and_shards_on_the_command_line(
+    tiny: Path, tmp_path: Path, stt_bench: Command
+) -> None:
+    places = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
+    rows = ("--rows", "softmax,hard,center", "--set", "evaluation.clustering=false")
+    planned = stt_bench("run", tiny, *rows, *places, "--shard", "2/3", "--dry-run")
+    assert "hard, seed 0: starts" in planned.stdout
+    assert "softmax" not in planned.stdout
+    done = stt_bench("run", tiny, *rows, *places, "--shard", "2/3", "--jobs", "2")
+    assert (done.returncode, "[1/1] tiny/hard/seed-0  R@1" in done.stderr) == (0, True)
+    assert "tiny/hard/seed-0: train: 12/12, loss" in done.stderr
+    code, _, said = stt_bench("run", tiny, "--shard", "4/3")
+    assert (code, "--shard '4/3': write it as 2/8" in said) == (2, True)
