@@ -51,6 +51,14 @@ class EvaluationConfig(Section):
         "random", description="The first centroids: random items, or greedy k-means++ (slower)."
     )
     batch_size: bounds.Images = Field(256, description="Images embedded at once.")
+    precision: Literal["float32", "tf32", "bfloat16", "float16"] = Field(
+        "float32", description="Of the network while it embeds; class scores stay in float32."
+    )
+    channels_last: bool | None = Field(
+        None,
+        description="Memory layout while it embeds; quicker with convolutions, and changes last "
+        "digits. Not given: on a GPU.",
+    )
     crops: Literal["center", "five", "whole"] = Field(
         "center",
         description="`five`: also the corners of the resized image; `whole`: its central square "

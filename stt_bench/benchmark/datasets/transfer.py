@@ -15,11 +15,11 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     Copies to a GPU are from pinned memory and do not wait. PyTorch keeps that memory until they
     are done, so it is not overwritten while they are under way.
     """
-    images = _moved(batch.images, device)
+    images = moved(batch.images, device)
     if images.ndim == 4:
         images = images.to(memory_format=torch.channels_last)
-    weights = None if batch.weights is None else _moved(batch.weights, device)
-    return Batch(batch.step, images, _moved(batch.labels, device), weights)
+    weights = None if batch.weights is None else moved(batch.weights, device)
+    return Batch(batch.step, images, moved(batch.labels, device), weights)
 
 
 def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
@@ -50,7 +50,8 @@ def _handed_over(batch: Batch, copied: torch.cuda.Event) -> Batch:
     return batch
 
 
-def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a tensor on a device; a copy to a GPU is from pinned memory, and nobody waits."""
     if tensor.device.type == "cpu" and _is_running(device):
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image
 
 from stt_bench.benchmark.config.experiment import Experiment
@@ -17,10 +16,10 @@ from stt_bench.benchmark.datasets.batches import embedding_batches
 from stt_bench.benchmark.datasets.groups import average_groups, ids_of
 from stt_bench.benchmark.datasets.item_rules import metadata_hash, metadata_of
 from stt_bench.benchmark.datasets.near_duplicates import METHOD, near_duplicates
+from stt_bench.benchmark.embedding.compute import Embedder, Rows, layout_of
 from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.models.names import IDENTITY
-from stt_bench.benchmark.models.views import aggregated, mean_logits
 from stt_bench.benchmark.store.duplicates import DuplicateItems
 from stt_bench.benchmark.store.embedding_set import (
     EmbeddingSet,
@@ -32,9 +31,10 @@ from stt_bench.benchmark.store.locks import held
 from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.store.weights import check_weights, read_weights
-from stt_bench.benchmark.system.devices import resolve_device
+from stt_bench.benchmark.system.devices import device_here
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.machine import make_deterministic, versions
+from stt_bench.benchmark.system.memory import full_memory_told
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.checks import check_opened
 from stt_bench.benchmark.training.learner import new_model
@@ -117,8 +117,9 @@ def embed_split(
     frame = items.split(split)
     if frame.empty:
         raise BenchError(f"{run.folder}: its data have no {split} items; see data.validation")
-    model = load_network(run, facts)
-    embeddings, logits = _forward(experiment, *model, items, split, reporter, run.name)
+    with full_memory_told(run.name, "embed"):
+        model = load_network(run, facts)
+        embeddings, logits = _forward(experiment, *model, items, split, reporter, run.name)
     embeddings, logits, frame = average_groups(
         embeddings, logits, frame, normalize=experiment.model.normalize
     )
@@ -180,7 +181,7 @@ def current_set(
 
 def _made_by(
     experiment: Experiment, facts: TrainingFacts, items: ItemTable
-) -> dict[str, str | None]:
+) -> dict[str, str | bool | None]:
     """Return what tells the embedding sets of one split apart."""
     protocol = protocol_of(
         experiment,
@@ -194,6 +195,7 @@ def _made_by(
         "training_digest": experiment.training_digest(),
         "checkpoint_sha256": facts.checkpoint_sha256,
         "metadata_sha256": metadata_hash(items.frame),
+        "channels_last": experiment.evaluation.channels_last,
     }
 
 
@@ -221,11 +223,12 @@ def embed_queries(run: Run, images: Mapping[str, Image.Image]) -> np.ndarray:
     """
     check_takes_images(run)
     facts = checked_facts(run)
-    model = load_network(run, facts)
     frame = pd.DataFrame({"path": list(images), "label": "", "split": "test", "role": "query"})
     read, bits = images.__getitem__, facts.pixel_bits
     items = ItemTable("images", frame, read, data_hash="", bits=bits)
-    return _forward(run.experiment, *model, items, "test", Reporter(quiet=True), run.name)[0]
+    with full_memory_told(run.name, "embed"):
+        model = load_network(run, facts)
+        return _forward(run.experiment, *model, items, "test", Reporter(quiet=True), run.name)[0]
 
 
 def _forward(
@@ -238,9 +241,8 @@ def _forward(
     name: str,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the (N, D) embeddings and (N, C) class scores, if any, of a split's images."""
-    device = network.mean.device
-    make_deterministic(experiment.train.threads)
     measured = experiment.evaluation
+    make_deterministic(experiment.train.threads, tf32=measured.precision == "tf32")
     images = inputs_of(
         items,
         split,
@@ -253,28 +255,18 @@ def _forward(
     )
     with reporter.bar(f"{name}: read images", len(images)) as bar:
         images.load(lambda done, _total: bar.to(done))
-    embeddings = np.empty((len(images), network.embedding_dim), dtype=np.float32)
-    logits: np.ndarray | None = None
-    with torch.inference_mode(), reporter.bar(f"{name}: embed", len(images), stage=True) as bar:
+    embedder, found = Embedder(network, objective, measured), Rows(len(images))
+    with reporter.bar(f"{name}: embed", len(images), stage=True) as bar:
         for rows, views in embedding_batches(images, measured.batch_size, flip=measured.flip):
-            embedded, seen = [], []
-            for view in views:
-                features, embedding = network(view.to(device, non_blocking=True))
-                embedded.append(embedding)
-                seen.append(objective.logits(features, embedding))
-            mean = aggregated(embedded, measured, normalize=network.normalize)
-            embeddings[rows] = mean.float().cpu().numpy()
-            scores = mean_logits(seen)
-            if scores is not None:
-                if logits is None:
-                    logits = np.empty((len(images), scores.shape[1]), dtype=np.float32)
-                logits[rows] = scores.float().cpu().numpy()
+            found.add(rows, *embedder.embed(views))
             bar.to(rows.stop)
-    return embeddings, logits
+        return found.arrays()
 
 
 def load_network(run: Run, facts: TrainingFacts) -> tuple[EmbeddingNetwork, Objective]:
     """Return a run's trained network and objective, on its device, in evaluation mode.
+
+    Where that device is not here it is the one that ``auto`` means.
 
     Raises:
         BenchError: the weights are not what training wrote.
@@ -291,5 +283,7 @@ def load_network(run: Run, facts: TrainingFacts) -> tuple[EmbeddingNetwork, Obje
         )
     modules = {"network": network, "objective": objective}
     read_weights(run.weights, facts.checkpoint_sha256, modules)
-    device = resolve_device(run.experiment.train.device)
-    return network.to(device).eval(), objective.to(device).eval()
+    device = device_here(run.experiment.train.device)
+    layout = layout_of(run.experiment.evaluation, device)
+    network = network.to(device, memory_format=layout)  # type: ignore[call-overload]
+    return network.eval(), objective.to(device).eval()

@@ -309,6 +309,7 @@ def key_of(images: ImageSet, experiment: Experiment, network: EmbeddingNetwork) 
         "batch": BATCH,
         "threads": torch.get_num_threads(),
         "machine": machine,
+        **({"tf32": torch.backends.cudnn.allow_tf32} if cuda else {}),
         "versions": {name: metadata.version(name) for name in _PACKAGES},
     }
 

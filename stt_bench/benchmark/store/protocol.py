@@ -60,6 +60,8 @@ def protocol_of(
         extra["clustering_start"] = measured.clustering_start
     if experiment.train.precision != "float32":
         extra["precision"] = experiment.train.precision
+    if measured.precision != "float32":
+        extra["embedded_in"] = measured.precision
     if measured.storage != "float32":
         extra["storage"] = measured.storage
     extra |= _retrieval_rules(measured)

@@ -122,7 +122,7 @@ def run_trial(
     began = time.process_time()
     tuned = experiment if index < 0 else experiment.with_values(point)
     settings, start = tuned.train, sum(phase.steps for phase in tuned.phases)
-    make_deterministic(settings.threads)
+    make_deterministic(settings.threads, tf32=settings.precision == "tf32")
     error: str | None = None
     curves: list[list[float]] = [[] for _ in material.folds]
     runners = [
