@@ -224,6 +224,22 @@ class TrainConfig(Section):
         description="Of the network: `tf32` is float32 whose products a GPU takes in TF32; "
         "losses and distances stay in float32.",
     )
+    chunk: bounds.Images | None = Field(
+        None,
+        description="Images that are encoded at once, where the memory does not hold a batch: the "
+        "loss is still that of the whole batch, and so are its gradients. Takes another forward "
+        "pass. Not given: the whole batch.",
+    )
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay of an exponential moving average of the weights, such as 0.999: it is "
+        "what is validated, embedded and evaluated. Not given: the weights themselves.",
+    )
+    compile: bool = Field(
+        False, description="Compile the network's training step by torch.compile."
+    )
     log_every: bounds.Interval = 20
     checkpoint_every: bounds.Interval = 200
     validate_every: bounds.Interval | None = Field(

@@ -112,6 +112,12 @@ def _retrieval_rules(measured: EvaluationConfig) -> dict[str, Any]:
 
 
 def _selection(experiment: Experiment) -> str:
+    decay = experiment.train.ema
+    averaged = "" if decay is None else f", of the moving average of the weights (decay {decay:g})"
+    return _step_of(experiment) + averaged
+
+
+def _step_of(experiment: Experiment) -> str:
     every, share = experiment.train.validate_every, experiment.data.validation
     if every is None or share is None:
         return "last step"

@@ -33,6 +33,7 @@ class Checkpoint(Origin):
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
     best: dict[str, Any] | None = None
+    average: list[Any] | None = None  # of the weights that train, in the optimiser's order
     probe: dict[str, FiniteFloat] | None = None  # of the code that began the training
 
 

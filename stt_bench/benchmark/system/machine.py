@@ -45,9 +45,12 @@ def share_threads(among: int) -> None:
     torch.set_num_threads(_DEFAULT_THREADS)
 
 
-def seed_torch(seed: int, step: int) -> None:
-    """Seed torch for one step, so that a resumed run draws what an uninterrupted one would."""
-    number = (seed * 1_000_003 + step) % 2**63
+def seed_torch(seed: int, step: int, chunk: int = 0) -> None:
+    """Seed torch for one step, so that a resumed run draws what an uninterrupted one would.
+
+    The chunks of a batch that is encoded in parts, from 0, draw each its own.
+    """
+    number = (seed * 1_000_003 + step + chunk * 0x9E3779B97F4A7C15) % 2**63
     torch.default_generator.manual_seed(number)
     if torch.cuda.is_initialized():  # else nothing is drawn on a GPU before the next seed
         torch.cuda.manual_seed_all(number)

@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.loss_sections import LossConfig
 from stt_bench.benchmark.config.tables import Where
 from stt_bench.benchmark.datasets import ItemTable, check_dataset
 from stt_bench.benchmark.datasets.item_rules import metadata_of
 from stt_bench.benchmark.datasets.sampler import check_sampler
-from stt_bench.benchmark.models import check_backbone, library_tag
+from stt_bench.benchmark.models import EmbeddingNetwork, check_backbone, library_tag
 from stt_bench.benchmark.models.names import IDENTITY
 from stt_bench.benchmark.system.devices import check_device_name
 from stt_bench.benchmark.system.errors import BenchError
@@ -164,3 +166,26 @@ def _built(loss: LossConfig) -> RankingLoss:
     except Exception as error:
         told = one_line(f"{type(error).__name__}: {error}", 500)
         raise BenchError(f"the loss '{loss.name}' cannot be built ({told})") from error
+
+
+def check_chunks(experiment: Experiment, network: EmbeddingNetwork) -> None:
+    """Check that a network makes the same of an image whatever others are in its chunk.
+
+    Raises:
+        BenchError: it has batch norm that trains.
+    """
+    size = experiment.train.chunk
+    if size is None or size >= experiment.sampler.images_per_batch:
+        return
+    for name, module in network.named_modules():
+        if isinstance(module, _BatchNorm) and module.training:
+            mend = (
+                "choose another model.head"
+                if name.startswith("head.")
+                else "set model.freeze_batch_norm: true"
+            )
+            raise BenchError(
+                f"train.chunk: {size}: the batch norm '{name}' would see chunks of {size} images "
+                f"in place of the batch of {experiment.sampler.images_per_batch}; {mend}, or leave "
+                "train.chunk out"
+            )

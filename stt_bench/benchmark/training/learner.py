@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from stt_bench.benchmark.models.names import IDENTITY
 from stt_bench.benchmark.models.views import check_views
 from stt_bench.benchmark.store.weights import Checkpoint
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.training.checks import check_columns, check_weights
+from stt_bench.benchmark.training.average import Average
+from stt_bench.benchmark.training.checks import check_chunks, check_columns, check_weights
 from stt_bench.benchmark.training.head_start import start_head
 from stt_bench.benchmark.training.objective import Objective
 from stt_bench.benchmark.training.optimization import build_optimizer
@@ -62,6 +64,7 @@ class Learner:
 
     forward: Callable[[Tensor], tuple[Tensor, Tensor]]
     gather: Gather | None = None
+    average: Average | None = None  # of the weights, which is what is evaluated
 
     def __init__(self, experiment: Experiment, items: ItemTable, device: torch.device) -> None:
         """Build everything at step 0; the weights are drawn from torch's generator.
@@ -84,9 +87,12 @@ class Learner:
         # Channels last halves the time of depthwise convolutions on the CPU.
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         start_head(self.network, experiment, items)
+        check_chunks(experiment, self.network)
         self.forward = self.network
         self.objective = objective.to(device)
         self.optimizer = build_optimizer(experiment.optimizer, self.network, self.objective)
+        if experiment.train.ema is not None:
+            self.average = Average(experiment.train.ema, self.trained)
         self.scaler = LossScaler(device, enabled=experiment.train.precision == "float16")
         self.selection = Selection(experiment, items, device)
         self.device = device
@@ -112,6 +118,7 @@ class Learner:
             **{name: getattr(self, name) for name in _COUNTERS},
             **{name: getattr(self, name).state_dict() for name in _PARTS},
             "best": self.selection.best,
+            "average": None if self.average is None else self.average.weights,
             "probe": self.probe,
         }
 
@@ -122,8 +129,19 @@ class Learner:
         for name in _COUNTERS:
             setattr(self, name, getattr(state, name))
         self.selection.best = state.best
+        if self.average is not None:
+            self.average.load(state.average)
+
+    def evaluated(self) -> AbstractContextManager[None]:
+        """Return a context in which network and objective have the weights that are evaluated."""
+        return nullcontext() if self.average is None else self.average.in_place()
+
+    def synced(self, last: bool) -> AbstractContextManager[None]:
+        """Return a context for a backward pass of a step; processes share gradients in the last."""
+        apart = None if last else getattr(self.forward, "no_sync", None)
+        return nullcontext() if apart is None else apart()
 
     def is_finite(self) -> bool:
         """Tell whether all weights are numbers, not NaN or infinity."""
         tensors = [*self.network.state_dict().values(), *self.objective.parameters()]
-        return all(bool(tensor.isfinite().all()) for tensor in tensors)
+        return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())

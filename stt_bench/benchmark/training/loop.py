@@ -10,8 +10,9 @@ from stt_bench.benchmark.datasets.batches import Batch
 from stt_bench.benchmark.store.facts import Origin
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.store.weights import write_checkpoint
-from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.errors import TrainingStopped
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training.finite import NotFiniteError, Watch
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.log import TrainingLog
 from stt_bench.benchmark.training.measured import measured
@@ -29,7 +30,8 @@ def fit(
     """Train on the batches, from the learner's step to the last.
 
     Raises:
-        BenchError: training diverged; the last checkpoint is a finite one.
+        NotFiniteError: training diverged; the last checkpoint is a finite one.
+        BenchError: the disk is full, or the validation cannot be measured.
         TrainingStopped: `stop` is set; the step that was under way is in the checkpoint.
     """
     experiment, settings = run.experiment, run.experiment.train
@@ -42,40 +44,42 @@ def fit(
             f"{run.name}: train", settings.steps, learner.step, stage=True, runs=True
         ) as bar,
     ):
-        since, first = time.perf_counter(), learner.step
+        watch, since, first = Watch(), time.perf_counter(), learner.step
         for step, images, labels, weights in batches:
-            loss, parts, embeddings = take_step(
-                learner, experiment, run.seed, step, images, labels, weights
-            )
+            taken = take_step(learner, experiment, run.seed, step, images, labels, weights)
             done = step + 1
+            watch.note(done, taken.loss, taken.overflow)
             report = done % settings.log_every == 0 or done in (1, settings.steps)
+            select = selection.is_due(done, settings.steps)
+            stopping = stop.is_set()
+            keep = done % settings.checkpoint_every == 0 or stopping
+            if report or select or keep or watch.is_due():  # all else leaves a GPU at its work
+                watch.look()
             if report:
-                entry = measured(run, learner, step, loss, parts, embeddings, labels, reporter)
+                entry = measured(run, learner, step, taken, reporter)
                 log.write(entry)
-            if selection.is_due(done, settings.steps):
-                value = selection.look(done, network, objective)
+            if select:
+                with learner.evaluated():
+                    value = selection.look(done, network, objective)
                 log.write({"step": done, f"validation_{selection.metric}": value})
             if report:
-                rate = (done - first) * len(labels) / (time.perf_counter() - since)
+                rate = (done - first) * len(taken.labels) / (time.perf_counter() - since)
                 bar.to(done, f"loss {entry['loss']:.4f}, {rate:,.0f} images/s")
             if done == settings.steps:
                 break
-            if done % settings.checkpoint_every == 0 or stop.is_set():
+            if keep:
                 now = time.perf_counter()
                 learner.seconds += now - since
                 since, first = now, done
-                check_finite(run, learner)  # a checkpoint of NaN would take a good one's place
+                check_finite(learner)  # a checkpoint of NaN would take a good one's place
                 log.flush()
                 write_checkpoint(run.checkpoint, {**origin.model_dump(), **learner.state()})
-            if stop.is_set():
+            if stopping:
                 raise TrainingStopped(f"{run.name} stopped at step {done}")
         learner.seconds += time.perf_counter() - since
 
 
-def check_finite(run: Run, learner: Learner) -> None:
-    """Raise BenchError where a weight is NaN or infinite."""
+def check_finite(learner: Learner) -> None:
+    """Raise NotFiniteError where a weight is NaN or infinite."""
     if not learner.is_finite():
-        raise BenchError(
-            f"{run.name}: a weight is no longer finite at step {learner.step}; lower optimizer.lr "
-            "or use train.precision: float32"
-        )
+        raise NotFiniteError("a weight is not finite", learner.step)

@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-import math
-
-from torch import Tensor
-
 from stt_bench.benchmark.store.runs import Run
-from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.health import COLLAPSED_SPREAD, batch_health, gradient_norm
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.optimization import learning_rate_factor
 from stt_bench.benchmark.training.scaling import many
+from stt_bench.benchmark.training.step import Step
 
 
 def measured(
     run: Run,
     learner: Learner,
     step: int,
-    loss: Tensor,
-    parts: dict[str, Tensor],
-    embeddings: Tensor,
-    labels: Tensor,
+    taken: Step,
     reporter: Reporter,
 ) -> dict[str, float]:
     """Return what is logged of a step (from 0), once its gradients are there."""
-    value, objective = float(loss), learner.objective
-    if not math.isfinite(value):
-        raise BenchError(
-            f"{run.name}: the loss is {value} at step {step + 1}; lower optimizer.lr "
-            "or use train.precision: float32"
-        )
-    entry: dict[str, float] = {"step": step + 1, "loss": value}
+    objective = learner.objective
+    entry: dict[str, float] = {"step": step + 1, "loss": float(taken.loss)}
     if run.experiment.phases:
         entry["phase"] = objective.phase(step)
-    tensors = {**parts, **objective.diagnostics(step)}
+    tensors = {**taken.parts, **objective.diagnostics(step)}
     entry |= {name: float(tensor) for name, tensor in tensors.items()}
-    entry |= batch_health(embeddings, labels)
+    entry |= batch_health(taken.embeddings, taken.labels)
     entry["gradient_norm"] = gradient_norm(learner.trained)
     rate = run.experiment.optimizer.lr * learning_rate_factor(run.experiment, step)
     entry["learning_rate"] = rate  # of heads and losses, without the factors of the rest

@@ -79,7 +79,8 @@ def build_optimizer(
     options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.name == "sgd":
         options["momentum"] = config.momentum
-    if network.cut is not None:  # else other bytes than those of earlier runs
+    on_gpu = groups[0]["params"][0].device.type == "cuda"
+    if on_gpu or network.cut is not None:  # on a CPU else other bytes than those of earlier runs
         options["fused"] = True
     optimizer = _OPTIMIZERS[config.name](groups, **options)
     for group in optimizer.param_groups:

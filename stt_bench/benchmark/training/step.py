@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.system.devices import autocast
 from stt_bench.benchmark.system.machine import seed_torch
+from stt_bench.benchmark.training.chunks import Chunks
+from stt_bench.benchmark.training.finite import overflow_of
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.optimization import set_learning_rate
 
@@ -17,12 +20,16 @@ from stt_bench.benchmark.training.optimization import set_learning_rate
 class Step(NamedTuple):
     """What a step leaves to be looked at; the gradients are still in the parameters.
 
-    The total loss () and its parts, detached, and the embeddings (B, D) of the batch.
+    The total loss () and its parts, detached; embeddings (B, D) and labels (B,) of the whole batch,
+    where processes share one, too. All are on the learner's device. `overflow` () is above 0 where
+    a gradient is not finite, though no loss scaler is there to skip the step.
     """
 
     loss: Tensor
     parts: dict[str, Tensor]
     embeddings: Tensor
+    labels: Tensor
+    overflow: Tensor
 
 
 def take_step(
@@ -51,19 +58,32 @@ def take_step(
     labels = labels.to(device, non_blocking=True)
     if weights is not None:
         weights = weights.to(device, non_blocking=True)
-    seed_torch(seed, step + 1)
     set_learning_rate(optimizer, experiment, step)
-    with autocast(experiment.train.precision, device):
-        features, embeddings = learner.forward(images)
-        if learner.gather is not None:
-            features, embeddings, labels, weights = learner.gather(
-                features, embeddings, labels, weights
-            )
-        loss, parts = learner.objective(features, embeddings, labels, step, weights)
     optimizer.zero_grad(set_to_none=True)
+    in_precision = partial(autocast, experiment.train.precision, device)
+    drawn_anew = partial(seed_torch, seed, step + 1)
+    drawn_anew()
+    chunks = None
+    if (size := experiment.train.chunk) is not None and size < len(images):
+        chunks = Chunks(learner, images.split(size), in_precision, drawn_anew)
+        features, embeddings = chunks.outputs
+    else:
+        with in_precision():
+            features, embeddings = learner.forward(images)
+    if learner.gather is not None:
+        features, embeddings, labels, weights = learner.gather(
+            features, embeddings, labels, weights
+        )
+    with in_precision():
+        loss, parts = learner.objective(features, embeddings, labels, step, weights)
     scaler.scale(loss).backward()
+    if chunks is not None:
+        chunks.backward()
     scaler.unscale_(optimizer)
+    overflow = loss.new_zeros(()) if scaler.is_enabled() else overflow_of(learner.trained)
     scaler.step(optimizer)
     scaler.update()
+    if learner.average is not None:
+        learner.average.update(step)
     learner.step = step + 1
-    return Step(loss.detach(), parts, embeddings.detach())
+    return Step(loss.detach(), parts, embeddings.detach(), labels, overflow)

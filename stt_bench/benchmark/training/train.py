@@ -32,6 +32,9 @@ from stt_bench.benchmark.system.machine import (
 )
 from stt_bench.benchmark.system.memory import full_memory_told
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training.compiled import compiled
+from stt_bench.benchmark.training.diverged import diverged, file_of
+from stt_bench.benchmark.training.finite import NotFiniteError
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.loop import check_finite, fit
 from stt_bench.benchmark.training.prepare import batches_of
@@ -77,11 +80,16 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> Tr
         except (RuntimeError, ValueError, KeyError, TypeError):
             raise BenchError(damaged_checkpoint(run.checkpoint)) from None
         reporter.say(f"{run.name}: continues at step {learner.step} of {settings.steps}")
+    if settings.compile:
+        learner.forward = compiled(learner.forward, device, reporter.warn)
     with stop_requested() as stop, full_memory_told(run.name, "train"):
-        if learner.step < settings.steps:
-            batches = batches_of(run, items, learner, reporter)
-            fit(run, learner, batches, origin, stop, reporter)
-        facts = _write(run, items, learner, origin)
+        try:
+            if learner.step < settings.steps:
+                batches = batches_of(run, items, learner, reporter)
+                fit(run, learner, batches, origin, stop, reporter)
+            facts = _write(run, items, learner, origin)
+        except NotFiniteError as error:
+            raise diverged(run, items, learner, error) from None
     if facts.inactive:
         reporter.warn(
             f"{run.name}: every logged step had 0 terms: the loss never trained the network; give "
@@ -95,8 +103,10 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> Tr
 def _write(run: Run, items: ItemTable, learner: Learner, origin: Origin) -> TrainingFacts:
     """Write the trained weights and the facts of the training, then drop the checkpoint."""
     experiment, selection = run.experiment, learner.selection
+    if learner.average is not None:
+        learner.average.keep()
     selection.restore(learner.network, learner.objective)
-    check_finite(run, learner)
+    check_finite(learner)
     weights = {"network": learner.network, "objective": learner.objective}
     images = experiment.train.steps * experiment.sampler.images_per_batch
     facts = TrainingFacts(
@@ -123,6 +133,7 @@ def _write(run: Run, items: ItemTable, learner: Learner, origin: Origin) -> Trai
     )
     write_json(run.training, facts.model_dump(mode="json"))
     run.checkpoint.unlink(missing_ok=True)
+    file_of(run).unlink(missing_ok=True)
     return facts
 
 

@@ -200,9 +200,12 @@ class _Runner:
         if loss is not None and not bool(loss.isfinite()):
             raise DivergedError(f"the loss is {float(loss)}")
 
-    @torch.inference_mode()
     def measured(self) -> float:
         """Return the objective on what the fold holds out."""
+        with self.learner.evaluated(), torch.inference_mode():
+            return self._measured()
+
+    def _measured(self) -> float:
         experiment, learner = self.experiment, self.learner
         learner.network.eval()
         learner.objective.eval()

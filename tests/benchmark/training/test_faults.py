@@ -13,6 +13,7 @@ from command_line import Command, disk_with
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.tables import read_table
+from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.store.weights import read_checkpoint
 from stt_bench.benchmark.suite import load_table
@@ -127,13 +128,67 @@ def test_a_loss_that_trained_is_not_called_inactive(
 def test_the_last_finite_checkpoint_is_kept(tiny: Path, tmp_path: Path, at_step: Any) -> None:
     settings = ["train.log_every=100", "train.checkpoint_every=2"]
     run = make_run(tiny, "softmax", tmp_path, *settings)
-    with at_step(6, poison), pytest.raises(BenchError, match="no longer finite at step 8"):
+    with (
+        at_step(6, poison),
+        pytest.raises(BenchError, match=r"loss is nan at step 7.*goes on from .* step 6"),
+    ):
         train(run, QUIET)
     kept = read_checkpoint(run.checkpoint)
     assert kept.step == 6
     assert all(bool(t.isfinite().all()) for t in kept.network.values())
     whole = make_run(tiny, "softmax", tmp_path / "whole", *settings)
     assert trained(run) == trained(whole)
+    assert not (run.folder / "not_finite.json").exists()
+
+
+def steep(objective: Objective) -> None:
+    """Make the gradient NaN and leave the loss as it is: √0 has none."""
+    forward = objective.softmax.forward
+
+    def rooted(embeddings: torch.Tensor, *rest: Any) -> torch.Tensor:
+        objective.softmax.forward = forward
+        return forward(embeddings, *rest) + (0 * embeddings.sum()).sqrt()
+
+    objective.softmax.forward = rooted
+
+
+@pytest.mark.parametrize(
+    ("fault", "what"), [(poison, "the loss is nan"), (steep, "a gradient is not finite")]
+)
+@pytest.mark.parametrize("seen_at", ["log_every", "validate_every"])
+def test_which_batch_was_not_finite_is_told_and_written(
+    tiny: Path, tmp_path: Path, at_step: Any, fault: Any, what: str, seen_at: str
+) -> None:
+    later = ["train.log_every=100", "train.checkpoint_every=100", "train.steps=9"]
+    more = {"log_every": "train.log_every=7", "validate_every": "train.validate_every=7"}
+    settings = [*later, "data.validation=0.4", "sampler.p=3", *filter(None, [more.get(seen_at)])]
+    run = make_run(tiny, "softmax", tmp_path, *settings)
+    labels: list[Any] = []
+    forward = Objective.forward
+
+    def watched(objective: Objective, *args: Any) -> Any:
+        if len(args[2]) == 12:  # not the probe's
+            labels.append(args[2].tolist())
+        return forward(objective, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Objective, "forward", watched)
+        with at_step(4, fault), pytest.raises(BenchError) as told:
+            train(run, QUIET)
+    said = read_json(run.folder / "not_finite.json")
+    assert (said["step"], said["continues_at_step"]) == (5, 0)
+    paths = [item["path"] for item in said["items"]]
+    assert str(told.value) == (
+        f"{run.name}: {what} at step 5, in the batch of {', '.join(paths[:3])} and 9 more (all in "
+        f"{run.folder / 'not_finite.json'}); lower optimizer.lr or use train.precision: float32, "
+        "or look at these items; the same command goes on from the start"
+    )
+    assert said["what"] == f"{what} at step 5"
+    items = load_items(run.experiment.data, QUIET).split("train").set_index("path")["label"]
+    assert [item["label"] for item in said["items"]] == [items[path] for path in paths]
+    classes = load_items(run.experiment.data, QUIET).classes
+    assert [classes.index(item["label"]) for item in said["items"]] == labels[4]
+    assert not run.weights.exists()
 
 
 def test_weights_that_are_not_finite_at_the_end_are_not_written(
