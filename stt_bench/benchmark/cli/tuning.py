@@ -9,6 +9,7 @@ import typer
 
 from stt_bench.benchmark.cli.options import (
     ConfigArgument,
+    JobsOption,
     QuietOption,
     ResultsOption,
     SetOption,
@@ -36,6 +37,7 @@ def tune(
     ] = False,
     overrides: SetOption = None,
     results: ResultsOption = Path("results"),
+    jobs: JobsOption = 1,
     quiet: QuietOption = False,
 ) -> None:
     """Tune the rows of a table, all alike, on folds of the training split; `run` takes the winners.
@@ -43,9 +45,11 @@ def tune(
     Skips trials that the journals in `results/tuning` have; looks at no test image.
 
     - `stt-bench tune frozen_cub50_lite0 --rows softmax,hard_triplet`
+    - `stt-bench tune frozen_cub50_lite0 --jobs 4`
     - `stt-bench tune frozen_cub50_lite0 --shard 2/8`
     - `stt-bench tune frozen_cub50_lite0 --show`
     """
+    from stt_bench.benchmark.cli.spread import executor_of
     from stt_bench.benchmark.suite import load_table
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.tuning import tune as tuning
@@ -65,4 +69,12 @@ def tune(
         for line in shown(table, size, results, rows=chosen):
             print(line)
         return
-    tuning.tune(table, size, results, Reporter(quiet=quiet), rows=chosen, shard=shard_in(shard))
+    tuning.tune(
+        table,
+        size,
+        results,
+        Reporter(quiet=quiet),
+        rows=chosen,
+        shard=shard_in(shard),
+        executor=executor_of(table, jobs),
+    )

@@ -1,16 +1,18 @@
-"""All trials of a table's rows: those that no journal has yet, one after the other."""
+"""All trials of a table's rows: those that no journal has yet."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.config.table_sections import TuningConfig
-from stt_bench.benchmark.datasets.training_items import training_items
+from stt_bench.benchmark.jobs.work import Executor, Here, Lost, Task
 from stt_bench.benchmark.store.locks import InUseError, locked
 from stt_bench.benchmark.store.trials import (
     Trial,
@@ -20,12 +22,14 @@ from stt_bench.benchmark.store.trials import (
     read_trials,
 )
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
-from stt_bench.benchmark.system.progress import Reporter, duration
+from stt_bench.benchmark.system.progress import Bar, Reporter
 from stt_bench.benchmark.training.checks import idle_classifiers
 from stt_bench.benchmark.training.stop import stop_requested
+from stt_bench.benchmark.tuning.costs import tell_end, tell_price
 from stt_bench.benchmark.tuning.searches import Place, Search, Shard, points, searches
-from stt_bench.benchmark.tuning.trial import Material, check_folds, run_trial
-from stt_bench.benchmark.tuning.winners import alarms, valid_trials, winner
+from stt_bench.benchmark.tuning.tasks import Data, Failure, ToTry, Worker
+from stt_bench.benchmark.tuning.trial import check_folds
+from stt_bench.benchmark.tuning.winners import valid_trials
 
 
 def tune(
@@ -36,9 +40,11 @@ def tune(
     *,
     rows: Sequence[str] | None = None,
     shard: Shard = (1, 1),
+    executor: Executor | None = None,
 ) -> None:
     """Run all trials of the chosen rows that no journal has yet, and write each as it ends.
 
+    The lines of a journal are in the order of the points, however many trials are made at once.
     Rows that another process tunes come last. A row that fails is told, and the others go on. The
     test split is not looked at. Before the first trial each row's sampler is held against the
     folds.
@@ -53,22 +59,20 @@ def tune(
         reporter.say(note)
     if idle := idle_classifiers(table.select(rows)):
         reporter.warn(f"{table.name}: {idle}")
-    left = _tell_price(table, config, todo, reporter)
-    later = []
+    left = tell_price(table, config, todo, reporter)
     with stop_requested() as stop:
-        work = _Work(table, config, results, shard, stop, reporter, left)
-        work.check([search for search in todo if search.missing])
-        for search in todo:
-            try:
-                if search.missing:
-                    work.attempt(search)
-            except InUseError:
-                reporter.say(f"{table.name}/{search.row} is tuned by another stt-bench: comes last")
-                later.append(search)
+        executor = executor or Here()
+        work = _Work(table, config, results, shard, stop, reporter, executor, left)
+        todo = [search for search in todo if search.missing]
+        work.check(todo)
+        # One row after the other leaves the next to another process; at once, all have work.
+        groups = [[search] for search in todo] if executor.jobs == 1 else [todo]
+        later = [search for group in groups for search in work.attempt(group)]
         for search in later:
             reporter.say(f"{table.name}/{search.row}: waits for the other stt-bench")
-            work.attempt(search, wait=True)
-    _tell_end(table, config, results, rows, reporter)
+        for search in later:
+            work.attempt([search], wait=True)
+    tell_end(table, config, results, rows, reporter)
     if len(work.failed) == 1:
         raise next(iter(work.failed.values()))
     if work.failed:
@@ -80,7 +84,7 @@ def tune(
 
 @dataclass
 class _Work:
-    """What the rows of a table share while they are tuned one after the other."""
+    """What the rows of a table share while they are tuned."""
 
     table: Table
     config: TuningConfig
@@ -88,8 +92,9 @@ class _Work:
     shard: Shard
     stop: threading.Event
     reporter: Reporter
+    executor: Executor
     left: int  # trials whose price is not told yet
-    data: _Data = field(default_factory=lambda: _Data())
+    data: Data = field(default_factory=Data)
     failed: dict[str, Exception] = field(default_factory=dict)  # by row
 
     def check(self, todo: Sequence[Search]) -> None:
@@ -112,38 +117,92 @@ class _Work:
             told = "; ".join(f"{', '.join(rows)}: {why}" for why, rows in misfits.items())
             raise BenchError(f"{self.table.name}: nothing was tuned: {told}")
 
-    def attempt(self, search: Search, *, wait: bool = False) -> None:
-        """Run what is missing of a row; whatever befalls it, the others go on."""
-        try:
-            self.do(search, wait=wait)
-        except (InUseError, TrainingStopped):
-            raise
-        except Exception as error:
-            self.failed[search.row] = error
-            named = str(error) if isinstance(error, BenchError) else f"{search.row}: {error!r}"
-            self.reporter.warn(f"{named}; the next row follows")
+    def attempt(self, group: Sequence[Search], *, wait: bool = False) -> list[Search]:
+        """Run what is missing of rows; whatever befalls one, the others go on.
 
-    def do(self, search: Search, *, wait: bool = False) -> None:
-        """Run what is missing of a row.
+        Returns:
+            Those that another process tunes, where this one does not wait for it.
 
         Raises:
-            InUseError: another process does so, and ``wait`` is false.
             TrainingStopped: the user stopped it.
         """
-        name = f"{self.table.name}/{search.row}"
-        path = journal_path(self.results, self.table.name, search.row, self.shard)
-        with locked(path, wait=wait, stop=self.stop):
-            places, best = self._now(search)
-            with self.reporter.bar(f"{name}: tune", len(places), stage=True) as bar:
+        busy, rows = [], dict[str, _Row]()
+        with ExitStack() as stack:
+            for search in group:
+                name = f"{self.table.name}/{search.row}"
+                path = journal_path(self.results, self.table.name, search.row, self.shard)
                 try:
-                    for done, trial in enumerate(self._trials(search, places), start=1):
-                        append_trials(path, [trial])
-                        best = max(best, trial.objective)
-                        bar.to(done, f"best {100 * best:.1f}, {trial.seconds:.1f} s a trial")
+                    stack.enter_context(locked(path, wait=wait, stop=self.stop))
+                    rows[search.row] = stack.enter_context(self._row(search, name, path))
+                except InUseError as error:
+                    self.reporter.say(
+                        f"{name} is tuned by another stt-bench{error.who}: comes last"
+                    )
+                    busy.append(search)
                 except TrainingStopped:
-                    raise TrainingStopped(f"{name}: the search stopped") from None
-                except BenchError as error:
-                    raise BenchError(f"{name}: {error}") from None
+                    raise
+                except Exception as error:
+                    self._fail(search.row, error)
+            self._try(rows)
+        return busy
+
+    @contextmanager
+    def _row(self, search: Search, name: str, path: Path) -> Iterator[_Row]:
+        """Return a row that is tuned, with its bar; what is left of it is written in the end."""
+        places, best = self._now(search)
+        tasks = [
+            ToTry(search.row, search.experiment, study, index, point)
+            for (study, index), point in points(search.experiment, places)
+        ]
+        with self.reporter.bar(f"{name}: tune", len(tasks), stage=True) as bar:
+            row = _Row(name, path, tasks, bar, best)
+            try:
+                yield row
+            finally:
+                row.write(all_of_them=True)
+
+    def _try(self, rows: Mapping[str, _Row]) -> None:
+        """Make the trials of rows, and keep each."""
+        make = partial(Worker, self.config)
+        if isinstance(self.executor, Here):
+            make = partial(make, data=self.data, stop=self.stop)
+        tasks = [
+            Task(f"{row.name}: trial {one.index} of study {one.study}", one)
+            for row in rows.values()
+            for one in row.tasks
+        ]
+        name = next((row.name for row in rows.values()), "")
+        try:
+            for task, found in self.executor.run(make, tasks, self.reporter):
+                one, row = task.content, rows[task.content.row]
+                name = row.name
+                if isinstance(found, Lost):
+                    found = Failure(BenchError(found.told))
+                if isinstance(found, Trial):
+                    row.keep(found)
+                    self._tell_price_by(found)
+                elif one.row not in self.failed:
+                    self._fail(one.row, found.error, row.name)
+                    if len(rows) == 1:
+                        return
+                if self.stop.is_set():
+                    raise TrainingStopped
+        except TrainingStopped:
+            raise TrainingStopped(f"{name}: the search stopped") from None
+
+    def _fail(self, row: str, error: Exception, name: str = "") -> None:
+        if isinstance(error, BenchError) and name:
+            error = BenchError(f"{name}: {error}")
+        self.failed[row] = error
+        named = str(error) if isinstance(error, BenchError) else f"{row}: {error!r}"
+        self.reporter.warn(f"{named}; the next row follows")
+
+    def _tell_price_by(self, first: Trial) -> None:
+        if self.left:
+            price, self.left = first.seconds * self.left / 60, 0
+            self.reporter.say(
+                f"{self.table.name}: about {price:,.1f} core-minutes by the first trial"
+            )
 
     def _now(self, search: Search) -> tuple[list[Place], float]:
         """Return what is still missing, since another process may have gone on, and the best."""
@@ -154,96 +213,33 @@ class _Work:
         best = max((trial.objective for trial in valid), default=0.0)
         return [place for place in search.missing if place not in there], best
 
-    def _trials(self, search: Search, places: Sequence[Place]) -> Iterator[Trial]:
-        experiment = search.experiment
-        material = self.data.of(experiment, self.config.folds)
-        for (study, index), point in points(experiment, places):
-            if self.stop.is_set():
-                raise TrainingStopped
-            trial = run_trial(
-                experiment,
-                self.config,
-                material,
-                study=study,
-                index=index,
-                point=point,
-                stop=self.stop,
-            )
-            if self.left:
-                price, self.left = trial.seconds * self.left / 60, 0
-                self.reporter.say(
-                    f"{self.table.name}: about {price:,.1f} core-minutes by the first trial"
-                )
-            yield trial
 
+@dataclass
+class _Row:
+    """A row while it is tuned: its trials are written in the order of their points."""
 
-class _Data:
-    """The training items of the last row, with their folds, so that neighbours share them."""
+    name: str
+    path: Path
+    tasks: list[ToTry]
+    bar: Bar
+    best: float
+    found: dict[Place, Trial] = field(default_factory=dict)  # and not written yet
+    done: int = 0
 
-    def __init__(self) -> None:
-        self._key: str | None = None
-        self._material: Material | None = None
+    def __post_init__(self) -> None:
+        self._order = deque((one.study, one.index) for one in self.tasks)
 
-    def of(self, experiment: Experiment, folds: int) -> Material:
-        key = experiment.data.model_dump_json()
-        if self._material is None or key != self._key:
-            items = training_items(experiment.data)
-            self._key, self._material = key, Material(items, experiment.data.task, folds)
-        return self._material
+    def keep(self, trial: Trial) -> None:
+        """Write a trial as soon as those before it are written."""
+        self.found[trial.study, trial.index] = trial
+        self.done += 1
+        self.best = max(self.best, trial.objective)
+        self.write()
+        self.bar.to(self.done, f"best {100 * self.best:.1f}, {trial.seconds:.1f} s a trial")
 
-
-def _tell_price(
-    table: Table, config: TuningConfig, todo: Sequence[Search], reporter: Reporter
-) -> int:
-    """Say before it starts what it costs, by the trials that are there.
-
-    Returns:
-        How many trials there are whose price is not known, since there are none yet.
-    """
-    number = sum(len(search.missing) for search in todo)
-    if not number:
-        reporter.say(f"{table.name}: every trial is there")
-        return 0
-    known = [trial.seconds for search in todo for trial in search.valid]
-    mean = sum(known) / len(known) if known else None
-    text = f"{table.name}: {number} trial(s) of {config.folds} folds to run"
-    if mean is None:
-        reporter.say(f"{text}; the price is told after the first of them")
-        return number
-    price = 0.0
-    for search in todo:
-        own = [trial.seconds for trial in search.valid]
-        price += len(search.missing) * (sum(own) / len(own) if own else mean)
-    reporter.say(f"{text}, about {price / 60:,.1f} core-minutes by the trials that are there")
-    return 0
-
-
-def _tell_end(
-    table: Table,
-    config: TuningConfig,
-    results: Path,
-    rows: Sequence[str] | None,
-    reporter: Reporter,
-) -> None:
-    """Say what it cost, and of each row its winners and what sits at a bound."""
-    spent = 0.0
-    for search in searches(table, config, results, rows=rows):
-        spent += sum(trial.seconds for trial in search.valid)
-        name = f"{table.name}/{search.row}"
-        failed = sum(trial.error is not None for trial in search.valid)
-        if search.missing:
-            reporter.say(f"{name}: {len(search.missing)} trial(s) are still missing")
-        if failed:
-            reporter.say(f"{name}: {failed} trial(s) failed, which counts as an objective of 0")
-        for study in range(config.studies):
-            best = winner(search.valid, study)
-            if best is None:
-                continue
-            shown = ", ".join(f"{key} {value:g}" for key, value in best.point.items())
-            reporter.say(
-                f"{name}, study {study}: {100 * best.objective:.2f} with {shown}, "
-                f"{best.steps} steps (trial {best.index})"
-            )
-            for fault in alarms(search.experiment, best):
-                reporter.warn(f"{name}, study {study}: the winner's {fault[0]} is at {fault[1]:g}")
-    reporter.say(f"{table.name}: {spent / 60:,.1f} core-minutes ({duration(spent)}) of trials")
+    def write(self, *, all_of_them: bool = False) -> None:
+        """Write the trials that are next, or all that there are."""
+        while self._order and (all_of_them or self._order[0] in self.found):
+            trial = self.found.pop(self._order.popleft(), None)
+            if trial is not None:
+                append_trials(self.path, [trial])

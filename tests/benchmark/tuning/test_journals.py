@@ -17,8 +17,8 @@ from stt_bench.benchmark.store.trials import Trial, append_trials, journal_path,
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.tuning import tasks, winners
 from stt_bench.benchmark.tuning import tune as tuning
-from stt_bench.benchmark.tuning import winners
 from stt_bench.benchmark.tuning.space import Dimension, point_of, space_of
 from stt_bench.losses.search import Range
 
@@ -105,7 +105,7 @@ def test_a_row_that_fails_does_not_end_the_search_of_the_others(
         tried.append(experiment.loss.name)
         raise RuntimeError("a loss's own fault") if len(tried) == 1 else BenchError("no such batch")
 
-    monkeypatch.setattr(tuning, "run_trial", fails)
+    monkeypatch.setattr(tasks, "run_trial", fails)
     with pytest.raises(BenchError, match="2 rows could not be tuned, see above: softmax, hard"):
         tuning.tune(table, table.tuning, tmp_path, Reporter(quiet=True))
     assert tried == ["softmax", "hard_triplet"]

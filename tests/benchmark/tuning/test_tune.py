@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,9 @@ from filelock import FileLock
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets.training_items import training_items
+from stt_bench.benchmark.jobs import pool
+from stt_bench.benchmark.jobs.pool import Pool
+from stt_bench.benchmark.jobs.work import Maker, Task
 from stt_bench.benchmark.leaderboards.rows import build_row
 from stt_bench.benchmark.store.records import (
     checksum,
@@ -26,6 +29,7 @@ from stt_bench.benchmark.store.trials import Trial, journal_path, read_trials
 from stt_bench.benchmark.suite import load_table, run_table
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.tuning import tasks
 from stt_bench.benchmark.tuning import tune as tuning
 from stt_bench.benchmark.tuning.winners import Winners, tuned_run, winner
 
@@ -93,24 +97,61 @@ def test_it_goes_on_where_it_was_killed(searched: Path, copied: Path) -> None:
     assert same(trials_of(copied / "results", "hard"), trials_of(searched / "results", "hard"))
 
 
+def test_two_processes_write_the_journals_of_one(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "START", "fork")
+    tune(searched / "tuned.yaml", tmp_path / "results", executor=Pool(2))
+    for row in ("softmax", "hard"):
+        one, two = (
+            [json.loads(line) for line in journal_path(results, "tuned", row).open()]
+            for results in (searched / "results", tmp_path / "results")
+        )
+        for line in (*one, *two):
+            del line["seconds"]
+        assert two == one
+
+
+def test_what_is_made_before_a_slow_trial_is_kept_when_it_is_stopped(
+    tuned: Path, tmp_path: Path
+) -> None:
+    class Backwards:
+        """Makes the trials from the last to the first, and is stopped before the first."""
+
+        jobs = 2
+
+        def run(
+            self, make: Maker, todo: Sequence[Task], reporter: Reporter, begun: object = None
+        ) -> Iterator[tuple[Task, Trial]]:
+            for task in todo[:0:-1]:
+                yield task, make(reporter).do(task.content)
+            assert not trials_of(tmp_path / "results", "softmax")
+            raise TrainingStopped
+
+    with pytest.raises(TrainingStopped, match="the search stopped"):
+        tune(tuned, tmp_path / "results", rows=["softmax"], executor=Backwards())
+    kept = [(t.study, t.index) for t in trials_of(tmp_path / "results", "softmax")]
+    assert kept == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
 def test_a_trial_that_is_there_is_not_made_again(
     searched: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "run_trial", lambda *_args, **_options: pytest.fail("made again"))
+    monkeypatch.setattr(tasks, "run_trial", lambda *_args, **_options: pytest.fail("made again"))
     tune(searched / "tuned.yaml", searched / "results")
 
 
 def test_it_can_be_stopped_between_trials(
     tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_trial = tuning.run_trial
+    run_trial = tasks.run_trial
 
     def once(*args: object, **options: object) -> Trial:
         found = run_trial(*args, **options)  # type: ignore[arg-type]
         signal.raise_signal(signal.SIGINT)
         return found
 
-    monkeypatch.setattr(tuning, "run_trial", once)
+    monkeypatch.setattr(tasks, "run_trial", once)
     with pytest.raises(TrainingStopped, match="tuned/softmax"):
         tune(tuned, tmp_path / "results")
     assert len(trials_of(tmp_path / "results", "softmax")) == 1
