@@ -57,7 +57,7 @@ import os, signal, sys
 from stt_bench.benchmark.training import train
 
 made = train.TrainingFacts
-still = {"seconds": 1.0, "images_per_second": 1.0, "peak_memory_mib": 1.0}
+still = {"seconds": 1.0, "images_per_second": 1.0, "peak_memory_mib": 1.0, "commit": None}
 train.TrainingFacts = lambda **facts: made(**facts | still)
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
@@ -66,7 +66,7 @@ here, left = os.getcwd() + os.sep, int(os.environ["OPERATIONS_LEFT"])
 def count(event, arguments):
     global left
     opened = event == "open" and isinstance(arguments[2], int) and arguments[2] & 3
-    if (opened or event in CHANGES) and left:
+    if (opened or event in CHANGES) and left and not isinstance(arguments[0], int):
         if os.path.abspath(os.fsdecode(arguments[0])).startswith(here):
             left -= 1
             if not left:
@@ -230,6 +230,8 @@ def _contents(root: Path) -> Iterator[tuple[str, bytes]]:
             continue
         if path.suffix in (".lock", ".part") or path.name in ("log", "ledger.jsonl"):
             continue
+        if ".lease" in path.name or path.name == "progress.json":
+            continue  # of a process that was killed; times
         if path.parts[len(root.parts)] in ("runs", "results") or "stt-bench" in path.parts:
             yield str(path.relative_to(root)), path.read_bytes()
 

@@ -23,6 +23,7 @@ from stt_bench.benchmark.cli.inspection import TOOLS
 from stt_bench.benchmark.cli.options import FAILED, STOPPED
 from stt_bench.benchmark.cli.reports import report
 from stt_bench.benchmark.cli.run import run
+from stt_bench.benchmark.cli.runs import show_runs
 from stt_bench.benchmark.cli.show import show
 from stt_bench.benchmark.cli.stages import STAGES
 from stt_bench.benchmark.cli.tuning import tune
@@ -78,6 +79,7 @@ def common(
 app.command()(run)
 app.command()(report)
 app.command()(show)
+app.command("runs")(show_runs)
 
 
 @app.command("list")

@@ -14,6 +14,7 @@ from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.store.display import Display, display_of
 from stt_bench.benchmark.store.facts import Origin, TrainingFacts
 from stt_bench.benchmark.store.names import RowName, Seed, TableName
+from stt_bench.benchmark.store.progress import progress_file
 from stt_bench.benchmark.store.trials import TuningRecord
 from stt_bench.benchmark.system.atomic import discard_folder
 from stt_bench.benchmark.system.errors import BenchError
@@ -93,6 +94,11 @@ class Run:
         except BenchError:
             return None
         return told if isinstance(told, str) else None
+
+    def forget_the_way(self) -> None:
+        """Remove what only an unfinished training needs."""
+        self.checkpoint.unlink(missing_ok=True)
+        progress_file(self.folder).unlink(missing_ok=True)
 
     def embeddings(self, split: str = "test") -> Path:
         """Return the folder of an embedding set."""

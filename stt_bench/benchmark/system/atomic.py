@@ -32,11 +32,18 @@ _FORGOTTEN = 7 * 24 * 3600  # seconds after which a writer on another machine ha
 _looked_at: set[Path] = set()  # folders, by this process
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+def write_atomically(
+    path: Path, write: Callable[[IO[bytes]], Any], *, durable: bool = True
+) -> None:
     """Write a file through ``write(stream)`` so that a kill leaves the old file or the new one.
 
     So does a power cut, before this returns; after it, the new one is there. Several processes may
     write one file at once; the last one's stays. What killed ones left in its folder is removed.
+
+    Args:
+        path: the file.
+        write: writes its content.
+        durable: False: a power cut may lose it, or leave it empty, and writing it is quick.
 
     Raises:
         BenchError: the operating system refuses; of a full disk it says how much is needed.
@@ -52,12 +59,14 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
             with _Counted(io.FileIO(part, "xb"), asked) as stream:
                 write(stream)
                 stream.flush()
-                os.fsync(stream.fileno())
+                if durable:
+                    os.fsync(stream.fileno())
             os.replace(part, path)
         finally:
             with suppress(OSError):
                 part.unlink()
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
 
 
 def append_lines(

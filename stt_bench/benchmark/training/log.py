@@ -6,9 +6,11 @@ import json
 import os
 import re
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
+from stt_bench.benchmark.store.progress import Progress, write_progress
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.atomic import told_in_a_sentence, write_atomically
 from stt_bench.benchmark.system.errors import BenchError
@@ -32,6 +34,11 @@ class TrainingLog:
             self._file = run.metrics.open("a", encoding="utf-8")
         with told_in_a_sentence(self._events):
             self._board = SummaryWriter(str(self._events), purge_step=step + 1)
+        images = run.experiment.sampler.images_per_batch
+        self._progress = Progress(
+            first=step, step=step, started=time.time(), now=time.time(), images=images
+        )
+        write_progress(run.folder, self._progress)
         self._hook, threading.excepthook = threading.excepthook, self._told_elsewhere
 
     def write(self, entry: dict[str, float]) -> None:
@@ -43,6 +50,8 @@ class TrainingLog:
         with told_in_a_sentence(self._path):
             self._file.write(_line(entry))
             self._file.flush()
+        now = {"step": int(entry["step"]), "now": time.time()}
+        write_progress(self._path.parent, self._progress.model_copy(update=now))
         with told_in_a_sentence(self._events):
             for name, value in entry.items():
                 if name != "step":

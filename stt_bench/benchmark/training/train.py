@@ -132,7 +132,7 @@ def _write(run: Run, items: ItemTable, learner: Learner, origin: Origin) -> Trai
         pixel_bits=items.bits,
     )
     write_json(run.training, facts.model_dump(mode="json"))
-    run.checkpoint.unlink(missing_ok=True)
+    run.forget_the_way()
     file_of(run).unlink(missing_ok=True)
     return facts
 
@@ -145,5 +145,5 @@ def _finished(run: Run, items: ItemTable) -> TrainingFacts:
     except BenchError:  # a file that is gone is needed no more
         weights = facts.initial_weights
     facts.check(run.origin(items.data_hash, weights), run.folder)
-    run.checkpoint.unlink(missing_ok=True)
+    run.forget_the_way()
     return facts

@@ -1,0 +1,163 @@
+"""The command that shows how far runs are, also those that other processes and machines make."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stt_bench.benchmark.cli.options import ResultsOption, RunsOption
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.signals import Stopped
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from stt_bench.benchmark.store.run_states import Expected, RunState
+
+_ENDED = ("done", "failed")
+_STYLES = {"training": "green", "evaluating": "green", "failed": "red", "stopped": "yellow"}
+
+
+def show_runs(
+    tables: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TABLE]…",
+            help="Only these tables, with the runs that wait; else all that lie in the folders.",
+        ),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again and again, until all have ended or Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(help="Seconds between two looks.", min=0.1, max=3600)
+    ] = 2.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    runs: RunsOption = Path("runs"),
+    results: ResultsOption = Path("results"),
+) -> None:
+    """Show the state of runs: waiting, training, stopped, failed or done; how far, and how fast.
+
+    Where the output is no terminal, each run is a line of cells with tabs between them: run, state,
+    steps, best value, images a second, seconds left, and what is told. With `--watch` a run's line
+    comes again when it has changed.
+
+    - `stt-bench runs`
+    - `stt-bench runs digits_retrieval --json`
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    from stt_bench.benchmark.store.run_states import run_states
+
+    if as_json and watch:
+        raise BenchError("give --json or --watch, not both")
+    expected, names = _expected(tables or [], runs, results)
+
+    def looks() -> Iterator[list[RunState]]:
+        while True:
+            found = run_states(runs, results, expected, names)
+            yield found
+            if not watch or all(one.state in _ENDED for one in found):
+                return
+            time.sleep(every)
+
+    console = Console(highlight=False)
+    with suppress(KeyboardInterrupt, Stopped):  # whoever watches has seen enough
+        if as_json:
+            for found in looks():
+                print(json.dumps([{"run": one.name, **asdict(one)} for one in found], indent=1))
+        elif not console.is_terminal:
+            _print_lines(looks())
+        else:
+            with Live(console=console, auto_refresh=False) as live:
+                for found in looks():
+                    live.update(_screen(found), refresh=True)
+
+
+def _print_lines(looks: Iterable[list[RunState]]) -> None:
+    shown: dict[str, str] = {}
+    for found in looks:
+        for one in found:
+            line = "\t".join(_cells(one, plain=True))
+            if shown.get(one.name) != line:
+                print(line, flush=True)
+                shown[one.name] = line
+
+
+def _expected(tables: list[str], runs: Path, results: Path) -> tuple[Expected, list[str] | None]:
+    """Return the runs of tables with their steps, and the tables' names; None: all of them."""
+    if not tables:
+        return {}, None
+    from stt_bench.benchmark.config.table_files import table_files
+    from stt_bench.benchmark.config.tables import read_table
+    from stt_bench.names import did_you_mean
+
+    expected: dict[tuple[str, str, int], int | None] = {}
+    names, shipped = [], table_files()
+    for name in tables:
+        if Path(name).suffix in (".yaml", ".yml") or name in shipped:
+            table = read_table(name)
+            names.append(table.name)
+            expected |= {
+                (table.name, row, seed): experiment.train.steps
+                for row, experiment in table.rows.items()
+                for seed in table.seeds
+            }
+        elif (runs / name).is_dir() or (results / "records" / name).is_dir():
+            names.append(name)
+        else:
+            here = [one.name for one in runs.glob("*") if one.is_dir()]
+            raise BenchError(
+                f"'{name}' is no table, and none of that name lies in {runs}; "
+                f"{did_you_mean(name, [*here, *shipped])}"
+            )
+    return expected, names
+
+
+def _screen(found: list[RunState]) -> RenderableType:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Group
+    from rich.table import Table as ScreenTable
+    from rich.text import Text
+
+    screen = ScreenTable(box=SIMPLE_HEAD)
+    for name in ("Run", "State", "Steps", "Best", "Images/s", "Left"):
+        screen.add_column(
+            name,
+            justify="left" if name in ("Run", "State") else "right",
+            overflow="fold",
+            no_wrap=name not in ("Run", "State"),
+        )
+    for one in found:
+        name, state, *cells, told = _cells(one, plain=False)
+        state = f"{state}: {told}" if told else state
+        style = _STYLES.get(one.state, "")
+        screen.add_row(Text(name), Text(state, style=style), *map(Text, cells))
+    counts = Counter(one.state for one in found)
+    summary = ", ".join(f"{count:,} {state}" for state, count in counts.items())
+    return Group(screen, Text(summary or "no runs"))
+
+
+def _cells(one: RunState, *, plain: bool) -> list[str]:
+    """Return what is shown of a run; whatever others have written is one line of plain text."""
+    from stt_bench.benchmark.system.progress import duration
+    from stt_bench.benchmark.system.text import one_line
+
+    steps = "" if one.steps is None else f"{one.step:,}/{one.steps:,}"
+    best = left = ""
+    if one.best is not None and one.metric is not None:
+        value = f"{one.best:.4g}" if one.metric == "loss" else f"{100 * one.best:.1f}"
+        best = f"{one_line(one.metric, 30)} {value}"
+    if one.seconds_left is not None:
+        left = f"{one.seconds_left:.0f}" if plain else duration(one.seconds_left)
+    speed = "" if one.images_per_second is None else f"{one.images_per_second:,.0f}"
+    return [one_line(one.name), one.state, steps, best, speed, left, one_line(one.told or "")]

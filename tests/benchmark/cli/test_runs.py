@@ -1,0 +1,183 @@
+"""`stt-bench runs`: the state of each run, from files made by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Command
+
+from stt_bench.benchmark.cli import runs as command
+from stt_bench.benchmark.store import progress
+from stt_bench.benchmark.store.locks import locked
+from stt_bench.benchmark.store.runs import run_of
+from stt_bench.benchmark.suite import load_table
+from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training.train import train
+
+SETTINGS = {"experiment": {"train": {"steps": 50}}}
+LOG = '{"step": 1, "loss": 2.0}\n{"step": 20, "loss": 0.5}\n'
+VALIDATED = '{"step": 10, "validation_map@r": 0.25}\n{"step": 20, "validation_map@r": 0.2}\n'
+RECORD = SETTINGS | {
+    "metrics": {"recall@1": 0.5, "map@r": 0.125, "queries": 9},
+    "training": {"images_per_second": 640.2},
+}
+
+
+def write(folder: Path, **files: Any) -> Path:
+    """Write the files of a run; a dot in a name is written as two underscores."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        text = content if isinstance(content, str) else json.dumps(content)
+        (folder / name.replace("__", ".")).write_text(text)
+    return folder
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a folder with a run in each state; one is held by this process."""
+    table = tmp_path / "runs" / "t"
+    write(table / "a_done" / "seed-0", run__json=SETTINGS, training__json={"steps": 50})
+    write(tmp_path / "results/records/t/a_done", **{"seed-0__json": RECORD})
+    write(table / "b_stopped" / "seed-3", run__json=SETTINGS, metrics__jsonl=LOG)
+    write(table / "c_failed" / "seed-0", run__json=SETTINGS, failed__json={"failed": "no room"})
+    write(table / "d_waiting" / "seed-0", run__json=SETTINGS)
+    facts = {"images_per_second": 100.0}
+    write(table / "e_trained" / "seed-0", run__json=SETTINGS, training__json=facts)
+    now = {"first": 10, "step": 30, "started": 1000.0, "now": 1040.0, "images": 16}
+    training = write(
+        table / "f_training" / "seed-0",
+        run__json=SETTINGS,
+        metrics__jsonl=LOG + VALIDATED + '{"step": 30, "loss": 0.4}\n{"step": 31, "lo',
+        progress__json=now,
+        failed__json={"failed": "of an earlier try"},
+    )
+    monkeypatch.setattr(progress.time, "time", lambda: 1045.0)
+    with locked(training):
+        yield tmp_path
+
+
+def called(stt_bench: Command, world: Path, *more: object) -> list[list[str]]:
+    done = stt_bench("runs", *more, "--runs", world / "runs", "--results", world / "results")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+def test_each_state_is_told(world: Path, stt_bench: Command) -> None:
+    lines = {line[0]: line[1:] for line in called(stt_bench, world)}
+    who = lines["t/f_training/seed-0"].pop()
+    assert lines == {
+        "t/a_done/seed-0": ["done", "50/50", "map@r 12.5", "640", "", ""],
+        "t/b_stopped/seed-3": ["stopped", "20/50", "loss 0.5", "", "", ""],
+        "t/c_failed/seed-0": ["failed", "0/50", "", "", "", "no room"],
+        "t/d_waiting/seed-0": ["waiting", "0/50", "", "", "", ""],
+        "t/e_trained/seed-0": ["trained", "50/50", "", "100", "", ""],
+        # 20 steps of 16 images in 40 s; 20 steps are left, and 5 s of them are over
+        "t/f_training/seed-0": ["training", "30/50", "map@r 25.0", "8", "35"],
+    }
+    assert who.startswith("pid ")
+
+
+def test_what_is_to_be_run_waits(world: Path, stt_bench: Command, tiny: Path) -> None:
+    lines = called(stt_bench, world, tiny)
+    assert [line[:3] for line in lines] == [
+        [f"tiny/{row}/seed-0", "waiting", "0/12"]
+        for row in ("softmax", "hard", "two_head", "center")
+    ]
+    assert len(called(stt_bench, world, "t")) == 6
+    assert len(called(stt_bench, world, "t", tiny)) == 10
+    done = stt_bench("runs", "tt", "--runs", world / "runs")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "did you mean 't'" in done.stderr
+
+
+def test_json_has_all_that_is_known(world: Path, stt_bench: Command) -> None:
+    done = stt_bench("runs", "--json", "--runs", world / "runs", "--results", world / "results")
+    found = {one["run"]: one for one in json.loads(done.stdout)}
+    assert found["t/f_training/seed-0"] | {"told": ""} == {
+        "run": "t/f_training/seed-0", "table": "t", "row": "f_training", "seed": 0,
+        "state": "training", "step": 30, "steps": 50, "metric": "map@r", "best": 0.25,
+        "images_per_second": 8.0, "seconds_left": 35.0, "told": "",
+    }  # fmt: skip
+
+
+def test_words_of_others_command_no_terminal(
+    tmp_path: Path, stt_bench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, told = "\x1b[31mred\n[bold]", "a\n\x1b]0;x\x07\tb [link=x]c"
+    write(tmp_path / "runs" / "t" / name / "seed-0", failed__json={"failed": told})
+    (line,) = called(stt_bench, tmp_path)
+    assert line == ["t/[31mred [bold]/seed-0", "failed", "", "", "", "", "a ]0;x b [link=x]c"]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    shown = stt_bench("runs", "--runs", tmp_path / "runs").stdout
+    assert "[bold]" in shown
+    assert "[link=x]c" in shown
+    assert "\x1b]0" not in shown
+    assert "\x07" not in shown
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[1, 2]", "5", "{}", '{"experiment": 5}', "\x00\xff{", None]
+)
+def test_files_that_cannot_be_read_tell_nothing(
+    world: Path, stt_bench: Command, content: str | None
+) -> None:
+    for path in [*world.glob("runs/*/*/*/*"), *world.glob("results/records/*/*/*")]:
+        path.unlink()
+        if content is None:
+            path.mkdir()
+        else:
+            path.write_text(content, encoding="latin-1")
+    lines = {line[0].split("/")[1]: line for line in called(stt_bench, world)}
+    assert len(lines) == 6
+    readable = content == '{"experiment": 5}'
+    assert lines["a_done"][1] == ("done" if readable else "failed")
+
+
+def test_watching_ends_when_all_have_ended_and_tells_what_changed(
+    world: Path, stt_bench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("b_stopped", "d_waiting", "e_trained", "f_training"):
+        shutil.rmtree(world / "runs" / "t" / name)
+    for lease in world.glob("runs/t/*/.*"):
+        lease.unlink()
+    waiting = write(world / "runs/t/z/seed-0", run__json=SETTINGS)
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 1:
+            write(waiting, metrics__jsonl=LOG)
+        if len(looks) == 3:
+            write(world / "results/records/t/z", **{"seed-0__json": RECORD})
+
+    monkeypatch.setattr(command.time, "sleep", sleep)
+    lines = called(stt_bench, world, "--watch", "--every", "0.5")
+    assert [line[:2] for line in lines] == [
+        ["t/a_done/seed-0", "done"],
+        ["t/c_failed/seed-0", "failed"],
+        ["t/z/seed-0", "waiting"],
+        ["t/z/seed-0", "stopped"],
+        ["t/z/seed-0", "done"],
+    ]
+    assert looks == [0.5, 0.5, 0.5]
+
+
+def test_a_training_notes_how_fast_it_goes_until_its_end(
+    tiny: Path, tmp_path: Path, killed_at: Any
+) -> None:
+    run = run_of(load_table(str(tiny)), "hard", 0, tmp_path)
+    with killed_at(9):
+        train(run, Reporter(quiet=True))
+    found = progress.read_progress(run.folder)
+    assert found is not None
+    assert (found.first, found.step, found.images) == (0, 8, 16)
+    assert found.now >= found.started
+    train(run, Reporter(quiet=True))
+    assert not progress.progress_file(run.folder).exists()
