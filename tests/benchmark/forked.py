@@ -14,7 +14,7 @@ from typing import Any
 
 from stt_bench.benchmark.system import orders, processes
 
-LONGEST = 60.0  # seconds until those that hang are killed
+LONGEST = 300.0  # seconds until those that hang are killed
 
 
 class Ended(int):
@@ -55,15 +55,13 @@ def forked(
             sys.stdout.flush()
             os._exit(code)
     ends = [_end(child, time.monotonic() + LONGEST) for child in children]
-    return [
-        pickle.loads((folder / f"{rank}.pickle").read_bytes()) if end == 0 and _made(folder, rank)
-        else Ended(end)
-        for rank, end in enumerate(ends)
-    ]  # fmt: skip
-
-
-def _made(folder: Path, rank: int) -> bool:
-    return (folder / f"{rank}.pickle").exists()
+    results: list[Any] = []
+    for rank, end in enumerate(ends):
+        made = folder / f"{rank}.pickle"
+        results.append(pickle.loads(made.read_bytes()) if made.exists() else Ended(end))
+        told = (folder / f"{rank}.txt").read_text()
+        assert made.exists() or end != 70, f"process {rank}: {told[-3000:]}"
+    return results
 
 
 def _quietly(path: Path) -> None:

@@ -24,10 +24,12 @@ from stt_bench.benchmark.cli.options import FAILED, STOPPED
 from stt_bench.benchmark.cli.reports import report
 from stt_bench.benchmark.cli.run import run
 from stt_bench.benchmark.cli.runs import show_runs
+from stt_bench.benchmark.cli.several import among_several
 from stt_bench.benchmark.cli.show import show
 from stt_bench.benchmark.cli.stages import STAGES
 from stt_bench.benchmark.cli.tuning import tune
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.launch import launched
 from stt_bench.benchmark.system.plugins import import_plugin
 from stt_bench.benchmark.system.signals import Stopped, stop_by_signal
 from stt_bench.benchmark.system.text import one_line
@@ -134,7 +136,10 @@ def main() -> None:
     stop_by_signal()
     try:
         try:
-            app()
+            if launched():
+                among_several(app)
+            else:
+                app()
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output wanted no more of it

@@ -142,6 +142,11 @@ class ModelConfig(Section):
     freeze_batch_norm: bool = Field(
         False, description="Batch norm uses and keeps its stored statistics and weights."
     )
+    sync_batch_norm: bool = Field(
+        False,
+        description="Where several processes share a batch, batch norm takes its mean and variance "
+        "from all of it, as one process does.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:

@@ -16,6 +16,7 @@ from stt_bench.benchmark.datasets.items import ItemTable
 from stt_bench.benchmark.datasets.sampler import Needs, Stream, build_sampler, generator
 from stt_bench.benchmark.datasets.threads import Progress
 from stt_bench.benchmark.system.devices import resolve_device
+from stt_bench.benchmark.system.processes import Processes
 from stt_bench.benchmark.system.resources import usable_cores
 
 _FEW_CORES = 2
@@ -62,6 +63,7 @@ class Batch(NamedTuple):
     """The inputs (B, ...) and class indices (B,), int64, of a training step.
 
     Images are uint8 (B, C, S, S). Where the items have weights, these are theirs, (B,) float32.
+    Where processes share the batch, the inputs are those of this one's part; all else is whole.
     """
 
     step: int
@@ -93,14 +95,17 @@ class TrainingBatches:
         self.images = inputs or image_set(items, "train", experiment.input, training=True)
         self._is_random = self.images.is_random
         self.seed, self._settings = seed, experiment.train
+        self.shared_by = Processes()  # this one alone
 
     def __getitem__(self, step: int) -> Batch:
-        """Return the batch of a step."""
+        """Return the batch of a step; of its images those of this process's part."""
         rows = self.sampler.batch(step)
         rng = generator(self.seed, Stream.AUGMENTATION, step) if self._is_random else None
         chosen = torch.from_numpy(rows)
         weights = None if self.weights is None else self.weights[chosen]
-        return Batch(step, self.images.batch(rows, rng), self.labels[chosen], weights)
+        part = None if self.shared_by.size == 1 else self.shared_by.share(len(rows))
+        images = self.images.batch(rows, rng, part)
+        return Batch(step, images, self.labels[chosen], weights)
 
     def iterate(self, start: int, stop: int) -> Iterator[Batch]:
         """Return the batches of steps start, ..., stop - 1, made as `worker_count` says."""
@@ -142,28 +147,42 @@ def training_batches(
     progress: Progress | None = None,
     needs: Needs | None = None,
     inputs: Inputs | None = None,
+    shared_by: Processes | None = None,
 ) -> Iterator[Batch]:
     """Load the training images and return the batches of the steps from start up to stop.
 
-    Other `inputs` may stand in their place.
+    Other `inputs` may stand in their place; `shared_by` is this process's place among several that
+    share each batch.
 
     Raises:
         BenchError: no batch can hold what the losses need; see `build_sampler`.
     """
     batches = TrainingBatches(items, experiment, seed, needs, inputs)
+    batches.shared_by = shared_by or batches.shared_by
     if start_step < stop_step:
         batches.images.load(progress)
     return batches.iterate(start_step, stop_step)
 
 
 def embedding_batches(
-    images: Inputs, batch_size: int, *, flip: bool = False
+    images: Inputs, batch_size: int, *, flip: bool = False, rows: slice | None = None
 ) -> Iterator[tuple[slice, list[torch.Tensor]]]:
-    """Yield the views of all images in order, and the rows that they are of."""
+    """Yield the views of all images, or of some rows, in order, and the rows that they are of."""
+    rows = rows or slice(0, len(images))
 
     def views(start: int) -> tuple[slice, list[torch.Tensor]]:
-        rows = slice(start, min(start + batch_size, len(images)))
-        return rows, images.views(np.arange(rows.start, rows.stop), flip=flip)
+        batch = slice(start, min(start + batch_size, rows.stop))
+        return batch, images.views(np.arange(batch.start, batch.stop), flip=flip)
 
-    starts = range(0, len(images), batch_size)
+    starts = range(rows.start, rows.stop, batch_size)
     return map(views, starts) if images.in_memory else by_threads(views, starts)
+
+
+def parts_of(images: Inputs, batch_size: int, shared_by: Processes) -> list[slice]:
+    """Return the rows that each process embeds: whole batches, so that all are as in one process.
+
+    The first part is never empty, unless there are no images.
+    """
+    count, last = -(-len(images) // batch_size), len(images)
+    batches = [shared_by.share(count, rank) for rank in range(shared_by.size)]
+    return [slice(min(b.start * batch_size, last), min(b.stop * batch_size, last)) for b in batches]

@@ -12,13 +12,10 @@ from PIL import Image
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets import ItemTable, Split, load_items
-from stt_bench.benchmark.datasets.batches import embedding_batches
 from stt_bench.benchmark.datasets.groups import average_groups, ids_of
 from stt_bench.benchmark.datasets.item_rules import metadata_hash, metadata_of
 from stt_bench.benchmark.datasets.near_duplicates import METHOD, near_duplicates
-from stt_bench.benchmark.embedding.compute import Embedder, Rows, layout_of
-from stt_bench.benchmark.features.encoded import inputs_of
-from stt_bench.benchmark.models import EmbeddingNetwork
+from stt_bench.benchmark.embedding.forward import forward
 from stt_bench.benchmark.models.names import IDENTITY
 from stt_bench.benchmark.store.duplicates import DuplicateItems
 from stt_bench.benchmark.store.embedding_set import (
@@ -30,15 +27,14 @@ from stt_bench.benchmark.store.facts import TrainingFacts
 from stt_bench.benchmark.store.locks import held
 from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
 from stt_bench.benchmark.store.runs import Run
-from stt_bench.benchmark.store.weights import check_weights, read_weights
-from stt_bench.benchmark.system.devices import device_here
+from stt_bench.benchmark.store.weights import check_weights
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.machine import make_deterministic, versions
+from stt_bench.benchmark.system.machine import versions
 from stt_bench.benchmark.system.memory import full_memory_told
-from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.orders import ordered
+from stt_bench.benchmark.system.processes import processes
+from stt_bench.benchmark.system.progress import Reporter, Silent
 from stt_bench.benchmark.training.checks import check_opened
-from stt_bench.benchmark.training.learner import new_model
-from stt_bench.benchmark.training.objective import Objective
 
 
 def embed(
@@ -68,6 +64,17 @@ def embed(
         with held(run):
             embed_split(run, facts, items, reporter, split=split, force=force)
     return folder
+
+
+def embed_along(run: Run, facts: TrainingFacts, items: ItemTable, split: Split) -> None:
+    """Embed this process's part of a split for the one that leads.
+
+    Raises:
+        BenchError: this process sees other data than that one.
+    """
+    facts.check(run.origin(items.data_hash, facts.initial_weights), run.folder)
+    with full_memory_told(run.name, "embed"):
+        forward(run, facts, items, split, Silent(), processes())
 
 
 def check_takes_images(run: Run) -> None:
@@ -117,9 +124,13 @@ def embed_split(
     frame = items.split(split)
     if frame.empty:
         raise BenchError(f"{run.folder}: its data have no {split} items; see data.validation")
+    own = items.data_hash == facts.data_hash and folder == run.embeddings(split)
     with full_memory_told(run.name, "embed"):
-        model = load_network(run, facts)
-        embeddings, logits = _forward(experiment, *model, items, split, reporter, run.name)
+        if own:  # which the processes that embed along can find
+            with ordered("embed", run, facts, split):
+                embeddings, logits = forward(run, facts, items, split, reporter, processes())
+        else:
+            embeddings, logits = forward(run, facts, items, split, reporter)
     embeddings, logits, frame = average_groups(
         embeddings, logits, frame, normalize=experiment.model.normalize
     )
@@ -227,63 +238,4 @@ def embed_queries(run: Run, images: Mapping[str, Image.Image]) -> np.ndarray:
     read, bits = images.__getitem__, facts.pixel_bits
     items = ItemTable("images", frame, read, data_hash="", bits=bits)
     with full_memory_told(run.name, "embed"):
-        model = load_network(run, facts)
-        return _forward(run.experiment, *model, items, "test", Reporter(quiet=True), run.name)[0]
-
-
-def _forward(
-    experiment: Experiment,
-    network: EmbeddingNetwork,
-    objective: Objective,
-    items: ItemTable,
-    split: Split,
-    reporter: Reporter,
-    name: str,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the (N, D) embeddings and (N, C) class scores, if any, of a split's images."""
-    measured = experiment.evaluation
-    make_deterministic(experiment.train.threads, tf32=measured.precision == "tf32")
-    images = inputs_of(
-        items,
-        split,
-        experiment,
-        network,
-        training=False,
-        crops=measured.crops,
-        flip=measured.flip,
-        reporter=reporter,
-    )
-    with reporter.bar(f"{name}: read images", len(images)) as bar:
-        images.load(lambda done, _total: bar.to(done))
-    embedder, found = Embedder(network, objective, measured), Rows(len(images))
-    with reporter.bar(f"{name}: embed", len(images), stage=True) as bar:
-        for rows, views in embedding_batches(images, measured.batch_size, flip=measured.flip):
-            found.add(rows, *embedder.embed(views))
-            bar.to(rows.stop)
-        return found.arrays()
-
-
-def load_network(run: Run, facts: TrainingFacts) -> tuple[EmbeddingNetwork, Objective]:
-    """Return a run's trained network and objective, on its device, in evaluation mode.
-
-    Where that device is not here it is the one that ``auto`` means.
-
-    Raises:
-        BenchError: the weights are not what training wrote.
-    """
-    # The weights come from the run, so the file training started from is not needed here.
-    bare = run.experiment.model_copy(
-        update={"model": run.experiment.model.model_copy(update={"weights": None})}
-    )
-    network, objective = new_model(bare, len(facts.classes), width=facts.vector_width)
-    if network.embedding_dim != facts.embedding_dim:
-        raise BenchError(
-            f"{run.training}: embedding_dim is {facts.embedding_dim}, the network's is "
-            f"{network.embedding_dim}; train again with --force"
-        )
-    modules = {"network": network, "objective": objective}
-    read_weights(run.weights, facts.checkpoint_sha256, modules)
-    device = device_here(run.experiment.train.device)
-    layout = layout_of(run.experiment.evaluation, device)
-    network = network.to(device, memory_format=layout)  # type: ignore[call-overload]
-    return network.eval(), objective.to(device).eval()
+        return forward(run, facts, items, "test", Reporter(quiet=True))[0]

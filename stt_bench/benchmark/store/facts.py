@@ -64,13 +64,15 @@ class Training(BaseModel):
     skipped_steps: int | None = None  # by the loss scaler, in float16: they changed nothing
     device: str
     threads: int
+    processes: int | None = None  # that shared each batch, where there were several
 
     @model_serializer(mode="wrap")
     def _without_what_cannot_be(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what only float16 has, so that what others write is what it was."""
+        """Leave out what few trainings have, so that what others write is what it was."""
         content: dict[str, Any] = handler(self)
-        if content.get("skipped_steps", 0) is None:
-            del content["skipped_steps"]
+        for name in ("skipped_steps", "processes"):
+            if content.get(name, 0) is None:
+                del content[name]
         return content
 
 

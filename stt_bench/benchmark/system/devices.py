@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.processes import processes
 from stt_bench.benchmark.system.progress import Reporter
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
@@ -25,6 +26,8 @@ def resolve_device(name: str) -> torch.device:
         BenchError: there is no such device, or not here; it says why.
     """
     check_device_name(name)
+    if processes().size > 1:
+        return _own_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
@@ -37,6 +40,25 @@ def resolve_device(name: str) -> torch.device:
                 + (f": {why}" if why else "")
             )
     return device
+
+
+def _own_device(name: str) -> torch.device:
+    """Return the device of one of several processes: the GPU of its number, or the CPU."""
+    present, count = processes(), torch.cuda.device_count()
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if name.startswith("cuda:"):
+        raise BenchError(
+            f"train.device is '{name}', and {present.size} processes train together: set it to "
+            "auto or cuda, which gives each its own GPU"
+        )
+    if present.local >= count:
+        raise BenchError(
+            f"process {present.rank} of {present.size} (from 0) finds no GPU of its own: this "
+            f"machine has {count}; start as many processes as there are GPUs, or set train.device "
+            "to cpu"
+        )
+    return torch.device("cuda", present.local)
 
 
 def device_here(name: str) -> torch.device:

@@ -26,6 +26,7 @@ from stt_bench.benchmark.system.text import one_line
 FAILED, BAD_INPUT = 1, 2
 GRACE = 20.0
 """Seconds in which all processes must have met an error that one has met."""
+_FAREWELL = 3.0  # seconds that a process waits at its end until the others know of it
 _LOOKS = 0.2  # seconds between two looks for an error of the others
 
 
@@ -52,6 +53,7 @@ def ordered(name: str, *arguments: Any) -> Iterator[None]:
     except Exception as error:
         _meet(present, error)
         raise
+    present.store.set(_key(present), json.dumps(_place(present, None)))
 
 
 def follow(known: Mapping[str, Callable[..., Any]]) -> None:
@@ -64,12 +66,14 @@ def follow(known: Mapping[str, Callable[..., Any]]) -> None:
     while True:
         order = present.wait(f"order/{present.order + 1}")
         if not order:
-            return
+            present.store.add("left", 1)
+            return leave()
         present.exchanges = 0
         present.order += 1
         name, arguments = pickle.loads(base64.b64decode(order))
         try:
             known[name](*arguments)
+            present.store.set(_key(present), json.dumps(_place(present, None)))
         except TrainingStopped:
             continue
         except Exception as error:
@@ -81,17 +85,19 @@ def end_orders() -> None:
     present = processes()
     if present.size > 1:
         present.store.set(f"order/{present.order + 1}", "")
+        _wait_for(present, "left", present.size - 1, _FAREWELL)  # the store may end with this one
         leave()
 
 
 def _meet(present: Processes, error: Exception) -> None:
-    """Return once all processes have met an error at this place; else end all of them."""
+    """Return once all processes have ended the order at this place; else end all of them."""
     if os.environ.get("STT_BENCH_DEBUG"):
         traceback.print_exception(error)
     sentence = _sentence(error)
-    keys = [f"failed/{present.order}/{rank}" for rank in range(present.size)]
-    content = {"place": present.exchanges, "sentence": sentence}
-    present.store.set(keys[present.rank], json.dumps(content))
+    keys = [_key(present, rank) for rank in range(present.size)]
+    present.store.set(keys[present.rank], json.dumps(_place(present, sentence)))
+    if present.leads:
+        present.store.set(f"failed/{present.order}", "")
     until = time.monotonic() + GRACE
     while time.monotonic() < until:
         if present.store.check(keys):
@@ -111,6 +117,14 @@ def _meet(present: Processes, error: Exception) -> None:
     os._exit(BAD_INPUT)
 
 
+def _key(present: Processes, rank: int | None = None) -> str:
+    return f"ended/{present.order}/{present.rank if rank is None else rank}"
+
+
+def _place(present: Processes, sentence: str | None) -> dict[str, Any]:
+    return {"place": present.exchanges, "sentence": sentence}
+
+
 def watch() -> threading.Thread:
     """Start the thread that ends this process when another met an error that not all met."""
     thread = threading.Thread(target=_watch, args=(processes(),), daemon=True)
@@ -126,8 +140,7 @@ def _watch(present: Processes) -> None:
                 if present.store.add("told", 1) == 1:
                     print(f"error: {one_line(sentence)}", file=sys.stderr, flush=True)
                 present.store.add("ended", 1)
-                if present.rank == 0:  # whose end may be that of the store
-                    _wait_for(present, "ended", 2.0)
+                _wait_for(present, "ended", present.size, _FAREWELL)  # all know it before one ends
                 os._exit(code)
         except (RuntimeError, ValueError, OSError):  # the first process is gone, and the store
             if processes() is present:
@@ -136,9 +149,9 @@ def _watch(present: Processes) -> None:
         time.sleep(_LOOKS)
 
 
-def _wait_for(present: Processes, key: str, seconds: float) -> None:
+def _wait_for(present: Processes, key: str, count: int, seconds: float) -> None:
     until = time.monotonic() + seconds
-    while present.store.add(key, 0) < present.size and time.monotonic() < until:
+    while present.store.add(key, 0) < count and time.monotonic() < until:
         time.sleep(0.05)
 
 

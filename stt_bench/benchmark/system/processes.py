@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 LONGEST_WAIT = timedelta(minutes=30)
 """How long a process waits for the others in one exchange before all end."""
 _LOOKS_AGAIN = 0.02  # seconds, at what another process has to say
-_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 class Processes:
@@ -34,9 +33,14 @@ class Processes:
     Every process must come to the same exchanges in the same order.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, store: Store | None = None) -> None:
-        """Take the place of process `rank` (from 0) of `size`; a store is shared by several."""
-        self.rank, self.size = rank, size
+    def __init__(
+        self, rank: int = 0, size: int = 1, store: Store | None = None, local: int = 0
+    ) -> None:
+        """Take the place of process `rank` (from 0) of `size`; a store is shared by several.
+
+        `local` is the number of the process on this machine.
+        """
+        self.rank, self.size, self.local = rank, size, local
         self._store = store
         self.exchanges = 0
         """How many exchanges this process has come to since the last order."""
@@ -103,27 +107,28 @@ class Processes:
         for tensor in tensors:
             distributed.broadcast(tensor.detach(), src=0)
 
-    def merge(self, array: np.ndarray, part: slice, parts: Sequence[slice]) -> None:
-        """Complete the first process's (N, D) array by the rows that the others have of theirs.
+    def merge(self, array: np.ndarray | None, parts: Sequence[slice]) -> None:
+        """Complete the first process's (N, D) array by the rows that the others have made.
 
         Args:
-            array: of which this process has made the rows of its part.
-            part: this process's.
-            parts: those of all, by rank.
+            array: in which each process has made the rows of its part; None where there are none.
+            parts: those of all processes in the order of their numbers; they may be empty.
         """
         if self.size == 1:
             return
         from torch import distributed
 
         self.exchanges += 1
+        if array is None:
+            return
         rows = torch.from_numpy(array)
         if not self.leads:
-            if part.stop > part.start:
-                distributed.send(rows[part].contiguous(), dst=0)
+            if len(rows[parts[self.rank]]):
+                distributed.send(rows[parts[self.rank]], dst=0)
             return
-        for rank, other in enumerate(parts[1:], start=1):
-            if other.stop > other.start:
-                distributed.recv(rows[other], src=rank)
+        for rank, part in enumerate(parts[1:], start=1):
+            if len(rows[part]):
+                distributed.recv(rows[part], src=rank)
 
     @contextmanager
     def first(self) -> Iterator[None]:
@@ -137,7 +142,7 @@ class Processes:
         self.exchanges += 1
         key = f"first/{self.order}/{self.exchanges}"
         if not self.leads:
-            self.wait(key, unless=f"failed/{self.order}/0")
+            self.wait(key, unless=f"failed/{self.order}")
         yield
         if self.leads:
             self.store.set(key, "")
@@ -168,24 +173,6 @@ def processes() -> Processes:
     return _present
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether ``torchrun``, or what sets the same variables, started more than this one.
-
-    Raises:
-        BenchError: the variables make no sense.
-    """
-    if not all(name in environment for name in _NAMES):
-        return False
-    try:
-        rank, size, local = (int(environment[name]) for name in _NAMES[:3])
-    except ValueError:
-        rank, size, local = -1, 0, 0
-    if not (0 <= rank < size and local >= 0):
-        told = ", ".join(f"{name}={environment[name]}" for name in _NAMES[:3])
-        raise BenchError(f"the environment says {told}: start several processes with torchrun")
-    return size > 1
-
-
 def join() -> Processes:
     """Join the processes that ``torchrun`` started; each comes here once, at its beginning.
 
@@ -211,8 +198,8 @@ def join_by(store: Store, rank: int, size: int) -> Processes:
     global _present
     from torch import distributed
 
-    cuda = torch.cuda.is_available()
-    if cuda and (local := int(os.environ.get("LOCAL_RANK", 0))) < torch.cuda.device_count():
+    cuda, local = torch.cuda.is_available(), int(os.environ.get("LOCAL_RANK", rank))
+    if cuda and local < torch.cuda.device_count():
         torch.cuda.set_device(local)
     distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if cuda else "gloo",
@@ -221,7 +208,7 @@ def join_by(store: Store, rank: int, size: int) -> Processes:
         world_size=size,
         timeout=LONGEST_WAIT,
     )
-    _present = Processes(rank, size, distributed.PrefixStore("orders", store))
+    _present = Processes(rank, size, distributed.PrefixStore("orders", store), local)
     return _present
 
 

@@ -136,6 +136,17 @@ class Reporter:
         return f"{duration(left + rest)} with the {self.runs_after} run(s) after it"
 
 
+class Silent(Reporter):
+    """Tells nothing, as a process does that works along with the one that tells all."""
+
+    def __init__(self) -> None:
+        """Take no options."""
+        super().__init__(quiet=True)
+
+    def warn(self, text: str) -> None:
+        """Leave it to the other process."""
+
+
 class Bar:
     """One progress bar, or the lines in its place."""
 

@@ -88,6 +88,23 @@ def _line(entry: dict[str, float]) -> str:
     return json.dumps(finite(entry), allow_nan=False) + "\n"
 
 
+class Unwritten:
+    """The log of a process that trains along: the one that leads writes."""
+
+    def write(self, entry: dict[str, float]) -> None:
+        """Leave the measurements to the other process."""
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def __enter__(self) -> Unwritten:
+        """Return the log."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Do nothing."""
+
+
 def _entries(path: Path, step: int, reporter: Reporter) -> list[str]:
     """Return the lines of a log up to a step; a broken one is left out, which is told.
 

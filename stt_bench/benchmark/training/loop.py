@@ -11,11 +11,13 @@ from stt_bench.benchmark.store.facts import Origin
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.store.weights import write_checkpoint
 from stt_bench.benchmark.system.errors import TrainingStopped
+from stt_bench.benchmark.system.processes import processes
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.finite import NotFiniteError, Watch
 from stt_bench.benchmark.training.learner import Learner
-from stt_bench.benchmark.training.log import TrainingLog
+from stt_bench.benchmark.training.log import TrainingLog, Unwritten
 from stt_bench.benchmark.training.measured import measured
+from stt_bench.benchmark.training.sharing import stay_alike
 from stt_bench.benchmark.training.step import take_step
 
 
@@ -32,14 +34,16 @@ def fit(
     Raises:
         NotFiniteError: training diverged; the last checkpoint is a finite one.
         BenchError: the disk is full, or the validation cannot be measured.
-        TrainingStopped: `stop` is set; the step that was under way is in the checkpoint.
+        TrainingStopped: `stop` is set, here or in a process that trains along; the step that was
+            under way is in the checkpoint.
     """
     experiment, settings = run.experiment, run.experiment.train
     network, objective, selection = learner.network, learner.objective, learner.selection
     network.train()
     objective.train()
+    present = processes()
     with (
-        TrainingLog(run, learner.step, reporter) as log,
+        TrainingLog(run, learner.step, reporter) if present.leads else Unwritten() as log,
         reporter.bar(
             f"{run.name}: train", settings.steps, learner.step, stage=True, runs=True
         ) as bar,
@@ -51,13 +55,15 @@ def fit(
             watch.note(done, taken.loss, taken.overflow)
             report = done % settings.log_every == 0 or done in (1, settings.steps)
             select = selection.is_due(done, settings.steps)
-            stopping = stop.is_set()
+            stopping = present.any(stop.is_set())
             keep = done % settings.checkpoint_every == 0 or stopping
             if report or select or keep or watch.is_due():  # all else leaves a GPU at its work
                 watch.look()
             if report:
                 entry = measured(run, learner, step, taken, reporter)
                 log.write(entry)
+            if report or select or keep:
+                stay_alike(learner)
             if select:
                 with learner.evaluated():
                     value = selection.look(done, network, objective)
@@ -73,7 +79,8 @@ def fit(
                 since, first = now, done
                 check_finite(learner)  # a checkpoint of NaN would take a good one's place
                 log.flush()
-                write_checkpoint(run.checkpoint, {**origin.model_dump(), **learner.state()})
+                if present.leads:
+                    write_checkpoint(run.checkpoint, {**origin.model_dump(), **learner.state()})
             if stopping:
                 raise TrainingStopped(f"{run.name} stopped at step {done}")
         learner.seconds += time.perf_counter() - since

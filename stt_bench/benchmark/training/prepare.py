@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 from stt_bench.benchmark.datasets import ItemTable
 from stt_bench.benchmark.datasets.batches import Batch, training_batches
@@ -11,6 +12,7 @@ from stt_bench.benchmark.datasets.transfer import on_device
 from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.store.runs import Run
+from stt_bench.benchmark.system.processes import processes
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.learner import Learner
 
@@ -29,7 +31,9 @@ def batches_of(run: Run, items: ItemTable, learner: Learner, reporter: Reporter)
             "input on"
         )
     inputs = inputs_of(items, "train", experiment, network, training=True, reporter=reporter)
-    with reporter.bar(f"{run.name}: read images", 1) as bar:
+    # What the first process encodes of the frozen part, the others find on disk.
+    turn = processes().first() if network.cut is not None else nullcontext()
+    with turn, reporter.bar(f"{run.name}: read images", 1) as bar:
         batches = training_batches(
             items,
             experiment,
@@ -39,8 +43,11 @@ def batches_of(run: Run, items: ItemTable, learner: Learner, reporter: Reporter)
             progress=bar.of,
             needs=objective.needs,
             inputs=inputs,
+            shared_by=processes(),
         )
-    _check_images(run, items, network, reporter)
+    with processes().first():
+        if processes().leads:
+            _check_images(run, items, network, reporter)
     return on_device(batches, learner.device)
 
 

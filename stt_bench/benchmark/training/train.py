@@ -31,7 +31,9 @@ from stt_bench.benchmark.system.machine import (
     versions,
 )
 from stt_bench.benchmark.system.memory import full_memory_told
-from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.orders import ordered
+from stt_bench.benchmark.system.processes import processes
+from stt_bench.benchmark.system.progress import Reporter, Silent
 from stt_bench.benchmark.training.compiled import compiled
 from stt_bench.benchmark.training.diverged import diverged, file_of
 from stt_bench.benchmark.training.finite import NotFiniteError
@@ -39,6 +41,7 @@ from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.loop import check_finite, fit
 from stt_bench.benchmark.training.prepare import batches_of
 from stt_bench.benchmark.training.probe import changed, training_probe
+from stt_bench.benchmark.training.sharing import begin_alike, share
 from stt_bench.benchmark.training.stop import stop_requested
 
 
@@ -56,6 +59,24 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> Tr
     items = items or load_items(run.experiment.data, reporter)
     if run.is_trained:
         return _finished(run, items)
+    with ordered("train", run):
+        facts = _train(run, items, reporter)
+    assert facts is not None
+    return facts
+
+
+def train_along(run: Run, items: ItemTable) -> None:
+    """Take this process's part in a training that another one leads; write nothing.
+
+    Raises:
+        BenchError: as `train` does in the process that leads.
+        TrainingStopped: one of the processes was told to stop.
+    """
+    _train(run, items, Silent())
+
+
+def _train(run: Run, items: ItemTable, reporter: Reporter) -> TrainingFacts | None:
+    """Train a run; return its facts in the process that leads."""
     settings = run.experiment.train
     device = resolve_device(settings.device)
     make_deterministic(settings.threads, tf32=settings.precision == "tf32")
@@ -63,11 +84,14 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> Tr
     restart_peak_memory(device)
     seed_torch(run.seed, 0)
     origin = run.origin(items.data_hash, weights_id(run.experiment.model))
-    with full_memory_told(run.name, "train"):
+    # The first process may fetch weights, or encode what the head starts from.
+    with full_memory_told(run.name, "train"), processes().first():
         learner = Learner(run.experiment, items, device)
-    learner.probe = training_probe(run.experiment)
-    commit()  # of the code that is loaded, whatever is committed while this trains
-    if run.checkpoint.exists():
+    leads = processes().leads
+    if leads:
+        learner.probe = training_probe(run.experiment)
+        commit()  # of the code that is loaded, whatever is committed while this trains
+    if leads and run.checkpoint.exists():
         state = read_checkpoint(run.checkpoint)
         state.check(origin, run.folder)
         if changed(state.probe or {}, learner.probe or {}):
@@ -80,15 +104,22 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> Tr
         except (RuntimeError, ValueError, KeyError, TypeError):
             raise BenchError(damaged_checkpoint(run.checkpoint)) from None
         reporter.say(f"{run.name}: continues at step {learner.step} of {settings.steps}")
+    begin_alike(learner, origin)
     if settings.compile:
         learner.forward = compiled(learner.forward, device, reporter.warn)
+    share(learner, run.experiment)
+    learner.selection.shared_by = processes()
     with stop_requested() as stop, full_memory_told(run.name, "train"):
         try:
             if learner.step < settings.steps:
                 batches = batches_of(run, items, learner, reporter)
                 fit(run, learner, batches, origin, stop, reporter)
+            if not leads:
+                return None
             facts = _write(run, items, learner, origin)
         except NotFiniteError as error:
+            if not leads:
+                raise
             raise diverged(run, items, learner, error) from None
     if facts.inactive:
         reporter.warn(
@@ -121,6 +152,7 @@ def _write(run: Run, items: ItemTable, learner: Learner, origin: Origin) -> Trai
         skipped_steps=learner.scaler.skipped,
         device=device_name(learner.device),
         threads=torch.get_num_threads(),
+        processes=processes().size if processes().size > 1 else None,
         checkpoint_sha256=write_weights(run.weights, weights),
         embedding_dim=learner.network.embedding_dim,
         trained_parameters=sum(p.numel() for p in learner.trained),

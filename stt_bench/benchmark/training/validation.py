@@ -15,12 +15,13 @@ from torch import nn
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets import ItemTable
-from stt_bench.benchmark.datasets.batches import embedding_batches
+from stt_bench.benchmark.datasets.batches import embedding_batches, parts_of
 from stt_bench.benchmark.datasets.groups import average_groups, one_row_each
 from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.system.devices import resolve_device
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.processes import Processes
 from stt_bench.benchmark.training.objective import Objective
 from stt_bench.evaluation import classification_metrics, on_device, retrieval_metrics
 
@@ -37,7 +38,7 @@ class Selection:
         self.every = experiment.train.validate_every
         self.metric = experiment.validation_metric
         self.batch_size = experiment.evaluation.batch_size
-        self.experiment = experiment
+        self.shared_by = Processes()  # this one alone
         self.first = sum(phase.steps for phase in experiment.phases)
         self.best: dict[str, Any] | None = None
         labels = one_row_each(items.split("validation"))["label"]
@@ -54,17 +55,27 @@ class Selection:
     def look(self, step: int, network: EmbeddingNetwork, objective: Objective) -> float:
         """Measure the network; remember its weights if it is the best so far.
 
+        Where several processes share the work, each embeds a part of the items.
+
         Weights that the row's own loss has not trained yet, those of its phases, are measured only.
 
         Raises:
             BenchError: the embeddings cannot be measured, since training diverged.
         """
-        try:
-            value = self._measure(network, objective)
-        except ValueError as error:
+        array = self._embedded(network, objective)
+        found: dict[str, Any] = {}
+        if self.shared_by.leads and array is not None:
+            try:
+                found["value"] = self._value(array, normalize=network.normalize)
+            except ValueError as error:
+                found["error"] = str(error)
+        found.update(self.shared_by.shared(found))
+        if "error" in found:
             raise BenchError(
-                f"the validation at step {step} cannot be measured ({error}); lower optimizer.lr"
-            ) from None
+                f"the validation at step {step} cannot be measured ({found['error']}); lower "
+                "optimizer.lr"
+            )
+        value: float = found["value"]
         if step > self.first and (self.best is None or value > self.best["value"]):
             self.best = {
                 "step": step,
@@ -81,12 +92,15 @@ class Selection:
             objective.load_state_dict(self.best["objective"])
 
     @torch.inference_mode()
-    def _measure(self, network: EmbeddingNetwork, objective: Objective) -> float:
+    def _embedded(self, network: EmbeddingNetwork, objective: Objective) -> np.ndarray | None:
+        """Return what is measured of the items; in the first process, of all."""
         images = inputs_of(self.items, "validation", self.experiment, network, training=False)
         images.load()
         found = []
         network.eval()
-        for _, (view,) in embedding_batches(images, self.batch_size):
+        parts = parts_of(images, self.batch_size, self.shared_by)
+        mine = parts[self.shared_by.rank]
+        for _, (view,) in embedding_batches(images, self.batch_size, rows=mine):
             features, embeddings = network(view.to(self.device))
             wanted = embeddings
             if self.metric == "accuracy":
@@ -95,12 +109,20 @@ class Selection:
                 wanted = scores
             found.append(wanted.float().cpu().numpy())
         network.train()
+        array = np.concatenate(found) if found else None
+        if array is not None and self.shared_by.size > 1:
+            array = np.empty((len(images), array.shape[1]), dtype=array.dtype)
+            array[mine] = np.concatenate(found)
+        self.shared_by.merge(array, parts)
+        return array
+
+    def _value(self, array: np.ndarray, *, normalize: bool) -> float:
         return value_of(
             self.experiment,
-            np.concatenate(found),
+            array,
             self.items.split("validation"),
             self.items.classes,
-            normalize=network.normalize,
+            normalize=normalize,
         )
 
 

@@ -14,7 +14,8 @@ import torch
 from command_line import Command
 
 from stt_bench.benchmark.datasets import load_items
-from stt_bench.benchmark.embedding.embed import embed, load_network
+from stt_bench.benchmark.embedding.embed import embed
+from stt_bench.benchmark.embedding.forward import load_network
 from stt_bench.benchmark.scoring.evaluate import evaluate
 from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.records import read_record, record_path

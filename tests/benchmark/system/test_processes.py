@@ -14,8 +14,9 @@ import torch
 from forked import Ended, forked
 
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.launch import launched
 from stt_bench.benchmark.system.orders import end_orders, follow, ordered, watch
-from stt_bench.benchmark.system.processes import Processes, launched, processes
+from stt_bench.benchmark.system.processes import Processes, processes
 
 TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}
 TORCHRUN |= {"MASTER_ADDR": "here", "MASTER_PORT": "1"}
@@ -63,7 +64,7 @@ def _exchanged(present: Processes) -> dict[str, Any]:
     parts = [present.share(7, other) for other in range(present.size)]
     array = np.zeros_like(whole)
     array[parts[rank]] = whole[parts[rank]]
-    present.merge(array, parts[rank], parts)
+    present.merge(array, parts)
     return {
         "any": [present.any(rank == 1), present.any(False), present.any(True)],
         "alike": tensor.tolist(),

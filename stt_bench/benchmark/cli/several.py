@@ -1,0 +1,68 @@
+"""A command in several processes: the first runs it, and tells the others what to do along."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stt_bench.benchmark.system.errors import BenchError
+
+if TYPE_CHECKING:
+    from stt_bench.benchmark.datasets import Split
+    from stt_bench.benchmark.store.facts import TrainingFacts
+    from stt_bench.benchmark.store.runs import Run
+
+
+def among_several(command: Callable[[], object]) -> None:
+    """Run a command in the first of the processes that ``torchrun`` started; follow in the others.
+
+    Training and embedding are shared; all else the first does alone.
+
+    Raises:
+        BenchError: the processes do not reach each other.
+    """
+    from stt_bench.benchmark.system.orders import end_orders, watch
+    from stt_bench.benchmark.system.processes import join
+
+    present = join()
+    watch()
+    if not present.leads:
+        _follow()
+        return
+    try:
+        command()
+    finally:
+        end_orders()
+
+
+def _follow() -> None:
+    """Train and embed along, by the plugins that the command names."""
+    from stt_bench.benchmark.embedding.embed import embed_along
+    from stt_bench.benchmark.suite.one import Data
+    from stt_bench.benchmark.system.orders import follow
+    from stt_bench.benchmark.system.plugins import import_plugin
+    from stt_bench.benchmark.system.progress import Silent
+    from stt_bench.benchmark.training.train import train_along
+
+    with suppress(BenchError):  # which the first process tells
+        for number, file in enumerate(_plugins(sys.argv)):
+            import_plugin(file, number)
+    data = Data(Silent())
+
+    def train(run: Run) -> None:
+        train_along(run, data.of(run.experiment))
+
+    def embed(run: Run, facts: TrainingFacts, split: Split) -> None:
+        embed_along(run, facts, data.of(run.experiment), split)
+
+    follow({"train": train, "embed": embed})
+
+
+def _plugins(arguments: Sequence[str]) -> list[Path]:
+    """Return the files of the options ``--plugin FILE`` and ``--plugin=FILE``."""
+    named = zip(arguments, [*arguments[1:], ""], strict=True)
+    files = [after if one == "--plugin" else one.partition("--plugin=")[2] for one, after in named]
+    return [Path(file) for file in files if file]
