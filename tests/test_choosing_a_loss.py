@@ -84,6 +84,29 @@ def test_the_order_hardly_carries_over() -> None:
     assert sum(around) > len(around) / 2
 
 
+def test_the_order_carries_over_between_the_tuned_tables() -> None:
+    assert "birds and flowers, order the losses alike" in PAGE
+    front = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    section = front[front.index("## Does the order") :]
+    header = next(line for line in section.splitlines() if line.startswith("| τ"))
+    row = next(line for line in section.splitlines() if line.startswith("| frozen_cub50_lite0 |"))
+    column = [cell.strip() for cell in header.split("|")].index("frozen_flowers_lite0")
+    found = re.match(r" (\d\.\d\d) \((-?\d\.\d\d) to", row.split("|")[column])
+    assert found is not None
+    assert float(found[1]) > 0.5
+    assert float(found[2]) > 0
+
+
+def test_more_classes_told_more_losses_apart() -> None:
+    assert "with 51 classes, most losses are above the best Softmax row" in PAGE
+    assert "more than half of the rows that train may still be the best" in PAGE
+    page = text_of("frozen_flowers_lite0")
+    (told,) = set(re.findall(r"(\d+) of (\d+) ranked rows", page))
+    assert 2 * int(told[0]) > int(told[1])
+    shown = page[page.index("| Row | MAP@R") : page.index("\n\nPercent, mean")]
+    assert 2 * sum("▲" in line for line in shown.splitlines()) > int(told[1])
+
+
 def test_semi_hard_is_a_good_first_try() -> None:
     assert "it is above the best Softmax row in most of the tables where it was run" in PAGE
     assert "It gains most where a small network is trained from scratch on many small" in PAGE

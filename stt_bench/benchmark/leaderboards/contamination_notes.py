@@ -29,9 +29,10 @@ def _near_duplicates(board: Leaderboard) -> list[str]:
         assert found is not None
         told.append(_counts(found, of) + "".join(_with_and_without(board, records)) + ".")
         if found.pairs_across_classes:
+            n = found.pairs_across_classes
             told.append(
-                f"{found.pairs_across_classes:,} pairs of test images that are alike{of} are of "
-                "two classes: one of their labels is wrong."
+                f"{n:,} {'pair' if n == 1 else 'pairs'} of test images that are alike{of} "
+                f"{'is' if n == 1 else 'are'} of two classes: one of their labels is wrong."
             )
     return told
 
@@ -41,7 +42,8 @@ def _counts(found: DuplicateScores, of: str) -> str:
     if not found.test_items:
         return f"No test item has a near-duplicate in training{of}, {method}"
     return (
-        f"{found.test_items:,} of {found.items:,} test items have a near-duplicate in training"
+        f"{found.test_items:,} of {found.items:,} test items "
+        f"{'has' if found.test_items == 1 else 'have'} a near-duplicate in training"
         f"{of}: {found.pairs_exact:,} pairs of one content, {found.pairs_similar:,} alike, {method}"
     )
 

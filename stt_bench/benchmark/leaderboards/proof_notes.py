@@ -71,6 +71,9 @@ def _copies(board: Leaderboard) -> list[str]:
     ]
 
 
+_SEVERAL = ("seeds", "were started and have")
+
+
 def _tries(board: Leaderboard) -> list[str]:
     """Say what was started or looked at beyond what is shown."""
     told = []
@@ -80,7 +83,8 @@ def _tries(board: Leaderboard) -> list[str]:
         gone = started(board.ledger, row.name, base) - set(row.seeds)
         seeds = max(row.effort.seeds_started if row.effort else 0, len(row.seeds) + len(gone))
         if gone:
-            told.append(f"{row.label}: seed {_listed(gone)} was started and has no record.")
+            seed, have = ("seed", "was started and has") if len(gone) == 1 else _SEVERAL
+            told.append(f"{row.label}: {seed} {_listed(gone)} {have} no record.")
         elif seeds > len(row.seeds):
             told.append(f"{row.label}: {seeds} seeds were started, {len(row.seeds)} are shown.")
         readings = row.effort.test_readings if row.effort else 0

@@ -197,7 +197,7 @@ def test_the_best_three_of_ten_seeds_are_told_by_the_ledger_and_without_it() -> 
     records = made(["s", "hard"])
     digest = records[-1].config_digest
     ledger = [entry("start", "hard", seed, digest) for seed in range(10)]
-    assert "- hard: seed 3, 4, 5, 6, 7, 8, 9 was started and has no record." in (
+    assert "- hard: seeds 3, 4, 5, 6, 7, 8, 9 were started and have no record." in (
         page_of(records, ledger)
     )
     # The ledger is gone, and the three best have the names of the first three.
