@@ -8,6 +8,7 @@ from stt_bench.evaluation.checks import blocks
 from stt_bench.evaluation.exact import Points, row_norms
 
 MIDDLE_ROWS = 101
+BLOCK = 2**17  # coordinates that a processor keeps at hand
 
 
 class CoarseFrame:
@@ -80,11 +81,14 @@ class CoarseFrame:
 
     def rows(self, points: Points, index: slice | np.ndarray) -> np.ndarray:
         """Return the rows at `index`, in the frame and its precision."""
-        places = np.arange(len(points))[index]
+        places = range(len(points))[index] if isinstance(index, slice) else index
         framed = np.empty((len(places), points.dimension), dtype=self.precision)
         kind = np.result_type(self.moved_in, self.precision)
-        for part in blocks(len(places), max(1, 2**20 // points.dimension)):
-            rows = points.narrowest(places[part])
+        for part in blocks(len(places), max(1, BLOCK // points.dimension)):
+            some = places[part]
+            rows = points.narrowest(
+                slice(some.start, some.stop) if isinstance(some, range) else some
+            )
             rows = rows.astype(np.result_type(rows, kind), copy=False)
             shift = self.shift.astype(rows.dtype)
             if self.scale < 1:  # in this order nothing overflows

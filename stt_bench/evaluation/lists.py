@@ -135,29 +135,35 @@ class ListRanker:
     ) -> tuple[np.ndarray, TieGroups, np.ndarray]:
         """Compare exactly where the order of a positive is not certain; return also who is left."""
         width = values.shape[1]
-        new_run = np.ones(values.shape, dtype=bool)
-        new_run[:, 1:] = ~close
-        starts = np.flatnonzero(new_run)
-        length = np.diff(starts, append=new_run.size)
-        query = starts // width
-        holds = np.add.reduceat(positives.ravel(), starts) > 0
-        before, found = ((np.cumsum(a, axis=1) - a).ravel()[starts] for a in (sizes, positives))
         depth = self.gallery.depth[queries]
-        unclear = (length > 1) & holds & ((before < depth[query]) | (found == 0))
-        unclear &= errors[query] > 0
-        left = np.bincount(query, length * unclear, minlength=len(queries)) > patience
-        unclear &= ~left[query]
-        looked_at = np.repeat(unclear, length)
-        # One more of every list, to see that the coarse search keeps its promise.
-        looked_at[np.argmax(positives > 0, axis=1) + np.arange(len(queries)) * width] = True
-        places = np.flatnonzero(looked_at)
+        # One of every list at least, to see that the coarse search keeps its promise.
+        places = np.argmax(positives > 0, axis=1) + np.arange(len(queries)) * width
+        left = np.zeros(len(queries), dtype=bool)
+        doubtful = bool(errors.any())
+        if doubtful:
+            new_run = np.ones(values.shape, dtype=bool)
+            new_run[:, 1:] = ~close
+            starts = np.flatnonzero(new_run)
+            length = np.diff(starts, append=new_run.size)
+            query = starts // width
+            holds = np.add.reduceat(positives.ravel(), starts) > 0
+            before, found = ((np.cumsum(a, axis=1) - a).ravel()[starts] for a in (sizes, positives))
+            unclear = (length > 1) & holds & ((before < depth[query]) | (found == 0))
+            unclear &= errors[query] > 0
+            left = np.bincount(query, length * unclear, minlength=len(queries)) > patience
+            unclear &= ~left[query]
+            doubtful = bool(unclear.any())
+            looked_at = np.repeat(unclear, length)
+            looked_at[places] = True
+            places = np.flatnonzero(looked_at)
         query = places // width
         values.ravel()[places] = self._check(
             queries[query], points.ravel()[places], values.ravel()[places], errors[query], unit
         )
         kept = np.flatnonzero(~left)
-        values, sizes, positives = values[kept], sizes[kept], positives[kept]
-        if unclear.any():
+        if left.any():
+            values, sizes, positives = values[kept], sizes[kept], positives[kept]
+        if doubtful:
             order = np.argsort(values, axis=1, kind="stable")
             values, sizes, positives = (
                 np.take_along_axis(table, order, axis=1) for table in (values, sizes, positives)

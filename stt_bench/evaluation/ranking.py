@@ -42,14 +42,15 @@ def find_tie_groups(
     np.not_equal(distances[:, 1:], distances[:, :-1], out=new[:, 1:])
     starts = np.flatnonzero(new)
     query = starts // distances.shape[1]
-    size = np.add.reduceat(sizes.ravel(), starts)
-    found = np.add.reduceat(positives.ravel(), starts)
-    before = (np.cumsum(sizes, axis=1) - sizes).ravel()[starts]
-
-    held = np.flatnonzero(found)
+    ends = np.append(starts[1:], distances.size)
+    items, hits = (np.concatenate([[0], np.cumsum(table)]) for table in (sizes, positives))
+    held = np.flatnonzero(hits[ends] > hits[starts])
+    starts, ends, query = starts[held], ends[held], query[held]
+    size, found = items[ends] - items[starts], hits[ends] - hits[starts]
+    before = items[starts] - items[query * distances.shape[1]]
     first = np.ones(len(held), dtype=bool)
-    np.not_equal(query[held][1:], query[held][:-1], out=first[1:])
-    kept = held[first | (before[held] < depth[query[held]])]
+    np.not_equal(query[1:], query[:-1], out=first[1:])
+    kept = first | (before < depth[query])
     return TieGroups(query[kept], before[kept], size[kept], found[kept])
 
 

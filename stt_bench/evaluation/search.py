@@ -15,26 +15,20 @@ Equal rows of the gallery are one point that stands for several items.
 """
 
 from collections.abc import Callable, Generator, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
 from stt_bench.evaluation import coarse
 from stt_bench.evaluation.backends import devices_of
 from stt_bench.evaluation.checks import blocks
-from stt_bench.evaluation.coarse import (
-    DenseSearch,
-    FaissSearch,
-    Part,
-    TorchSearch,
-    nearest_of_parts,
-)
+from stt_bench.evaluation.coarse import DenseSearch, FaissSearch, TorchSearch
 from stt_bench.evaluation.exact import Points
 from stt_bench.evaluation.frames import CoarseFrame, ExactFrame
 from stt_bench.evaluation.gallery import Gallery
+from stt_bench.evaluation.levels import Level
 from stt_bench.evaluation.lists import ListRanker, OutsideBoundError
 from stt_bench.evaluation.ranking import TieGroups
-from stt_bench.evaluation.wide import WideSearch, key_bits, lost_share, split_keys
+from stt_bench.evaluation.wide import WideSearch, key_bits
 
 # How many points a list holds beyond the position it counts to, at least, and as a share of it.
 SPARE, SPARE_SHARE = 32, 1 / 16
@@ -42,72 +36,7 @@ LONGER = 8
 WIDE_SHARE = 1 / 16  # of the gallery, that a wide list holds at least
 GRID_SHARE = 24  # beyond one so-manieth of the gallery, a list of many ties is all of it
 PROBED = 64  # queries that show whether float32 is worth it for the others
-PART_ROWS = 65_536
 PLACES = 2**17  # of lists that are ranked at once
-
-
-class Lists(NamedTuple):
-    """Lists of Q queries.
-
-    `of` gives some queries' distances, ascending, and points, both (S, width); `errors` (Q,)
-    bounds the error of the distances.
-    """
-
-    of: Callable[[slice], tuple[np.ndarray, np.ndarray]]
-    errors: np.ndarray
-
-
-class Level:
-    """A searcher with the frame of its points, and the gallery in parts."""
-
-    def __init__(
-        self,
-        frame: CoarseFrame | ExactFrame,
-        searcher: TorchSearch | DenseSearch,
-        gallery: Gallery,
-        memory: int,
-    ) -> None:
-        """Take what belongs together; `memory` bounds the bytes of parts and tables."""
-        self.frame = frame
-        self.searcher = searcher
-        self.gallery = gallery
-        self.memory = memory
-        self._kept_parts: list[tuple[slice, Part]] = []
-
-    def lists(self, queries: Points, index: np.ndarray, width: int) -> "Lists":
-        """Return the `width` nearest points by coarse distance, of queries (Q,)."""
-        rows = self.frame.rows(queries, index)
-        size = len(self.gallery.points)
-        if isinstance(self.searcher, WideSearch):
-            keys = self.searcher.keys(rows, self.parts(), width, size)
-            farthest = split_keys(keys[:, -1:], size)[0][:, 0]
-            lost = np.zeros(len(rows)) if self.frame.exact else lost_share(size) * farthest
-            errors = self.frame.errors(rows, farthest + 2 * lost) + lost
-            return Lists(lambda some: split_keys(keys[some], size), errors)
-        values, points = nearest_of_parts(self.searcher, rows, self.parts(), width)
-        return Lists(
-            lambda some: (values[some], points[some]), self.frame.errors(rows, values[:, -1])
-        )
-
-    def parts(self) -> Iterator[tuple[slice, Part]]:
-        """Yield the gallery in parts, which are kept if they fit in the memory."""
-        if self._kept_parts:
-            yield from self._kept_parts
-            return
-        points = self.gallery.points
-        fits = 4 * self.searcher.copies * len(points) * points.dimension <= self.memory // 2
-        step = max(1, min(PART_ROWS, self.memory // 8 // (4 * points.dimension)))
-        parts = []
-        for rows in blocks(len(points), step):
-            part = self.searcher.load(self.frame.rows(points, rows), self.gallery.sizes[rows])
-            if fits:
-                parts.append((rows, part))
-            yield rows, part
-        self._kept_parts = parts
-
-    def forget(self) -> None:
-        """Give the memory of kept parts back."""
-        self._kept_parts = []
 
 
 class NeighborSearch:
@@ -252,7 +181,10 @@ class NeighborSearch:
                 width = size
             if isinstance(level.searcher, DenseSearch):
                 width = size
-            count = max(1, self.memory // 4 // (16 * width + 8 * self.queries.dimension))
+            # A gallery that is read for every block leaves room for more queries in it.
+            room = self.memory // (4 if level.is_kept else 2)
+            one = 8 if isinstance(level.searcher, WideSearch) else 16
+            count = max(1, room // (one * width + 8 * self.queries.dimension))
             yield queries[:count], width
             queries = queries[count:]
 

@@ -22,9 +22,9 @@ from stt_bench.evaluation.checks import as_array, blocks, check_count
 from stt_bench.evaluation.exact import Points
 from stt_bench.evaluation.frames import CoarseFrame
 from stt_bench.evaluation.gallery import Gallery
+from stt_bench.evaluation.levels import Level
 from stt_bench.evaluation.lists import ListRanker
 from stt_bench.evaluation.retrieval import MEMORY_MIB, MIB, MOST_MIB
-from stt_bench.evaluation.search import Level
 from stt_bench.evaluation.space import Rules, search_space
 from stt_bench.evaluation.wide import WideSearch
 

@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 from clustered_points import clustered
 
-from stt_bench.evaluation import approximate_retrieval_metrics, retrieval_metrics
+from stt_bench.evaluation import (
+    approximate,
+    approximate_retrieval_metrics,
+    retrieval_metrics,
+)
+from stt_bench.evaluation.frames import CoarseFrame
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
-@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+@pytest.mark.parametrize("index", ["ivf", "ivfpq", "hnsw"])
 def test_the_error_over_all_queries_is_the_difference_from_exact_search(index, distance):
     points, labels = clustered(400, 5, 24, 0.9)
     points[7] = points[11]
@@ -24,9 +29,11 @@ def test_the_error_over_all_queries_is_the_difference_from_exact_search(index, d
     assert any(found[f"error_{name}"] for name in ("mrr", "map@r"))
 
 
-@pytest.mark.parametrize("index", ["ivf", "hnsw"])
-def test_where_the_index_finds_everything_it_is_exact(index):
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+@pytest.mark.parametrize("index", ["ivf", "ivfpq", "hnsw"])
+def test_where_the_index_finds_everything_it_is_exact(index, kind):
     points, labels = clustered(40, 5, 16, 0.02)
+    points = points.astype(kind)
     found = approximate_retrieval_metrics(points, labels, index=index, sample=50)
     exact = retrieval_metrics(points, labels)
     assert {name: found[name] for name in exact} == pytest.approx(exact)
@@ -57,6 +64,59 @@ def test_a_positive_that_is_not_listed_is_not_found():
     assert found["error_mrr"] == pytest.approx(-exact["mrr"])
 
 
+def test_more_probes_find_more_and_all_cells_find_everything():
+    points, labels = clustered(400, 5, 24, 0.9)
+    exact = retrieval_metrics(points, labels)
+    errors = [
+        abs(approximate_retrieval_metrics(points, labels, probes=probes)["map@r"] - exact["map@r"])
+        for probes in (1, 8, 51)
+    ]
+    assert errors[0] > errors[1] > errors[2] == pytest.approx(0, abs=1e-12)
+
+
+def test_product_quantization_leaves_the_order_to_exact_distances():
+    """With all cells visited and lists of all items, nothing is lost but by the width of a list."""
+    points, labels = clustered(30, 5, 8, 1.0)
+    points[3] = points[7]
+    labels[3] = labels[12]  # a tie, which counts as the expectation over its orders
+    found = approximate_retrieval_metrics(
+        points, labels, index="ivfpq", probes=10, ks=[1, 40], distance="cosine"
+    )
+    exact = retrieval_metrics(points, labels, ks=[1, 40], distance="cosine")
+    for name in ("recall@1", "recall@40", "r_precision", "map@r"):
+        assert found[name] == pytest.approx(exact[name], abs=1e-12)
+
+
+def test_float16_rows_are_held_as_they_are(monkeypatch):
+    """An index of float16 holds half of the bytes, and rows are framed in blocks."""
+    points, labels = clustered(600, 5, 64, 0.9)
+    sizes, largest = [], [0]
+    framed = CoarseFrame.rows
+
+    def rows(frame, held, index):
+        found = framed(frame, held, index)
+        if found.dtype == np.float32:  # exact search has a float64 frame, too
+            largest[0] = max(largest[0], len(found))
+        return found
+
+    def built(*arguments):
+        found = build(*arguments)
+        sizes.append(found.code_size)
+        return found
+
+    build = approximate._build
+    monkeypatch.setattr(approximate, "_build", built)
+    monkeypatch.setattr(approximate, "ROWS_AT_ONCE", 256)
+    monkeypatch.setattr(approximate, "MIB", 2**10)
+    monkeypatch.setattr(approximate, "LEARNED_FROM", 3)
+    monkeypatch.setattr(CoarseFrame, "rows", rows)
+    for kind in (np.float32, np.float16):
+        for index in ("ivf", "ivfpq"):
+            approximate_retrieval_metrics(points.astype(kind), labels, index=index, sample=9)
+    assert sizes == [4 * 64, 64 // 8, 2 * 64, 64 // 8]
+    assert largest[0] <= 256
+
+
 def test_the_sample_is_seeded():
     points, labels = clustered(400, 5, 24, 0.9)
     first, again, other = (
@@ -72,6 +132,9 @@ def test_the_sample_is_seeded():
         ({"index": "hsnw"}, "Unknown index 'hsnw': did you mean 'hnsw'"),
         ({"sample": 0}, "sample must be at least 1"),
         ({"ks": [0]}, "Every K of ks"),
+        ({"probes": 0}, "probes must be at least 1"),
+        ({"probes": 3, "index": "hnsw"}, "hnsw has no cells"),
+        ({"index": "ivfpq"}, "ivfpq needs a dimension that 4 divides, not 3: take ivf"),
     ],
 )
 def test_it_refuses(settings, message):

@@ -62,8 +62,12 @@ def evaluate(
         bool | None, typer.Option(help="k-means, NMI and AMI, with --embeddings; else they are.")
     ] = None,
     approximate: Annotated[
-        Literal["ivf", "hnsw"] | None,
+        Literal["ivf", "ivfpq", "hnsw"] | None,
         typer.Option(help="An approximate index of FAISS, with --embeddings; reports its error."),
+    ] = None,
+    probes: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Cells of ivf and ivfpq that a query visits."),
     ] = None,
     backend: Annotated[
         str | None,
@@ -218,6 +222,9 @@ def evaluate(
         raise BenchError(f"--approximate goes without --{option_of(next(iter(rules)))}")
     if approximate is None:
         rules |= given_of(queries=queries)
+        if probes is not None:
+            raise BenchError("--probes needs --approximate ivf or ivfpq")
+    index = given_of(index=approximate, probes=probes, sample=queries) if approximate else None
     given = given_of(**options) | rules
     if run is not None and given.keys() & set(_OF_THE_TABLE):
         raise BenchError(
@@ -245,8 +252,7 @@ def evaluate(
                 config,
                 reporter,
                 where=str(embeddings),
-                approximate=approximate,
-                checked=queries,
+                approximate=index,
                 any_clustering=bool(clustering),
             )
     shown: dict[str, Any] = {"distance": config.distance}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -216,8 +217,7 @@ def measure(
     reporter: Reporter | None = None,
     *,
     where: str = "embeddings",
-    approximate: str | None = None,
-    checked: int | None = None,
+    approximate: Mapping[str, Any] | None = None,
     both: bool = True,
     any_clustering: bool = False,
 ) -> Measurement:
@@ -233,8 +233,8 @@ def measure(
         config: what is measured, and how.
         reporter: where the progress is shown.
         where: names the set in messages.
-        approximate: search with this index of FAISS, and report its error.
-        checked: how many queries measure that error; 1,000 unless given.
+        approximate: search with an index of FAISS, and report its error: the arguments index,
+            probes and sample of `approximate_retrieval_metrics`.
         both: measure retrieval by the distance that does not rank, too.
         any_clustering: cluster however long it takes; else that is left out of a set too large for
             it, and told.
@@ -245,13 +245,12 @@ def measure(
         listed = without_junk(embedded, config)
         if embedded.logits is None or some_query_has_a_positive(listed, config):
             if approximate:
-                with reporter.bar(f"retrieval ({approximate})", 1) as bar:
+                with reporter.bar(f"retrieval ({approximate['index']})", 1) as bar:
                     metrics = approximate_retrieval_metrics(
                         **queries_and_gallery(listed, config),
                         ks=tuple(config.ks),
                         distance=config.distance,
-                        index=approximate,
-                        sample=checked or 1000,
+                        **approximate,
                         progress=bar.of,
                     )
             else:

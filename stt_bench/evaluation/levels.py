@@ -1,0 +1,85 @@
+"""A searcher with its frame and the gallery: lists of the nearest points, in bounded memory."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from stt_bench.evaluation.checks import blocks
+from stt_bench.evaluation.coarse import GROUP, DenseSearch, Part, TorchSearch, nearest_of_parts
+from stt_bench.evaluation.exact import Points
+from stt_bench.evaluation.frames import CoarseFrame, ExactFrame
+from stt_bench.evaluation.gallery import Gallery
+from stt_bench.evaluation.wide import WideSearch, lost_share, split_keys
+
+PART_ROWS = 65_536
+
+
+class Lists(NamedTuple):
+    """Lists of Q queries.
+
+    `of` gives some queries' distances, ascending, and points, both (S, width); `errors` (Q,)
+    bounds the error of the distances.
+    """
+
+    of: Callable[[slice], tuple[np.ndarray, np.ndarray]]
+    errors: np.ndarray
+
+
+class Level:
+    """A searcher with the frame of its points, and the gallery in parts."""
+
+    def __init__(
+        self,
+        frame: CoarseFrame | ExactFrame,
+        searcher: TorchSearch | DenseSearch,
+        gallery: Gallery,
+        memory: int,
+    ) -> None:
+        """Take what belongs together; `memory` bounds the bytes of parts and tables."""
+        self.frame = frame
+        self.searcher = searcher
+        self.gallery = gallery
+        self.memory = memory
+        self._kept_parts: list[tuple[slice, Part]] = []
+
+    def lists(self, queries: Points, index: np.ndarray, width: int) -> "Lists":
+        """Return the `width` nearest points by coarse distance, of queries (Q,)."""
+        rows = self.frame.rows(queries, index)
+        size = len(self.gallery.points)
+        if isinstance(self.searcher, WideSearch):
+            keys = self.searcher.keys(rows, self.parts(), width, size)
+            farthest = split_keys(keys[:, -1:], size)[0][:, 0]
+            lost = np.zeros(len(rows)) if self.frame.exact else lost_share(size) * farthest
+            errors = self.frame.errors(rows, farthest + 2 * lost) + lost
+            return Lists(lambda some: split_keys(keys[some], size), errors)
+        values, points = nearest_of_parts(self.searcher, rows, self.parts(), width)
+        return Lists(
+            lambda some: (values[some], points[some]), self.frame.errors(rows, values[:, -1])
+        )
+
+    @property
+    def is_kept(self) -> bool:
+        """Tell whether the gallery fits in half of the memory, so that it is read once."""
+        points = self.gallery.points
+        return 4 * self.searcher.copies * len(points) * points.dimension <= self.memory // 2
+
+    def parts(self) -> Iterator[tuple[slice, Part]]:
+        """Yield the gallery in parts, which are kept if they fit in the memory."""
+        if self._kept_parts:
+            yield from self._kept_parts
+            return
+        points = self.gallery.points
+        step = min(PART_ROWS, self.memory // 8 // (4 * points.dimension))
+        step = max(1, step // GROUP * GROUP or step)  # whole groups need no filling up
+        parts = []
+        for rows in blocks(len(points), step):
+            part = self.searcher.load(self.frame.rows(points, rows), self.gallery.sizes[rows])
+            if self.is_kept:
+                parts.append((rows, part))
+            yield rows, part
+        self._kept_parts = parts
+
+    def forget(self) -> None:
+        """Give the memory of kept parts back."""
+        self._kept_parts = []
