@@ -46,6 +46,21 @@ JobsOption = Annotated[
         help="Do so many at once, in processes that share the CPU threads and GPUs.",
     ),
 ]
+OnOption = Annotated[
+    Literal["ray"] | None,
+    typer.Option(
+        "--on", help="`ray`: on the Ray cluster that this machine is part of, else on it alone."
+    ),
+]
+GpusPerRunOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, help="With `--on ray`: GPUs of each, such as 0.5; 1 where there are GPUs."
+    ),
+]
+CpusPerRunOption = Annotated[
+    float | None, typer.Option(min=0.1, help="With `--on ray`: CPUs of each; 1 by default.")
+]
 ShardOption = Annotated[
     str, typer.Option(metavar="I/N", help="Only every N-th of them, from the I-th on.")
 ]

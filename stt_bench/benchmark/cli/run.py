@@ -9,8 +9,11 @@ import typer
 
 from stt_bench.benchmark.cli.options import (
     FAILED,
+    CpusPerRunOption,
     ForceOption,
+    GpusPerRunOption,
     JobsOption,
+    OnOption,
     QuietOption,
     ResultsOption,
     RunsOption,
@@ -43,6 +46,9 @@ def run(
         typer.Option("--dry-run", help="Only say what would run, from which data, for how long."),
     ] = False,
     jobs: JobsOption = 1,
+    on: OnOption = None,
+    cpus_per_run: CpusPerRunOption = None,
+    gpus_per_run: GpusPerRunOption = None,
     shard: ShardOption = "1/1",
     quiet: QuietOption = False,
 ) -> None:
@@ -102,7 +108,7 @@ def run(
             force=force,
             reporter=reporter,
             shard=part,
-            executor=executor_of(table, jobs),
+            executor=executor_of(table, jobs, on, cpus_per_run, gpus_per_run),
         )
         failed += len(outcome.failed)
         if outcome.done or outcome.skipped:

@@ -1,15 +1,35 @@
-"""Where the runs of a table, or its trials, are done: here, or in processes of this machine."""
+"""Where the runs of a table, or its trials, are done: here, in processes, or on a Ray cluster."""
 
 from __future__ import annotations
 
 from stt_bench.benchmark.config.table import Table
-from stt_bench.benchmark.jobs.pool import Pool
 from stt_bench.benchmark.jobs.work import Executor, Here
+from stt_bench.benchmark.system.errors import BenchError
 
 
-def executor_of(table: Table, jobs: int) -> Executor:
-    """Return what does the work of a table."""
-    if jobs == 1:
-        return Here()
-    named = {experiment.train.device for experiment in table.rows.values()}
-    return Pool(jobs, spread_gpus=named <= {"auto", "cuda"})
+def executor_of(
+    table: Table, jobs: int, on: str | None, cpus: float | None, gpus: float | None
+) -> Executor:
+    """Return what does the work of a table.
+
+    Raises:
+        BenchError: options that do not go together; or there is no Ray.
+    """
+    if on is None:
+        for option, value in (("--cpus-per-run", cpus), ("--gpus-per-run", gpus)):
+            if value is not None:
+                raise BenchError(f"{option} goes with --on ray; without it, give --jobs")
+        if jobs == 1:
+            return Here()
+        from stt_bench.benchmark.jobs.pool import Pool
+
+        named = {experiment.train.device for experiment in table.rows.values()}
+        return Pool(jobs, spread_gpus=named <= {"auto", "cuda"})
+    if jobs > 1:
+        raise BenchError(
+            "give --jobs or --on ray: the cluster's CPUs and GPUs decide how many run at once "
+            "(--cpus-per-run, --gpus-per-run)"
+        )
+    from stt_bench.benchmark.jobs.ray_cluster import Ray
+
+    return Ray(cpus=cpus, gpus=gpus)

@@ -9,7 +9,10 @@ import typer
 
 from stt_bench.benchmark.cli.options import (
     ConfigArgument,
+    CpusPerRunOption,
+    GpusPerRunOption,
     JobsOption,
+    OnOption,
     QuietOption,
     ResultsOption,
     SetOption,
@@ -38,6 +41,9 @@ def tune(
     overrides: SetOption = None,
     results: ResultsOption = Path("results"),
     jobs: JobsOption = 1,
+    on: OnOption = None,
+    cpus_per_run: CpusPerRunOption = None,
+    gpus_per_run: GpusPerRunOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Tune the rows of a table, all alike, on folds of the training split; `run` takes the winners.
@@ -76,5 +82,5 @@ def tune(
         Reporter(quiet=quiet),
         rows=chosen,
         shard=shard_in(shard),
-        executor=executor_of(table, jobs),
+        executor=executor_of(table, jobs, on, cpus_per_run, gpus_per_run),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from stt_bench.benchmark.system.progress import Reporter
@@ -19,10 +20,13 @@ class Task:
     Attributes:
         name: What is told of it.
         content: Plain data, which pickle can take to another process.
+        files: Files and folders that it reads and writes: they travel with it to machines that do
+            not see them. The first is a folder that is its alone.
     """
 
     name: str
     content: Any
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from pathlib import Path
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.config.tables import read_table
 from stt_bench.benchmark.jobs.work import Executor, Here, Lost, Task, shard_of
+from stt_bench.benchmark.store.ledger import ledger_path
 from stt_bench.benchmark.store.pace import Pace, rest_text
+from stt_bench.benchmark.store.records import record_path
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.suite.before import discard, refresh_displays, tell_other_code
 from stt_bench.benchmark.suite.one import Data, Ending, ToRun, Worker, is_done
@@ -112,7 +114,7 @@ class _Work:
         make, busy = partial(Worker, self.results), []
         if isinstance(self.executor, Here):
             make = partial(make, data=self.data)
-        tasks = [Task(one.run.name, one) for one in experiments]
+        tasks = [Task(one.run.name, one, self._files(one.run)) for one in experiments]
         for task, ending in self.executor.run(make, tasks, self.reporter, self._begun):
             run = task.content.run
             if isinstance(ending, Lost):
@@ -127,6 +129,10 @@ class _Work:
             else:
                 self._ended(run, ending)
         return busy
+
+    def _files(self, run: Run) -> tuple[Path, ...]:
+        record = record_path(self.results, run.table, run.row, run.seed)
+        return run.folder, record, ledger_path(self.results, run.table)
 
     def _begun(self, task: Task) -> None:
         """Let the reporter tell how long the runs take that wait after this one."""

@@ -66,7 +66,7 @@ def tune(
         todo = [search for search in todo if search.missing]
         work.check(todo)
         # One row after the other leaves the next to another process; at once, all have work.
-        groups = [[search] for search in todo] if executor.jobs == 1 else [todo]
+        groups = [[one] for one in todo] if isinstance(executor, Here) else [todo]
         later = [search for group in groups for search in work.attempt(group)]
         for search in later:
             reporter.say(f"{table.name}/{search.row}: waits for the other stt-bench")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from ruamel.yaml import YAML
 
 from stt_bench.benchmark.cli.main import main
 from stt_bench.benchmark.datasets import catalog
+from stt_bench.benchmark.jobs import pool
 from stt_bench.losses import registry
 
 PAGES = [
@@ -183,6 +185,7 @@ Run = Callable[[str], None]
 def run(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Iterator[Run]:
     """Return a function that runs a command in the world and asks that it succeeds."""
     monkeypatch.chdir(world)
+    monkeypatch.setattr(pool, "START", "fork")  # everything is imported already
     monkeypatch.setenv("STT_BENCH_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Figure, "savefig", blank)
     miniature("cub50", tmp_path / "data" / "cub50")
@@ -214,6 +217,28 @@ def test_the_commands_run(page: Path, commands: list[str], run: Run) -> None:
     for command in commands:
         added = [more for start, more in ADDED.items() if command.startswith(start)]
         run(" ".join([command, *added]))
+
+
+@pytest.mark.parametrize(("page", "script"), blocks("sh"))
+def test_scripts_for_clusters_are_right_and_their_commands_exist(
+    page: Path, script: str, run: Run
+) -> None:
+    """What needs a cluster is not run; its commands say what they would do."""
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    values = {"$SLURM_ARRAY_TASK_ID": "1", "$SLURM_ARRAY_TASK_COUNT": "8"}
+    joined = re.sub(r"\\\n\s*", "", script)
+    for name in sorted(values, key=len, reverse=True):
+        joined = joined.replace(name, values[name])
+    commands = re.findall(r"^(?:srun )?(stt-bench .*)$", joined, flags=re.MULTILINE)
+    assert commands
+    for command in commands:
+        run(f"{command} --dry-run")
+    if starts := re.findall(r"ray start (.*?)&?$", joined, flags=re.MULTILINE):
+        scripts = pytest.importorskip("ray.scripts.scripts", reason="needs the extra [ray]")
+        known = {name for param in scripts.start.params for name in param.opts}
+        used = {word.split("=")[0] for line in starts for word in shlex.split(line)}
+        assert len(starts) == 2
+        assert used <= known, used - known
 
 
 @pytest.mark.parametrize(("page", "code"), blocks("python"))

@@ -1,0 +1,314 @@
+"""Tasks on the machines of a Ray cluster, or in Ray's processes of this one.
+
+Ray starts each task where its CPUs and GPUs are free, and starts it again where its process or its
+machine died. Where the machines share the folder of the runs, it goes on from its checkpoint. Where
+they do not, the files of a task travel to it and back through Ray, and only on the same machine
+does it go on from its checkpoint. Ray's dashboard and its reports of usage are off.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from stt_bench.benchmark.jobs.reports import Message, SendingReporter, Shown
+from stt_bench.benchmark.jobs.work import RETRIES, Lost, Maker, Task
+from stt_bench.benchmark.system.atomic import append_lines, write_atomically
+from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.plugins import import_plugin, loaded_plugins
+from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.signals import heeded_by
+
+_LOOKS = 0.5  # seconds between two looks at what the tasks say
+_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
+
+Files = dict[str, bytes]
+
+
+class Ray:
+    """Does tasks on the cluster that this machine is part of; without one, on this machine."""
+
+    def __init__(self, *, cpus: float | None = None, gpus: float | None = None) -> None:
+        """Connect.
+
+        Args:
+            cpus: of a task, > 0; 1 by default.
+            gpus: of a task, may be a part of one; by default 1 where the cluster has GPUs.
+
+        Raises:
+            BenchError: Ray is not installed, or the cluster cannot hold one task.
+        """
+        for name, value in _SETTINGS.items():
+            os.environ.setdefault(name, value)
+        try:
+            import ray
+        except ImportError:
+            raise BenchError(
+                "--on ray needs Ray: pip install 'softmax-triplet-bench[ray]'"
+            ) from None
+        self._ray = ray
+        if not ray.is_initialized():
+            self._start()
+        there = ray.cluster_resources()
+        self.cpus = 1.0 if cpus is None else cpus
+        self.gpus = gpus if gpus is not None else float(there.get("GPU", 0) >= 1)
+        wanted = {"CPU": self.cpus, "GPU": self.gpus}
+        for kind, number in wanted.items():
+            if number > there.get(kind, 0):
+                raise BenchError(
+                    f"--{kind.lower()}s-per-run {number:g}: the Ray cluster has "
+                    f"{there.get(kind, 0):g} {kind}s in all"
+                )
+        self.jobs = int(min(there.get(kind, 0) // n for kind, n in wanted.items() if n))
+
+    def _start(self) -> None:
+        """Connect to a cluster, or start one of this machine; a busy one may need a second try."""
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+        for tries_left in (2, 1, 0):
+            try:
+                try:
+                    self._ray.init(address="auto", **quiet)
+                except ConnectionError:
+                    self._ray.init(include_dashboard=False, **quiet)
+                return
+            except Exception as error:  # of several kinds
+                self._ray.shutdown()
+                if not tries_left:
+                    told = " ".join(str(error).split())[:300]
+                    raise BenchError(f"--on ray: Ray does not start or answer ({told})") from None
+
+    def run(
+        self,
+        make: Maker,
+        tasks: Sequence[Task],
+        reporter: Reporter,
+        begun: Callable[[Task], None] = lambda _: None,
+    ) -> Iterator[tuple[Task, Any]]:
+        """See `Executor`."""
+        stop = threading.Event()
+        with reporter.display(), heeded_by(stop.set), _Marks(tasks) as marks:
+            call = _Call(self, make, tasks, reporter, marks)
+            try:
+                yield from call.results(begun, stop)
+            finally:
+                call.end()
+
+
+class _Marks:
+    """Files that tell a task whether it sees the folders of this machine."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._name = f".shared-{uuid.uuid4().hex}"
+        self._folders = {top for task in tasks if (top := _top(task)) is not None}
+
+    def of(self, task: Task) -> Path | None:
+        top = _top(task)
+        return None if top is None else top / self._name
+
+    def __enter__(self) -> _Marks:
+        for folder in self._folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / self._name).touch()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for folder in self._folders:
+            (folder / self._name).unlink(missing_ok=True)
+
+
+def _top(task: Task) -> Path | None:
+    """Return the folder that a task's files lie in, side by side with others'."""
+    return task.files[0].parent if task.files else None
+
+
+class _Call:
+    """What this process knows of the tasks of one call."""
+
+    def __init__(
+        self, cluster: Ray, make: Maker, tasks: Sequence[Task], reporter: Reporter, marks: _Marks
+    ) -> None:
+        self.ray, self.reporter = cluster._ray, reporter
+        self.board = self.ray.remote(num_cpus=0)(_Board).remote()
+        do = self.ray.remote(_do).options(
+            num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=RETRIES
+        )
+        alone = len([node for node in self.ray.nodes() if node["Alive"]]) == 1
+        plugins, here = loaded_plugins(), os.getcwd()
+        self.tasks = {}
+        self.shown: dict[str, Shown] = {}
+        for task in tasks:
+            sent = {} if alone else pack(task.files)
+            reference = do.remote(
+                make, task, plugins, here, marks.of(task), self.board, self.ray.put(sent)
+            )
+            self.tasks[reference] = task
+
+    def results(
+        self, begun: Callable[[Task], None], stop: threading.Event
+    ) -> Iterator[tuple[Task, Any]]:
+        left, names = [*self.tasks], {task.name: task for task in self.tasks.values()}
+        stopped: list[str] = []
+        told_to_stop = False
+        while left:
+            if (stop.is_set() or stopped) and not told_to_stop:
+                told_to_stop = True
+                self.reporter.say("stops: what trains writes its checkpoint")
+                for reference in left:
+                    self.ray.cancel(reference, force=False)
+            ended, left = self.ray.wait(left, timeout=_LOOKS)
+            self._show(names, begun)
+            for reference in ended:
+                task = self.tasks[reference]
+                self._close(task)
+                try:
+                    result, files = self.ray.get(reference)
+                except self.ray.exceptions.TaskCancelledError:
+                    continue
+                except self.ray.exceptions.RayError as error:
+                    yield task, Lost(_told(error))
+                    continue
+                unpack(files, task.files)
+                if isinstance(result, _Stopped):
+                    stopped.append(result.told)
+                else:
+                    yield task, result
+        if told_to_stop or stopped:
+            more = f", and {len(stopped) - 1} more" if len(stopped) > 1 else ""
+            raise TrainingStopped(f"{stopped[0]}{more}" if stopped else "stopped")
+
+    def _show(self, names: dict[str, Task], begun: Callable[[Task], None]) -> None:
+        """Show what the tasks have said since."""
+        with suppress(self.ray.exceptions.RayError):
+            for name, message in self.ray.get(self.board.take.remote()):
+                if message[0] == "begun":
+                    if name in self.shown:
+                        self.reporter.warn(
+                            f"{name}: its process or its machine died: it goes on from its last "
+                            "checkpoint"
+                        )
+                    else:
+                        begun(names[name])
+                    self._close(names[name])
+                    self.shown[name] = Shown(self.reporter)
+                elif name in self.shown:
+                    self.shown[name].show(message)
+
+    def _close(self, task: Task) -> None:
+        if task.name in self.shown:
+            self.shown[task.name].close()
+
+    def end(self) -> None:
+        for reference in self.tasks:
+            with suppress(Exception):
+                self.ray.cancel(reference, force=True)
+        with suppress(Exception):
+            self.ray.kill(self.board)
+
+
+class _Board:
+    """Where the tasks leave what they say until this process takes it."""
+
+    def __init__(self) -> None:
+        self._said: deque[tuple[str, Message]] = deque()
+
+    def put(self, name: str, message: Message) -> None:
+        self._said.append((name, message))
+
+    def take(self) -> list[tuple[str, Message]]:
+        said = [*self._said]
+        self._said.clear()
+        return said
+
+
+class _Stopped:
+    """In place of a result: the task was told to stop."""
+
+    def __init__(self, told: str) -> None:
+        self.told = told
+
+
+_numbers = itertools.count()
+
+
+def _do(
+    make: Maker,
+    task: Task,
+    plugins: Sequence[str],
+    folder: str,
+    mark: Path | None,
+    board: Any,
+    sent: Files,
+) -> tuple[Any, Files]:
+    """Do a task in a process of Ray; return what comes of it, and its files if they must travel."""
+
+    def send(message: Message) -> None:
+        board.put.remote(task.name, message)
+
+    try:
+        send(("begun",))
+        _enter(folder)
+        apart = mark is not None and not mark.exists()
+        if apart and not any(path.exists() for path in task.files):
+            unpack(sent, task.files)
+        if not loaded_plugins():
+            for file in plugins:
+                import_plugin(Path(file), next(_numbers))
+        try:
+            result = make(SendingReporter(send)).do(task.content)
+        except TrainingStopped as stopped:
+            result = _Stopped(str(stopped))
+        return result, pack(task.files) if apart else {}
+    except KeyboardInterrupt:
+        return _Stopped("stopped"), {}
+
+
+def _enter(folder: str) -> None:
+    """Work in a folder of the same name as the first process; where none can be, in another."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        os.chdir(folder)
+    except OSError:
+        os.chdir(tempfile.gettempdir())
+
+
+def pack(paths: Sequence[Path]) -> Files:
+    """Return the content of files, and of all files below folders, by their paths."""
+    found = [file for path in paths for file in (path, *path.rglob("*")) if file.is_file()]
+    return {str(file): file.read_bytes() for file in found}
+
+
+def unpack(files: Files, paths: Sequence[Path]) -> None:
+    """Write files where they lay, those at `paths` or below alone; lines of a ledger are added.
+
+    Raises:
+        BenchError: a file cannot be written.
+    """
+    for name, content in files.items():
+        file = Path(name)
+        if not any(path in (file, *file.parents) for path in paths):
+            continue
+        if file.name == "ledger.jsonl":
+            there = set(file.read_text("utf-8").splitlines()) if file.exists() else set()
+            lines = content.decode().splitlines()
+            append_lines(file, [line for line in lines if line not in there])
+        else:
+            write_atomically(file, partial(_write, content))
+
+
+def _write(content: bytes, stream: IO[bytes]) -> None:
+    stream.write(content)
+
+
+def _told(error: Exception) -> str:
+    kind = type(error).__name__
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"Ray lost it {RETRIES + 1} times ({kind}: {first[:300]})"
