@@ -45,6 +45,11 @@ class DataConfig(Section):
         le=1e9,
         description="Training images of the first class / of the last; even if absent.",
     )
+    skip_unreadable: bool = Field(
+        False,
+        description="Leave out images that cannot be read; else they are an error. What is left "
+        "out stands in record and page and changes the data hash.",
+    )
 
 
 class InputConfig(Section):

@@ -19,28 +19,23 @@ from stt_bench.benchmark.datasets.augmentation import (
     gather,
     mirror,
 )
+from stt_bench.benchmark.datasets.in_memory import from_array, memory_limit, together
 from stt_bench.benchmark.datasets.items import ItemTable, Split
+from stt_bench.benchmark.datasets.refusal import UnreadableError, refusal
 from stt_bench.benchmark.datasets.sampler import Stream
 from stt_bench.benchmark.datasets.threads import BLOCK, Progress, thread_count
 from stt_bench.benchmark.datasets.transforms import (
+    TooThinError,
     center_crop,
     five_crops,
     prepare,
-    resized_size,
 )
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.resources import free_memory
 
-_SHARE_OF_MEMORY = 0.5  # of what is free, for the prepared images of one set
 _SAMPLE = 16  # images from which the need of memory and time is estimated
 _WORTH_THREADS = 5e-4  # seconds an image; quicker ones are slowed down by threads
 
 Crops = Literal["center", "five", "whole"]
-
-
-def memory_limit() -> float:
-    """Return how many bytes of prepared images a set may keep in memory, as of now."""
-    return _SHARE_OF_MEMORY * free_memory()
 
 
 def image_set(
@@ -119,13 +114,17 @@ class ImageSet:
         """
         if self._kept is not None:
             return True
-        self._kept = self._from_array()
-        if self._kept is None:
-            bytes_each, seconds_each = self._cost()
-            if len(self) * bytes_each <= memory_limit():
-                self._kept = self._decode_all(
-                    thread_count() if seconds_each > _WORTH_THREADS else 1, progress
-                )
+        try:
+            self._kept = self._from_array()
+            if self._kept is None:
+                bytes_each, seconds_each = self._cost()
+                if len(self) * bytes_each <= memory_limit():
+                    self._kept = self._decode_all(
+                        thread_count() if seconds_each > _WORTH_THREADS else 1, progress
+                    )
+        except BenchError:
+            self.check()  # tells of all
+            raise
         if self._kept is not None and progress is not None:
             progress(len(self), len(self))
         return self._kept is not None
@@ -213,27 +212,32 @@ class ImageSet:
     def check(self, progress: Progress | None = None) -> None:
         """Prepare every image once; one error tells of all that cannot be prepared.
 
-        Images that were checked before are not prepared again.
+        It tells of the other splits' too. Images that were checked before are not prepared again.
         """
         if self._checked:
             return
-        reasons = []
-        with ThreadPoolExecutor(thread_count()) as pool:
-            for done, reason in enumerate(pool.map(self._reason, range(len(self))), start=1):
-                if reason is not None:
-                    reasons.append(reason)
-                if progress is not None:
-                    progress(done, len(self))
-        if reasons:
-            more = f" ({len(reasons) - 1} more of {len(self)} images)" if reasons[1:] else ""
-            raise BenchError(reasons[0] + more)
+        if self._failures(progress):
+            frame = self.items.frame
+            every = ImageSet(self.items, frame, self.config, training=self.training, five=self.five)
+            skippable = self.items.skippable
+            raise refusal(self.items.name, every._failures(), len(frame), skippable=skippable)
         self._checked = True
 
-    def _reason(self, row: int) -> str | None:
+    def _failures(self, progress: Progress | None = None) -> list[BenchError]:
+        found = []
+        with ThreadPoolExecutor(thread_count()) as pool:
+            for done, error in enumerate(pool.map(self._failure, range(len(self))), start=1):
+                if error is not None:
+                    found.append(error)
+                if progress is not None:
+                    progress(done, len(self))
+        return found
+
+    def _failure(self, row: int) -> BenchError | None:
         try:
             self._prepare(row)
         except BenchError as error:
-            return str(error)
+            return error
         return None
 
     def _prepared(self, rows: np.ndarray) -> torch.Tensor | list[torch.Tensor]:
@@ -248,8 +252,10 @@ class ImageSet:
         image = self.items.read(path)
         try:
             prepared = prepare(image, self._kept_as, self.items.bits)
-        except Exception as error:  # PIL raises nearly anything on odd modes and broken tags
+        except TooThinError as error:
             raise BenchError(f"image {path} cannot be converted ({error})") from error
+        except Exception as error:  # PIL raises nearly anything on odd modes and broken tags
+            raise UnreadableError(f"image {path} cannot be converted", str(error)) from error
         self._sizes[row] = prepared.shape[-2:]
         return prepared if self._crops_later else center_crop(prepared, self.config.size)
 
@@ -276,39 +282,19 @@ class ImageSet:
     def _decode_all(
         self, threads: int, progress: Progress | None
     ) -> torch.Tensor | list[torch.Tensor]:
-        """Return all prepared images, in one tensor where they have one size."""
         blocks = [range(i, min(i + BLOCK, len(self))) for i in range(0, len(self), BLOCK)]
-        images: list[torch.Tensor] = []
-        stacked: torch.Tensor | None = None
+
+        def done(count: int) -> None:
+            if progress is not None and count < len(self):
+                progress(count, len(self))
+
         with ThreadPoolExecutor(threads) as pool:
-            for block in pool.map(self._prepare_block, blocks):
-                if not images:  # what is not filled takes no memory
-                    stacked = torch.empty((len(self), *block[0].shape), dtype=torch.uint8)
-                for image in block:
-                    if stacked is not None and image.shape == stacked.shape[1:]:
-                        place = stacked[len(images)]
-                        images.append(place.copy_(image))
-                    else:
-                        stacked = None
-                        images.append(image)
-                if progress is not None and len(images) < len(self):
-                    progress(len(images), len(self))
-        return images if stacked is None else stacked
+            return together(pool.map(self._prepare_block, blocks), len(self), done)
 
     def _from_array(self) -> torch.Tensor | None:
-        """Return the images straight from the item table's array where no resizing is needed."""
-        arrays, config = self.items.arrays, self._kept_as
-        if arrays is None or not len(self):
+        images = from_array(self.items, self.paths, self._kept_as, memory_limit())
+        if images is None:
             return None
-        height, width = arrays.shape[1:3]
-        channels = 1 if arrays.ndim == 3 else arrays.shape[3]
-        fits = len(self) * config.channels * height * width <= memory_limit()
-        same = (width, height) == resized_size(width, height, config)
-        if not (fits and same and (channels == 1 or channels == config.channels == 3)):
-            return None
-        rows = pd.Index(self.items.frame["path"]).get_indexer(self.paths)
-        pixels = torch.from_numpy(arrays[rows].reshape(len(rows), height, width, channels))
-        images = pixels.permute(0, 3, 1, 2)
         if not self._crops_later:
-            images = center_crop(images, config.size)
-        return images.expand(-1, config.channels, -1, -1).contiguous()
+            images = center_crop(images, self.config.size)
+        return images.expand(-1, self.config.channels, -1, -1).contiguous()

@@ -28,6 +28,7 @@ from stt_bench.benchmark.datasets.item_rules import (
 from stt_bench.benchmark.datasets.long_tail import long_tail
 from stt_bench.benchmark.datasets.splits import without_validation
 from stt_bench.benchmark.datasets.stores import ArrayStore, Store
+from stt_bench.benchmark.datasets.unreadable import readable_part
 from stt_bench.benchmark.datasets.vectors import VectorStore
 from stt_bench.benchmark.system.errors import BenchError, NotHereError
 from stt_bench.benchmark.system.locate import find_folder, search_places
@@ -55,6 +56,8 @@ class ItemTable:
         notes: Sentences on what of the data is not used.
         sha256: Of each image file's content, by path; empty where the images are arrays.
         vectors: In place of images, where the items are vectors.
+        skippable: Whether a config says what is done with images that cannot be read.
+        unreadable: Why images that were left out cannot be read, by path.
     """
 
     name: str
@@ -66,6 +69,8 @@ class ItemTable:
     notes: tuple[str, ...] = ()
     sha256: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     vectors: VectorStore | None = None
+    skippable: bool = False
+    unreadable: Mapping[str, str] = field(default_factory=dict, repr=False)
     prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
     """The image sets made of these items so far: see `image_set`."""
 
@@ -126,14 +131,15 @@ def check_dataset(config: DataConfig) -> Dataset:
 def load_items(config: DataConfig, reporter: Reporter | None = None) -> ItemTable:
     """Read, check and hash the items that a config's `data` section describes."""
     dataset = check_dataset(config)
-    frame, store, notes = read_source(config, find_root(dataset, config.root))
+    reporter = reporter or Reporter(quiet=True)
+    source = read_source(config, find_root(dataset, config.root))
+    (frame, store, notes), unreadable = readable_part(config, source, reporter)
     paths, arrays = frame["path"].tolist(), store.arrays
     if config.long_tail is not None:
         kept = long_tail(frame, config.long_tail)
         frame, arrays = frame[kept].reset_index(drop=True), None if arrays is None else arrays[kept]
     if isinstance(config.validation, float):
         frame = hold_out(frame, config.task, config.validation)
-    reporter = reporter or Reporter(quiet=True)
     with reporter.bar(f"{dataset.name}: compare files", len(paths)) as bar:
         # Contents of all images, also where only some stay: an array store knows no other.
         contents = store.contents(paths, bar.of)
@@ -152,6 +158,8 @@ def load_items(config: DataConfig, reporter: Reporter | None = None) -> ItemTabl
         notes,
         sha256,
         store if isinstance(store, VectorStore) else None,
+        skippable=True,
+        unreadable=unreadable,
     )
 
 

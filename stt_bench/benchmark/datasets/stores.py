@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from stt_bench.benchmark.datasets.depth import Depth, bits_of, check_size, depth_of
+from stt_bench.benchmark.datasets.refusal import UnreadableError, listed_in_file
 from stt_bench.benchmark.datasets.threads import Progress
 from stt_bench.benchmark.system.contents import Stamp, learn, stamp_of
 from stt_bench.benchmark.system.errors import BenchError
@@ -82,10 +83,7 @@ def _decode(stream: str | IO[bytes], where: str) -> Image.Image:
             image.load()
             return image
     except Exception as error:  # broken files raise nearly anything, from OSError to struct.error
-        reason = _reason(error)
-        raise BenchError(
-            f"{where} cannot be read as an image ({reason}): replace or remove it"
-        ) from error
+        raise UnreadableError(f"{where} cannot be read as an image", _reason(error)) from error
 
 
 def _reason(error: Exception) -> str:
@@ -124,9 +122,12 @@ class FileStore:
             absent = isinstance(error, ValueError | FileNotFoundError | NotADirectoryError)
             reason = "do not exist" if absent else f"cannot be read ({error.strerror})"
             mend = "write / for \\ in" if "\\" in path else "restore them or correct"
+            lost = [os.path.join(self.root, path) for path, _ in failed]
+            file = listed_in_file(self.root.name, lost) if lost[1:] else None
+            more = f" (all: {file})" if file else ""
             raise BenchError(
                 f"{len(failed)} of {len(paths)} image files {reason}, the first is "
-                f"{os.path.join(self.root, path)}: {mend} the list"
+                f"{lost[0]}{more}: {mend} the list"
             )
         return _contents(paths, found)
 
@@ -170,8 +171,8 @@ class ZipStore:
         try:
             return self._zip().read(path)
         except Exception as error:  # a damaged zip raises as much as a damaged image
-            raise BenchError(
-                f"{self.file}/{path} cannot be read ({error}): get the zip again"
+            raise UnreadableError(
+                f"{self.file}/{path} cannot be read", str(error), "get the zip again"
             ) from error
 
     def contents(self, paths: Sequence[str], progress: Progress | None = None) -> Contents:

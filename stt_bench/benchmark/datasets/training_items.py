@@ -13,6 +13,7 @@ from stt_bench.benchmark.datasets.item_rules import GROUP
 from stt_bench.benchmark.datasets.items import ItemTable, find_root, item_table, read_source
 from stt_bench.benchmark.datasets.long_tail import long_tail
 from stt_bench.benchmark.datasets.stores import ArrayStore, Store
+from stt_bench.benchmark.datasets.unreadable import readable_part
 from stt_bench.benchmark.system.errors import BenchError
 
 _SEED = 0  # folds belong to the data: all rows, studies and trials share them
@@ -44,7 +45,8 @@ def training_items(config: DataConfig, *, download: bool = True) -> ItemTable:
         BenchError: the data are not here, or a training image is missing.
     """
     dataset = find_dataset(config.name)
-    frame, store, notes = read_source(config, find_root(dataset, config.root, download=download))
+    source = read_source(config, find_root(dataset, config.root, download=download))
+    (frame, store, notes), unreadable = readable_part(config, source, split="train")
     wanted = (frame["split"] == "train").to_numpy()
     if config.long_tail is not None:
         wanted = wanted & long_tail(frame, config.long_tail)
@@ -58,7 +60,8 @@ def training_items(config: DataConfig, *, download: bool = True) -> ItemTable:
         kept = kept[inside].reset_index(drop=True)
         if part.arrays is not None:
             part = ArrayStore(kept["path"].tolist(), part.arrays[inside])
-    return item_table(dataset.name, kept, part, notes)
+    items = item_table(dataset.name, kept, part, notes)
+    return replace(items, skippable=True, unreadable=unreadable)
 
 
 def folds_of(items: ItemTable, task: Task, count: int) -> list[Fold]:

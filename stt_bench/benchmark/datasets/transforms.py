@@ -20,6 +20,10 @@ _LARGEST_RESIZED = 1 << 25  # pixels, 100 MB in colour
 _LONGEST = 8  # longer side over shorter that is taken at any size
 
 
+class TooThinError(BenchError):
+    """An image that is far longer than wide would take too much memory at an input's size."""
+
+
 def to_channels(image: Image.Image, channels: int, bits: int | None = None) -> Image.Image:
     """Return the image as grey (1) or RGB (3): 8 bits a channel, upright, without alpha.
 
@@ -67,13 +71,13 @@ def prepare(image: Image.Image, config: InputConfig, bits: int | None = None) ->
     """Return the converted and resized image as uint8 (C, H, W); `bits` as in `to_channels`.
 
     Raises:
-        BenchError: the image is so long and thin that it would take hundreds of times the memory
+        TooThinError: the image is so long and thin that it would take hundreds of times the memory
             of the input.
     """
     image = to_channels(image, config.channels, bits)
     size = resized_size(*image.size, config)
     if size[0] * size[1] > max(_LARGEST_RESIZED, _LONGEST * min(size) ** 2):
-        raise BenchError(
+        raise TooThinError(
             f"it is {image.width} × {image.height} pixels and would become {size[0]:,} × "
             f"{size[1]:,}: crop or remove it, or set input.aspect to squash"
         )

@@ -13,6 +13,7 @@ from stt_bench.benchmark.datasets.catalog import Dataset, Source, counts_of, fin
 from stt_bench.benchmark.datasets.copies import notes_on_copies
 from stt_bench.benchmark.datasets.items import find_root, item_table, read_source
 from stt_bench.benchmark.datasets.near_duplicates import NearDuplicates, near_duplicates
+from stt_bench.benchmark.datasets.refusal import listed_in_file
 from stt_bench.benchmark.datasets.threads import BLOCK, Progress, thread_count
 from stt_bench.benchmark.datasets.vectors import VectorStore
 from stt_bench.benchmark.system.errors import BenchError
@@ -59,6 +60,7 @@ class Verification:
     broken: list[str]  # a sentence with path and reason for each
     hashes: dict[Task, str]  # of the tables whose images are all good
     duplicates: dict[Task, NearDuplicates]  # of the same tables, where any were found
+    listed: Path | None = None  # the file that names all broken ones
 
     @property
     def passed(self) -> bool:
@@ -81,7 +83,8 @@ class Verification:
             return
         yield from self.broken[:SHOWN]
         if len(self.broken) > SHOWN:
-            yield f"and {len(self.broken) - SHOWN} more"
+            all_of_them = f"; all are listed in {self.listed}" if self.listed else ""
+            yield f"and {len(self.broken) - SHOWN} more{all_of_them}"
         verdict = "all can be read" if self.hashes else "all can be read but not used"
         if self.broken:
             verdict = f"{len(self.broken)} broken or missing"
@@ -134,7 +137,8 @@ def verify_dataset(
             found = near_duplicates(items, comparing)
             if found is not None and (found.matches or found.across_classes):
                 duplicates[task] = found
-    return Verification(tables, len(stores), broken, hashes, duplicates)
+    listed = listed_in_file(name, broken) if broken else None
+    return Verification(tables, len(stores), broken, hashes, duplicates, listed)
 
 
 def _duplicate_lines(task: Task, source: Source, found: NearDuplicates) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What the test split has in common with the training part, and with what the weights have seen."""
+"""What the data lack, and what the test split shares with training and with the weights' data."""
 
 from __future__ import annotations
 
@@ -6,15 +6,30 @@ from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.pretraining import pretraining_note
 from stt_bench.benchmark.leaderboards.rows import Row
 from stt_bench.benchmark.leaderboards.scores import Score
-from stt_bench.benchmark.leaderboards.wording import metric_name
+from stt_bench.benchmark.leaderboards.wording import metric_name, some
 from stt_bench.benchmark.store.duplicates import DuplicateScores
 from stt_bench.benchmark.store.records import Record
-from stt_bench.benchmark.system.text import escape_markdown
+from stt_bench.benchmark.system.text import counted, escape_markdown
 
 
 def contamination_notes(board: Leaderboard) -> list[str]:
     """Return the notes, as Markdown."""
-    return list(map(escape_markdown, [*_near_duplicates(board), *_pretraining(board)]))
+    told = [*_left_out(board), *_near_duplicates(board), *_pretraining(board)]
+    return list(map(escape_markdown, told))
+
+
+def _left_out(board: Leaderboard) -> list[str]:
+    """Name the images that were left out since they cannot be read."""
+    by_data = {r.data_hash: r.training.unreadable for r in board.records if r.training.unreadable}
+    told = []
+    for data_hash, unreadable in by_data.items():
+        named = some([f"{path} ({reason})" for path, reason in unreadable.items()], "; ")
+        count = counted(len(unreadable), "image")
+        told.append(
+            f"{count} could not be read and {'is' if len(unreadable) == 1 else 'are'} left out of "
+            f"the data {data_hash[:16]}: {named}."
+        )
+    return told
 
 
 def _near_duplicates(board: Leaderboard) -> list[str]:

@@ -62,6 +62,7 @@ class Training(BaseModel):
     selected_step: int | None = None
     inactive: bool = False  # the loss has terms, and no logged step had any
     skipped_steps: int | None = None  # by the loss scaler, in float16: they changed nothing
+    unreadable: dict[str, str] | None = None  # why images that were left out cannot be read
     device: str
     threads: int
     processes: int | None = None  # that shared each batch, where there were several
@@ -70,7 +71,7 @@ class Training(BaseModel):
     def _without_what_cannot_be(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what few trainings have, so that what others write is what it was."""
         content: dict[str, Any] = handler(self)
-        for name in ("skipped_steps", "processes"):
+        for name in ("skipped_steps", "processes", "unreadable"):
             if content.get(name, 0) is None:
                 del content[name]
         return content

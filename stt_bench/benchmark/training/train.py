@@ -149,6 +149,7 @@ def _write(run: Run, items: ItemTable, learner: Learner, origin: Origin) -> Trai
         peak_memory_mib=round(peak_memory_mib(learner.device), 1),
         collapsed_at=learner.collapsed_at,
         inactive=learner.inactive,
+        unreadable=dict(items.unreadable) or None,
         skipped_steps=learner.scaler.skipped,
         device=device_name(learner.device),
         threads=torch.get_num_threads(),

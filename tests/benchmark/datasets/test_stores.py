@@ -55,7 +55,7 @@ def test_missing_files_are_counted_and_the_first_named(tmp_path):
     (tmp_path / "a").write_bytes(b"12345")
     store = FileStore(tmp_path)
     assert list(store.contents(["a", "a"]).identity) == [hashlib.sha256(b"12345").digest()] * 2
-    with pytest.raises(BenchError, match=r"2 of 3 image files do not exist, the first is .*/b:"):
+    with pytest.raises(BenchError, match=r"2 of 3 image files do not exist, .* is .*/b \(all: "):
         list(store.contents(["a", "b", "c\0"]).identity)
     with pytest.raises(
         BenchError, match=r"b cannot be read as an image \(No such file or directory\)"

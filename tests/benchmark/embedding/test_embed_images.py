@@ -81,8 +81,10 @@ def test_images_that_cannot_be_read_are_counted_and_nothing_is_written(
     (photos / "deep/bad.tif").write_bytes(b"gone")
     code, _, said = stt_bench("embed", run, "--images", photos, "--to", tmp_path / "x", "-q")
     assert code == 2
-    assert said.startswith(f"error: {photos}/b/bad.jpg cannot be read as an image")
-    assert said.endswith("(1 more of 7 images)\n")
+    begin = f"error: 2 of 7 images cannot be used: {photos}/b/bad.jpg cannot be read as an image ("
+    assert said.startswith(begin)
+    assert f"; {photos}/deep/bad.tif cannot be read as an image (" in said
+    assert said.endswith("loose.txt: replace or remove them\n")
     Image.new("F", (9, 9)).save(photos / "deep/float.tif")
     code, _, said = stt_bench("embed", run, "--images", photos, "--to", tmp_path / "x", "-q")
     assert code == 2

@@ -1,0 +1,62 @@
+"""How images that cannot be used are told: some in the sentence, all of them in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stt_bench.benchmark.system.contents import cache_folder
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.files import write_text
+
+_NAMED = 3  # in the sentence
+_MEND = "replace or remove"
+SKIP = "data.skip_unreadable: true"
+
+
+class UnreadableError(BenchError):
+    """An image that cannot be decoded or converted, whatever the settings."""
+
+    def __init__(self, what: str, reason: str, mend: str = f"{_MEND} it") -> None:
+        """Tell it as a sentence; the reason stays apart, too."""
+        super().__init__(f"{what} ({reason}): {mend}")
+        self.told, self.reason = f"{what} ({reason})", reason
+
+
+def refusal(
+    name: str, errors: Sequence[BenchError], total: int, *, skippable: bool = True
+) -> BenchError:
+    """Return one error for all images that cannot be used, and write the list of them.
+
+    Args:
+        name: of the dataset, and of the list's file.
+        errors: one for each image.
+        total: how many images there are.
+        skippable: whether a config says what is done with them.
+    """
+    several = len(errors) > 1
+    them = "them" if several else "it"
+    unreadable = all(isinstance(error, UnreadableError) for error in errors)
+    mend = f": {_MEND} {them}" if unreadable else ""
+    if unreadable and skippable:
+        mend += f", or leave {them} out with {SKIP}"
+    sentences = [e.told if isinstance(e, UnreadableError) else str(e) for e in errors]
+    if not several:
+        return BenchError(sentences[0] + mend)
+    first = "; ".join(sentences[:_NAMED])
+    listed = listed_in_file(name, sentences)
+    more = f"; all are listed in {listed}" if listed else ""
+    return BenchError(f"{len(errors):,} of {total:,} images cannot be used: {first}{more}{mend}")
+
+
+def listed_in_file(name: str, sentences: Sequence[str]) -> Path | None:
+    """Write a list of images, a line each, to the cache folder; None where there is none."""
+    folder = cache_folder("unreadable")
+    if folder is None:
+        return None
+    file = folder / f"{name}.txt"
+    try:
+        write_text(file, "\n".join(sentences) + "\n")
+    except (BenchError, OSError):
+        return None
+    return file

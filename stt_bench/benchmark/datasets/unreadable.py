@@ -1,0 +1,133 @@
+"""Images that cannot be read: all are told at once, or left out where a config asks for that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pandas as pd
+
+from stt_bench.benchmark.config.sections import DataConfig, Task
+from stt_bench.benchmark.datasets.catalog import Source
+from stt_bench.benchmark.datasets.item_rules import GROUP
+from stt_bench.benchmark.datasets.refusal import SKIP, UnreadableError
+from stt_bench.benchmark.datasets.stores import (
+    ArrayStore,
+    FileStore,
+    Store,
+    ZipStore,
+)
+from stt_bench.benchmark.datasets.threads import Progress, thread_count
+from stt_bench.benchmark.datasets.transforms import to_channels
+from stt_bench.benchmark.datasets.vectors import VectorStore
+from stt_bench.benchmark.system.contents import Stamp, learn, stamp_of
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.progress import Reporter
+
+_WHAT = "readable-1"
+_NAMED = 3
+
+
+def unreadable_images(
+    store: Store, paths: Sequence[str], progress: Progress | None = None
+) -> dict[str, str]:
+    """Return why images cannot be decoded or converted, by path; of those that cannot alone.
+
+    A file that has not changed since it was decoded is not decoded again.
+    """
+    if isinstance(store, ArrayStore | VectorStore):
+        return {}
+
+    def tell(path: str) -> str | None:
+        try:
+            to_channels(store.read(path), 3)
+        except UnreadableError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno is not None:
+                raise cause from None  # of the machine, not of the content
+            return error.reason
+        except Exception as error:  # PIL raises nearly anything on odd modes and broken tags
+            return str(error) or type(error).__name__
+        return None
+
+    found: list[Any]
+    if isinstance(store, FileStore | ZipStore):
+        place = store.root if isinstance(store, FileStore) else store.file
+
+        def stamp(path: str) -> Stamp:
+            return stamp_of(place / path if isinstance(store, FileStore) else place)
+
+        found = learn(_WHAT, place, paths, stamp=stamp, tell=tell, progress=progress)
+    else:
+        with ThreadPoolExecutor(thread_count()) as pool:
+            found = list(pool.map(tell, paths))
+    return {
+        path: str(getattr(reason, "strerror", None) or reason)
+        for path, reason in zip(paths, found, strict=True)
+        if reason is not None
+    }
+
+
+def readable_part(
+    config: DataConfig,
+    source: Source,
+    reporter: Reporter | None = None,
+    split: str | None = None,
+) -> tuple[Source, dict[str, str]]:
+    """Return a table without its unreadable images where the config asks for that, and those.
+
+    Args:
+        config: with `skip_unreadable`; else the table stays as it is, and no image is looked at.
+        source: the table and its images.
+        reporter: where the progress is shown.
+        split: look at its images only.
+
+    Raises:
+        BenchError: no image of a class is left in a split, or a test query has lost its positives.
+    """
+    frame, store, notes = source
+    if not config.skip_unreadable:
+        return source, {}
+    looked_at = frame["path"] if split is None else frame.loc[frame["split"] == split, "path"]
+    reporter = reporter or Reporter(quiet=True)
+    with reporter.bar(f"{config.name}: look for unreadable images", len(looked_at)) as bar:
+        found = unreadable_images(store, looked_at.tolist(), bar.of)
+    if not found:
+        return source, {}
+    kept = frame[~frame["path"].isin(list(found))].reset_index(drop=True)
+    if problem := _lost(frame, kept, config.task):
+        raise BenchError(
+            f"{SKIP} leaves out {len(found):,} of {len(frame):,} images of dataset "
+            f"'{config.name}', such as {next(iter(found))}, and {problem}: replace those images"
+        )
+    told = f"{len(found):,} of {len(frame):,} images cannot be read and are left out"
+    return Source(kept, store, (*notes, f"{told}: {', '.join(list(found)[:_NAMED])}")), found
+
+
+def _lost(before: pd.DataFrame, after: pd.DataFrame, task: Task) -> str | None:
+    """Say what is lost beside images, if anything is."""
+    for split in before["split"].unique():
+        was, now = (frame.loc[frame["split"] == split, "label"] for frame in (before, after))
+        if lost := sorted(set(was) - set(now)):
+            more = f" and {len(lost) - 1} more" if lost[1:] else ""
+            return f"no {split} image of class '{lost[0]}'{more} is left"
+    if task == "retrieval":
+        lonely = sorted(_lonely(after) - _lonely(before))
+        if lonely:
+            more = f" and {len(lonely) - 1} more have" if lonely[1:] else " has"
+            return f"the query {lonely[0]}{more} no positive left"
+    return None
+
+
+def _lonely(frame: pd.DataFrame) -> set[str]:
+    """Return the test queries that have no other item of their class to find."""
+    test = frame[frame["split"] == "test"]
+    unit = GROUP if GROUP in test else "path"
+    found = test[test["role"] != "query"].groupby("label")[unit].agg(set).to_dict()
+    queries = test[test["role"] != "gallery"]
+    return {
+        query
+        for query, label in zip(queries[unit], queries["label"], strict=True)
+        if not found.get(label, set()) - {query}
+    }
