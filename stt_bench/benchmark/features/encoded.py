@@ -237,12 +237,18 @@ class EncodedSet:
             self.images.load()
         wanted, places = list(todo), list(todo.values())
         for start in range(0, len(wanted), _KEPT_EVERY):
-            found = []
-            for at in range(start, min(start + _KEPT_EVERY, len(wanted)), BATCH):
-                found.append(self._encoded(places[at : min(at + BATCH, start + _KEPT_EVERY)]))
-                if progress is not None:
-                    progress(min(at + BATCH, len(wanted)) * len(self) // len(wanted), len(self))
-            store.add(wanted[start : start + _KEPT_EVERY], np.concatenate(found))
+            found: list[np.ndarray] = []
+            try:
+                for at in range(start, min(start + _KEPT_EVERY, len(wanted)), BATCH):
+                    found.append(self._encoded(places[at : min(at + BATCH, start + _KEPT_EVERY)]))
+                    if progress is not None:
+                        progress(min(at + BATCH, len(wanted)) * len(self) // len(wanted), len(self))
+            finally:  # stopped, it goes on from here
+                if found:
+                    done = np.concatenate(found)
+                    store.add(wanted[start : start + len(done)], done)
+        if store.no_room is not None:
+            self._reporter.warn(f"frozen features stay in memory: {store.no_room}")
 
     def _tried(
         self, store: FeatureStore, ids: Sequence[Sequence[bytes]], missing: set[bytes]

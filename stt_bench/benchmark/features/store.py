@@ -55,6 +55,7 @@ class FeatureStore:
 
     Attributes:
         folder: where they lie; None: in memory alone.
+        no_room: why rows could not be written, in a sentence; None: they could.
         tried: whether some rows of the disk were compared with those of this process.
     """
 
@@ -66,6 +67,7 @@ class FeatureStore:
         self._index: dict[bytes, tuple[int, int]] = {}
         self._sound: set[bytes] = set()
         self._read = False
+        self.no_room: str | None = None
 
     @property
     def in_memory(self) -> int:
@@ -194,11 +196,13 @@ class FeatureStore:
             for chunk in chunks():
                 stream.write(chunk.view(np.uint8).data)
 
-        with suppress(BenchError, OSError, ValueError):
+        try:
             if not (self.folder / "key.json").exists():
                 write_json(self.folder / "key.json", self.key)
             write_atomically(file, write)
             return np.load(file, mmap_mode="r", allow_pickle=False)
+        except (BenchError, OSError, ValueError) as error:
+            self.no_room = str(error)
         return None
 
 

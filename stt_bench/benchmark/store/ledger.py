@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from stt_bench.benchmark.store.names import RowName, Seed
 from stt_bench.benchmark.system.atomic import append_lines
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.files import newer
 from stt_bench.benchmark.system.machine import commit
 
 Event = Literal["start", "reading"]
@@ -110,11 +111,12 @@ def read_ledger(results: Path, table: str) -> list[Entry]:
             continue
         try:
             entries.append(Entry.model_validate_json(line))
-        except ValidationError:
-            raise BenchError(
-                f"{path}, line {number}: is no line of a ledger; restore the file as it was "
-                "committed, or delete the line if it was cut short"
-            ) from None
+        except ValidationError as error:
+            told = newer(error) or (
+                "is no line of a ledger; restore the file as it was committed, or delete the line "
+                "if it was cut short"
+            )
+            raise BenchError(f"{path}, line {number}: {told}") from None
     return entries
 
 

@@ -169,6 +169,8 @@ class Run:
             content["tuning"] = self.tuning.model_dump(mode="json")
         if file.exists() and (self.training.exists() or self.checkpoint.exists()):
             before = _as_it_was(file)
+            if isinstance(schema := before.get("schema"), int) and schema > RUN_SCHEMA:
+                open_run(self.folder)  # which refuses it
             if before and before.get("training_digest") != content["training_digest"]:
                 ours = self.experiment.model_dump(mode="json", exclude={"label", "evaluation"})
                 changed = _first_difference(before.get("experiment"), ours) or "evaluation.distance"

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from stt_bench.benchmark.system.atomic import append_lines
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import first_fault
+from stt_bench.benchmark.system.files import first_fault, newer
 
 DEFAULT = -1  # index of the row's own settings, in study 0
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -229,8 +229,8 @@ def _read(path: Path) -> tuple[list[tuple[int, Trial]], bool]:
         try:
             found.append((number, Trial.model_validate(json.loads(line))))
         except ValidationError as error:
-            told = first_fault(error)
-            raise BenchError(f"{path}, line {number}: is no trial: {told}; delete it") from None
+            told = newer(error) or f"is no trial: {first_fault(error)}; delete it"
+            raise BenchError(f"{path}, line {number}: {told}") from None
         except (ValueError, RecursionError):
             raise BenchError(f"{path}, line {number}: is no trial; delete the line") from None
     return found, cut

@@ -54,9 +54,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip() is not None  # torch itself compares no checksums
         state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
-        return Checkpoint.model_validate(state)
+        checkpoint = Checkpoint.model_validate(state)
     except Exception:  # torch and zipfile raise many kinds for a damaged file
         raise BenchError(damaged_checkpoint(path)) from None
+    assert state is not None
+    if unknown := sorted(state.keys() - Checkpoint.model_fields.keys()):
+        raise BenchError(
+            f"{path}: was written by a newer stt-bench (it has '{unknown[0]}'): use that one, or "
+            "train again with --force"
+        )
+    return checkpoint
 
 
 def damaged_checkpoint(path: Path) -> str:

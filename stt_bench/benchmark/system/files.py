@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from stt_bench.benchmark.system.atomic import write_atomically
 from stt_bench.benchmark.system.errors import BenchError
 
+_UPDATE = "use the stt-bench that wrote it, or a newer one (nothing was changed)"
 Model = TypeVar("Model", bound=BaseModel)
 # No string can hold one: its line breaks are escaped.
 _NUMBERS = re.compile(r"\[\n(?:[-+0-9.eE,\s]|null)+\]")
@@ -82,8 +83,26 @@ def read_model(
     try:
         return model.model_validate(read_mapping(path, how_to_fix) if content is None else content)
     except ValidationError as error:
-        told = first_fault(error)
-        raise BenchError(f"{path}: is not {what}: {told}; {how_to_fix}") from None
+        told = newer(error) or f"is not {what}: {first_fault(error)}; {how_to_fix}"
+        raise BenchError(f"{path}: {told}") from None
+
+
+def newer(error: ValidationError) -> str:
+    """Say that a newer version wrote what does not fit a model; nothing where it seems damaged.
+
+    It has a higher schema, or fields that are not known and is right in all others.
+    """
+    faults = error.errors()
+    for one in faults:
+        field, found = str(one["loc"][-1]) if one["loc"] else "", one["input"]
+        known = str(one.get("ctx", {}).get("expected", ""))
+        numbers = isinstance(found, int) and known.isdecimal()
+        if field.startswith("schema") and numbers and found > int(known):
+            return f"{field} is {found}, this version reads {known}: {_UPDATE}"
+    if all(one["type"] == "extra_forbidden" for one in faults):
+        field = ".".join(map(str, faults[0]["loc"]))
+        return f"has a field '{field}' that this version does not know: {_UPDATE}"
+    return ""
 
 
 def first_fault(error: ValidationError) -> str:

@@ -10,12 +10,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from stt_bench.benchmark.store.progress import Progress, write_progress
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.atomic import told_in_a_sentence, write_atomically
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import finite
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training.look import (
+    hardest_triplets,
+    pair_distances,
+    triplet_picture,
+)
 
 _NO_JSON = re.compile(rb"NaN|Infinity")  # what earlier versions wrote
 
@@ -57,6 +65,35 @@ class TrainingLog:
                 if name != "step":
                     self._board.add_scalar(f"train/{name}", value, int(entry["step"]))
 
+    def look(
+        self, step: int, embeddings: Tensor, labels: Tensor, images: Tensor | None = None
+    ) -> None:
+        """Show in TensorBoard how a batch lies: its distances and, of images, hardest triplets.
+
+        Args:
+            step: how many are done.
+            embeddings: (B, D).
+            labels: (B,).
+            images: (B, C, S, S), uint8; anything else is not shown.
+
+        Raises:
+            BenchError: the disk is full.
+        """
+        with told_in_a_sentence(self._events):
+            pairs = pair_distances(embeddings, labels)
+            for name, values in zip(("positives", "negatives"), pairs, strict=True):
+                if len(values):
+                    self._board.add_histogram(f"distances/{name}", values, step)
+            if images is None or images.dtype != torch.uint8 or len(images) != len(labels):
+                return
+            triplets = hardest_triplets(embeddings, labels)
+            if len(triplets):
+                self._board.add_image(
+                    "hardest triplets (anchor, positive, negative)",
+                    triplet_picture(images, triplets),
+                    step,
+                )
+
     def flush(self) -> None:
         """Bring the measurements to the disk, before a checkpoint that follows on them is there."""
         with told_in_a_sentence(self._path):
@@ -93,6 +130,11 @@ class Unwritten:
 
     def write(self, entry: dict[str, float]) -> None:
         """Leave the measurements to the other process."""
+
+    def look(
+        self, step: int, embeddings: Tensor, labels: Tensor, images: Tensor | None = None
+    ) -> None:
+        """Show nothing."""
 
     def flush(self) -> None:
         """Do nothing."""

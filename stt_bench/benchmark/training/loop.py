@@ -20,6 +20,8 @@ from stt_bench.benchmark.training.measured import measured
 from stt_bench.benchmark.training.sharing import stay_alike
 from stt_bench.benchmark.training.step import take_step
 
+_PICTURED = 10  # times something is logged, once with pictures
+
 
 def fit(
     run: Run,
@@ -62,6 +64,9 @@ def fit(
             if report:
                 entry = measured(run, learner, step, taken, reporter)
                 log.write(entry)
+                pictured = done % (_PICTURED * settings.log_every) == 0
+                shown = images if pictured or done in (1, settings.steps) else None
+                log.look(done, taken.embeddings, taken.labels, shown)
             if report or select or keep:
                 stay_alike(learner)
             if select:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from stt_bench.benchmark.datasets import FileStore, ItemTable, load_items
 from stt_bench.benchmark.datasets.batches import TrainingBatches, training_batches
 from stt_bench.benchmark.datasets.image_set import image_set
 from stt_bench.benchmark.embedding.embed import embed
-from stt_bench.benchmark.features import store
+from stt_bench.benchmark.features import encoded, store
 from stt_bench.benchmark.features.encoded import EncodedSet, inputs_of
 from stt_bench.benchmark.models import Backbone, EmbeddingNetwork, build_network
 from stt_bench.benchmark.models.cut import cut_of, find_cut
@@ -28,6 +29,7 @@ from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.machine import seed_torch
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.signals import Stopped
 from stt_bench.benchmark.training import head_start, learner
 from stt_bench.benchmark.training.learner import Learner, new_model
 from stt_bench.benchmark.training.train import train
@@ -115,6 +117,28 @@ def test_same_bytes_with_and_without_what_is_kept(
     monkeypatch.setattr(store, "features_folder", lambda: None)
     assert result(make_run(photos, tmp_path / "d", ALL, *extra, row="two_head")) == first
     assert len(calls) > 2 * once - 1
+
+
+def test_what_is_computed_before_a_stop_is_kept(
+    photos: Path, tmp_path: Path, afresh: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoded, "BATCH", 8)
+    calls = counted(monkeypatch)
+    experiment = make_run(photos, tmp_path, ALL).experiment
+    items = load_items(experiment.data)
+    network = model_of(experiment, items)
+
+    def stop(_done: int, _total: int) -> None:
+        if len(calls) == 2:
+            raise Stopped(signal.SIGTERM)
+
+    images = inputs_of(items, "train", experiment, network, training=True)
+    with pytest.raises(Stopped):
+        images.load(stop)
+    afresh()
+    again = inputs_of(items, "train", experiment, network, training=True)
+    again.load()
+    assert len(calls) == 2 + 1 + -(-(len(images) - 16) // 8)  # one is tried again
 
 
 @pytest.mark.parametrize("freeze", ["all", "[conv1]", "[conv1, conv2]", "[conv1, conv2, conv3]"])

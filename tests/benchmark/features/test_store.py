@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from command_line import Command
+from command_line import Command, disk_with
 
 from stt_bench.benchmark.features import store as module
 from stt_bench.benchmark.features.store import FeatureStore, features_folder, open_store
@@ -208,6 +208,17 @@ def test_a_disk_that_cannot_be_written(afresh: Callable[[], FeatureStore], tmp_p
     store.add(ids(2), rows(2))
     assert found(store, 2, 1) == [2, 1]
     assert store.in_memory > 0
+    assert store.no_room is not None
+
+
+def test_a_full_disk_keeps_rows_in_memory_and_says_so(afresh: Callable[[], FeatureStore]) -> None:
+    store = afresh()
+    with disk_with(100):
+        store.add(ids(1, 2), rows(1, 2))
+    assert found(store, 2, 1) == [2, 1]
+    assert store.no_room is not None
+    assert "cannot be written" in store.no_room
+    assert str(store.folder) in store.no_room
 
 
 def test_list_and_clear(stt_bench: Command, afresh: Callable[[], FeatureStore]) -> None:

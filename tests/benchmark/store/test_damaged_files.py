@@ -130,6 +130,40 @@ def test_a_field_that_is_missing_or_of_another_type_is_named(copied: Run, file: 
             assert "\n" not in str(caught.value), (field, value)
 
 
+NEWER: dict[str, tuple[dict[str, Any], str]] = {
+    "run.json": ({"schema": 9}, "schema is 9, this version reads 2"),
+    f"{SET}/meta.json": ({"schema": 2}, "schema is 2, this version reads 1"),
+    "record": ({"schema_version": 4}, "schema_version is 4, this version reads 3"),
+    "record, a field": ({"colour": 1}, "has a field 'colour' that this version does not know"),
+}
+
+
+@pytest.mark.parametrize("file", NEWER)
+def test_what_a_newer_version_wrote_is_not_called_damaged(copied: Run, file: str) -> None:
+    name = file.partition(",")[0]
+    path = record_of(copied) if name == "record" else copied.folder / name
+    changes, said = NEWER[file]
+    path.write_text(json.dumps(read_json(path) | changes))
+    with pytest.raises(BenchError) as caught:
+        READERS[name](copied)
+    assert said in str(caught.value)
+    assert "use the stt-bench that wrote it" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_training_of_a_newer_version_is_not_written_over(copied: Run) -> None:
+    file = copied.folder / "run.json"
+    write_json(file, read_json(file) | {"schema": 3, "colour": 1})
+    before = file.read_bytes()
+    with pytest.raises(BenchError, match="schema is 3, this version reads 2"):
+        train(copied, QUIET)
+    assert file.read_bytes() == before
+    state = torch.load(copied.checkpoint, weights_only=True)
+    torch.save(state | {"colour": 1}, copied.checkpoint)
+    with pytest.raises(BenchError, match=r"written by a newer stt-bench \(it has 'colour'\)"):
+        read_checkpoint(copied.checkpoint)
+
+
 @pytest.mark.parametrize(
     ("field", "value"), [("seconds", -4), ("peak_memory_mib", -1), ("embedding_dim", 9)]
 )

@@ -1,0 +1,103 @@
+"""What TensorBoard shows of a batch, against plain loops; and that it changes no byte."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stt_bench.benchmark.store.runs import run_of
+from stt_bench.benchmark.suite import load_table
+from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training import log
+from stt_bench.benchmark.training.look import hardest_triplets, pair_distances, triplet_picture
+from stt_bench.benchmark.training.train import train
+
+
+def batch(seed: int, size: int = 12, classes: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    labels = torch.from_numpy(rng.integers(0, classes, size))
+    return torch.from_numpy(rng.normal(size=(size, 5)).astype(np.float32)), labels
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_pair_is_counted_once(seed: int) -> None:
+    embeddings, labels = batch(seed)
+    expected: dict[bool, list[float]] = {True: [], False: []}
+    for i, j in itertools.combinations(range(len(labels)), 2):
+        one, other = (row.double().tolist() for row in (embeddings[i], embeddings[j]))
+        expected[bool(labels[i] == labels[j])].append(math.dist(one, other))
+    for found, wanted in zip(pair_distances(embeddings, labels), (True, False), strict=True):
+        assert found.tolist() == pytest.approx(expected[wanted], abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_hardest_triplets_are_those_of_a_plain_loop(seed: int) -> None:
+    embeddings, labels = batch(seed, classes=6)
+    points = embeddings.double().tolist()
+    margins = {}
+    for a, p, n in itertools.permutations(range(len(labels)), 3):
+        if labels[a] == labels[p] and labels[a] != labels[n]:
+            margin = math.dist(points[a], points[p]) - math.dist(points[a], points[n])
+            if margin > margins.get(a, (-math.inf,))[0]:
+                margins[a] = (margin, p, n)
+    expected = sorted(((*found, a) for a, found in margins.items()), reverse=True)[:4]
+    found = hardest_triplets(embeddings, labels)
+    assert found.tolist() == [[a, p, n] for _, p, n, a in expected]
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 2]])
+def test_a_batch_without_triplets_shows_none(labels: list[int]) -> None:
+    assert len(hardest_triplets(torch.eye(3), torch.tensor(labels))) == 0
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [8, 192])
+def test_the_picture_shows_the_pixels_of_the_images(channels: int, side: int) -> None:
+    rng = np.random.default_rng(0)
+    colours = torch.from_numpy(rng.integers(0, 256, (5, channels), dtype=np.uint8))
+    images = colours[:, :, None, None].expand(5, channels, side, side)
+    triplets = torch.tensor([[0, 1, 4], [3, 2, 0]])
+    picture = triplet_picture(images, triplets)
+    shown = min(side, 96)
+    assert picture.dtype == torch.uint8
+    assert picture.shape == (3, 2 * shown, 3 * shown)
+    for row, column in itertools.product(range(2), range(3)):
+        part = picture[:, row * shown : (row + 1) * shown, column * shown : (column + 1) * shown]
+        colour = colours[triplets[row, column]].expand(3)
+        assert torch.equal(part, colour[:, None, None].expand(3, shown, shown))
+
+
+def test_tensorboard_gets_them_and_the_training_its_bytes(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = run_of(load_table(str(tiny)), "hard", 0, tmp_path / "seen")
+    train(run, Reporter(quiet=True))
+    events = EventAccumulator(
+        str(run.folder / "tensorboard"), size_guidance={"images": 0, "histograms": 0}
+    )
+    events.Reload()
+    for kind, pairs in (("positives", 4 * 6), ("negatives", 6 * 16)):  # of 4 classes × 4 images
+        found = events.Histograms(f"distances/{kind}")
+        assert [one.step for one in found] == [1, 4, 8, 12]
+        assert {one.histogram_value.num for one in found} == {pairs}
+    (tag,) = events.Tags()["images"]
+    pictures = events.Images(tag)
+    assert [one.step for one in pictures] == [1, 12]
+    assert (pictures[0].width, pictures[0].height) == (3 * 16, 4 * 16)
+
+    def blind(*_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(log.TrainingLog, "look", blind)
+    other = run_of(load_table(str(tiny)), "hard", 0, tmp_path / "blind")
+    train(other, Reporter(quiet=True))
+    assert run.weights.read_bytes() == other.weights.read_bytes()
+    assert run.metrics.read_bytes() == other.metrics.read_bytes()
