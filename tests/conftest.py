@@ -1,6 +1,7 @@
 """One thread a test process, and the same random examples in every run, however busy the machine.
 
-The user's cache folder is left alone: tests have one of their own.
+The user's cache folder is left alone: tests have one of their own. So is a GPU, but in tests with
+the marker `gpu`: what the others expect are a CPU's bytes.
 
 More threads than processes only get in each other's way.  ``pytest --hypothesis-profile default``
 draws new examples.
@@ -24,6 +25,23 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide all GPUs from this process and those it starts, unless the test asks for one."""
+    torch = sys.modules.get("torch")
+    if request.node.get_closest_marker("gpu"):
+        return
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    if torch is not None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+        monkeypatch.setattr(torch.cuda, "init", _refused)
+
+
+def _refused() -> None:
+    raise RuntimeError("GPUs are hidden from tests without the marker gpu")
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets import ItemTable
 from stt_bench.benchmark.datasets.batches import embedding_batches, parts_of
 from stt_bench.benchmark.datasets.groups import average_groups, one_row_each
+from stt_bench.benchmark.datasets.transfer import moved
 from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.system.devices import resolve_device
@@ -101,20 +102,21 @@ class Selection:
         parts = parts_of(images, self.batch_size, self.shared_by)
         mine = parts[self.shared_by.rank]
         for _, (view,) in embedding_batches(images, self.batch_size, rows=mine):
-            features, embeddings = network(view.to(self.device))
+            features, embeddings = network(moved(view, network.mean.device))
             wanted = embeddings
             if self.metric == "accuracy":
                 scores = objective.logits(features, embeddings)
                 assert scores is not None
                 wanted = scores
-            found.append(wanted.float().cpu().numpy())
+            found.append(wanted.float())
         network.train()
-        array = np.concatenate(found) if found else None
+        array = torch.cat(found).cpu().numpy() if found else None
+        whole = array
         if array is not None and self.shared_by.size > 1:
-            array = np.empty((len(images), array.shape[1]), dtype=array.dtype)
-            array[mine] = np.concatenate(found)
-        self.shared_by.merge(array, parts)
-        return array
+            whole = np.empty((len(images), array.shape[1]), dtype=array.dtype)
+            whole[mine] = array
+        self.shared_by.merge(whole, parts)
+        return whole
 
     def _value(self, array: np.ndarray, *, normalize: bool) -> float:
         return value_of(

@@ -23,6 +23,7 @@ from stt_bench.benchmark.datasets.sampler import (
     generator,
 )
 from stt_bench.benchmark.datasets.training_items import Fold, folds_of
+from stt_bench.benchmark.datasets.transfer import moved
 from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.store.trials import Trial, mean_curve
@@ -215,14 +216,14 @@ class _Runner:
         for first in range(0, len(self.fold.held), size):
             rows = self.fold.held[first : first + size]
             (view,) = self.held.views(rows)
-            features, embeddings = learner.network(view.to(learner.device))
+            features, embeddings = learner.network(moved(view, learner.device))
             wanted = learner.objective.logits(features, embeddings) if accuracy else embeddings
             assert wanted is not None
-            found.append(wanted.float().cpu().numpy())
+            found.append(wanted.float())
         try:
             return value_of(
                 experiment,
-                np.concatenate(found),
+                torch.cat(found).cpu().numpy(),
                 self.fold.items.split("validation"),
                 self.fold.items.classes,
                 normalize=learner.network.normalize,
