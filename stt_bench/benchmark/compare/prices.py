@@ -24,6 +24,7 @@ from stt_bench.benchmark.models import build_network
 from stt_bench.benchmark.system.devices import resolve_device
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.machine import make_deterministic, seed_torch
+from stt_bench.benchmark.system.memory import full_memory_told
 from stt_bench.benchmark.tuning.trial import Material, run_trial
 
 _LOSS = "hard_triplet"  # of a middling price among the rows
@@ -123,15 +124,16 @@ def price_of_training(
         }
         config = TuningConfig(studies=1, trials=1, folds=folds, every=steps, patience=1)
         start = time.perf_counter()
-        run_trial(
-            Experiment.model_validate(settings),
-            config,
-            material,
-            study=0,
-            index=-1,
-            point={},
-            stop=threading.Event(),
-        )
+        with full_memory_told("the steps that are timed", "train"):
+            run_trial(
+                Experiment.model_validate(settings),
+                config,
+                material,
+                study=0,
+                index=-1,
+                point={},
+                stop=threading.Event(),
+            )
         taken[steps].append(time.perf_counter() - start)
     short, long = min(taken[_SHORT]), min(taken[_LONG])
     step = max(long - short, 1e-6) / (folds * (_LONG - _SHORT))

@@ -19,9 +19,8 @@ from stt_bench.benchmark.system.errors import BenchError
 Stage = Literal["train", "embed", "evaluate"]
 
 ADVICE: dict[Stage, str] = {
-    "train": "lower the images of a batch (sampler), those encoded at once (train.chunk) or "
-    "input.size, or set train.precision: bfloat16; the same command goes on from its checkpoint "
-    "where that changes no setting",
+    "train": "set train.chunk (images encoded at once), lower the images of a batch (sampler) or "
+    "input.size, or set train.precision: bfloat16",
     "embed": "lower evaluation.batch_size or input.size",
     "evaluate": "lower evaluation.memory_mib, or set evaluation.backend: torch-cpu",
 }

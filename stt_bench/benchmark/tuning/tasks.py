@@ -11,6 +11,7 @@ from stt_bench.benchmark.config.table_sections import TuningConfig
 from stt_bench.benchmark.datasets.training_items import training_items
 from stt_bench.benchmark.store.trials import Trial
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.memory import full_memory_told
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.stop import stop_requested
 from stt_bench.benchmark.tuning.space import Point
@@ -88,15 +89,16 @@ class Worker:
 
     def _tried(self, content: ToTry, stop: threading.Event) -> Trial | Failure:
         try:
-            return run_trial(
-                content.experiment,
-                self._config,
-                self._data.of(content.experiment, self._config.folds),
-                study=content.study,
-                index=content.index,
-                point=content.point,
-                stop=stop,
-            )
+            with full_memory_told(f"trial {content.index} of study {content.study}", "train"):
+                return run_trial(
+                    content.experiment,
+                    self._config,
+                    self._data.of(content.experiment, self._config.folds),
+                    study=content.study,
+                    index=content.index,
+                    point=content.point,
+                    stop=stop,
+                )
         except TrainingStopped:
             raise
         except Exception as error:  # whatever befalls one row, the others go on

@@ -1,12 +1,14 @@
 """Full memory is told in one sentence that says what to lower, whoever tells it."""
 
+import re
 import traceback
 
 import pytest
 import torch
 
+from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.memory import full_memory_told
+from stt_bench.benchmark.system.memory import ADVICE, full_memory_told
 
 _TORCH = (
     "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 23.68 GiB of "
@@ -23,7 +25,7 @@ _WORKER = "DataLoader worker (pid 4711) is killed by signal: "
             "train",
             ["the GPU's memory is full (2.50 GiB more were asked for, of 23.68 GiB in all)"],
         ),
-        (torch.OutOfMemoryError("?"), "train", ["full: lower the images of a batch (sampler)"]),
+        (torch.OutOfMemoryError("?"), "train", ["full: set train.chunk", "(sampler)"]),
         (RuntimeError("CUDA error: out of memory"), "embed", ["GPU", "evaluation.batch_size"]),
         (
             RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
@@ -61,6 +63,13 @@ def test_full_memory_is_one_sentence_with_advice(error, stage, parts):
     for part in parts:
         assert part in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_what_is_to_be_lowered_is_there():
+    sections = Experiment.model_fields
+    for advice in ADVICE.values():
+        for section, field in re.findall(r"(train|input|evaluation)\.(\w+)", advice):
+            assert field in sections[section].annotation.model_fields
 
 
 @pytest.mark.parametrize("error", [RuntimeError("sizes differ"), OSError(28, "No space left")])

@@ -62,9 +62,10 @@ def test_a_step_never_waits(tiny: Path, row: str, precision: str) -> None:
         images, labels = images.to("cuda"), (torch.arange(16) // 4).to("cuda")
         seen.forget()
         step = take_step(learner, experiment, 0, 0, images, labels)
+        waits = set(seen.waits)
         if precision == "float16":  # torch's scaler asks whether the gradients are finite
-            seen.waits = {w: n for w, n in seen.waits.items() if "_local_scalar_dense" not in w}
-        assert not seen.waits
+            waits = {why for why in waits if "_local_scalar_dense" not in why}
+        assert not waits
         assert isinstance(step.loss, OnGpu)
 
 
