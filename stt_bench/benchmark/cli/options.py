@@ -36,6 +36,15 @@ OverwriteOption = Annotated[
     bool, typer.Option("--force", help="Overwrite files that stt-bench did not write.")
 ]
 
+GpusOption = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=1024,
+        help="GPUs of this machine that share each batch of a training, by torchrun.",
+        metavar="N",
+    ),
+]
 JobsOption = Annotated[
     int,
     typer.Option(

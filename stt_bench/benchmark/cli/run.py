@@ -11,6 +11,7 @@ from stt_bench.benchmark.cli.options import (
     FAILED,
     CpusPerRunOption,
     ForceOption,
+    GpusOption,
     GpusPerRunOption,
     JobsOption,
     OnOption,
@@ -24,6 +25,7 @@ from stt_bench.benchmark.cli.options import (
     shard_in,
 )
 from stt_bench.benchmark.cli.reports import show_leaderboards
+from stt_bench.benchmark.cli.several import run_by_several
 from stt_bench.benchmark.system.errors import BenchError
 
 
@@ -46,6 +48,7 @@ def run(
         typer.Option("--dry-run", help="Only say what would run, from which data, for how long."),
     ] = False,
     jobs: JobsOption = 1,
+    gpus: GpusOption = 1,
     on: OnOption = None,
     cpus_per_run: CpusPerRunOption = None,
     gpus_per_run: GpusPerRunOption = None,
@@ -59,6 +62,7 @@ def run(
     - `stt-bench run digits_retrieval`
     - `stt-bench run digits_retrieval --dry-run`
     - `stt-bench run digits_retrieval --jobs 2`
+    - `stt-bench run cub50_retrieval --gpus 4`
     - `stt-bench run cub50_retrieval --rows softmax,hard_triplet --seeds 0,1,2`
     - `stt-bench run digits_retrieval --set optimizer.lr=0.0003 --results my-results --runs my-runs`
     """
@@ -97,6 +101,8 @@ def run(
             )
             print("\n".join(planned.lines()))
         return
+    if (code := run_by_several(gpus, tables, spread=jobs > 1 or on is not None)) is not None:
+        raise typer.Exit(code)
     failed, finished = 0, []
     for table in tables:
         outcome = run_table(

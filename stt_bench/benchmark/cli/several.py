@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.launch import launched, torchrun
 
 if TYPE_CHECKING:
+    from stt_bench.benchmark.config.table import Table
     from stt_bench.benchmark.datasets import Split
     from stt_bench.benchmark.store.facts import TrainingFacts
     from stt_bench.benchmark.store.runs import Run
@@ -36,6 +38,53 @@ def among_several(command: Callable[[], object]) -> None:
         command()
     finally:
         end_orders()
+
+
+def run_by_several(gpus: int, tables: Sequence[Table], *, spread: bool) -> int | None:
+    """Run this process's command again in one process for each GPU, by ``torchrun``.
+
+    Args:
+        gpus: how many.
+        tables: that are run.
+        spread: whether several of their runs are to go on at once.
+
+    Returns:
+        Its exit code; None where one process is enough, or this is one of several.
+
+    Raises:
+        BenchError: there are fewer GPUs, or the runs are spread.
+    """
+    among = launched()
+    if spread and (gpus > 1 or among):
+        raise BenchError(
+            "--jobs and --on give each training a process, and --gpus (or torchrun) several "
+            "processes to one training: use one of the two"
+        )
+    if gpus == 1:
+        return None
+    if among:
+        raise BenchError("--gpus starts torchrun itself: leave it out under torchrun")
+    devices = {row.train.device for table in tables for row in table.rows.values()}
+    if devices != {"cpu"}:
+        import torch
+
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if gpus > count:
+            raise BenchError(
+                f"--gpus {gpus}: PyTorch finds {count} CUDA GPU(s) here; lower it, or share the "
+                "batches among processes on the CPU: --set train.device=cpu"
+            )
+    return torchrun(gpus, _without(sys.argv[1:], "--gpus"))
+
+
+def _without(arguments: Sequence[str], option: str) -> list[str]:
+    """Return arguments without an option and its value."""
+    kept, skip = [], False
+    for one in arguments:
+        if not skip and one != option and not one.startswith(f"{option}="):
+            kept.append(one)
+        skip = not skip and one == option
+    return kept
 
 
 def _follow() -> None:

@@ -14,12 +14,8 @@ import torch
 from forked import Ended, forked
 
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
-from stt_bench.benchmark.system.launch import launched
 from stt_bench.benchmark.system.orders import end_orders, follow, ordered, watch
 from stt_bench.benchmark.system.processes import Processes, processes
-
-TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}
-TORCHRUN |= {"MASTER_ADDR": "here", "MASTER_PORT": "1"}
 
 
 def test_parts_are_in_order_and_differ_by_one_at_most() -> None:
@@ -42,17 +38,6 @@ def test_one_process_exchanges_nothing() -> None:
     with alone.first(), ordered("nothing"):
         alone.alike([])
     end_orders()
-
-
-def test_torchrun_is_known_by_its_variables() -> None:
-    assert not launched({})
-    assert not launched({"RANK": "0", "WORLD_SIZE": "2"})  # of another program
-    assert not launched(TORCHRUN | {"RANK": "0", "WORLD_SIZE": "1"})
-    assert launched(TORCHRUN)
-    with pytest.raises(BenchError, match=r"RANK=2, WORLD_SIZE=2.*torchrun"):
-        launched(TORCHRUN | {"RANK": "2"})
-    with pytest.raises(BenchError, match="WORLD_SIZE=two"):
-        launched(TORCHRUN | {"WORLD_SIZE": "two"})
 
 
 def _exchanged(present: Processes) -> dict[str, Any]:

@@ -1,0 +1,86 @@
+"""Commands in several processes: --gpus, and what torchrun is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stt_bench.benchmark.cli import several
+from stt_bench.benchmark.system import devices, launch
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.processes import Processes
+
+TORCHRUN = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+TORCHRUN |= {"MASTER_ADDR": "here", "MASTER_PORT": "1"}
+
+
+def test_gpus_starts_torchrun_with_the_same_command(
+    stt_bench: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[tuple[int, list[str]]] = []
+
+    def torchrun(count: int, arguments: Sequence[str]) -> int:
+        called.append((count, list(arguments)))
+        return 3
+
+    monkeypatch.setattr(several, "torchrun", torchrun)
+    cpu = ("--set", "train.device=cpu")
+    assert stt_bench("run", tiny, "--gpus", 2, *cpu).returncode == 3
+    assert called == [(2, ["run", str(tiny), *cpu])]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there are GPUs to use")
+def test_more_gpus_than_there_are_is_one_sentence(
+    stt_bench: Callable[..., Any], tiny: Path
+) -> None:
+    done = stt_bench("run", tiny, "--gpus=2")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --gpus 2: PyTorch finds 0 CUDA GPU(s) here")
+    assert "train.device=cpu" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_jobs_and_gpus_are_two_things(stt_bench: Callable[..., Any], tiny: Path) -> None:
+    for other in (("--jobs", 2), ("--on", "ray")):
+        done = stt_bench("run", tiny, "--gpus", 2, *other)
+        assert done.returncode == 2
+        assert "use one of the two" in done.stderr
+
+
+def test_an_option_and_its_value_are_left_out() -> None:
+    given = ["run", "t", "--gpus", "4", "--set", "a=--gpus", "--gpus=2", "-q"]
+    assert several._without(given, "--gpus") == ["run", "t", "--set", "a=--gpus", "-q"]
+
+
+def test_plugins_are_found_among_the_arguments() -> None:
+    given = ["stt-bench", "--plugin", "a.py", "--plugin=b.py", "run", "t"]
+    assert several._plugins(given) == [Path("a.py"), Path("b.py")]
+
+
+def test_torchrun_is_known_by_its_variables() -> None:
+    assert not launch.launched({})
+    assert not launch.launched({"RANK": "0", "WORLD_SIZE": "2"})  # of another program
+    assert not launch.launched(TORCHRUN | {"WORLD_SIZE": "1"})
+    assert launch.launched(TORCHRUN)
+    with pytest.raises(BenchError, match=r"RANK=2, WORLD_SIZE=2.*torchrun"):
+        launch.launched(TORCHRUN | {"RANK": "2"})
+    with pytest.raises(BenchError, match="WORLD_SIZE=two"):
+        launch.launched(TORCHRUN | {"WORLD_SIZE": "two"})
+
+
+def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "processes", lambda: Processes(3, 4, local=1))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices.resolve_device("auto") == torch.device("cuda:1")
+    assert devices.resolve_device("cuda") == torch.device("cuda:1")
+    assert devices.resolve_device("cpu") == torch.device("cpu")
+    with pytest.raises(BenchError, match="each its own GPU"):
+        devices.resolve_device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(BenchError, match=r"process 3 of 4 \(from 0\) finds no GPU of its own"):
+        devices.resolve_device("auto")
