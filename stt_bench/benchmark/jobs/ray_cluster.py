@@ -16,13 +16,12 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from stt_bench.benchmark.jobs.carried import Files, pack, unpack
 from stt_bench.benchmark.jobs.reports import Message, SendingReporter, Shown
 from stt_bench.benchmark.jobs.work import RETRIES, Lost, Maker, Task
-from stt_bench.benchmark.system.atomic import append_lines, write_atomically
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.plugins import import_plugin, loaded_plugins
 from stt_bench.benchmark.system.progress import Reporter
@@ -30,8 +29,6 @@ from stt_bench.benchmark.system.signals import heeded_by
 
 _LOOKS = 0.5  # seconds between two looks at what the tasks say
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
-
-Files = dict[str, bytes]
 
 
 class Ray:
@@ -278,34 +275,6 @@ def _enter(folder: str) -> None:
         os.chdir(folder)
     except OSError:
         os.chdir(tempfile.gettempdir())
-
-
-def pack(paths: Sequence[Path]) -> Files:
-    """Return the content of files, and of all files below folders, by their paths."""
-    found = [file for path in paths for file in (path, *path.rglob("*")) if file.is_file()]
-    return {str(file): file.read_bytes() for file in found}
-
-
-def unpack(files: Files, paths: Sequence[Path]) -> None:
-    """Write files where they lay, those at `paths` or below alone; lines of a ledger are added.
-
-    Raises:
-        BenchError: a file cannot be written.
-    """
-    for name, content in files.items():
-        file = Path(name)
-        if not any(path in (file, *file.parents) for path in paths):
-            continue
-        if file.name == "ledger.jsonl":
-            there = set(file.read_text("utf-8").splitlines()) if file.exists() else set()
-            lines = content.decode().splitlines()
-            append_lines(file, [line for line in lines if line not in there])
-        else:
-            write_atomically(file, partial(_write, content))
-
-
-def _write(content: bytes, stream: IO[bytes]) -> None:
-    stream.write(content)
 
 
 def _told(error: Exception) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from command_line import Command
 
-from stt_bench.benchmark.jobs.ray_cluster import Ray, pack, unpack
+from stt_bench.benchmark.jobs.carried import pack, unpack
+from stt_bench.benchmark.jobs.ray_cluster import Ray
 from stt_bench.benchmark.jobs.work import Lost, Task
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
