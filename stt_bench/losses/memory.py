@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stt_bench.losses.base import LossResult, RankingLoss
 from stt_bench.losses.others import Others, compared_with
@@ -75,6 +75,8 @@ class CrossBatchMemory(RankingLoss):
         self.register_buffer("labels", torch.zeros(size, dtype=torch.long))
         self.register_buffer("stored", torch.zeros((), dtype=torch.long))  # in all, ever
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self._known: tuple[int, int] | None = (0, 0)  # what the two say: no step waits for them
+        self.register_load_state_dict_post_hook(_look_again)
 
     def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:
         """Return (loss, diagnostics), and put the batch into the memory in training mode."""
@@ -84,12 +86,14 @@ class CrossBatchMemory(RankingLoss):
                 "raise memory.size"
             )
         total, diagnostics = self.loss.compute(embeddings, labels)
-        started = int(self.steps) >= self.start_step
+        stored, steps = self._counts()
+        started = steps >= self.start_step
         if self.training:
             self.steps += 1
+            self._known = stored, steps + 1
         if not started:
             return total, diagnostics
-        others = self._others(len(embeddings))
+        others = self._others(len(embeddings), stored)
         if others.with_batch or len(others.rows) >= len(embeddings):
             with compared_with(others):
                 part, found = self.loss.compute(embeddings, labels)
@@ -101,9 +105,15 @@ class CrossBatchMemory(RankingLoss):
             self._put(embeddings.detach(), labels)
         return total, diagnostics
 
-    def _others(self, batch: int) -> Others:
+    def _counts(self) -> tuple[int, int]:
+        """Return how many rows were stored and steps taken; asks the device after a load only."""
+        if self._known is None:
+            self._known = int(self.stored), int(self.steps)
+        return self._known
+
+    def _others(self, batch: int, stored: int) -> Others:
         """Return what a batch of so many rows is compared with, the newest row first."""
-        before, stored = self.order == "before", int(self.stored)
+        before = self.order == "before"
         count = min(stored, self.size - batch if before else self.size)
         slots = (stored - 1 - torch.arange(count, device=self.rows.device)) % self.size
         rows = self.rows[slots]
@@ -116,4 +126,12 @@ class CrossBatchMemory(RankingLoss):
         slots = (self.stored + torch.arange(len(rows), device=rows.device)) % self.size
         self.rows[slots] = rows.to(self.rows.dtype)
         self.labels[slots] = labels
+        stored, steps = self._counts()
         self.stored += len(rows)
+        self._known = stored + len(rows), steps
+
+
+def _look_again(memory: nn.Module, _keys: object) -> None:
+    """Forget the counts of before a state was loaded."""
+    assert isinstance(memory, CrossBatchMemory)
+    memory._known = None

@@ -12,6 +12,7 @@ from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.store.weights import read_checkpoint
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import write_json
+from stt_bench.benchmark.system.processes import processes
 from stt_bench.benchmark.training.finite import NotFiniteError
 from stt_bench.benchmark.training.learner import Learner
 
@@ -36,7 +37,8 @@ def diverged(run: Run, items: ItemTable, learner: Learner, error: NotFiniteError
             for path, label in zip(batch["path"], batch["label"], strict=True)
         ],
     }
-    write_json(file_of(run), content)
+    if processes().leads:
+        write_json(file_of(run), content)
     named = ", ".join(str(path) for path in batch["path"][:_NAMED])
     more = f" and {len(batch) - _NAMED} more" if len(batch) > _NAMED else ""
     again = f"the checkpoint of step {kept}" if kept else "the start"

@@ -35,12 +35,17 @@ def experiment_of(loss: Any = "softmax", **settings: Any) -> Experiment:
 class Small(Learner):
     """A learner without data, at step 0; the same settings give the same weights."""
 
-    def __init__(self, experiment: Experiment, dtype: torch.dtype = torch.float64) -> None:
-        """Build it on the CPU."""
+    def __init__(
+        self,
+        experiment: Experiment,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device = torch.device("cpu"),  # noqa: B008
+    ) -> None:
+        """Build it."""
         seed_torch(1, 0)
-        self.device = torch.device("cpu")
+        self.device = device
         network, objective = new_model(experiment, CLASSES, [9, 8, 7, 6, 5])
-        self.network, self.objective = network.to(dtype), objective.to(dtype)
+        self.network, self.objective = network.to(device, dtype), objective.to(device, dtype)
         self.forward = self.network
         self.optimizer = build_optimizer(experiment.optimizer, self.network, self.objective)
         if experiment.train.ema is not None:

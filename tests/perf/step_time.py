@@ -1,0 +1,222 @@
+"""A training step beside a hand-written minimal loop and pytorch-metric-learning's trainer.
+
+Ours is the whole loop of `stt-bench train`: batches, learning rate, step, watch, and every 20 steps
+the log and TensorBoard. The minimal loop has the same network, images, batches and optimiser, and
+nothing else: index the images, forward, loss, backward, step. Rounds of both take turns within one
+training; given are the best round of each, and the median of the rounds' ratios. On a CPU the
+seconds are those of the process's one thread and whatever it starts.
+
+    python tests/perf/step_time.py [small_cnn] [lite0] [--rounds 7] [--device cpu]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import io
+import logging
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from stt_bench.benchmark.config.table import Table
+from stt_bench.benchmark.datasets import load_items
+from stt_bench.benchmark.datasets.batches import Batch, TrainingBatches
+from stt_bench.benchmark.store.runs import Run, run_of
+from stt_bench.benchmark.suite import load_table
+from stt_bench.benchmark.system.devices import resolve_device
+from stt_bench.benchmark.system.machine import make_deterministic, seed_torch
+from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training.learner import Learner
+from stt_bench.benchmark.training.loop import fit
+from stt_bench.benchmark.training.prepare import batches_of
+
+QUIET = Reporter(quiet=True)
+CASES = {  # backbone, pixels, channels, steps of a round
+    "small_cnn": ("small_cnn", 28, 1, 100),
+    "lite0": ("timm/tf_efficientnet_lite0", 96, 3, 5),
+}
+P, K = 5, 8
+TABLE = """\
+title: Step time
+description: A training step on resized digits.
+seeds: [0]
+data: {{name: digits}}
+input: {{size: {size}, channels: {channels}}}
+model: {{backbone: {backbone}, embedding_dim: 64, normalize: {normalize}}}
+loss: {loss}
+sampler: {{p: 5, k: 8}}
+optimizer: {{name: adam, lr: 0.0003}}
+train: {{steps: {steps}, threads: 1, device: {device}, checkpoint_every: 100000}}
+rows: {{row: {{label: Row}}}}
+"""
+
+
+def made(text: str, folder: Path) -> Run:
+    """Return the run of a table's one row."""
+    path = folder / "step_time.yaml"
+    path.write_text(text)
+    table: Table = load_table(str(path))
+    return run_of(table, "row", 0, folder / "runs")
+
+
+class Minimal:
+    """What one writes by hand, for Softmax."""
+
+    def __init__(self, learner: Learner, images: torch.Tensor, drawn: TrainingBatches) -> None:
+        """Start from the learner's weights."""
+        self.network = copy.deepcopy(learner.network).train()
+        assert learner.objective.softmax is not None
+        self.classifier = copy.deepcopy(learner.objective.softmax.linear)
+        weights = [*self.network.parameters(), *self.classifier.parameters()]
+        fused = learner.device.type == "cuda"
+        self.optimizer = torch.optim.Adam(weights, lr=3e-4, fused=fused or None)
+        self.images, self.drawn, self.device, self.step = images, drawn, learner.device, 0
+
+    def __call__(self, steps: int) -> None:
+        """Take some steps."""
+        for _ in range(steps):
+            rows = torch.from_numpy(self.drawn.sampler.batch(self.step))
+            images = self.images[rows].to(self.device, non_blocking=True)
+            labels = self.drawn.labels[rows].to(self.device, non_blocking=True)
+            loss = cross_entropy(self.classifier(self.network(images)[1]), labels)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            self.step += 1
+
+
+class Trainer:
+    """pytorch-metric-learning's own, with its hard triplet loss."""
+
+    def __init__(
+        self, learner: Learner, images: torch.Tensor, drawn: TrainingBatches, steps: int
+    ) -> None:
+        """Start from the learner's weights."""
+        from pytorch_metric_learning import losses, miners, samplers, trainers
+
+        trunk: nn.Module = _Embeddings(copy.deepcopy(learner.network))
+        self.trainer = trainers.MetricLossOnly(
+            models={"trunk": trunk},
+            optimizers={"trunk_optimizer": torch.optim.Adam(trunk.parameters(), lr=3e-4)},
+            batch_size=P * K,
+            loss_funcs={"metric_loss": losses.TripletMarginLoss(margin=0.2)},
+            mining_funcs={"tuple_miner": miners.BatchHardMiner()},
+            dataset=torch.utils.data.TensorDataset(images, drawn.labels),
+            sampler=samplers.MPerClassSampler(drawn.labels, K, P * K, P * K * steps),
+            dataloader_num_workers=0,
+            iterations_per_epoch=steps,
+            data_device=learner.device,
+        )
+        self.epoch = 1
+
+    def __call__(self, _steps: int) -> None:
+        """Take the steps of an epoch."""
+        with contextlib.redirect_stderr(io.StringIO()):
+            self.trainer.train(start_epoch=self.epoch, num_epochs=self.epoch)
+        self.epoch += 1
+
+
+class _Embeddings(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> Any:
+        return self.network(images)[1]
+
+
+def in_turns(
+    batches: Iterator[Batch],
+    steps: int,
+    other: Callable[[int], None],
+    now: Callable[[], float],
+    table: list[tuple[float, float]],
+) -> Iterator[Batch]:
+    """Hand out our batches; after each round of ours let the other side take as many steps."""
+    start = now()
+    for number, batch in enumerate(batches):
+        if number and number % steps == 0:
+            ours = now() - start
+            start = now()
+            other(steps)
+            table.append((ours, now() - start))
+            start = now()
+        yield batch
+
+
+def compare(name: str, peer: bool, rounds: int, device_name: str) -> None:
+    """Measure one network against one other side, and print."""
+    backbone, size, channels, steps = CASES[name]
+    with tempfile.TemporaryDirectory() as folder:
+        run = made(
+            TABLE.format(
+                backbone=backbone,
+                size=size,
+                channels=channels,
+                normalize=str(peer).lower(),
+                loss="{name: hard_triplet, margin: 0.2}" if peer else "softmax",
+                steps=steps * (rounds + 2) + 1,  # the first round warms up
+                device=device_name,
+            ),
+            Path(folder),
+        )
+        run.save()
+        device = resolve_device(device_name)
+        make_deterministic(1)
+        seed_torch(0, 0)
+        items = load_items(run.experiment.data, QUIET)
+        learner = Learner(run.experiment, items, device)
+        drawn = TrainingBatches(items, run.experiment, 0, learner.objective.needs)
+        drawn.images.load()
+        images = drawn.images.batch(np.arange(len(drawn.labels)))
+        images = images.contiguous(memory_format=torch.channels_last)
+        other = Trainer(learner, images, drawn, steps) if peer else Minimal(learner, images, drawn)
+
+        def now() -> float:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+                return time.perf_counter()
+            return time.process_time()
+
+        table: list[tuple[float, float]] = []
+        batches = in_turns(batches_of(run, items, learner, QUIET), steps, other, now, table)
+        fit(run, learner, batches, run.origin(items.data_hash, "none"), threading.Event(), QUIET)
+    ours, theirs = 1e3 * np.array(table[1:]).T / steps
+    ratios = ours / theirs if not peer else theirs / ours
+    best = ours.min() / theirs.min() if not peer else theirs.min() / ours.min()
+    side = "pytorch-metric-learning's trainer" if peer else "minimal loop"
+    asked = "trainer ÷ ours" if peer else "ours ÷ minimal"
+    print(
+        f"| {name}, {size} px | {ours.min():.2f} | {side} | {theirs.min():.2f} | {asked} "
+        f"| {best:.3f} | {np.median(ratios):.3f} |",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    logging.disable()
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("networks", nargs="*", default=[*CASES])
+    options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--device", default="cpu")
+    given = options.parse_args()
+    print("| network, batch of 40 | ours, ms | beside | ms | ratio | best rounds | median |")
+    print("|---|---:|---|---:|---|---:|---:|")
+    for name in given.networks:
+        for peer in (False, True):
+            compare(name, peer, given.rounds, given.device)
+
+
+if __name__ == "__main__":
+    main()
