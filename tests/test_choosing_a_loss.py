@@ -10,7 +10,7 @@ import json
 import re
 from functools import cache
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
 import pytest
 
@@ -131,12 +131,13 @@ def test_hard_triplet_collapses_from_scratch_and_batch_norm_prevents_it(table: s
     assert ("Softmax + Hard triplet" in collapsed) == (table == "omniglot_retrieval")
 
 
-def test_no_second_head_changes_accuracy_beyond_the_seeds() -> None:
-    assert "no second head changes accuracy beyond the seeds" in PAGE
-    found = scores("cub50_classification", "accuracy")
-    plain = found["softmax"]
-    for row in ("softmax_semi_hard_triplet", "softmax_hard_triplet", "softmax_center"):
-        assert abs(fmean(found[row]) - fmean(plain)) < stdev(plain), row
+def test_no_second_head_is_shown_to_gain_accuracy() -> None:
+    assert "no second head is shown to gain accuracy over the best Softmax row" in PAGE
+    page = text_of("cub50_classification")
+    lines = page[page.index("| Row | Accuracy") : page.index("\n\nPercent, mean")].splitlines()
+    judged = [line for line in lines if line.startswith("| Softmax + ") and "≈" in line]
+    assert len(judged) == 6
+    assert not re.search("[▲△]", "".join(lines))
 
 
 def test_the_sizes_of_splits_are_those_that_readers_check() -> None:

@@ -175,7 +175,7 @@ def _display_faults(record: Record) -> Iterator[str]:
         return
     for part in ("x", "lines", "panels"):
         field = getattr(figure, part)
-        if field is None:
+        if field not in (figure.x, *figure.fields):  # none, or the row itself
             continue
         value: Any = None
         try:

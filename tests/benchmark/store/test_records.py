@@ -157,6 +157,12 @@ def test_a_record_that_was_changed_is_not_believed(
     assert "\n" not in str(caught.value)
 
 
+def test_curves_may_stand_for_rows(tmp_path: Path) -> None:
+    figure = {"x": "optimizer.lr", "lines": "row", "panels": None, "rows": None}
+    path = record_with(tmp_path, lambda content: content["display"].update(figure=figure))
+    assert read_record(path).display.figure is not None
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
