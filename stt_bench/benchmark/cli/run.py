@@ -101,7 +101,8 @@ def run(
             )
             print("\n".join(planned.lines()))
         return
-    if (code := run_by_several(gpus, tables, spread=jobs > 1 or on is not None)) is not None:
+    devices = {row.train.device for table in tables for row in table.select(chosen).values()}
+    if (code := run_by_several(gpus, devices, spread=jobs > 1 or on is not None)) is not None:
         raise typer.Exit(code)
     failed, finished = 0, []
     for table in tables:

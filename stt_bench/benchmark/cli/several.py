@@ -12,7 +12,6 @@ from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.launch import launched, torchrun
 
 if TYPE_CHECKING:
-    from stt_bench.benchmark.config.table import Table
     from stt_bench.benchmark.datasets import Split
     from stt_bench.benchmark.store.facts import TrainingFacts
     from stt_bench.benchmark.store.runs import Run
@@ -40,12 +39,12 @@ def among_several(command: Callable[[], object]) -> None:
         end_orders()
 
 
-def run_by_several(gpus: int, tables: Sequence[Table], *, spread: bool) -> int | None:
+def run_by_several(gpus: int, devices: set[str], *, spread: bool) -> int | None:
     """Run this process's command again in one process for each GPU, by ``torchrun``.
 
     Args:
         gpus: how many.
-        tables: that are run.
+        devices: `train.device` of the rows that are run.
         spread: whether several of their runs are to go on at once.
 
     Returns:
@@ -64,7 +63,6 @@ def run_by_several(gpus: int, tables: Sequence[Table], *, spread: bool) -> int |
         return None
     if among:
         raise BenchError("--gpus starts torchrun itself: leave it out under torchrun")
-    devices = {row.train.device for table in tables for row in table.rows.values()}
     if devices != {"cpu"}:
         import torch
 

@@ -28,7 +28,7 @@ def test_gpus_starts_torchrun_with_the_same_command(
         return 3
 
     monkeypatch.setattr(several, "torchrun", torchrun)
-    cpu = ("--set", "train.device=cpu")
+    cpu = ("--rows", "hard", "--set", "train.device=cpu")
     assert stt_bench("run", tiny, "--gpus", 2, *cpu).returncode == 3
     assert called == [(2, ["run", str(tiny), *cpu])]
 

@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 import torch
 from forked import forked
+from timm.layers import BatchNormAct2d
+from torch import nn
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.system.processes import processes
+from stt_bench.benchmark.models.synced_batch_norm import sync_batch_norms
+from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.machine import seed_torch
+from stt_bench.benchmark.system.processes import Processes, processes
 from stt_bench.benchmark.training import probe
 from stt_bench.benchmark.training.health import gradient_norm
 from stt_bench.benchmark.training.sharing import share
@@ -57,6 +62,7 @@ ROWS |= {
     "batch norm": experiment_of(
         loss="lifted", model={"embedding_dim": 8, "head": "fc1024", "sync_batch_norm": True}
     ),
+    "chunks": experiment_of(loss="circle", train={"steps": STEPS, "chunk": 5}),
     "frozen": experiment_of(
         loss="proxy_anchor", model={"head": "none", "embedding_dim": None, "freeze": "all"}
     ),
@@ -73,7 +79,7 @@ def trained(experiment: Experiment) -> Trained:
     The batches are P×K, then the same with sample weights, then one of 17 images of any classes,
     where the loss takes them.
     """
-    tiny = probe._tiny(experiment)
+    tiny = probe._tiny(experiment).model_copy(update={"train": experiment.train})
     learner = probe._Tiny(tiny)
     learner.network.train()
     learner.objective.train()
@@ -116,7 +122,11 @@ def one() -> dict[str, Trained]:
 def test_loss_and_gradients_are_those_of_one_process(
     tmp_path: Path, one: dict[str, Trained], size: int
 ) -> None:
-    rows = ROWS if size == 2 else {name: ROWS[name] for name in ("memory", "batch norm", "phases")}
+    rows = (
+        ROWS
+        if size == 2
+        else {name: ROWS[name] for name in ("memory", "batch norm", "phases", "chunks")}
+    )
     every = forked(size, tmp_path, lambda _: {name: trained(row) for name, row in rows.items()})
     for name in rows:
         alone = one[name]
@@ -133,3 +143,67 @@ def test_loss_and_gradients_are_those_of_one_process(
             first: Trained = every[0][name]
             for key, value in first.weights.items():  # bit by bit: nothing drifts apart
                 assert value.tobytes() == mine.weights[key].tobytes(), f"{name}: {key}"
+
+
+def _synced(_: Processes) -> list[np.ndarray]:
+    """Return the outputs, gradients and statistics of a part's share of a batch norm."""
+    present = processes()
+    part = present.share(7)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(7, 4, 3, 3, generator=generator, dtype=torch.float64)
+    factors = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    found = []
+    for layer in (nn.BatchNorm2d(4), nn.BatchNorm2d(4, momentum=None), BatchNormAct2d(4)):
+        layer = layer.double()
+        with torch.no_grad():
+            layer.weight.copy_(torch.linspace(0.5, 2.0, 4))
+        if present.size > 1:
+            sync_batch_norms(layer)
+        for _ in range(2):
+            mine = x[part].clone().requires_grad_()
+            made = layer(mine)
+            (made * factors[part]).sum().backward()
+        found += [made.detach(), mine.grad, layer.running_mean, layer.running_var]
+        found.append(layer.eval()(x).detach())
+    return [tensor.numpy() for tensor in found]
+
+
+def test_synced_batch_norm_is_that_of_one_process(tmp_path: Path) -> None:
+    """Also timm's, which has an activation in it, and of parts of two sizes."""
+    wanted = _synced(Processes())
+    parts = forked(3, tmp_path, _synced)
+    for place, (value, *found) in enumerate(zip(wanted, *parts, strict=True)):
+        if place % 5 < 2:  # outputs and gradients lie in parts; statistics are all alike
+            found = [np.concatenate(found)]
+        for one in found:
+            np.testing.assert_allclose(one, value, rtol=1e-10, atol=1e-12)
+
+
+def test_an_unknown_batch_norm_is_refused() -> None:
+    class Other(nn.BatchNorm2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(x)
+
+    with pytest.raises(BenchError, match="layer '0' is a Other"):
+        sync_batch_norms(nn.Sequential(Other(3)))
+
+
+def _drawn(present: Processes) -> tuple[list[float], float]:
+    """Return what dropout lets through of ones, and what a loss draws after it."""
+    learner = probe._Tiny(probe._tiny(ROWS["softmax"]))
+    learner.network.head = nn.Sequential(nn.Dropout(0.5), learner.network.head)
+    learner.network.train()
+    share(learner, ROWS["softmax"])
+    seed_torch(0, 1)
+    learner.network.head.register_forward_hook(lambda *call: seen.append(call[2]))
+    seen: list[torch.Tensor] = []
+    learner.forward(probe._images(0, 1)[present.share(24)])
+    return seen[0].flatten().tolist(), float(torch.rand(()))
+
+
+def test_dropout_is_drawn_apart_and_losses_draw_alike(tmp_path: Path) -> None:
+    """The same in every run: a function of seed, step and process."""
+    (one, drawn), (other, too) = first = forked(2, tmp_path / "a", _drawn)
+    assert drawn == too
+    assert one != other
+    assert forked(2, tmp_path / "b", _drawn) == first
