@@ -52,16 +52,24 @@ def torchrun(count: int, arguments: Sequence[str]) -> int:
     except SignalException:
         return _STOPPED
     except ChildFailedError as error:
-        codes = [failure.exitcode for _, failure in sorted(error.failures.items())]
-        told = [code for code in codes if code > 0]
-        if told:
-            return int(told[0])
-        rank, failure = min(error.failures.items())
-        name = signal.Signals(-failure.exitcode).name
+        codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+        return _ended(count, dict(sorted(codes.items())))
+    return 0
+
+
+def _ended(count: int, codes: Mapping[int, int]) -> int:
+    """Return the exit code of a command whose processes ended with these codes, by number.
+
+    One that a signal ended (a code below 0) could not say so itself; SIGTERM the others get for it.
+    """
+    if told := [code for code in codes.values() if code in (1, 2)]:
+        return told[0]
+    killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
+    for rank, number in killed.items():
         print(
-            f"error: process {rank} of {count} (from 0) was ended by {name}; the same command goes "
-            "on from the last checkpoint",
+            f"error: process {rank} of {count} (from 0) was ended by "
+            f"{signal.Signals(number).name}; the same command goes on from the last checkpoint",
             file=sys.stderr,
         )
         return 1
-    return 0
+    return max(*codes.values(), 1)

@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from ruamel.yaml import YAML
+from torch.distributed import run as torchrun
 
 from stt_bench.benchmark.cli.main import main
 from stt_bench.benchmark.datasets import catalog
@@ -42,6 +43,7 @@ COMMAND = re.compile(r"^stt-bench .*?(?=\s+#|$)", flags=re.MULTILINE)
 FILE = re.compile(r"# ([\w-]+\.(?:yaml|py))\n")
 # What only a larger machine, more time or a network has: added to the command.
 ADDED = {
+    "stt-bench run digits_retrieval --gpus": "--dry-run",
     "stt-bench compare": "--dry-run --minutes 10000 --rows margin --out elsewhere",
     "stt-bench compare photos": "--backbone small_cnn --weights none",
     "stt-bench compare list.csv": "--backbone small_cnn --weights none",
@@ -229,6 +231,9 @@ def test_scripts_for_clusters_are_right_and_their_commands_exist(
     joined = re.sub(r"\\\n\s*", "", script)
     for name in sorted(values, key=len, reverse=True):
         joined = joined.replace(name, values[name])
+    for options, command in re.findall(r"^srun torchrun (.*?) -m stt_bench (.*)$", joined, re.M):
+        torchrun.parse_args([*shlex.split(options), "script"])
+        joined = f"{joined}stt-bench {command}\n"
     commands = re.findall(r"^(?:srun )?(stt-bench .*)$", joined, flags=re.MULTILINE)
     assert commands
     for command in commands:

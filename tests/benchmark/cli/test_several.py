@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,18 @@ def test_torchrun_is_known_by_its_variables() -> None:
         launch.launched(TORCHRUN | {"RANK": "2"})
     with pytest.raises(BenchError, match="WORLD_SIZE=two"):
         launch.launched(TORCHRUN | {"WORLD_SIZE": "two"})
+
+
+def test_a_command_ends_as_the_first_process_that_said_why(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert launch._ended(3, {0: 2, 1: -signal.SIGTERM, 2: 2}) == 2
+    assert launch._ended(2, {0: 130, 1: 130}) == 130
+    assert capsys.readouterr().err == ""
+    assert launch._ended(2, {0: 130, 1: -signal.SIGKILL}) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: process 1 of 2 (from 0) was ended by SIGKILL; the same command")
+    assert told.count("\n") == 1
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
