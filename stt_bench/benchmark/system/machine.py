@@ -16,6 +16,7 @@ import torch
 
 from stt_bench import __version__
 from stt_bench.benchmark.system.devices import set_float32
+from stt_bench.benchmark.system.resources import SHARE
 
 _DEFAULT_THREADS = torch.get_num_threads()
 _PACKAGE = Path(__file__).resolve().parents[2]
@@ -36,10 +37,11 @@ def make_deterministic(threads: int | None, *, tf32: bool = False) -> None:
 
 
 def share_threads(among: int) -> None:
-    """Leave this process its part of PyTorch's threads, where `among` work side by side.
+    """Leave this process its part of threads and memory, where `among` work side by side.
 
-    A number that a config sets (`train.threads`) stays what it is.
+    A number of threads that a config sets (`train.threads`) stays what it is.
     """
+    os.environ[SHARE] = str(among)
     global _DEFAULT_THREADS
     _DEFAULT_THREADS = max(1, _DEFAULT_THREADS // among)
     torch.set_num_threads(_DEFAULT_THREADS)

@@ -1,0 +1,223 @@
+"""How fast images come to the network, and how near that is to what decoder and step allow.
+
+JPEGs of 500 × 375 are made from photos at hand (``--photos``, a folder with JPEGs below it), else
+from noise, which takes longer to decode. Three tables, each side by side in this process, best of
+the rounds:
+
+- images per second of decoding alone (libjpeg-turbo in Pillow), of decoding and resizing, and of
+  batches by threads and by processes, beside what the cores allow;
+- crops and flips of images in memory, beside a loop that crops image by image and mirrors the whole
+  batch;
+- training from the JPEGs, beside the same steps on one batch that stays on the device. On a CPU the
+  decoder needs the cores that train: the bound is 1 ÷ (1 ÷ step + 1 ÷ decoding on all cores). On a
+  GPU the bound is the step, and 0.95 of it is asked for.
+
+    python tests/perf/input_pipeline.py [--photos FOLDER] [--device cuda] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import InputConfig
+from stt_bench.benchmark.datasets import FileStore, ItemTable
+from stt_bench.benchmark.datasets.ahead import by_processes, by_threads
+from stt_bench.benchmark.datasets.augmentation import Windows, draw_mirrored, gather, mirror
+from stt_bench.benchmark.datasets.batches import Batch, TrainingBatches
+from stt_bench.benchmark.datasets.transfer import on_device, to_device
+from stt_bench.benchmark.datasets.transforms import prepare
+from stt_bench.benchmark.system.machine import make_deterministic
+from stt_bench.benchmark.system.resources import usable_cores
+from stt_bench.benchmark.training.learner import Learner
+from stt_bench.benchmark.training.step import take_step
+
+WIDTH, HEIGHT, CLASSES = 500, 375, 16
+
+
+def write_photos(folder: Path, count: int, photos: Path | None) -> ItemTable:
+    """Write JPEGs of 500 × 375 and return them as training items of 16 classes."""
+    rng, sources = np.random.default_rng(0), sorted(photos.rglob("*.jpg")) if photos else []
+    for number in range(count):
+        if sources:
+            image = Image.open(sources[number * len(sources) // count]).convert("RGB")
+            image = image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
+        else:
+            image = Image.fromarray(rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8))
+        image.save(folder / f"{number}.jpg", quality=90)
+    frame = pd.DataFrame(
+        {
+            "path": [f"{number}.jpg" for number in range(count)],
+            "label": [f"{number % CLASSES:02}" for number in range(count)],
+            "split": "train",
+            "role": "both",
+        }
+    )
+    return ItemTable("photos", frame, FileStore(folder).read, "")
+
+
+def best(jobs: dict[str, Callable[[], int]], rounds: int) -> dict[str, float]:
+    """Return the most images a second of each job; they take turns, and say how many they did."""
+    found = dict.fromkeys(jobs, 0.0)
+    for _ in range(rounds):
+        for name, job in jobs.items():
+            start = time.perf_counter()
+            done = job()
+            found[name] = max(found[name], done / (time.perf_counter() - start))
+    return found
+
+
+def show(title: str, rates: dict[str, float], beside: str, shares: Iterable[str]) -> None:
+    """Print a table; the shares are of the row named `beside`."""
+    print(f"\n{title}\n\n| | images/s | ÷ {beside} |\n|---|---:|---:|")
+    for name, rate in rates.items():
+        share = f"{rate / rates[beside]:.2f}" if name in shares else ""
+        print(f"| {name} | {rate:,.0f} | {share} |")
+
+
+def decoding(items: ItemTable, experiment: Experiment, rounds: int) -> dict[str, float]:
+    """Compare decoding alone with batches that are made of files; no network."""
+    paths, cores = items.frame["path"].tolist()[:64], usable_cores()
+    steps = range(max(8, 2 * cores))
+    batches = TrainingBatches(items, experiment, 0)
+
+    def decode() -> int:
+        return sum(items.read(path).width > 0 for path in paths)
+
+    def decode_and_resize() -> int:
+        return sum(prepare(items.read(path), experiment.input).ndim > 0 for path in paths)
+
+    def tensors(step: int) -> list[torch.Tensor]:
+        return list(batches[step][1:3])
+
+    size = experiment.sampler.images_per_batch
+    rates = best(
+        {
+            "decoder alone, one core": decode,
+            "decoded and resized, one core": decode_and_resize,
+            "batches by threads": lambda: size * len(list(by_threads(tensors, steps))),
+            f"batches by {cores} processes": lambda: (
+                size * len(list(by_processes(tensors, steps, cores)))
+            ),
+        },
+        rounds,
+    )
+    bound = f"decoded and resized, {cores} cores"
+    rates[bound] = cores * rates["decoded and resized, one core"]
+    show("From JPEGs, no network", rates, bound, [name for name in rates if "batches" in name])
+    return rates
+
+
+def in_memory(rounds: int) -> None:
+    """Compare crops and flips of a stack with a loop by image and a choice over the batch."""
+    rng, size, count = np.random.default_rng(0), 224, 120
+    kept = torch.randint(0, 256, (512, 3, 256, 256), dtype=torch.uint8)
+    rows = rng.integers(0, len(kept), count)
+    corners = rng.integers(0, 256 - size, (count, 2), endpoint=True)
+    windows = Windows(np.hstack([corners, np.full_like(corners, size)]))
+    mirrored = draw_mirrored(count, rng)
+
+    def at_once() -> torch.Tensor:
+        images = gather(kept, rows, windows, size)
+        mirror(images, mirrored)
+        return images
+
+    def by_image() -> torch.Tensor:
+        chosen = list(kept[torch.from_numpy(rows)])
+        crops = [
+            image[:, top : top + size, left : left + size]
+            for image, (top, left) in zip(chosen, corners.tolist(), strict=True)
+        ]
+        images = torch.stack(crops)
+        return torch.where(torch.from_numpy(mirrored)[:, None, None, None], images.flip(-1), images)
+
+    assert torch.equal(at_once(), by_image())
+    jobs = {
+        "crops of a stack at once, mirrored images flipped": lambda: len(at_once()),
+        "crops image by image, all flipped": lambda: len(by_image()),
+    }
+    rates = best(jobs, 10 * rounds)
+    show("In memory, crops of 224 of 256, half mirrored", rates, [*jobs][1], [*jobs])
+
+
+def training(
+    items: ItemTable, experiment: Experiment, steps: int, rounds: int, decoded: float
+) -> None:
+    """Compare training from files with training on a batch that stays where it is."""
+    device = torch.device(experiment.train.device)
+    learner = Learner(experiment, items, device)
+    learner.network.train()
+    size = experiment.sampler.images_per_batch
+
+    def train_on(batches: Iterable[Batch]) -> int:
+        done = 0
+        for step, images, labels, weights in batches:
+            take_step(learner, experiment, 0, step, images, labels, weights)
+            done += 1
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return size * done
+
+    batches, numbers = TrainingBatches(items, experiment, 0), range(steps)
+    resident = to_device(batches[0], device)
+    train_on([resident] * 3)
+    rates = best(
+        {
+            "one batch on the device": lambda: train_on([resident] * steps),
+            "JPEGs, batch and step in turn": lambda: train_on(map(batches.__getitem__, numbers)),
+            "JPEGs, as in `train`": lambda: train_on(on_device(batches.iterate(0, steps), device)),
+        },
+        rounds,
+    )
+    bound = "one batch on the device"
+    if device.type == "cpu":
+        bound = "bound: step and decoding share the cores"
+        rates[bound] = 1 / (1 / rates["one batch on the device"] + 1 / decoded)
+    name = f"{experiment.model.backbone}, {experiment.input.size} px, {experiment.train.precision}"
+    show(f"Training, {name}, {size} images", rates, bound, [n for n in rates if "JPEGs" in n])
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=Path, help="folder with JPEGs below it")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, help="of a round")
+    given = parser.parse_args()
+    gpu = given.device.startswith("cuda")
+    make_deterministic(None if gpu else usable_cores())
+    experiment = Experiment.model_validate(
+        {
+            "data": {"name": "photos"},
+            "loss": "softmax",
+            "input": InputConfig(
+                size=224 if gpu else 96, resize=256 if gpu else 128, crop="random", flip=True
+            ).model_dump(),
+            "model": {"backbone": "timm/resnet50" if gpu else "small_cnn", "embedding_dim": 128},
+            "sampler": {"p": 16, "k": 8 if gpu else 2},
+            "train": {"device": given.device, "precision": "bfloat16" if gpu else "float32"},
+        }
+    )
+    print(f"{usable_cores()} cores, {torch.get_num_threads()} threads of PyTorch, {given.device}")
+    if gpu:
+        print(torch.cuda.get_device_name(given.device))
+    with tempfile.TemporaryDirectory() as folder:
+        items = write_photos(Path(folder), 2048 if gpu else 256, given.photos)
+        rates = decoding(items, experiment, given.rounds)
+        in_memory(given.rounds)
+        steps = given.steps or (100 if gpu else 12)
+        training(items, experiment, steps, given.rounds, [*rates.values()][-1])
+
+
+if __name__ == "__main__":
+    main()
