@@ -82,20 +82,25 @@ class TorchSearch:
     def load(self, rows: np.ndarray, sizes: np.ndarray) -> Part:
         """Prepare framed gallery rows that stand for `sizes` items each.
 
-        Rows infinitely far fill them up to whole groups.
+        They come filled up to whole groups (`CoarseFrame.rows`), or are copied to be so; what is
+        filled up is infinitely far.
         """
-        filled = -len(rows) % GROUP
+        count = len(sizes)
+        filled = -count % GROUP
+        if len(rows) == count and filled:
+            rows = np.pad(rows, ((0, filled), (0, 0)))
         lengths = np.ones(len(rows)) if self.inner_product else row_squares(rows)
+        lengths[count:] = np.inf
         counted = torch.float32 if sizes.sum() <= FLOAT32_COUNTS else torch.float64
         gallery, bias, weights = (
             torch.from_numpy(padded).to(self.device, kind)
             for padded, kind in (
-                (np.pad(rows, ((0, filled), (0, 0))) if filled else rows, self.kind),
-                (np.pad(lengths, (0, filled), constant_values=np.inf), self.kind),
-                (np.pad(sizes, (0, filled)), counted),
+                (rows, self.kind),
+                (lengths, self.kind),
+                (np.pad(sizes, (0, len(rows) - count)), counted),
             )
         )
-        return Part(len(rows), gallery, bias, weights)
+        return Part(count, gallery, bias, weights)
 
     def queries(self, rows: np.ndarray) -> Queries:
         """Prepare framed query rows."""
@@ -195,7 +200,7 @@ class FaissSearch(TorchSearch):
             part.index = faiss.index_cpu_to_gpu_multiple_py(
                 self.resources, part.index, options, self.gpus
             )
-        part.index.add(rows)
+        part.index.add(rows[: len(sizes)])
         return part
 
     def nearest(self, queries: Queries, part: Part, count: int) -> Found:

@@ -53,22 +53,42 @@ class CoarseFrame:
         """
         wide = copy(self)
         wide.precision = np.float64
-        bits = (49 - spare_bits - gallery.dimension.bit_length()) // 2
-        if not self.inner_product and bits > 0:
-            grid = copy(wide)
-            step = np.ldexp(1.0 / self.scale, -bits)
-            grid.shift = np.rint(self.shift / step) * step
-            if all(grid._holds(points, step * self.scale) for points in (queries, gallery)):
-                grid.exact = True
-                return grid
-        return wide
+        return self._grid(queries, gallery, 49 - spare_bits) or wide
+
+    def sharpened(self, queries: Points, gallery: Points) -> "CoarseFrame":
+        """Return the frame, exact if the points lie on a grid so coarse that float32 allows it.
+
+        Such are codes of ±1, and embeddings of few distinct values.
+        """
+        grid = self._grid(queries, gallery, 22)
+        if grid is None:
+            return self
+        grid.precision = np.float32
+        return grid
+
+    def _grid(self, queries: Points, gallery: Points, digits: int) -> "CoarseFrame | None":
+        """Return an exact frame in float64, or None where products need more than `digits` bits."""
+        bits = (digits - gallery.dimension.bit_length()) // 2
+        if self.inner_product or bits <= 0:
+            return None
+        grid = copy(self)
+        grid.precision, grid.exact = np.float64, True
+        step = np.ldexp(1.0 / self.scale, -bits)
+        grid.shift = np.rint(self.shift / step) * step
+        # In float64, in which no point is rounded to a place on the grid.
+        held = all(grid._holds(points, step * self.scale) for points in (queries, gallery))
+        return grid if held else None
 
     def _holds(self, points: Points, step: float) -> bool:
-        """Tell whether all coordinates in the frame are multiples of `step`."""
-        return all(
-            np.array_equal(rows, np.rint(rows))
-            for rows in (self.rows(points, index) / step for index in points.blocks())
-        )
+        """Tell whether all points lie on the grid: in the frame, and not by rounding alone."""
+        for index in points.blocks():
+            rows = self.rows(points, index)
+            steps = rows / step
+            if not np.array_equal(steps, np.rint(steps)):
+                return False
+            if not np.array_equal(rows / self.scale + self.shift, points.rows(index)):
+                return False
+        return True
 
     def _extent(self, points: Points) -> tuple[float, float]:
         """Return the largest coordinate and the largest norm, about the shift."""
@@ -79,10 +99,15 @@ class CoarseFrame:
             reach = max(reach, float(row_norms(moved).max()))
         return widest, reach
 
-    def rows(self, points: Points, index: slice | np.ndarray) -> np.ndarray:
-        """Return the rows at `index`, in the frame and its precision."""
+    def rows(self, points: Points, index: slice | np.ndarray, group: int = 1) -> np.ndarray:
+        """Return the rows at `index`, in the frame and its precision.
+
+        Rows of zeros fill them up to whole groups.
+        """
         places = range(len(points))[index] if isinstance(index, slice) else index
-        framed = np.empty((len(places), points.dimension), dtype=self.precision)
+        filled = len(places) + -len(places) % group
+        framed = np.empty((filled, points.dimension), dtype=self.precision)
+        framed[len(places) :] = 0
         kind = np.result_type(self.moved_in, self.precision)
         for part in blocks(len(places), max(1, BLOCK // points.dimension)):
             some = places[part]
@@ -127,8 +152,8 @@ class ExactFrame:
     unit = 1.0
     exact = True
 
-    def rows(self, points: Points, index: slice | np.ndarray) -> np.ndarray:
-        """Return the float64 rows at `index`."""
+    def rows(self, points: Points, index: slice | np.ndarray, group: int = 1) -> np.ndarray:
+        """Return the float64 rows at `index`; nothing is filled up here."""
         return points.rows(index)
 
     def errors(self, rows: np.ndarray, largest: np.ndarray | None = None) -> np.ndarray:

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stt_bench.evaluation import coarse
 from stt_bench.evaluation.checks import blocks
-from stt_bench.evaluation.coarse import GROUP, DenseSearch, Part, TorchSearch, nearest_of_parts
+from stt_bench.evaluation.coarse import DenseSearch, Part, TorchSearch, nearest_of_parts
 from stt_bench.evaluation.exact import Points
 from stt_bench.evaluation.frames import CoarseFrame, ExactFrame
 from stt_bench.evaluation.gallery import Gallery
@@ -71,10 +72,13 @@ class Level:
             return
         points = self.gallery.points
         step = min(PART_ROWS, self.memory // 8 // (4 * points.dimension))
-        step = max(1, step // GROUP * GROUP or step)  # whole groups need no filling up
+        step = max(
+            1, step // coarse.GROUP * coarse.GROUP or step
+        )  # whole groups need no filling up
         parts = []
         for rows in blocks(len(points), step):
-            part = self.searcher.load(self.frame.rows(points, rows), self.gallery.sizes[rows])
+            framed = self.frame.rows(points, rows, coarse.GROUP)
+            part = self.searcher.load(framed, self.gallery.sizes[rows])
             if self.is_kept:
                 parts.append((rows, part))
             yield rows, part

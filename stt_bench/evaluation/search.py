@@ -58,7 +58,7 @@ class NeighborSearch:
         searcher = TorchSearch(inner_product, memory // 4, device)
         if backend.startswith("faiss"):
             searcher = FaissSearch(inner_product, memory // 4, device, gpus)
-        self.narrow = Level(frame, searcher, gallery, memory)
+        self.narrow = Level(frame.sharpened(queries, gallery.points), searcher, gallery, memory)
         frame = frame.widened(queries, gallery.points, key_bits(len(gallery.points)))
         self.wide = Level(frame, WideSearch(inner_product, memory // 4, device), gallery, memory)
 
@@ -120,7 +120,8 @@ class NeighborSearch:
 
     def _most(self) -> float:
         """Return the length beyond which lists are wide."""
-        return coarse.SORTED_SHARE * len(self.gallery.points)
+        exact = self.narrow is not None and self.narrow.frame.exact
+        return (1 / GRID_SHARE if exact else coarse.SORTED_SHARE) * len(self.gallery.points)
 
     def _pass(
         self, level: Level, pending: np.ndarray, factor: int
@@ -177,7 +178,7 @@ class NeighborSearch:
             if level is self.wide:
                 width = max(width, int(WIDE_SHARE * size) * factor)
             # Points on a grid have many ties, which the end of a list may not part.
-            if width > (size / GRID_SHARE if level.frame.exact else size):
+            if width > (size / GRID_SHARE if level is self.wide and level.frame.exact else size):
                 width = size
             if isinstance(level.searcher, DenseSearch):
                 width = size

@@ -93,8 +93,8 @@ def test_float16_rows_are_held_as_they_are(monkeypatch):
     sizes, largest = [], [0]
     framed = CoarseFrame.rows
 
-    def rows(frame, held, index):
-        found = framed(frame, held, index)
+    def rows(frame, held, index, *group):
+        found = framed(frame, held, index, *group)
         if found.dtype == np.float32:  # exact search has a float64 frame, too
             largest[0] = max(largest[0], len(found))
         return found

@@ -6,6 +6,7 @@ from clustered_points import clustered
 from evaluation_reference import retrieval_reference
 
 from stt_bench.evaluation import retrieval, retrieval_metrics
+from stt_bench.evaluation.coarse import TorchSearch
 from stt_bench.evaluation.exact import Points, exact_distances
 from stt_bench.evaluation.frames import CoarseFrame
 from stt_bench.evaluation.lists import ListRanker
@@ -80,6 +81,33 @@ def test_the_float64_bound_holds_up_to_the_end_of_every_list(distance):
         # The outlier widens no bound but its own.
         if distance == "euclidean":
             assert np.median(bound) < 1e-9 * frame.errors(rows).max()
+
+
+@pytest.mark.parametrize("size", [60, 64])
+def test_distances_on_a_coarse_grid_are_exact_products_of_float32(size):
+    """Codes of ±1 and few values: the quick search knows every tie. A single odd point is seen."""
+    rng = np.random.default_rng(0)
+    for points in (
+        np.sign(rng.normal(size=(size, 900))),
+        rng.integers(-9, 9, (size, 30)) / 4 + 1000,
+        np.nextafter(np.float32(1), rng.integers(0, 3, (size, 16)).astype(np.float32)),
+    ):
+        held = Points(points.astype(np.float32), "euclidean")
+        frame = CoarseFrame(held, held, False).sharpened(held, held)
+        assert frame.exact
+        rows = frame.rows(held, slice(None), 16)
+        assert rows.dtype == np.float32
+        assert len(rows) == 64
+        exact = exact_distances(held.rows(slice(None)), held.rows(slice(None)), "euclidean")
+        searcher = TorchSearch(False, 2**16)
+        part = searcher.load(rows, np.ones(size))
+        found = np.concatenate([t for _, t in searcher.distances(searcher.queries(rows), part)])
+        assert np.array_equal(found[:size], exact * frame.unit)
+    for odd in (0.5, 1e-30, 1 + 1e-6):
+        points = np.sign(rng.normal(size=(size, 900))).astype(np.float32)
+        points[7, 5] = odd
+        held = Points(points, "euclidean")
+        assert CoarseFrame(held, held, False).sharpened(held, held).exact == (odd == 0.5)
 
 
 def test_distances_on_a_grid_are_exact_products():

@@ -125,8 +125,8 @@ def test_a_coarse_pass_outside_its_bound_is_not_believed(
     expected = retrieval_metrics(points, labels, backend="dense")
     honest = CoarseFrame.rows
 
-    def rounded(self, points, index):
-        return honest(self, points, index).astype(np.float16).astype(np.float32)
+    def rounded(self, points, index, *group):
+        return honest(self, points, index, *group).astype(np.float16).astype(np.float32)
 
     monkeypatch.setattr(CoarseFrame, "rows", rounded)
     monkeypatch.setattr(retrieval, "MIB", kibibytes * 1024)
