@@ -42,7 +42,7 @@ input: {size: 16, mean: [0.4, 0.4, 0.4], std: [0.3, 0.3, 0.3]}
 model: {backbone: small_cnn, embedding_dim: 8}
 sampler: {name: pxk, p: 3, k: 4}
 train: {steps: 12, log_every: 2, checkpoint_every: 3, threads: 1}
-evaluation: {ks: [1, 4], restarts: 1}
+evaluation: {ks: [1, 4], clustering: false}
 rows:
   softmax: {label: Softmax, loss: softmax}
   two_head:
@@ -63,13 +63,20 @@ train.TrainingFacts = lambda **facts: made(**facts | still)
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 here, left = os.getcwd() + os.sep, int(os.environ["OPERATIONS_LEFT"])
 
+def once():
+    try:
+        os.close(os.open(os.environ["KILLED"], os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False  # another process of this command was killed
+    return True
+
 def count(event, arguments):
     global left
     opened = event == "open" and isinstance(arguments[2], int) and arguments[2] & 3
     if (opened or event in CHANGES) and left and not isinstance(arguments[0], int):
         if os.path.abspath(os.fsdecode(arguments[0])).startswith(here):
             left -= 1
-            if not left:
+            if not left and once():
                 os.kill(os.getpid(), int(os.environ["SIGNAL"]))
             elif left < 0:
                 with open(os.environ["OPERATIONS"], "a") as stream:
@@ -93,7 +100,7 @@ class Bench:
     """A folder with a table and its data, and folders beside it in which the table is run."""
 
     def __init__(self, folder: Path, jobs: int = 1, rows: Sequence[str] = ROWS) -> None:
-        self.folder, self.rows = folder, rows
+        self.folder, self.rows, self.killed = folder, rows, folder / "killed"
         self.more = ["--rows", ",".join(rows), *["--jobs", str(jobs)] * (jobs > 1)]
         photos = folder / "photos"
         rng = np.random.default_rng(0)
@@ -124,6 +131,7 @@ class Bench:
         """Run the table in a folder until its end or a kill; tell whether it was killed."""
         code = self._run(name, kill)
         killed = kill is not None and code in AT_THE_END[kill.kind]
+        killed = killed or self.killed.exists()  # one of its workers was, and another went on
         assert killed or code == 0, f"ended with {code}: {self.told(name)}"
         self.check(name)
         left = list((self.folder / name).rglob("*.part"))
@@ -183,6 +191,7 @@ class Bench:
         """Run the command in a process of its own; return its exit code, or −signal."""
         root = self.folder / name
         root.mkdir(exist_ok=True)
+        self.killed.unlink(missing_ok=True)
         child = os.fork()
         if not child:
             self._child(root, kill)
@@ -209,6 +218,7 @@ class Bench:
             os.environ |= {
                 "XDG_CACHE_HOME": str(root / "cache"),
                 "OPERATIONS": str(self.folder / "operations"),
+                "KILLED": str(self.killed),
                 "OPERATIONS_LEFT": str(kill.operation if kill is not None else 0),
                 "SIGNAL": str(int(kill.kind) if kill is not None else 0),
             }
@@ -258,7 +268,9 @@ def kills(
             kill = Kill(kind, seconds if timed else None, 0 if timed else operation + 1)
             if not bench.run(name, kill):
                 break
-            stages[bench.stage(name)] += 1
+            stages[stage := bench.stage(name)] += 1
+            when = f"after {seconds:.2f} s" if timed else f"at operation {operation}"
+            print(f"{stages.total()}: {kind.name} {when}, {stage}", flush=True)
         bench.run(name, None)
         bench.check_end(name)
     return stages

@@ -20,7 +20,7 @@ from stt_bench.benchmark.training.measured import measured
 from stt_bench.benchmark.training.sharing import stay_alike
 from stt_bench.benchmark.training.step import take_step
 
-_PICTURED = 10  # times something is logged, once with pictures
+_PICTURES = 20  # of a training, at most, beside the first and the last
 
 
 def fit(
@@ -64,7 +64,8 @@ def fit(
             if report:
                 entry = measured(run, learner, step, taken, reporter)
                 log.write(entry)
-                pictured = done % (_PICTURED * settings.log_every) == 0
+                often = max(10, -(-settings.steps // (_PICTURES * settings.log_every)))
+                pictured = done % (often * settings.log_every) == 0
                 shown = images if pictured or done in (1, settings.steps) else None
                 log.look(done, taken.embeddings, taken.labels, shown)
             if report or select or keep:
