@@ -80,10 +80,13 @@ class Shown:
         """Show nothing yet."""
         self._reporter = reporter
         self._bars: dict[int, tuple[ExitStack, Bar]] = {}
+        self._closed = False
 
     def show(self, message: Message) -> None:
-        """Show what a message of a `SendingReporter` says."""
+        """Show what a message of a `SendingReporter` says; of bars, until it is closed."""
         kind, *rest = message
+        if kind in ("bar", "to", "end") and self._closed:
+            return
         if kind == "bar":
             number, description, total, done, stage, runs = rest
             stack = ExitStack()
@@ -101,7 +104,8 @@ class Shown:
             getattr(self._reporter, kind)(*rest)
 
     def close(self) -> None:
-        """End what a worker that is gone has left."""
+        """End what a worker that is gone has left; what it said may still come later."""
+        self._closed = True
         for number in [*self._bars]:
             self._end(number, False)
 

@@ -7,15 +7,18 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from command_line import Command
 
+from stt_bench.benchmark.jobs import ray_cluster
 from stt_bench.benchmark.jobs.carried import pack, unpack
 from stt_bench.benchmark.jobs.ray_cluster import Ray
+from stt_bench.benchmark.jobs.reports import Shown
 from stt_bench.benchmark.jobs.work import Lost, Task
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.progress import Reporter
 
 
@@ -64,6 +67,149 @@ def test_options_that_do_not_go_together(
 ) -> None:
     code, _, told = stt_bench("run", tiny, *options)
     assert (code, told.count("\n"), said in told) == (2, 1, True)
+
+
+class FakeRay:
+    """What is used of Ray, in this process: tasks are done one by one, when they are waited for."""
+
+    class exceptions:  # noqa: N801  (as in Ray)
+        class RayError(Exception): ...
+
+        class TaskCancelledError(RayError): ...
+
+    def __init__(self, machines: int = 1) -> None:
+        self.machines, self.done, self.options = machines, {}, {}
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 4.0, "GPU": 2.0}
+
+    def nodes(self) -> list[dict[str, bool]]:
+        return [{"Alive": True}] * self.machines
+
+    def put(self, value: Any) -> Any:
+        return value
+
+    def remote(self, function: Any = None, **options: Any) -> Any:
+        if function is None:
+            return lambda cls: SimpleNamespace(remote=lambda: self.actor(cls()))
+        self.options |= options
+
+        def submit(*arguments: Any) -> int:
+            self.done[len(self.done)] = partial(function, *arguments)
+            return len(self.done) - 1
+
+        return SimpleNamespace(
+            options=lambda **more: (self.options.update(more), SimpleNamespace(remote=submit))[1]
+        )
+
+    def actor(self, made: Any) -> Any:
+        self.board = made
+        methods = {name: getattr(made, name) for name in ("put", "take")}
+        return SimpleNamespace(
+            **{name: SimpleNamespace(remote=method) for name, method in methods.items()}
+        )
+
+    def wait(self, left: list[int], timeout: float) -> tuple[list[int], list[int]]:
+        task = self.done[left[0]]
+        if callable(task):
+            try:
+                self.done[left[0]] = task()
+            except ZeroDivisionError:  # stands for a process that dies
+                self.done[left[0]] = self.exceptions.RayError("the worker died\nand more")
+        return left[:1], left[1:]
+
+    def get(self, reference: Any) -> Any:
+        if not isinstance(reference, int):
+            return reference
+        found = self.done[reference]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def cancel(self, reference: int, *, force: bool) -> None:
+        if callable(self.done[reference]):
+            self.done[reference] = self.exceptions.TaskCancelledError()
+
+    def kill(self, _actor: Any) -> None:
+        pass
+
+
+class Halves:
+    """Halves a number, leaves a file, dies at 0 and stops at 7."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+
+    def do(self, content: Any) -> Any:
+        folder, number = content
+        with self.reporter.bar(f"number {number}", 2, stage=True) as bar:
+            bar.to(2)
+        if number == 7:
+            raise TrainingStopped("number 7 stopped at step 3")
+        folder.mkdir(parents=True)
+        (folder / "half").write_text(f"{1 / number}")
+        return 1 / number
+
+
+def halves(
+    folder: Path, numbers: list[int], monkeypatch: pytest.MonkeyPatch, fake: FakeRay
+) -> list[tuple[int, Any]]:
+    monkeypatch.setitem(sys.modules, "ray", fake)  # type: ignore[arg-type]
+    paths = [folder / f"{number}" for number in numbers]
+    content = zip(paths, numbers, strict=True)
+    tasks = [Task(f"{one[1]}", one, (one[0],)) for one in content]
+    found = Ray(cpus=2, gpus=0.5).run(Halves, tasks, Reporter())
+    return [(task.content[1], result) for task, result in found]
+
+
+def test_tasks_their_results_and_what_they_say_by_the_part_of_ray_that_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake = FakeRay()
+    found = dict(halves(tmp_path, [4, 0, 2], monkeypatch, fake))
+    assert (found[4], found[2]) == (0.25, 0.5)
+    assert found[0] == Lost("Ray lost it 4 times (RayError: the worker died)")
+    assert fake.options == {"num_cpus": 2, "num_gpus": 0.5, "max_retries": 3}
+    told = capsys.readouterr().err
+    assert told.count("number 4: 2/2, took") == told.count("number 2: 2/2, took") == 1
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["0", "2", "4"]  # no mark stays
+
+
+def test_one_task_that_is_stopped_stops_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(TrainingStopped, match="number 7 stopped at step 3"):
+        halves(tmp_path, [4, 7, 2], monkeypatch, FakeRay())
+    assert [one.name for one in tmp_path.iterdir()] == ["4"]
+
+
+def test_files_travel_where_the_folder_of_the_runs_is_not_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    come: list[Any] = []
+    monkeypatch.setattr(ray_cluster._Marks, "of", lambda *_: tmp_path / "not-seen")
+    monkeypatch.setattr(ray_cluster, "unpack", lambda files, paths: come.append((files, paths)))
+    halves(tmp_path, [4], monkeypatch, FakeRay(machines=2))
+    (sent, _), (back, paths) = come
+    assert sent == {}  # nothing was there yet
+    assert back == {str(tmp_path / "4" / "half"): b"0.25"}
+    assert paths == (tmp_path / "4",)
+
+
+def test_what_is_said_after_the_end_of_a_task_opens_nothing() -> None:
+    shown = Shown(Reporter(quiet=True))
+    shown.show(("bar", 0, "x", 10, 0, False, False))
+    shown.close()
+    for message in (
+        ("to", 0, 5, None, None),
+        ("end", 0, True),
+        ("bar", 1, "y", 1, 0, False, False),
+    ):
+        shown.show(message)
+    assert not shown._bars
 
 
 class Worker:
