@@ -20,8 +20,8 @@ from stt_bench.benchmark.datasets import ItemTable, Split
 from stt_bench.benchmark.datasets.batches import Inputs
 from stt_bench.benchmark.datasets.image_set import Crops, ImageSet, image_set
 from stt_bench.benchmark.datasets.threads import Progress
-from stt_bench.benchmark.datasets.vectors import VectorStore
 from stt_bench.benchmark.features.store import FeatureStore, open_store
+from stt_bench.benchmark.features.vector_set import VectorSet
 from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.models.names import resolve
 from stt_bench.benchmark.system.errors import BenchError
@@ -63,50 +63,6 @@ def inputs_of(
     if network.cut is None:
         return images
     return EncodedSet(images, experiment, network, flip=flip, reporter=reporter)
-
-
-class VectorSet:
-    """Vectors that come in place of images."""
-
-    def __init__(self, vectors: VectorStore, paths: Sequence[str]) -> None:
-        """Choose the vectors."""
-        self._vectors = np.asarray(vectors.vectors)
-        self._rows = np.array([vectors.rows[path] for path in paths], dtype=np.int64)
-
-    @property
-    def is_random(self) -> bool:
-        """Tell that nothing is drawn."""
-        return False
-
-    @property
-    def in_memory(self) -> bool:
-        """Tell that nothing has to be read."""
-        return True
-
-    def __len__(self) -> int:
-        """Return the number of vectors."""
-        return len(self._rows)
-
-    def load(self, progress: Progress | None = None) -> bool:
-        """Do nothing: vectors are there."""
-        return True
-
-    def check(self, progress: Progress | None = None) -> None:
-        """Do nothing: they were looked at when they were read."""
-
-    def batch(
-        self,
-        rows: np.ndarray,
-        rng: np.random.Generator | None = None,
-        part: slice | None = None,
-    ) -> torch.Tensor:
-        """Return the vectors of some rows, or of a part of them, float32."""
-        made = self._rows[rows[part or slice(None)]]
-        return torch.from_numpy(self._vectors[made].astype(np.float32))
-
-    def views(self, rows: np.ndarray, *, flip: bool = False) -> list[torch.Tensor]:
-        """Return the vectors of some rows: there is one view of each."""
-        return [self.batch(rows)]
 
 
 class EncodedSet:

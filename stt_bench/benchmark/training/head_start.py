@@ -12,7 +12,8 @@ from torch import nn
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets import ItemTable
 from stt_bench.benchmark.datasets.batches import embedding_batches
-from stt_bench.benchmark.features.encoded import EncodedSet, VectorSet, inputs_of
+from stt_bench.benchmark.features.encoded import EncodedSet, inputs_of
+from stt_bench.benchmark.features.vector_set import VectorSet
 from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.models.heads import components, start_from
 

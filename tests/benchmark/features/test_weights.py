@@ -24,7 +24,7 @@ from stt_bench.benchmark.datasets.batches import training_batches
 from stt_bench.benchmark.datasets.items import hash_items
 from stt_bench.benchmark.datasets.loose import loose_images
 from stt_bench.benchmark.datasets.training_items import folds_of, training_items
-from stt_bench.benchmark.features.encoded import VectorSet
+from stt_bench.benchmark.features.vector_set import VectorSet
 from stt_bench.benchmark.store.records import read_record
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.tuning import trial as trials
