@@ -183,7 +183,7 @@ def sample(count: int, seed: int, rounds: int, pairs: float) -> None:
     rows = []
     with threadpool_limits(1):
         for shape in drawn(count, seed):
-            queries = min(shape[0], max(500, int(pairs / shape[0])))
+            queries = min(shape[0], max(1000, int(pairs / shape[0])))
             ours, plain = (min(one) for one in compare(*shape, rounds, queries))
             rows.append((ours / plain, ours, plain, queries, shape))
             print(f"{rows[-1][0]:.2f} {ours:.2f} {plain:.2f} {queries} {shape}", flush=True)
