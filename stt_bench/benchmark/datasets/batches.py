@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import TrainConfig
-from stt_bench.benchmark.datasets.ahead import CAN_FORK, by_processes, by_threads
+from stt_bench.benchmark.datasets.ahead import CAN_FORK, Made, by_processes, by_threads
 from stt_bench.benchmark.datasets.image_set import image_set
 from stt_bench.benchmark.datasets.items import ItemTable
 from stt_bench.benchmark.datasets.sampler import Needs, Stream, build_sampler, generator
@@ -113,20 +113,18 @@ class TrainingBatches:
         if count := worker_count(self._settings, in_memory=self.images.in_memory):
             made = by_processes(self._tensors, steps, count)
             return (Batch(step, *one) for step, one in zip(steps, made, strict=True))
-        if self.images.in_memory:
-            return map(self.__getitem__, steps)
-        return by_threads(self.__getitem__, steps)
+        return _here(self.__getitem__, steps, in_memory=self.images.in_memory)
 
     def _tensors(self, step: int) -> list[torch.Tensor]:
         return [one for one in self[step][1:] if one is not None]
 
 
 def worker_count(settings: TrainConfig, *, in_memory: bool) -> int:
-    """Return how many processes make batches; 0: threads of this one do.
+    """Return how many processes make batches; 0: this one does.
 
     `workers: auto` takes processes where a GPU trains on images that do not fit into memory: as
     many as there are cores beside the one that feeds the GPU, at most 16. On one or two cores, and
-    where the cores train, threads are as quick.
+    where the cores train, none are quicker.
     """
     if not CAN_FORK:
         return 0
@@ -175,7 +173,17 @@ def embedding_batches(
         return batch, images.views(np.arange(batch.start, batch.stop), flip=flip)
 
     starts = range(rows.start, rows.stop, batch_size)
-    return map(views, starts) if images.in_memory else by_threads(views, starts)
+    return _here(views, starts, in_memory=images.in_memory)
+
+
+def _here(make: Callable[[int], Made], numbers: range, *, in_memory: bool) -> Iterator[Made]:
+    """Make things in this process: ahead, by threads, where files are read while a GPU works.
+
+    On a CPU all cores read, then all compute: at the same time each would slow the other.
+    """
+    if in_memory or not torch.cuda.is_initialized():
+        return map(make, numbers)
+    return by_threads(make, numbers)
 
 
 def parts_of(images: Inputs, batch_size: int, shared_by: Processes) -> list[slice]:

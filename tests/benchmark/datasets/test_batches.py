@@ -114,6 +114,27 @@ def test_auto_is_a_number_for_the_machine(monkeypatch):
     assert count(64, gpu=True, workers=5, fork=False) == 0
 
 
+@pytest.mark.parametrize("gpu", [False, True])
+def test_files_are_read_ahead_where_a_gpu_works(birds, monkeypatch, gpu):
+    monkeypatch.setattr(image_set, "memory_limit", lambda: 10)
+    expected = list(training_batches(birds, experiment(), 1, 0, 6))
+    views = ImageSet(birds, birds.frame, experiment().input)
+    embedded = [found for _, [found] in embedding_batches(views, 4)]
+    ahead = []
+
+    def by_threads(make, numbers):
+        ahead.append(numbers)
+        return batches_by_threads(make, numbers)
+
+    batches_by_threads = batches_module.by_threads
+    monkeypatch.setattr(batches_module, "by_threads", by_threads)
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: gpu)
+    assert_same(training_batches(birds, experiment(), 1, 0, 6), expected)
+    again = [found for _, [found] in embedding_batches(views, 4)]
+    assert all(map(torch.equal, again, embedded))
+    assert len(ahead) == 2 * gpu
+
+
 def test_workers_read_one_zip(load, mini_omniglot, tmp_path, monkeypatch):
     items = load("omniglot", zip_folder(mini_omniglot, tmp_path / "omniglot.zip"))
     monkeypatch.setattr(image_set, "memory_limit", lambda: 10)
