@@ -17,16 +17,16 @@ ROOT = Path(__file__).parents[2]
 
 _KILLER = """
 import os, signal
-from stt_bench.benchmark.training import train
+from stt_bench.benchmark.training import loop
 
-write = train.write_checkpoint
+write = loop.write_checkpoint
 
 def write_checkpoint(path, state):
     write(path, state)
     if path.parent.parent.name == "{row}":
         os.kill(os.getpid(), signal.SIGKILL)
 
-train.write_checkpoint = write_checkpoint
+loop.write_checkpoint = write_checkpoint
 """
 
 

@@ -84,7 +84,7 @@ def test_faiss_takes_memory_of_a_gpu_once(faiss_gpu, monkeypatch, gpus):
     points, labels = rng.standard_normal((600, 4)), np.arange(600) % 60
     expected = retrieval_metrics(points, labels, backend="torch-cpu")
     emptied = []
-    monkeypatch.setattr("stt_bench.evaluation.search.PART_ROWS", 100)  # six loads
+    monkeypatch.setattr("stt_bench.evaluation.levels.PART_ROWS", 100)  # six loads
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(len(Resources.alive)))
     monkeypatch.setattr(

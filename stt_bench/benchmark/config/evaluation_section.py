@@ -121,6 +121,7 @@ class EvaluationConfig(Section):
     queries: int | None = Field(
         None,
         ge=2,
+        le=1_000_000_000,
         description="How many queries, drawn at random, search the gallery, for sets that are too "
         "large for all of them; standard errors are told. The draw is the same for all rows.",
     )

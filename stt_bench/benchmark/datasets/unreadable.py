@@ -19,7 +19,6 @@ from stt_bench.benchmark.datasets.stores import (
     ZipStore,
 )
 from stt_bench.benchmark.datasets.threads import Progress, thread_count
-from stt_bench.benchmark.datasets.transforms import to_channels
 from stt_bench.benchmark.datasets.vectors import VectorStore
 from stt_bench.benchmark.system.contents import Stamp, learn, stamp_of
 from stt_bench.benchmark.system.errors import BenchError
@@ -38,6 +37,8 @@ def unreadable_images(
     """
     if isinstance(store, ArrayStore | VectorStore):
         return {}
+
+    from stt_bench.benchmark.datasets.transforms import to_channels  # which imports torch
 
     def tell(path: str) -> str | None:
         try:

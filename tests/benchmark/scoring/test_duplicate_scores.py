@@ -101,7 +101,7 @@ def test_copies_are_counted_and_left_out(record_of, photos: Path, tmp_path: Path
     assert "2 of 13 test items have a near-duplicate in training: 1 pairs of one content, 1" in page
     whole, without = (100 * one["map@r"] for one in (record.metrics, found.metrics_without))
     assert f"Softmax: MAP@R {whole:.2f} with and {without:.2f} without them" in page
-    assert "1 pairs of test images that are alike are of two classes" in page
+    assert "1 pair of test images that are alike is of two classes" in page
 
 
 def test_where_there_are_none_the_page_says_so(record_of, tmp_path: Path) -> None:

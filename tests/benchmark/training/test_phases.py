@@ -160,5 +160,5 @@ def test_weights_of_a_phase_are_never_selected(
     changes = ["data.validation=0.4", "train.validate_every=1", "sampler.p=3"]
     run = run_of(load_table(str(table), changes, only=["three"]), "three", 0, tmp_path)
     falling = iter([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
-    monkeypatch.setattr(Selection, "_measure", lambda *_: next(falling))
+    monkeypatch.setattr(Selection, "_value", lambda *_, **__: next(falling))
     assert train(run, QUIET).selected_step == 8  # the first of the row's own loss
