@@ -174,6 +174,9 @@ def training(
         {
             "one batch on the device": lambda: train_on([resident] * steps),
             "JPEGs, batch and step in turn": lambda: train_on(map(batches.__getitem__, numbers)),
+            "JPEGs, read ahead by threads": lambda: train_on(
+                by_threads(batches.__getitem__, numbers)
+            ),
             "JPEGs, as in `train`": lambda: train_on(on_device(batches.iterate(0, steps), device)),
         },
         rounds,
