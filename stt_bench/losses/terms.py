@@ -148,8 +148,6 @@ def check_class_range(labels: Tensor, num_classes: int) -> None:
     """
     if labels.device.type != "cpu" or torch.compiler.is_compiling():
         return
-    low, high = labels.min(), labels.max()
+    low, high = (int(label) for label in labels.aminmax())
     if low < 0 or high >= num_classes:
-        raise ValueError(
-            f"labels must be from 0 to {num_classes - 1}, got {int(low)} to {int(high)}"
-        )
+        raise ValueError(f"labels must be from 0 to {num_classes - 1}, got {low} to {high}")

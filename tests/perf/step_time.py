@@ -6,7 +6,7 @@ nothing else: index the images, forward, loss, backward, step. Rounds of both ta
 training; given are the best round of each, and the median of the rounds' ratios. On a CPU the
 seconds are those of the process's one thread and whatever it starts.
 
-    python tests/perf/step_time.py [small_cnn] [lite0] [--rounds 7] [--device cpu]
+    python tests/perf/step_time.py [small_cnn] [lite0] [--rounds 7] [--device cpu] [--log-every 20]
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ model: {{backbone: {backbone}, embedding_dim: 64, normalize: {normalize}}}
 loss: {loss}
 sampler: {{p: 5, k: 8}}
 optimizer: {{name: adam, lr: 0.0003}}
-train: {{steps: {steps}, threads: 1, device: {device}, checkpoint_every: 100000}}
+train:
+  {{steps: {steps}, threads: 1, device: {device}, checkpoint_every: 100000, log_every: {log_every}}}
 rows: {{row: {{label: Row}}}}
 """
 
@@ -154,7 +155,7 @@ def in_turns(
         yield batch
 
 
-def compare(name: str, peer: bool, rounds: int, device_name: str) -> None:
+def compare(name: str, peer: bool, rounds: int, device_name: str, log_every: int) -> None:
     """Measure one network against one other side, and print."""
     backbone, size, channels, steps = CASES[name]
     with tempfile.TemporaryDirectory() as folder:
@@ -167,6 +168,7 @@ def compare(name: str, peer: bool, rounds: int, device_name: str) -> None:
                 loss="{name: hard_triplet, margin: 0.2}" if peer else "softmax",
                 steps=steps * (rounds + 2) + 1,  # the first round warms up
                 device=device_name,
+                log_every=log_every,
             ),
             Path(folder),
         )
@@ -210,12 +212,14 @@ def main() -> None:
     options.add_argument("networks", nargs="*", default=[*CASES])
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--device", default="cpu")
+    options.add_argument("--log-every", type=int, default=20)
+    options.add_argument("--sides", choices=("minimal", "peer", "both"), default="both")
     given = options.parse_args()
     print("| network, batch of 40 | ours, ms | beside | ms | ratio | best rounds | median |")
     print("|---|---:|---|---:|---|---:|---:|")
     for name in given.networks:
-        for peer in (False, True):
-            compare(name, peer, given.rounds, given.device)
+        for peer in {"minimal": (False,), "peer": (True,), "both": (False, True)}[given.sides]:
+            compare(name, peer, given.rounds, given.device, given.log_every)
 
 
 if __name__ == "__main__":
