@@ -8,11 +8,11 @@ nobody's. Ages are differences of two times of the file's own server, so clocks 
 
 from __future__ import annotations
 
-import _thread
 import datetime
 import json
 import os
 import platform
+import signal
 import threading
 import uuid
 from contextlib import suppress
@@ -116,7 +116,7 @@ class Lease:
                     os.utime(self.file)
                 else:
                     self.lost = found
-                    _thread.interrupt_main()  # a training stops after its step
+                    _interrupt()  # a training stops after its step
                     return
 
     def _remove(self, of: Holder) -> None:
@@ -180,3 +180,13 @@ def _is_running(pid: int) -> bool:
     except OSError:
         return True  # it is somebody else's
     return True
+
+
+def _interrupt() -> None:
+    """Interrupt the main thread as Ctrl-C does; where that is ignored (nohup), as SIGTERM does."""
+    asked = signal.SIGINT
+    if signal.getsignal(asked) is signal.SIG_IGN and callable(signal.getsignal(signal.SIGTERM)):
+        asked = signal.SIGTERM
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -97,6 +98,7 @@ def test_whoever_slept_too_long_stops_and_leaves_it_to_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "BEAT", 0.01)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # is ignored under nohup
     path = tmp_path / "thing"
 
     def sleep() -> None:
@@ -106,6 +108,7 @@ def test_whoever_slept_too_long_stops_and_leaves_it_to_the_other(
 
     with pytest.raises(InUseError, match=r"was taken over by another .*node-7"):
         sleep()
+    signal.signal(signal.SIGINT, before)
     assert holder(path) == ELSEWHERE
 
 
