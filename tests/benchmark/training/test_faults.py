@@ -201,7 +201,7 @@ def test_weights_that_are_not_finite_at_the_end_are_not_written(
     assert not run.training.exists()
 
 
-@pytest.mark.parametrize("size", [300, 3000, 30_000])
+@pytest.mark.parametrize("size", [1000, 3000, 30_000])
 def test_a_full_disk_is_one_sentence_and_the_same_command_continues(
     tiny: Path, tmp_path: Path, size: int, stt_bench: Command
 ) -> None:
