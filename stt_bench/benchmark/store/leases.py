@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+from stt_bench.benchmark.system.signals import is_running
+
 BEAT, DEAD = 15.0, 90.0  # seconds
 
 
@@ -142,7 +144,7 @@ def _read(file: Path) -> Holder | None:
 
 def _is_dead(file: Path, found: Holder, *, alone: bool) -> bool:
     if found.is_here:
-        return alone or not _is_running(found.pid)
+        return alone or not is_running(found.pid)
     try:
         return _now_at(file) - file.stat().st_mtime > DEAD
     except FileNotFoundError:
@@ -170,16 +172,6 @@ def _machine() -> str:
     with suppress(OSError):
         started = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     return f"{platform.node()} {started}".strip()
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True  # it is somebody else's
-    return True
 
 
 def _interrupt() -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.signals import is_running
 
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -227,20 +228,10 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
 
 def _is_left(part: Path, host: str, pid: str) -> bool:
     if host == _HOST:
-        return pid.isdecimal() and not _is_running(int(pid))
+        return pid.isdecimal() and not is_running(int(pid))
     with suppress(OSError):
         return part.stat().st_mtime < time.time() - _FORGOTTEN
     return False
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True  # it is somebody else's
-    return True
 
 
 def make_folder(folder: Path) -> None:

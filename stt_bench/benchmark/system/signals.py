@@ -1,7 +1,8 @@
-"""What a process is told from outside: to stop."""
+"""What a process is told from outside, to stop, and whether one is there to be told."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -72,3 +73,14 @@ def heeded_by(note: Callable[[], Any]) -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process of this machine lives, whoever it belongs to."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True  # it is somebody else's
+    return True

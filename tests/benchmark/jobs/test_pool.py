@@ -100,13 +100,20 @@ def test_after_a_few_deaths_a_task_is_given_up(tmp_path: Path) -> None:
     assert found["number 7"][0] == 49
 
 
+def wait_for(folder: Path, pattern: str) -> None:
+    """Wait until both workers have left such a file; fail where they never do."""
+    limit = time.monotonic() + 60
+    while len([*folder.glob(pattern)]) < 2 and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert len([*folder.glob(pattern)]) == 2
+
+
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_all_with_their_checkpoints(tmp_path: Path, kind: int) -> None:
     todo = tasks(("trains", 0), ("trains", 1), ("squares", 2))
 
     def send() -> None:
-        while len([*tmp_path.glob("trains-*")]) < 2:
-            time.sleep(0.01)
+        wait_for(tmp_path, "trains-*")
         os.kill(os.getpid(), kind)
 
     threading.Thread(target=send, daemon=True).start()
@@ -123,14 +130,10 @@ def test_workers_stop_by_themselves_where_the_first_process_is_killed(tmp_path: 
     if not first:
         work(2, tmp_path, tasks(("trains", 0), ("trains", 1)))
         os._exit(0)
-    while len([*tmp_path.glob("trains-*")]) < 2:
-        time.sleep(0.01)
+    wait_for(tmp_path, "trains-*")
     os.kill(first, signal.SIGKILL)
     os.waitpid(first, 0)
-    limit = time.monotonic() + 60
-    while len([*tmp_path.glob("checkpoint-*")]) < 2 and time.monotonic() < limit:
-        time.sleep(0.01)
-    assert len([*tmp_path.glob("checkpoint-*")]) == 2
+    wait_for(tmp_path, "checkpoint-*")
 
 
 def test_lines_of_all_workers_without_a_terminal(

@@ -94,22 +94,43 @@ def test_the_holder_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.Monk
         assert lease_file(path).stat().st_mtime > 1000
 
 
+def oversleep(path: Path) -> None:
+    """Hold a lease until another process has it, and longer."""
+    with locked(path):
+        write(path, ELSEWHERE)
+        time.sleep(30)
+
+
 def test_whoever_slept_too_long_stops_and_leaves_it_to_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "BEAT", 0.01)
+    path = tmp_path / "thing"
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # is ignored under nohup
+    try:
+        with pytest.raises(InUseError, match=r"was taken over by another .*node-7"):
+            oversleep(path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert holder(path) == ELSEWHERE
+
+
+def test_where_ctrl_c_is_ignored_it_is_stopped_as_by_sigterm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "BEAT", 0.01)
     path = tmp_path / "thing"
 
-    def sleep() -> None:
-        with locked(path):
-            write(path, ELSEWHERE)
-            time.sleep(30)
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
 
-    with pytest.raises(InUseError, match=r"was taken over by another .*node-7"):
-        sleep()
-    signal.signal(signal.SIGINT, before)
-    assert holder(path) == ELSEWHERE
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(InUseError, match="node-7"):
+            oversleep(path)
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
 
 
 def test_a_lease_that_came_since_is_put_back(tmp_path: Path) -> None:
