@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from stt_bench.evaluation.callback import ProgressCallback, quietly
 from stt_bench.evaluation.checks import blocks, check_choice, check_count, check_ks
 from stt_bench.evaluation.left_out import Lists, groups_of, without_each
-from stt_bench.evaluation.nearest import NearestItems
+from stt_bench.evaluation.nearest import NO_RANK, NearestItems
 from stt_bench.evaluation.ranking import TieGroups, ranked_list_metrics
 from stt_bench.evaluation.retrieval import MEMORY_MIB, MIB, MOST_MIB
 from stt_bench.evaluation.ruled_gallery import RuledGallery
@@ -133,7 +133,7 @@ def class_values(
     own = group_of_class[code_of_query]
     of_label = np.full(int(max(held.query_labels.max(), held.item_labels.max())) + 1, -1)
     of_label[held.query_labels[wanted]] = own
-    of_item = of_label[held.item_labels]  # -1: of no class that is left out
+    of_item = of_label[held.item_labels].astype(np.int16)  # -1: of no class that is left out
     largest = int(np.bincount(of_item[of_item >= 0], minlength=1).max())
     reach = np.maximum(relevant[wanted], max(cutoffs, default=1))
 
@@ -143,13 +143,14 @@ def class_values(
     for part in blocks(len(wanted), max(1, memory // (32 * len(of_item)))):
         asked = wanted[part]
         depth = int((reach[part] + ruled.removed[asked]).max()) + largest
-        distances, items = search.lists(asked, depth)
+        ranks, items = search.ranks(asked, depth)
         if isinstance(ruled, RuledGallery):
-            distances, items = _ruled(ruled, asked, distances, items)
+            ranks, items = _ruled(ruled, asked, ranks, items)
         lists = Lists(
-            distances,
+            ranks,
+            items >= 0,
             (items >= 0) & (held.item_labels[items] == held.query_labels[asked][:, None]),
-            np.where(items >= 0, of_item[items], -1),
+            np.where(items >= 0, of_item[items], np.int16(-1)),
             relevant[asked],
             reach[part],
         )
@@ -175,13 +176,13 @@ def class_values(
 
 
 def _ruled(
-    gallery: RuledGallery, queries: np.ndarray, distances: np.ndarray, items: np.ndarray
+    gallery: RuledGallery, queries: np.ndarray, ranks: np.ndarray, items: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return lists (Q, K) without what the rule takes out, at whose end stands no item."""
     gone = gallery.takes(queries, items) | (items < 0)
-    distances, items = np.where(gone, np.inf, distances), np.where(gone, -1, items)
-    order = np.argsort(distances, axis=1, kind="stable")
-    return np.take_along_axis(distances, order, axis=1), np.take_along_axis(items, order, axis=1)
+    ranks, items = np.where(gone, np.int32(NO_RANK), ranks), np.where(gone, -1, items)
+    order = np.argsort(ranks, axis=1, kind="stable")
+    return np.take_along_axis(ranks, order, axis=1), np.take_along_axis(items, order, axis=1)
 
 
 def _metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[int]) -> np.ndarray:

@@ -17,13 +17,14 @@ from stt_bench.evaluation.ranking import TieGroups, find_tie_groups
 class Lists(NamedTuple):
     """Ranked lists of Q queries.
 
-    `distances` (Q, K), ascending, infinite where there is no item; `positives` (Q, K); `classes`
-    (Q, K) of the items from 0, -1 where an item is of none that is left out or there is no item;
-    `relevant` (Q,) R; `reach` (Q,) how many places count: K is at least this plus the largest
-    class, and no tie group is cut off.
+    `ranks` (Q, K), ascending, equal where items are tied; `held` (Q, K) where there is an item;
+    `positives` (Q, K); `classes` (Q, K) int16 of the items from 0, -1 where an item is of none that
+    is left out or there is no item; `relevant` (Q,) R; `reach` (Q,) how many places count: K is at
+    least this plus the largest class, and no tie group is cut off.
     """
 
-    distances: np.ndarray
+    ranks: np.ndarray
+    held: np.ndarray
     positives: np.ndarray
     classes: np.ndarray
     relevant: np.ndarray
@@ -47,10 +48,10 @@ def groups_of(lists: Lists) -> tuple[np.ndarray, TieGroups]:
     Groups that may come within reach when a class is taken away are there too.
     """
     rows = np.flatnonzero(lists.positives.any(axis=1))
-    distances, positives = lists.distances[rows], lists.positives[rows].astype(np.int64)
-    width = np.full(len(rows), distances.shape[1])
-    groups = find_tie_groups(distances, np.isfinite(distances).astype(np.int64), positives, width)
-    return rows, groups
+    kept = rows if len(rows) < len(lists.ranks) else slice(None)  # which copies nothing
+    width = np.full(len(rows), lists.ranks.shape[1])
+    tables = lists.ranks[kept], lists.held[kept], lists.positives[kept]
+    return rows, find_tie_groups(*tables, width)
 
 
 def without_each(
@@ -66,32 +67,35 @@ def without_each(
     """
     if not len(rows):
         return
-    width = lists.distances.shape[1]
+    width = lists.ranks.shape[1]
     starts = np.searchsorted(groups.query, np.arange(len(rows) + 1))
     # Column 0 stands for the places before the first group.
-    flags = np.zeros((len(rows), width + 1), dtype=np.int64)
+    flags = np.zeros((len(rows), width + 1), dtype=np.int32)
     flags[groups.query, groups.before + 1] = 1
-    slots = np.cumsum(flags, axis=1)[
-        :, 1:
-    ]  # which of its row's groups begins last, from 1; 0: none
+    # Which of its row's groups begins last, from 1; 0: none.
+    slots = np.cumsum(flags, axis=1, dtype=np.int32)[:, 1:]
     end = np.zeros(len(groups.query) + 1, dtype=np.int64)
     end[1:] = groups.before + groups.size
-    at = np.where(slots > 0, starts[:-1, None] + slots, 0)
-    inside = np.arange(width) < end[at]
 
     classes = lists.classes[rows]
-    distances = lists.distances[rows]
-    last = np.take_along_axis(distances, np.minimum(lists.reach[rows], width)[:, None] - 1, axis=1)
-    near = (classes >= 0) & (distances <= last) & (classes != own[rows][:, None])
-    row, place = np.nonzero((classes >= 0) & (classes != own[rows][:, None]))
-    kind = classes[row, place]
+    last = np.take_along_axis(
+        lists.ranks[rows], np.minimum(lists.reach[rows], width)[:, None] - 1, axis=1
+    )
+    flat = np.flatnonzero((classes >= 0) & (classes != own[rows][:, None]))
+    kind = classes.ravel()[flat]
     order = np.argsort(kind, kind="stable")
-    row, place, kind = row[order], place[order], kind[order]
-    near, slots, inside = near[row, place], slots[row, place], inside[row, place]
+    flat, kind = flat[order], kind[order]
+    row = flat // width
+    near = (lists.ranks[rows] <= last).ravel()[flat]
+    slots = slots.ravel()[flat]
+    at = np.where(slots > 0, starts[row] + slots, 0)
+    inside = flat - row * width < end[at]
     bounds = np.flatnonzero(np.diff(kind, prepend=-1, append=-1))
     for first, after in pairwise(bounds):
         one = slice(first, after)
-        changed = np.unique(row[one][near[one]])
+        touched = np.zeros(len(rows), dtype=bool)
+        touched[row[one][near[one]]] = True
+        changed = np.flatnonzero(touched)
         if not len(changed):
             continue
         which = np.full(len(rows), -1)
