@@ -60,7 +60,7 @@ class Training(BaseModel):
     trained_parameters: int = Field(ge=0)
     collapsed_at: int | None
     selected_step: int | None = None
-    inactive: bool = False  # the loss has terms, and no logged step had any
+    inactive: bool = False  # the loss has terms, and no step had any
     skipped_steps: int | None = None  # by the loss scaler, in float16: they changed nothing
     unreadable: dict[str, str] | None = None  # why images that were left out cannot be read
     device: str

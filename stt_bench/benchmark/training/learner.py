@@ -101,6 +101,7 @@ class Learner:
         self.seconds = 0.0
         self.collapsed_at: int | None = None
         self.terms: dict[int, float] = {}  # of each phase, the most terms that a step had
+        self._unread: dict[int, Tensor] = {}  # the same of steps whose numbers were not read yet
 
     @property
     def trained(self) -> list[torch.nn.Parameter]:
@@ -110,10 +111,25 @@ class Learner:
     @property
     def inactive(self) -> bool:
         """Tell whether a loss that counts its terms never had one, so that it trained nothing."""
+        self._read_terms()
         return 0 in self.terms.values()
+
+    def note_terms(self, step: int) -> None:
+        """Note how many terms the loss of a step (from 0) had; a GPU is not waited for."""
+        phase = self.objective.phase(step)
+        terms = None if self.terms.get(phase) else self.objective.diagnostics(step).get("terms")
+        if terms is not None:
+            known = self._unread.get(phase)
+            self._unread[phase] = terms if known is None else torch.maximum(known, terms)
+
+    def _read_terms(self) -> None:
+        for phase, terms in self._unread.items():
+            self.terms[phase] = max(self.terms.get(phase, 0.0), float(terms))
+        self._unread.clear()
 
     def state(self) -> dict[str, Any]:
         """Return what a later process needs to continue."""
+        self._read_terms()
         return {
             **{name: getattr(self, name) for name in _COUNTERS},
             **{name: getattr(self, name).state_dict() for name in _PARTS},

@@ -53,6 +53,7 @@ def fit(
         watch, since, first = Watch(), time.perf_counter(), learner.step
         for step, images, labels, weights in batches:
             taken = take_step(learner, experiment, run.seed, step, images, labels, weights)
+            learner.note_terms(step)
             done = step + 1
             watch.note(done, taken.loss, taken.overflow)
             report = done % settings.log_every == 0 or done in (1, settings.steps)

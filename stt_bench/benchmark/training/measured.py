@@ -38,9 +38,8 @@ def measured(
                 "optimizer.lr",
                 warn=True,
             )
-    if "terms" in entry:
-        phase = objective.phase(step)
-        learner.terms[phase] = max(learner.terms.get(phase, 0.0), entry["terms"])
+    if entry.get("terms"):  # from now on they need not be noted
+        learner.terms[objective.phase(step)] = entry["terms"]
     if learner.collapsed_at is None and entry.get("spread", 1.0) < COLLAPSED_SPREAD:
         learner.collapsed_at = step + 1
         reporter.warn(

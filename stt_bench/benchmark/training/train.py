@@ -123,7 +123,7 @@ def _train(run: Run, items: ItemTable, reporter: Reporter) -> TrainingFacts | No
             raise diverged(run, items, learner, error) from None
     if facts.inactive:
         reporter.warn(
-            f"{run.name}: every logged step had 0 terms: the loss never trained the network; give "
+            f"{run.name}: no step had a term: the loss never trained the network; give "
             "its batches positives and negatives, such as with sampler: {name: pxk, p: 4, k: 4}"
         )
     if stop.is_set():

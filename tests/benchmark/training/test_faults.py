@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,13 @@ def test_a_loss_that_trained_is_not_called_inactive(
 ) -> None:
     for row in ("softmax", "hard", "center"):
         assert not train(make_run(tiny, row, tmp_path), QUIET).inactive
+    # Of one class in most batches: those that are logged have no term, others do.
+    sorted_batches = "sampler={name: grouped, batch_size: 16, buffer: 16}"
+    some = [sorted_batches, "train.log_every=1000", "train.steps=50"]
+    run = run_of(read_table(str(tiny), some), "hard", 0, tmp_path / "some")
+    assert not train(run, QUIET).inactive
+    logged = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert {entry["terms"] for entry in logged} == {0}
     run = run_of(read_table(str(tiny), ["sampler.k=1"]), "hard", 0, tmp_path / "killed")
     with killed_at(11):
         train(run, QUIET)
