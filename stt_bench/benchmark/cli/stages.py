@@ -46,7 +46,7 @@ def train(
     from stt_bench.benchmark.tuning.winners import Winners, tuned_run
 
     table = load_table(config, overrides or (), only=[row])
-    table.select([row])
+    table.one(row)
     one = tuned_run(Winners(table, results), row, seed, runs)
     reporter = Reporter(quiet=quiet)
     if idle := idle_classifiers(table.select([row])):

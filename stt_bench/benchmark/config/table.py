@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stt_bench.benchmark.config.experiment import Experiment
@@ -16,7 +16,10 @@ from stt_bench.names import did_you_mean
 
 @dataclass(frozen=True)
 class Table:
-    """A leaderboard to be filled: its rows in order, and the seeds each is run with."""
+    """A leaderboard to be filled: its rows in order, and the seeds each is run with.
+
+    `varied` has the rows that `vary` made, by the name of the row that they were made of.
+    """
 
     name: str
     path: Path
@@ -28,6 +31,7 @@ class Table:
     overrides: tuple[str, ...] = ()
     tuning: TuningConfig | None = None
     compare_by: str | None = None
+    varied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def command(self) -> str:
@@ -43,14 +47,28 @@ class Table:
     def select(self, rows: Iterable[str] | None) -> dict[str, Experiment]:
         """Return the named rows, all when none are named.
 
+        A row that `vary` made several of names them all.
+
         Raises:
             BenchError: there is no such row.
         """
         if not rows:
             return self.rows
+        known = {**self.varied, **{row: (row,) for row in self.rows}}
         for row in rows:
-            if row not in self.rows:
+            if row not in known:
                 raise BenchError(
-                    f"{self.path}: there is no row '{row}'; {did_you_mean(row, self.rows)}"
+                    f"{self.path}: there is no row '{row}'; {did_you_mean(row, known)}"
                 )
-        return {row: self.rows[row] for row in rows}
+        return {one: self.rows[one] for row in rows for one in known[row]}
+
+    def one(self, row: str) -> Experiment:
+        """Return the row of this name.
+
+        Raises:
+            BenchError: there is none, or there are several that `vary` made of it.
+        """
+        found = self.select([row])
+        if len(found) > 1:
+            raise BenchError(f"{self.path}: row '{row}' is several, name one: {', '.join(found)}")
+        return found[row]

@@ -78,12 +78,14 @@ def read_table(
                 f"{places[('rows', row)]}: name the row '{one_line(row, 40)}' with {NAME_RULE}; "
                 "its label may be anything"
             )
+    made: dict[str, tuple[str, ...]] = {}
     if "vary" in content:
         untrained = {row for row, own in rows.items() if _is_untrained(own)}
-        rows, places = varied(rows, content["vary"], places, untrained)
+        rows, places, made = varied(rows, content["vary"], places, untrained)
     shared = {key: value for key, value in content.items() if key in shared_fields}
     overrides = tuple(overrides)
-    changes, chosen = [_override(text) for text in overrides], set(only or ())
+    changes = [_override(text) for text in overrides]
+    chosen = {one for row in only or () for one in made.get(row, (row,))}
     table = Table(
         name=path.stem,
         path=path,
@@ -97,6 +99,7 @@ def read_table(
             )
             for row, own in rows.items()
         },
+        varied=made,
     )
     if "figure" in content:
         table = replace(table, figure=_figure(table, content["figure"], places))

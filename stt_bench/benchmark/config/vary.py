@@ -21,8 +21,10 @@ MOST_ROWS = 1000
 
 def varied(
     rows: dict[str, Any], vary: Any, places: Places, untrained: set[str]
-) -> tuple[dict[str, Any], Places]:
+) -> tuple[dict[str, Any], Places, dict[str, tuple[str, ...]]]:
     """Return the rows with one for each value in place of those that train, and their places.
+
+    Then the names of those that were made, by the name of the row they were made of.
 
     Args:
         rows: what each row says of its own.
@@ -40,12 +42,15 @@ def varied(
     if count > MOST_ROWS:
         raise BenchError(f"{places[('vary',)]}: vary: gives {count} rows; {MOST_ROWS} are the most")
     several, where = {}, dict(places)
+    made: dict[str, tuple[str, ...]] = {}
     for row, own in rows.items():
         if row in untrained or not isinstance(own, dict):
             several[row] = own
             continue
+        made[row] = ()
         for chosen in product(*fields.values()):
             name = "_".join([row, *map(_text, chosen)])
+            made[row] += (name,)
             if name in rows or name in several:
                 raise BenchError(
                     f"{places[('rows', row)]}: vary makes a second row '{name}' of row '{row}'; "
@@ -57,7 +62,7 @@ def varied(
                     where["rows", name, *keys[2:]] = place
             for field in fields:
                 where["rows", name, *field.split(".")] = places["vary", field]
-    return several, where
+    return several, where, made
 
 
 def said_of(field: str, value: float) -> str:

@@ -79,3 +79,21 @@ def test_rows_without_end_are_refused(tmp_path: Path) -> None:
     vary = f"{{optimizer.lr: {list(range(1, 40))}, train.steps: {list(range(1, 40))}}}"
     with pytest.raises(BenchError, match="gives 4563 rows; 1000 are the most"):
         read_table(write(tmp_path, vary))
+
+
+def test_the_name_of_a_row_is_that_of_all_rows_made_of_it(tmp_path: Path) -> None:
+    file = write(tmp_path, "{optimizer.lr: [0.1, 0.01]}")
+    table = read_table(file)
+    assert list(table.select(["softmax"])) == ["softmax_0.1", "softmax_0.01"]
+    assert list(table.select(["softmax_0.01", "softmax", "untrained"])) == [
+        "softmax_0.01",
+        "softmax_0.1",
+        "untrained",
+    ]
+    assert table.one("softmax_0.1").optimizer.lr == 0.1
+    with pytest.raises(BenchError, match=r"'softmax' is several, name one: softmax_0.1, softmax_0"):
+        table.one("softmax")
+    with pytest.raises(BenchError, match=r"no row 'tripet'; did you mean 'triplet'\?"):
+        table.select(["tripet"])
+    changed = read_table(file, ["train.steps=3"], only=["softmax"]).rows
+    assert [row.train.steps == 3 for row in changed.values()] == [False, True, True, False, False]
