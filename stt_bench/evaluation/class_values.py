@@ -137,12 +137,17 @@ def class_values(
     largest = int(np.bincount(of_item[of_item >= 0], minlength=1).max())
     reach = np.maximum(relevant[wanted], max(cutoffs, default=1))
 
+    # Of equal items of one class the first stands for all: their lists are alike.
+    first = copy_of = np.arange(len(wanted))
+    if ruled is held and gallery is None:
+        first, copy_of = _first_of(held.own[wanted] * len(of_label) + held.query_labels[wanted])
+    share = np.bincount(copy_of, weights)
     search = NearestItems(queries, held)
-    base = np.zeros((len(wanted), len(cutoffs) + 2))
+    base = np.zeros((len(first), len(cutoffs) + 2))
     change = np.zeros((len(groups), len(cutoffs) + 2))
-    for part in blocks(len(wanted), max(1, memory // (32 * len(of_item)))):
-        asked = wanted[part]
-        depth = int((reach[part] + ruled.removed[asked]).max()) + largest
+    for part in blocks(len(first), max(1, memory // (32 * len(of_item)))):
+        asked, counts = wanted[first[part]], reach[first[part]]
+        depth = int((counts + ruled.removed[asked]).max()) + largest
         ranks, items = search.ranks(asked, depth)
         if isinstance(ruled, RuledGallery):
             ranks, items = _ruled(ruled, asked, ranks, items)
@@ -152,16 +157,17 @@ def class_values(
             (items >= 0) & (held.item_labels[items] == held.query_labels[asked][:, None]),
             np.where(items >= 0, of_item[items], np.int16(-1)),
             relevant[asked],
-            reach[part],
+            counts,
         )
         rows, found = groups_of(lists)
         if len(rows):
             base[part.start + rows] = _metrics(found, lists.relevant[rows], cutoffs)
-        for left_out, changed, groups_left in without_each(lists, own[part], rows, found):
+        for left_out, changed, groups_left in without_each(lists, own[first[part]], rows, found):
             now = _metrics(groups_left, lists.relevant[changed], cutoffs)
             places = part.start + changed
-            change[left_out] += weights[places] @ (now - base[places])
-        progress(part.stop, len(wanted))
+            change[left_out] += share[places] @ (now - base[places])
+        progress(part.stop, len(first))
+    base = base[copy_of]
 
     def summed(columns: np.ndarray) -> np.ndarray:
         return np.stack([np.bincount(own, one, len(groups)) for one in columns.T], axis=1)
@@ -173,6 +179,15 @@ def class_values(
     values = theta + (len(groups) - 1) * (left.mean(axis=0) - left)
     metrics = (*(f"recall@{k}" for k in cutoffs), "r_precision", "map@r")
     return ClassValues(groups, np.bincount(own), weighting, metrics, summed(base), values)
+
+
+def _first_of(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each distinct key first stands, (U,) ascending, and which of them each is."""
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[inverse]
 
 
 def _ruled(

@@ -12,6 +12,7 @@ from stt_bench.evaluation.lists import ListRanker
 
 NO_RANK = np.iinfo(np.int32).max
 SPARE = 16
+FEW = 32  # items for each distinct point, from which on all distances are made exactly
 TABLE = 2**20  # numbers that a processor keeps at hand
 SAMPLE = 512  # of the gallery, which tells about how far a list reaches
 
@@ -103,21 +104,24 @@ class NearestItems:
         Then that constant, the bound on the error and the query's own item, or -1, which is
         infinitely far.
         """
-        rows = self.frame.rows(self.queries, index)
-        coarse = rows @ self.rows.T
-        if self.cosine:
-            np.negative(coarse, out=coarse)
-            constant = np.ones(len(rows))
+        count = len(self.gallery.points)
+        if count * FEW <= len(self.gallery.item_labels):
+            pairs = np.repeat(index, count), np.tile(np.arange(count), len(index))
+            coarse = self._ranker.exact(*pairs).reshape(len(index), count) * self.frame.unit
+            constant = errors = np.zeros(len(index))
         else:
-            coarse *= -2
-            coarse += self.squares
-            constant = row_squares(rows)
+            rows = self.frame.rows(self.queries, index)
+            coarse, errors = rows @ self.rows.T, self.frame.errors(rows)
+            coarse *= -1 if self.cosine else -2
+            if not self.cosine:
+                coarse += self.squares
+            constant = np.ones(len(rows)) if self.cosine else row_squares(rows)
         if not self.gallery.plain:
             coarse = coarse[:, self.gallery.places]
         own = self.gallery.own_rows[index]
         itself = np.flatnonzero(own >= 0)
         coarse[itself, own[itself]] = np.inf
-        return coarse, constant, self.frame.errors(rows), own
+        return coarse, constant, errors, own
 
     def _in_order(
         self,
@@ -140,7 +144,7 @@ class NearestItems:
         values += constant[:, None]
         values, items = _by(np.argsort(values, axis=1), values, items)
         largest = values + errors[:, None]  # that a distance may be
-        if not self.frame.exact:
+        if errors.any():
             with np.errstate(invalid="ignore"):  # of two that are no items
                 close = np.diff(values, axis=1) <= 2 * errors[:, None]
             if close.any():
@@ -163,8 +167,7 @@ class NearestItems:
         last = min(depth, values.shape[1]) - 1
         # What lies beyond a list is farther than its limit, but for the rounding.
         short = (largest[:, last] >= limits + constant - errors) & (limits < np.inf)
-        if self.frame.exact:
-            short[:] = False
+        short &= errors > 0
         kept = int((ranks <= ranks[:, last : last + 1]).sum(axis=1).max())
         return _Cut(ranks[:, :kept], items[:, :kept], short)
 
