@@ -201,7 +201,7 @@ class _Crew:
                 yield task, message[1]
             elif kind == "stopped":
                 member.task = None
-                self.stopped.append(message[1])
+                self.stopped.append(message[1] or (f"{task.name} stopped" if task else "stopped"))
             else:
                 member.shown.show(message)
 
@@ -258,7 +258,7 @@ def _serve(
     except (Stopped, TrainingStopped, KeyboardInterrupt) as stopped:
         told = "" if isinstance(stopped, (Stopped, KeyboardInterrupt)) else str(stopped)
         with suppress(OSError):
-            send(("stopped", told or "stopped"))
+            send(("stopped", told))
     except OSError:
         return  # nobody listens any more
 

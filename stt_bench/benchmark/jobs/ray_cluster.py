@@ -65,6 +65,10 @@ class Ray:
                     f"--{kind.lower()}s-per-run {number:g}: the Ray cluster has "
                     f"{there.get(kind, 0):g} {kind}s in all"
                 )
+        if self.gpus > 1 and self.gpus % 1:
+            raise BenchError(
+                f"--gpus-per-run {self.gpus:g}: a run shares one GPU with others, or has whole ones"
+            )
         self.jobs = int(min(there.get(kind, 0) // n for kind, n in wanted.items() if n))
 
     def _start(self) -> None:
@@ -265,7 +269,7 @@ def _do(
             result = _Stopped(str(stopped))
         return result, pack(task.files) if apart else {}
     except KeyboardInterrupt:
-        return _Stopped("stopped"), {}
+        return _Stopped(f"{task.name} stopped"), {}
 
 
 def _enter(folder: str) -> None:

@@ -15,7 +15,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from stt_bench.benchmark.store.duplicates import DuplicateItems
 from stt_bench.benchmark.system.arrays import read_array
@@ -139,6 +139,8 @@ def read_embedding_set(folder: Path) -> EmbeddingSet:
 
 
 class _Meta(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     schema_version: Literal[1] = Field(alias="schema")
     split: str
     protocol_fingerprint: str

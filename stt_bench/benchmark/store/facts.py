@@ -80,8 +80,6 @@ class Training(BaseModel):
 class TrainingFacts(Origin, Training):
     """What ``training.json`` says of a finished training."""
 
-    model_config = ConfigDict(extra="ignore")
-
     steps: int
     checkpoint_sha256: str
     embedding_dim: int

@@ -92,8 +92,12 @@ class Lease:
                 if other is not None:
                     self._remove(other)
                 continue
-            with os.fdopen(descriptor, "w") as stream:
-                json.dump(asdict(own), stream)
+            try:
+                with os.fdopen(descriptor, "w") as stream:
+                    json.dump(asdict(own), stream)
+            except BaseException:
+                self.file.unlink(missing_ok=True)  # an empty one would count as somebody's
+                raise
             self._own = own
             self._ended.clear()
             threading.Thread(target=self._beat, name=f"lease {self.file}", daemon=True).start()

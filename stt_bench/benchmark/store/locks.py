@@ -17,7 +17,12 @@ from filelock import FileLock, Timeout
 
 from stt_bench.benchmark.store.leases import Holder, Lease
 from stt_bench.benchmark.store.runs import Run
-from stt_bench.benchmark.system.atomic import make_folder, remove_leftovers
+from stt_bench.benchmark.system.atomic import (
+    NO_ROOM,
+    make_folder,
+    remove_leftovers,
+    told_in_a_sentence,
+)
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 
 _LOOKS_AGAIN = 0.2  # seconds, at what another process holds
@@ -70,6 +75,9 @@ def locked(
                 raise TrainingStopped("the search stopped")
             time.sleep(_LOOKS_AGAIN)
     except OSError as error:
+        if error.errno in NO_ROOM:
+            with told_in_a_sentence(file):
+                raise
         raise BenchError(f"{file}: cannot be locked ({error.strerror or error})") from None
     try:
         remove_leftovers(path.parent, path.name)

@@ -6,7 +6,6 @@ file of their own. It is gone once the training is at its end.
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,12 +46,12 @@ class Progress(BaseModel):
         each = self.seconds_a_step
         return None if each is None else self.images / each
 
-    def seconds_left(self, steps: int | None) -> float | None:
-        """Return how long the rest of so many steps takes, from now on."""
+    def seconds_left(self, steps: int | None, since: float) -> float | None:
+        """Return how long the rest of so many steps takes, where `since` seconds are over since."""
         each = self.seconds_a_step
         if each is None or steps is None:
             return None
-        return max(0.0, (steps - self.step) * each - max(0.0, time.time() - self.now))
+        return max(0.0, (steps - self.step) * each - max(0.0, since))
 
 
 def progress_file(folder: Path) -> Path:

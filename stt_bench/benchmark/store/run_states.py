@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from stt_bench.benchmark.store.leases import holder
-from stt_bench.benchmark.store.progress import read_progress
+from stt_bench.benchmark.store.leases import holder, lease_file
+from stt_bench.benchmark.store.progress import progress_file, read_progress
 
 State = Literal["waiting", "training", "evaluating", "stopped", "trained", "failed", "done"]
 """Not begun; being trained; being embedded or evaluated; begun, and nobody works on it; trained and
@@ -106,7 +106,7 @@ def state_of(
         state, told = "training", worker.told() or None
         if (pace := read_progress(folder)) is not None:
             step = max(step, pace.step)
-            speed, left = pace.images_per_second, pace.seconds_left(steps)
+            speed, left = pace.images_per_second, pace.seconds_left(steps, _since_noted(folder))
     else:
         begun = step > 0 or (folder / "checkpoint.pt").exists()
         state = "stopped" if begun else "waiting"
@@ -116,6 +116,17 @@ def state_of(
         table, row, seed, state, step, steps, metric, best, speed, left,
         told if isinstance(told, str) else None,
     )  # fmt: skip
+
+
+def _since_noted(folder: Path) -> float:
+    """Return the seconds from the last note of progress to the last sign of life of its holder.
+
+    Both are times of the folder's server: this machine's clock may be another's.
+    """
+    with suppress(OSError):
+        alive = lease_file(folder).stat().st_mtime
+        return alive - progress_file(folder).stat().st_mtime
+    return 0.0
 
 
 def _done(table: str, row: str, seed: int, record: dict[str, Any]) -> RunState:

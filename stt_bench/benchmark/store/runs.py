@@ -169,7 +169,7 @@ class Run:
             content["tuning"] = self.tuning.model_dump(mode="json")
         if file.exists() and (self.training.exists() or self.checkpoint.exists()):
             before = _as_it_was(file)
-            if isinstance(schema := before.get("schema"), int) and schema > RUN_SCHEMA:
+            if _is_newer(before):
                 open_run(self.folder)  # which refuses it
             if before and before.get("training_digest") != content["training_digest"]:
                 ours = self.experiment.model_dump(mode="json", exclude={"label", "evaluation"})
@@ -215,7 +215,7 @@ def open_run(folder: Path) -> Run:
 
 
 class _RunFile(BaseModel):
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, extra="forbid")
     schema_version: Literal[2] = Field(alias="schema")
     table: TableName
     row: RowName
@@ -223,6 +223,7 @@ class _RunFile(BaseModel):
     experiment: Experiment
     display: Display
     tuning: TuningRecord | None = None
+    training_digest: str | None = None  # it follows from `experiment`
 
 
 def _why_no_run(folder: Path) -> str:
@@ -241,6 +242,14 @@ def _as_it_was(file: Path) -> dict[str, Any]:
         return read_mapping(file)
     except BenchError:
         return {}
+
+
+def _is_newer(content: dict[str, Any]) -> bool:
+    """Tell whether a newer version wrote the content of a ``run.json``."""
+    schema, known = content.get("schema"), {"schema", *_RunFile.model_fields}
+    if schema == RUN_SCHEMA:
+        return bool(content.keys() - known)
+    return isinstance(schema, int) and schema > RUN_SCHEMA
 
 
 def _first_difference(before: Any, now: Any) -> str:

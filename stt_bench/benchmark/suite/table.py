@@ -19,6 +19,7 @@ from stt_bench.benchmark.suite.before import discard, refresh_displays, tell_oth
 from stt_bench.benchmark.suite.one import Data, Ending, ToRun, Worker, is_done
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter, duration
+from stt_bench.benchmark.system.text import counted
 from stt_bench.benchmark.training.checks import check_experiment, idle_classifiers
 from stt_bench.benchmark.tuning.winners import Winners, tuned_run
 
@@ -70,7 +71,13 @@ def run_table(
         for row in table.select(rows)
         for seed in (table.seeds if seeds is None else seeds)
     ]
-    experiments = shard_of(experiments, shard)
+    chosen = shard_of(experiments, shard)
+    if not chosen:
+        reporter.say(
+            f"{table.name}: part {shard[0]} of {shard[1]} has none of its "
+            f"{counted(len(experiments), 'run')}"
+        )
+    experiments = chosen
     if force:  # all at once: the same command without --force then continues, if this is stopped
         discard(experiments, results)
     refresh_displays(table, results, runs)
@@ -79,10 +86,11 @@ def run_table(
         reporter.warn(f"{table.name}: {idle}")
     work = _Work(results, reporter, executor or Here(), len(experiments), Data(reporter))
     work.expect(experiments)
-    busy = work.run([ToRun(run) for run in experiments])
-    for run in busy:
-        reporter.say(f"{run.name}: waits for the other stt-bench")
-    work.run([ToRun(run, wait=True) for run in busy])
+    todo = [ToRun(run) for run in experiments]
+    while busy := work.run(todo):
+        for run in busy:
+            reporter.say(f"{run.name}: waits for the other stt-bench")
+        todo = [ToRun(run, wait=True) for run in busy]
     return work.outcome
 
 

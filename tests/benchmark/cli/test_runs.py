@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from command_line import Command
 
 from stt_bench.benchmark.cli import runs as command
 from stt_bench.benchmark.store import progress
+from stt_bench.benchmark.store.leases import lease_file
 from stt_bench.benchmark.store.locks import locked
 from stt_bench.benchmark.store.runs import run_of
 from stt_bench.benchmark.suite import load_table
@@ -38,7 +40,7 @@ def write(folder: Path, **files: Any) -> Path:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def world(tmp_path: Path) -> Iterator[Path]:
     """Return a folder with a run in each state; one is held by this process."""
     table = tmp_path / "runs" / "t"
     write(table / "a_done" / "seed-0", run__json=SETTINGS, training__json={"steps": 50})
@@ -56,8 +58,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         progress__json=now,
         failed__json={"failed": "of an earlier try"},
     )
-    monkeypatch.setattr(progress.time, "time", lambda: 1045.0)
     with locked(training):
+        os.utime(training / "progress.json", (5000, 5000))  # by the folder's server
+        os.utime(lease_file(training), (5005, 5005))
         yield tmp_path
 
 

@@ -44,6 +44,9 @@ class Squares:
                 tries.write("x")
             if len((self.folder / "tries").read_text()) <= number:
                 os.kill(os.getpid(), signal.SIGKILL)
+        if kind == "waits":
+            (self.folder / f"waits-{number}").touch()
+            time.sleep(60)
         if kind == "trains":
             stop = threading.Event()
             with heeded_by(stop.set):
@@ -98,6 +101,16 @@ def test_after_a_few_deaths_a_task_is_given_up(tmp_path: Path) -> None:
     assert isinstance(found["number 99"], Lost)
     assert found["number 99"].told.startswith("its process was killed by SIGKILL, 4 times")
     assert found["number 7"][0] == 49
+
+
+def test_what_is_stopped_before_it_trains_is_named(tmp_path: Path) -> None:
+    def send() -> None:
+        wait_for(tmp_path, "waits-*")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=send, daemon=True).start()
+    with pytest.raises(TrainingStopped, match=r"number . stopped, and 1 more"):
+        work(2, tmp_path, tasks(("waits", 0), ("waits", 1)))
 
 
 def wait_for(folder: Path, pattern: str) -> None:

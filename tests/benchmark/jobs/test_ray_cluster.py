@@ -178,6 +178,13 @@ def test_tasks_their_results_and_what_they_say_by_the_part_of_ray_that_is_used(
     assert sorted(one.name for one in tmp_path.iterdir()) == ["0", "2", "4"]  # no mark stays
 
 
+def test_a_run_has_a_part_of_one_gpu_or_whole_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", FakeRay())  # type: ignore[arg-type]
+    assert Ray(gpus=2).jobs == 1
+    with pytest.raises(BenchError, match=r"--gpus-per-run 1\.5: .* one GPU with others, or has"):
+        Ray(gpus=1.5)
+
+
 def test_one_task_that_is_stopped_stops_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,6 +132,9 @@ def test_a_field_that_is_missing_or_of_another_type_is_named(copied: Run, file: 
 
 NEWER: dict[str, tuple[dict[str, Any], str]] = {
     "run.json": ({"schema": 9}, "schema is 9, this version reads 2"),
+    "run.json, a field": ({"colour": 1}, "has a field 'colour' that this version does not know"),
+    "training.json, a field": ({"colour": 1}, "has a field 'colour' that this version"),
+    f"{SET}/meta.json, a field": ({"colour": 1}, "has a field 'colour' that this version"),
     f"{SET}/meta.json": ({"schema": 2}, "schema is 2, this version reads 1"),
     "record": ({"schema_version": 4}, "schema_version is 4, this version reads 3"),
     "record, a field": ({"colour": 1}, "has a field 'colour' that this version does not know"),
@@ -156,6 +159,11 @@ def test_a_training_of_a_newer_version_is_not_written_over(copied: Run) -> None:
     write_json(file, read_json(file) | {"schema": 3, "colour": 1})
     before = file.read_bytes()
     with pytest.raises(BenchError, match="schema is 3, this version reads 2"):
+        train(copied, QUIET)
+    assert file.read_bytes() == before
+    write_json(file, read_json(file) | {"schema": 2})
+    before = file.read_bytes()
+    with pytest.raises(BenchError, match="has a field 'colour' that this version does not know"):
         train(copied, QUIET)
     assert file.read_bytes() == before
     state = torch.load(copied.checkpoint, weights_only=True)

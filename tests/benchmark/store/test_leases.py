@@ -16,6 +16,7 @@ from filelock import FileLock
 from stt_bench.benchmark.store import leases
 from stt_bench.benchmark.store.leases import Holder, Lease, holder, lease_file
 from stt_bench.benchmark.store.locks import InUseError, locked
+from stt_bench.benchmark.system.errors import BenchError
 
 ELSEWHERE = Holder("node-7", 4711, "2026-01-02 03:04:05 UTC", "node-7 started then", "abc")
 
@@ -79,6 +80,21 @@ def test_without_locks_of_the_folder_the_lease_alone_decides(
     path = tmp_path / "thing"
     with locked(path), pytest.raises(InUseError, match=f"pid {os.getpid()}"), locked(path):
         pass
+    with locked(path):
+        pass
+
+
+def test_a_full_disk_leaves_no_lease_of_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "thing"
+    with monkeypatch.context() as patch:
+        patch.setattr(leases.json, "dump", refuse)
+        with pytest.raises(BenchError, match="make room there, then the same command"):
+            locked(path).__enter__()
     with locked(path):
         pass
 

@@ -17,6 +17,7 @@ from stt_bench.benchmark.jobs.pool import Pool
 from stt_bench.benchmark.store.facts import TrainingFacts
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import Outcome, load_table, one, run_table
+from stt_bench.benchmark.suite.one import Ending, ToRun, Worker
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training import loop
@@ -38,8 +39,7 @@ def run(tiny: Path, folder: Path, seeds: Sequence[int] = (0, 1), **options: Any)
         runs=folder / "runs",
         results=folder / "results",
         force=False,
-        reporter=Reporter(quiet=True),
-        **options,
+        **{"reporter": Reporter(quiet=True), **options},
     )
 
 
@@ -121,6 +121,28 @@ def test_shards_run_everything_once(
         ["tiny/softmax/seed-1"],
         ["tiny/hard/seed-0"],
     ]
+
+
+def test_a_part_without_runs_says_so(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = run(tiny, tmp_path, shard=(5, 5), reporter=Reporter())
+    assert outcome == Outcome()
+    assert capsys.readouterr().err == "tiny: part 5 of 5 has none of its 4 runs\n"
+
+
+def test_a_run_that_is_taken_over_while_another_waits_for_it_is_tried_again(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[bool] = []
+
+    def busy_twice(_: Worker, content: ToRun) -> Ending:
+        tried.append(content.wait)
+        return Ending("busy" if len(tried) < 3 else "skipped")
+
+    monkeypatch.setattr(Worker, "do", busy_twice)
+    assert run(tiny, tmp_path, [0], shard=(1, 2)).skipped == ["tiny/softmax/seed-0"]
+    assert tried == [False, True, True]
 
 
 def test_jobs_and_shards_on_the_command_line(
