@@ -100,12 +100,15 @@ def test_a_training_that_died_was_started(
     def die(_: object) -> None:
         raise RuntimeError
 
-    with at_step(7, die):
-        assert stt_bench("run", tiny, "--rows", "hard", *places).returncode == 1
-    assert [one.event for one in read_ledger(tmp_path / "results", "tiny")] == ["start"]
+    for _ in range(2):
+        with at_step(7, die):
+            assert stt_bench("run", tiny, "--rows", "hard", *places).returncode == 1
+    started, failed = read_ledger(tmp_path / "results", "tiny")
+    assert (started.event, failed.event, failed.seed) == ("start", "failed", 0)
+    assert failed.told == "RuntimeError: (all of it in tiny/hard/seed-0/error.txt)"
     assert stt_bench("run", tiny, "--rows", "hard", *places).returncode == 0  # goes on
     events = [one.event for one in read_ledger(tmp_path / "results", "tiny")]
-    assert events == ["start", "reading"]
+    assert events == ["start", "failed", "reading"]
 
 
 def test_a_training_is_not_continued_by_code_that_computes_otherwise(

@@ -29,7 +29,7 @@ from stt_bench.benchmark.cli.show import show
 from stt_bench.benchmark.cli.stages import STAGES
 from stt_bench.benchmark.cli.tuning import tune
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
-from stt_bench.benchmark.system.launch import launched
+from stt_bench.benchmark.system.launch import is_first, launched
 from stt_bench.benchmark.system.plugins import import_plugin
 from stt_bench.benchmark.system.signals import Stopped, stop_by_signal
 from stt_bench.benchmark.system.text import one_line
@@ -150,7 +150,8 @@ def main() -> None:
         told = f"{stop}; the same command{again} continues"
         if isinstance(stop, Stopped):
             told = f"stopped by {stop}: what is finished is kept; the same command{again} goes on"
-        print(told, file=sys.stderr)
+        if is_first():
+            print(told, file=sys.stderr)
         sys.exit(STOPPED)
     except Exception as error:
         if os.environ.get("STT_BENCH_DEBUG"):

@@ -55,7 +55,7 @@ def train(
         if force:
             one.discard()
         note_start(one, results)
-        with failure_noted(one):
+        with failure_noted(one, results):
             training.train(one, reporter)
     print(one.folder)
 

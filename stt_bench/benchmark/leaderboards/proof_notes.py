@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.rows import Row
-from stt_bench.benchmark.store.ledger import started
-from stt_bench.benchmark.system.text import escape_markdown
+from stt_bench.benchmark.store.ledger import LONGEST, failures, started
+from stt_bench.benchmark.system.text import escape_markdown, one_line
 
 
 def proof_notes(board: Leaderboard) -> list[str]:
@@ -84,7 +84,11 @@ def _tries(board: Leaderboard) -> list[str]:
         seeds = max(row.effort.seeds_started if row.effort else 0, len(row.seeds) + len(gone))
         if gone:
             seed, have = ("seed", "was started and has") if len(gone) == 1 else _SEVERAL
-            told.append(f"{row.label}: {seed} {_listed(gone)} {have} no record.")
+            why = failures(board.ledger, row.name, base)
+            told.append(
+                f"{row.label}: {seed} {_listed(gone)} {have} no record"
+                f"{_why({one: why[one] for one in gone if one in why})}."
+            )
         elif seeds > len(row.seeds):
             told.append(f"{row.label}: {seeds} seeds were started, {len(row.seeds)} are shown.")
         readings = row.effort.test_readings if row.effort else 0
@@ -99,8 +103,21 @@ def _tries(board: Leaderboard) -> list[str]:
     shown = {row.name for row in board.rows}
     hidden = dict.fromkeys(one.row for one in board.ledger if one.row not in shown)
     if hidden:
-        told.append(f"Started, and without any record: {', '.join(hidden)}.")
+        names = [f"{name}{_why(failures(board.ledger, name))}" for name in hidden]
+        told.append(f"Started, and without any record: {', '.join(names)}.")
     return told
+
+
+def _why(failed: Mapping[int, str]) -> str:
+    """Return why seeds failed, in brackets; nothing where none did."""
+    reasons: dict[str, list[int]] = {}
+    for seed, told in failed.items():
+        reasons.setdefault(one_line(told, LONGEST), []).append(seed)
+    parts = [
+        f"seed{'s' * (len(seeds) > 1)} {_listed(seeds)} failed: {told}"
+        for told, seeds in reasons.items()
+    ]
+    return f" ({'; '.join(parts)})" if parts else ""
 
 
 def _labels(rows: Collection[Row]) -> str:

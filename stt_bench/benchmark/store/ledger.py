@@ -1,4 +1,4 @@
-"""The ledger of a table: which trainings were started, and how often the test split was read.
+"""The ledger of a table: trainings that were started or failed, and readings of the test split.
 
 ``results/records/TABLE/ledger.jsonl`` has one JSON object a line and is only ever added to; it is
 committed with the records. Lines of several machines may be put together in any order, and twice.
@@ -19,8 +19,10 @@ from stt_bench.benchmark.system.atomic import append_lines
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import newer
 from stt_bench.benchmark.system.machine import commit
+from stt_bench.benchmark.system.text import one_line
 
-Event = Literal["start", "reading"]
+Event = Literal["start", "reading", "failed"]
+LONGEST = 160  # characters of why a run failed
 
 
 class Effort(BaseModel):
@@ -39,10 +41,10 @@ class Effort(BaseModel):
 
 
 class Entry(BaseModel):
-    """A line: a training that was started, or a reading of the test split.
+    """A line: a training that was started, a reading of the test split, or why a run failed.
 
     `digest` is of the settings, `base` of those before tuning (the same without tuning), each
-    shortened to 12 hexadecimal digits; `date` is the day in UTC.
+    shortened to 12 hexadecimal digits; `date` is the day in UTC; `told` is why it failed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,6 +56,7 @@ class Entry(BaseModel):
     base: str
     commit: str | None
     date: str
+    told: str | None = None
 
 
 def ledger_path(results: Path, table: str) -> Path:
@@ -62,7 +65,14 @@ def ledger_path(results: Path, table: str) -> Path:
 
 
 def note(
-    results: Path, table: str, event: Event, row: str, seed: int, digest: str, base: str
+    results: Path,
+    table: str,
+    event: Event,
+    row: str,
+    seed: int,
+    digest: str,
+    base: str,
+    told: str | None = None,
 ) -> None:
     """Add a line to the ledger; several processes may do so at once.
 
@@ -78,9 +88,24 @@ def note(
         base=shortened(base),
         commit=None if (found := commit()) is None else found[:12] + found[40:],
         date=today,
+        told=told,
     )
-    line = json.dumps(entry.model_dump(mode="json"), separators=(",", ":"))
+    without = {"told"} if told is None else None
+    line = json.dumps(entry.model_dump(mode="json", exclude=without), separators=(",", ":"))
     append_lines(ledger_path(results, table), [line], _is_entry)
+
+
+def note_failure(
+    results: Path, table: str, row: str, seed: int, digest: str, base: str, told: str
+) -> None:
+    """Add why a run failed whose training was started, unless that was the last time's reason.
+
+    Raises:
+        BenchError: the ledger cannot be read or written.
+    """
+    told, entries = one_line(told, LONGEST), read_ledger(results, table)
+    if seed in started(entries, row, base) and failures(entries, row, base).get(seed) != told:
+        note(results, table, "failed", row, seed, digest, base, told)
 
 
 def _is_entry(line: bytes) -> bool:
@@ -134,6 +159,22 @@ def started(entries: Sequence[Entry], row: str, base: str) -> set[int]:
     """Return the seeds that a row was started with under some settings (before tuning)."""
     wanted = ("start", row, shortened(base))
     return {one.seed for one in entries if (one.event, one.row, one.base) == wanted}
+
+
+def failures(entries: Sequence[Entry], row: str, base: str | None = None) -> dict[int, str]:
+    """Return by seed why runs of a row failed the last time; base None: under any settings.
+
+    A run whose test split was read once has come to its end, whatever became of its record.
+    """
+    own = [one for one in entries if one.row == row]
+    if base is not None:
+        own = [one for one in own if one.base == shortened(base)]
+    read = {one.seed for one in own if one.event == "reading"}
+    return {
+        one.seed: one.told
+        for one in sorted(own, key=lambda one: one.date)
+        if one.event == "failed" and one.told and one.seed not in read
+    }
 
 
 def shortened(digest: str) -> str:

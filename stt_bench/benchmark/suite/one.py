@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from stt_bench.benchmark.models import weights_id
 from stt_bench.benchmark.scoring.evaluate import write_record
 from stt_bench.benchmark.scoring.rules import has_other_metadata
 from stt_bench.benchmark.store.ledger import note
+from stt_bench.benchmark.store.ledger import note_failure as note_in_ledger
 from stt_bench.benchmark.store.locks import InUseError, held
 from stt_bench.benchmark.store.records import Record, read_record, record_path
 from stt_bench.benchmark.store.runs import Run
@@ -72,7 +73,7 @@ class Worker:
         except TrainingStopped:
             raise
         except (Exception, SystemExit) as error:  # whatever befalls one, the others go on
-            return Ending("failed", note_failure(error, run))
+            return Ending("failed", note_failure(_sentence(error, run), run, self.results))
         run.note_failure(None)
         if record is None:
             return Ending("skipped")
@@ -93,8 +94,8 @@ class Worker:
 
 
 @contextmanager
-def failure_noted(run: Run) -> Iterator[None]:
-    """Leave the sentence of what fails in the block in the run's folder; or none, if nothing does.
+def failure_noted(run: Run, results: Path) -> Iterator[None]:
+    """Leave the sentence of what fails in the block, as `note_failure`; or none, if nothing does.
 
     Work that another process does, or that the user stopped, has not failed.
     """
@@ -103,15 +104,19 @@ def failure_noted(run: Run) -> Iterator[None]:
     except (InUseError, TrainingStopped):
         raise
     except (Exception, SystemExit) as error:
-        note_failure(error, run)
+        note_failure(_sentence(error, run), run, results)
         raise
     run.note_failure(None)
 
 
-def note_failure(error: BaseException, run: Run) -> str:
-    """Leave the sentence of a failure in the run's folder, and return it."""
-    told = _sentence(error, run)
+def note_failure(told: str, run: Run, results: Path) -> str:
+    """Leave why a run failed in its folder and, what and where, in the ledger; return it."""
     run.note_failure(told)
+    what = told.replace(str(run.folder), run.name).removeprefix(f"{run.name}: ")
+    digest, base = run.experiment.digest(), run.base_digest
+    with suppress(BenchError):  # a full disk may be why
+        what = what.partition("; ")[0]
+        note_in_ledger(results, run.table, run.row, run.seed, digest, base, what)
     return told
 
 

@@ -16,7 +16,7 @@ from stt_bench.benchmark.store.pace import Pace, rest_text
 from stt_bench.benchmark.store.records import record_path
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.suite.before import discard, refresh_displays, tell_other_code
-from stt_bench.benchmark.suite.one import Data, Ending, ToRun, Worker, is_done
+from stt_bench.benchmark.suite.one import Data, Ending, ToRun, Worker, is_done, note_failure
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter, duration
 from stt_bench.benchmark.system.text import counted
@@ -126,7 +126,7 @@ class _Work:
         for task, ending in self.executor.run(make, tasks, self.reporter, self._begun):
             run = task.content.run
             if isinstance(ending, Lost):
-                run.note_failure(ending.told)
+                note_failure(ending.told, run, self.results)
                 ending = Ending("failed", ending.told)
             if ending.kind == "busy":
                 self.reporter.say(

@@ -33,6 +33,11 @@ def launched(environment: Mapping[str, str] = os.environ) -> bool:
     return size > 1
 
 
+def is_first(environment: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether this process is alone or the first of several, which speaks for all."""
+    return environment.get("RANK", "0") == "0" or not launched(environment)
+
+
 def torchrun(count: int, arguments: Sequence[str]) -> int:
     """Run ``stt-bench ARGUMENTS`` in so many processes of this machine; return its exit code.
 

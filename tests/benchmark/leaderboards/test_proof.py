@@ -225,3 +225,24 @@ def test_what_is_as_expected_is_not_told() -> None:
 def test_a_row_that_was_started_and_never_recorded_is_told() -> None:
     ledger = [entry("start", "lost", 0, "f" * 64)]
     assert "- Started, and without any record: lost." in page_of(made(["s", "hard"]), ledger)
+
+
+def test_why_a_seed_has_no_record_is_told_by_the_ledger() -> None:
+    records = made(["s", "hard"])
+    digest = records[-1].config_digest
+
+    def failed(row: str, seed: int, told: str) -> Entry:
+        return entry("failed", row, seed, digest).model_copy(update={"told": told})
+
+    ledger = [
+        *(entry("start", "hard", seed, digest) for seed in range(7)),
+        *(failed("hard", seed, "the loss is *nan*") for seed in (3, 2, 4)),  # 2 came to its end
+        failed("hard", 5, "no\nroom"),
+        failed("lost", 0, "no room"),
+    ]
+    page = page_of(records, ledger).replace("\\", "")
+    assert (
+        "- hard: seeds 3, 4, 5, 6 were started and have no record (seeds 3, 4 failed: the loss is "
+        "*nan*; seed 5 failed: no room)."
+    ) in page
+    assert "Started, and without any record: lost (seed 0 failed: no room)." in page

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from stt_bench.benchmark.store.ledger import effort, ledger_path, note, read_ledger, started
+from stt_bench.benchmark.store.ledger import (
+    effort,
+    failures,
+    ledger_path,
+    note,
+    note_failure,
+    read_ledger,
+    started,
+)
 from stt_bench.benchmark.system.errors import BenchError
 
 ONE, OTHER = "1" * 64, "2" * 64
@@ -33,6 +41,31 @@ def test_seeds_of_a_tuned_row_share_the_settings_before_tuning(tmp_path: Path) -
     for seed in range(3):
         note(tmp_path, "t", "start", "row", seed, str(seed) * 64, ONE)
     assert effort(read_ledger(tmp_path, "t"), "row", ONE).seeds_started == 3
+
+
+def test_the_last_reason_of_a_failure_is_known_until_a_run_comes_to_its_end(
+    tmp_path: Path,
+) -> None:
+    def fail(seed: int, told: str) -> None:
+        note_failure(tmp_path, "t", "row", seed, ONE, ONE, told)
+
+    fail(0, "never started")
+    for seed in (0, 1, 2):
+        note(tmp_path, "t", "start", "row", seed, ONE, ONE)
+    fail(0, "no room")
+    fail(0, "no room")
+    fail(0, "the loss\nis nan" + 200 * "!")
+    fail(1, "no room")
+    fail(2, "no room")
+    note(tmp_path, "t", "reading", "row", 2, ONE, ONE)
+    entries = read_ledger(tmp_path, "t")
+    assert len(entries) == 8
+    nan = "the loss is nan".ljust(159, "!") + "…"
+    assert failures(entries, "row", ONE) == failures(entries, "row") == {0: nan, 1: "no room"}
+    assert failures(entries, "row", OTHER) == failures(entries, "other") == {}
+    assert effort(entries, "row", ONE).seeds_started == 3
+    later = entries[3].model_copy(update={"date": "9999-01-01", "told": "last"})
+    assert failures([later, *entries], "row")[0] == "last"  # lines may come in any order
 
 
 def test_many_write_at_once_and_no_line_is_lost(tmp_path: Path) -> None:
