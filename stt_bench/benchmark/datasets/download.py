@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import http.client
 import os
-import tarfile
-import zipfile
-import zlib
 from pathlib import Path
 
+from stt_bench.benchmark.datasets.archives import DAMAGED, Download
 from stt_bench.benchmark.datasets.catalog import Dataset
 from stt_bench.benchmark.system.atomic import (
     NO_ROOM,
@@ -20,7 +18,7 @@ from stt_bench.benchmark.system.errors import NotHereError
 
 _FAILURES = (
     *(OSError, RuntimeError, http.client.HTTPException),  # no network, or another checksum
-    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError),  # no archive, or half of one
+    *DAMAGED,
 )
 
 
@@ -31,7 +29,10 @@ def download_into(target: Path, dataset: Dataset) -> Path:
         with folder_beside(target) as beside:
             complete = beside / target.name
             complete.mkdir()
-            dataset.download(complete)
+            if isinstance(dataset.download, Download):
+                dataset.download(complete, beside=target)
+            else:
+                dataset.download(complete)
             os.sync()  # a power cut must leave no empty files in a folder that seems whole
             if not target.exists():  # else another process was quicker
                 os.replace(complete, target)
