@@ -63,6 +63,7 @@ def run(
     - `stt-bench run digits_retrieval --dry-run`
     - `stt-bench run digits_retrieval --jobs 2`
     - `stt-bench run cub50_retrieval --gpus 4`
+    - `stt-bench run cub50_retrieval --jobs 2 --gpus 4`
     - `stt-bench run cub50_retrieval --rows softmax,hard_triplet --seeds 0,1,2`
     - `stt-bench run digits_retrieval --set optimizer.lr=0.0003 --results my-results --runs my-runs`
     """
@@ -102,7 +103,7 @@ def run(
             print("\n".join(planned.lines()))
         return
     devices = {row.train.device for table in tables for row in table.select(chosen).values()}
-    if (code := run_by_several(gpus, devices, spread=jobs > 1 or on is not None)) is not None:
+    if (code := run_by_several(gpus, devices, jobs=jobs, on=on)) is not None:
         raise typer.Exit(code)
     failed, finished = 0, []
     for table in tables:
@@ -115,7 +116,7 @@ def run(
             force=force,
             reporter=reporter,
             shard=part,
-            executor=executor_of(table, jobs, on, cpus_per_run, gpus_per_run),
+            executor=executor_of(table, jobs, on, cpus_per_run, gpus_per_run, team=gpus),
         )
         failed += len(outcome.failed)
         if outcome.done or outcome.skipped:

@@ -39,13 +39,16 @@ def among_several(command: Callable[[], object]) -> None:
         end_orders()
 
 
-def run_by_several(gpus: int, devices: set[str], *, spread: bool) -> int | None:
+def run_by_several(gpus: int, devices: set[str], *, jobs: int, on: str | None) -> int | None:
     """Run this process's command again in one process for each GPU, by ``torchrun``.
+
+    With `jobs` each of them starts its own.
 
     Args:
         gpus: how many.
         devices: `train.device` of the rows that are run.
-        spread: whether several of their runs are to go on at once.
+        jobs: how many of their runs go on at once, each with so many GPUs.
+        on: where else they go on.
 
     Returns:
         Its exit code; None where one process is enough, or this is one of several.
@@ -54,10 +57,10 @@ def run_by_several(gpus: int, devices: set[str], *, spread: bool) -> int | None:
         BenchError: there are fewer GPUs, or the runs are spread.
     """
     among = launched()
-    if spread and (gpus > 1 or among):
+    if (on and gpus > 1) or ((on or jobs > 1) and among):
         raise BenchError(
-            "--jobs and --on give each training a process, and --gpus (or torchrun) several "
-            "processes to one training: use one of the two"
+            "--on ray gives each training one process, and torchrun starts those of one training "
+            "at a time: for several at once with several GPUs each give --jobs and --gpus"
         )
     if gpus == 1:
         return None
@@ -72,6 +75,8 @@ def run_by_several(gpus: int, devices: set[str], *, spread: bool) -> int | None:
                 f"--gpus {gpus}: PyTorch finds {count} CUDA GPU(s) here; lower it, or share the "
                 "batches among processes on the CPU: --set train.device=cpu"
             )
+    if jobs > 1:
+        return None
     return torchrun(gpus, _without(sys.argv[1:], "--gpus"))
 
 
@@ -87,16 +92,22 @@ def _without(arguments: Sequence[str], option: str) -> list[str]:
 
 def _follow() -> None:
     """Train and embed along, by the plugins that the command names."""
-    from stt_bench.benchmark.embedding.embed import embed_along
-    from stt_bench.benchmark.suite.one import Data
-    from stt_bench.benchmark.system.orders import follow
     from stt_bench.benchmark.system.plugins import import_plugin
-    from stt_bench.benchmark.system.progress import Silent
-    from stt_bench.benchmark.training.train import train_along
 
     with suppress(BenchError):  # which the first process tells
         for number, file in enumerate(_plugins(sys.argv)):
             import_plugin(file, number)
+    work_along()
+
+
+def work_along() -> None:
+    """Train and embed along with the process that leads, until it orders the end."""
+    from stt_bench.benchmark.embedding.embed import embed_along
+    from stt_bench.benchmark.suite.one import Data
+    from stt_bench.benchmark.system.orders import follow
+    from stt_bench.benchmark.system.progress import Silent
+    from stt_bench.benchmark.training.train import train_along
+
     data = Data(Silent())
 
     def train(run: Run) -> None:

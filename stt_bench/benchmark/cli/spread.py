@@ -8,9 +8,15 @@ from stt_bench.benchmark.system.errors import BenchError
 
 
 def executor_of(
-    table: Table, jobs: int, on: str | None, cpus: float | None, gpus: float | None
+    table: Table,
+    jobs: int,
+    on: str | None,
+    cpus: float | None,
+    gpus: float | None,
+    *,
+    team: int = 1,
 ) -> Executor:
-    """Return what does the work of a table.
+    """Return what does the work of a table; each of several jobs with `team` processes.
 
     Raises:
         BenchError: options that do not go together; or there is no Ray.
@@ -21,10 +27,12 @@ def executor_of(
                 raise BenchError(f"{option} goes with --on ray; without it, give --jobs")
         if jobs == 1:
             return Here()
+        from stt_bench.benchmark.cli.several import work_along
         from stt_bench.benchmark.jobs.pool import Pool
 
         named = {experiment.train.device for experiment in table.rows.values()}
-        return Pool(jobs, spread_gpus=named <= {"auto", "cuda"})
+        spread = named <= {"auto", "cuda"}
+        return Pool(jobs, spread_gpus=spread, team=team, along=work_along)
     if jobs > 1:
         raise BenchError(
             "give --jobs or --on ray: the cluster's CPUs and GPUs decide how many run at once "

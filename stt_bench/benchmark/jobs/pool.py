@@ -18,13 +18,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from stt_bench.benchmark.jobs.reports import Message, SendingReporter, Shown
+from stt_bench.benchmark.jobs.team import Along, Place, leading
 from stt_bench.benchmark.jobs.work import RETRIES, Lost, Maker, Task
 from stt_bench.benchmark.system.errors import TrainingStopped
-from stt_bench.benchmark.system.plugins import import_plugin, loaded_plugins
+from stt_bench.benchmark.system.plugins import loaded_plugins
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.system.signals import STOPPING, Stopped, heeded_by, stop_by_signal
 
@@ -35,14 +35,18 @@ _LOOKS = 0.2  # seconds between two looks for the user's wish to stop
 class Pool:
     """Does up to `jobs` tasks at once, each in a process of its own."""
 
-    def __init__(self, jobs: int, *, spread_gpus: bool = True) -> None:
+    def __init__(
+        self, jobs: int, *, spread_gpus: bool = True, team: int = 1, along: Along | None = None
+    ) -> None:
         """Start nothing yet.
 
         Args:
             jobs: processes, >= 1; each takes its part of the CPU threads.
             spread_gpus: give each process its own GPU, or part of one, where there are some.
+            team: processes that share each task, each with its own GPU.
+            along: what the others of a team do; its first process does the tasks.
         """
-        self.jobs, self.spread_gpus = jobs, spread_gpus
+        self.jobs, self.spread_gpus, self.team, self.along = jobs, spread_gpus, team, along
 
     def run(
         self,
@@ -71,7 +75,10 @@ class Pool:
             return None
         given = os.environ.get("CUDA_VISIBLE_DEVICES")
         names = given.split(",") if given else [str(number) for number in range(count)]
-        own = names[place % count :: self.jobs] if self.jobs < count else [names[place % count]]
+        if self.team > 1:
+            own = [names[(place * self.team + one) % count] for one in range(self.team)]
+        else:
+            own = names[place % count :: self.jobs] if self.jobs < count else [names[place % count]]
         return ",".join(own)
 
 
@@ -88,7 +95,8 @@ class _Member:
             context.set_forkserver_preload([function.__module__])
         self.connection, other = context.Pipe()
         plugins = [] if START == "fork" else loaded_plugins()
-        arguments = (other, make, plugins, pool.jobs, pool.gpus_of(place))
+        given = Place(pool.jobs * pool.team, pool.gpus_of(place), plugins)
+        arguments = (other, make, given, pool.team, pool.along)
         self.process = context.Process(target=_serve, args=arguments, name=f"job {place + 1}")
         self.process.start()
         other.close()
@@ -225,7 +233,7 @@ class _Crew:
 
 
 def _serve(
-    connection: Connection, make: Maker, plugins: Sequence[str], among: int, gpus: str | None
+    connection: Connection, make: Maker, place: Place, team: int, along: Along | None
 ) -> None:
     """Do what comes through a connection until nothing does, or this is told to stop."""
     with suppress(OSError):
@@ -243,16 +251,11 @@ def _serve(
         stop_by_signal()
         send(("ready",))
         threading.Thread(target=_stop_when_alone, daemon=True).start()
-        if gpus is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = gpus
-        from stt_bench.benchmark.system.machine import share_threads
-
-        share_threads(among)
-        for number, file in enumerate(plugins):
-            import_plugin(Path(file), number)
-        worker = make(SendingReporter(send))
-        while (content := connection.recv()) is not None:
-            send(("result", worker.do(content)))
+        place.take()
+        with leading(team, along, place, START):
+            worker = make(SendingReporter(send))
+            while (content := connection.recv()) is not None:
+                send(("result", worker.do(content)))
     except EOFError:
         return
     except (Stopped, TrainingStopped, KeyboardInterrupt) as stopped:

@@ -45,11 +45,14 @@ def test_more_gpus_than_there_are_is_one_sentence(
     assert done.stderr.count("\n") == 1
 
 
-def test_jobs_and_gpus_are_two_things(stt_bench: Callable[..., Any], tiny: Path) -> None:
-    for other in (("--jobs", 2), ("--on", "ray")):
-        done = stt_bench("run", tiny, "--gpus", 2, *other)
-        assert done.returncode == 2
-        assert "use one of the two" in done.stderr
+def test_ray_and_torchrun_go_with_no_gpus(
+    stt_bench: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = stt_bench("run", tiny, "--gpus", 2, "--on", "ray")
+    assert (done.returncode, "give --jobs and --gpus" in done.stderr) == (2, True)
+    monkeypatch.setattr(several, "launched", lambda: True)
+    done = stt_bench("run", tiny, "--jobs", 2)
+    assert (done.returncode, "give --jobs and --gpus" in done.stderr) == (2, True)
 
 
 def test_an_option_and_its_value_are_left_out() -> None:

@@ -195,3 +195,7 @@ def test_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shared(3, 2) == ["0", "1", "0"]
     assert shared(2, 2, "GPU-a,GPU-b") == ["GPU-a", "GPU-b"]
     assert Pool(2, spread_gpus=False).gpus_of(0) is None
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 6)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    teams = Pool(4, team=2)
+    assert [teams.gpus_of(place) for place in range(4)] == ["0,1", "2,3", "4,5", "0,1"]

@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 from command_line import Command
 
+from stt_bench.benchmark.cli.several import work_along
 from stt_bench.benchmark.jobs import pool
 from stt_bench.benchmark.jobs.pool import Pool
 from stt_bench.benchmark.store.facts import TrainingFacts
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import Outcome, load_table, one, run_table
 from stt_bench.benchmark.suite.one import Ending, ToRun, Worker
+from stt_bench.benchmark.system import orders
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.processes import processes
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training import loop
 
@@ -87,6 +90,30 @@ def test_two_processes_make_the_bytes_of_one_though_one_of_them_is_killed(
     ]
     assert steps[0] == steps[1] == [1, 4, 6]
     assert len(run(tiny, tmp_path / "both", [0], executor=Pool(2)).skipped) == 2
+
+
+def test_two_processes_share_each_of_two_runs_though_one_of_them_is_killed(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    take_step, marker = loop.take_step, tmp_path / "killed"
+
+    def take_and_die(learner: Any, experiment: Any, seed: int, step: int, *more: Any) -> Any:
+        dies = processes().rank == 1 and step == 5 and "hard" in experiment.loss.name
+        if dies and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return take_step(learner, experiment, seed, step, *more)
+
+    monkeypatch.setattr(orders, "GRACE", 0.1)
+    monkeypatch.setattr(loop, "take_step", take_and_die)
+    both = run(tiny, tmp_path, [0], executor=Pool(2, team=2, along=work_along))
+    assert (sorted(both.done), both.failed) == (["tiny/hard/seed-0", "tiny/softmax/seed-0"], {})
+    assert marker.exists()
+    told = capfd.readouterr().err
+    assert "process 1 of 2 (from 0) has ended or does not answer" in told
+    assert "tiny/hard/seed-0: its process ended with exit code 2: it goes on" in told
+    for record in records(tmp_path).values():
+        assert record["training"]["processes"] == 2
 
 
 def test_a_run_whose_process_dies_each_time_fails_and_the_others_are_done(
