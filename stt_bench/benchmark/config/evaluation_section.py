@@ -18,6 +18,8 @@ RULES = (
     "rerank", "query_expansion", "queries",
 )  # fmt: skip
 """The fields that change numbers of one name; set, each is in the protocol."""
+VALIDATION_RULES = ("query_groups", "groups_apply_to", "junk", "label_separator", "class_average")
+"""Those of them that hold in the validation of a training, too."""
 
 
 class RerankConfig(Section):
@@ -172,6 +174,11 @@ class EvaluationConfig(Section):
         found = self.model_dump(mode="json", include=set(RULES))
         default = type(self).model_fields
         return {name: one for name, one in found.items() if one != default[name].default}
+
+    @property
+    def validation_rules(self) -> dict[str, Any]:
+        """Return the rules that are set and hold where held-out training items are measured."""
+        return {name: one for name, one in self.rules_set.items() if name in VALIDATION_RULES}
 
     @property
     def reorders(self) -> bool:

@@ -190,6 +190,8 @@ class Experiment(Section):
         settings.pop("evaluation", None)
         if self.train.validate_every is not None and self.validation_metric != "accuracy":
             settings["validation_distance"] = self.evaluation.distance
+            if rules := self.evaluation.validation_rules:
+                settings["validation_rules"] = rules
         return digest_of(settings)
 
     def _settings(self) -> dict[str, Any]:

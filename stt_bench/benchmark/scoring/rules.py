@@ -11,16 +11,12 @@ import numpy as np
 from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
 from stt_bench.benchmark.datasets.item_rules import metadata_hash
 from stt_bench.benchmark.datasets.items import ItemTable
+from stt_bench.benchmark.datasets.rule_columns import group_codes, junk_flags, labels_apart
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.protocol import COLUMNS
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.evaluation import expanded_queries
-
-_FLAGS = {
-    **dict.fromkeys(("true", "1", "yes"), True),
-    **dict.fromkeys(("false", "0", "no", ""), False),
-}
 
 
 def columns_of_rules(embedded: EmbeddingSet, config: EvaluationConfig) -> dict[str, str]:
@@ -59,16 +55,8 @@ def not_junk(embedded: EmbeddingSet, config: EvaluationConfig) -> np.ndarray:
     if config.junk is None:
         return np.arange(len(embedded.ids))
     cells = embedded.column(config.junk).tolist()
-    flags = [_FLAGS.get(cell.strip().lower()) for cell in cells]
-    if None in flags:
-        odd = flags.index(None)
-        raise BenchError(
-            f"junk: item '{embedded.ids[odd]}' has {config.junk} '{cells[odd]}': write true or "
-            "false in that column"
-        )
-    if all(flags):
-        raise BenchError(f"junk: every item is {config.junk}, and none is left to be found")
-    return np.flatnonzero(~np.array(flags, dtype=bool))
+    flags = junk_flags(config.junk, cells, embedded.ids.tolist())
+    return np.flatnonzero(~flags)
 
 
 def queries_and_gallery(embedded: EmbeddingSet, config: EvaluationConfig) -> dict[str, Any]:
@@ -79,8 +67,8 @@ def queries_and_gallery(embedded: EmbeddingSet, config: EvaluationConfig) -> dic
     Raises:
         BenchError: the items have no column of the name of `query_groups`.
     """
-    labels = _labels(embedded, config)
-    groups = group_codes(embedded, config)
+    labels = labels_apart(embedded.labels, config.label_separator)
+    groups = groups_of(embedded, config)
     if np.all(embedded.roles == "both"):
         found: dict[str, Any] = {"embeddings": embedded.embeddings, "labels": labels}
         if groups is not None:
@@ -132,32 +120,15 @@ def with_expanded_queries(sets: dict[str, Any], config: EvaluationConfig) -> dic
     return sets | apart
 
 
-def _labels(embedded: EmbeddingSet, config: EvaluationConfig) -> np.ndarray:
-    """Return (N,) the labels: strings, or lists of them where items have several."""
-    separator = config.label_separator
-    if separator is None:
-        return embedded.labels
-    found = np.empty(len(embedded.labels), dtype=object)
-    for place, label in enumerate(embedded.labels.tolist()):
-        found[place] = [part for one in label.split(separator) if (part := one.strip())]
-    return found
-
-
-def group_codes(embedded: EmbeddingSet, config: EvaluationConfig) -> np.ndarray | None:
-    """Return (N,) integers, equal where the group is; an empty cell equals no other.
-
-    None where there is no rule.
+def groups_of(embedded: EmbeddingSet, config: EvaluationConfig) -> np.ndarray | None:
+    """Return the `group_codes` of all items; None where there is no rule.
 
     Raises:
         BenchError: the items have no column of the name of `query_groups`.
     """
     if config.query_groups is None:
         return None
-    cells = embedded.column(config.query_groups)
-    _, codes = np.unique(cells, return_inverse=True)
-    empty = np.flatnonzero(cells == "")
-    codes[empty] = len(cells) + empty
-    return codes
+    return group_codes(embedded.column(config.query_groups))
 
 
 def _places(wanted: np.ndarray) -> np.ndarray | slice:

@@ -24,6 +24,7 @@ from stt_bench.benchmark.system.devices import resolve_device
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.processes import Processes
 from stt_bench.benchmark.training.objective import Objective
+from stt_bench.benchmark.training.validation_rules import check_positives, ruled
 from stt_bench.evaluation import classification_metrics, on_device, retrieval_metrics
 
 
@@ -48,6 +49,9 @@ class Selection:
                 "data.validation holds no two items of one class, so that no query has a positive: "
                 "raise it"
             )
+        if self.every and self.metric != "accuracy":
+            rules = experiment.evaluation
+            check_positives(one_row_each(items.split("validation")), rules, "data.validation")
 
     def is_due(self, step: int, last: int) -> bool:
         """Tell whether the network is measured after a step (from 1)."""
@@ -136,7 +140,7 @@ def value_of(
     *,
     normalize: bool,
 ) -> float:
-    """Return the validation metric of an experiment on held-out items.
+    """Return the validation metric of an experiment on held-out items, by the table's rules.
 
     Args:
         experiment: says which metric, and by which distance.
@@ -156,8 +160,10 @@ def value_of(
         targets = pd.Index(classes).get_indexer(pd.Index(labels))
         return classification_metrics(array, targets)["accuracy"]
     distance = experiment.evaluation.distance
+    average = "class" if experiment.evaluation.class_average else "query"
+    sets = ruled(array, frame, experiment.evaluation)
     with on_device(resolve_device(experiment.train.device)):
-        return retrieval_metrics(array, labels.to_numpy(str), ks=(1,), distance=distance)[metric]
+        return retrieval_metrics(**sets, ks=(1,), average=average, distance=distance)[metric]
 
 
 def _weights(module: nn.Module) -> dict[str, torch.Tensor]:

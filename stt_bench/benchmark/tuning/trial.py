@@ -14,6 +14,7 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import Task
 from stt_bench.benchmark.config.table_sections import TuningConfig
 from stt_bench.benchmark.datasets.batches import Inputs
+from stt_bench.benchmark.datasets.groups import one_row_each
 from stt_bench.benchmark.datasets.items import ItemTable
 from stt_bench.benchmark.datasets.sampler import (
     Needs,
@@ -34,10 +35,12 @@ from stt_bench.benchmark.system.machine import (
     make_deterministic,
     seed_torch,
 )
+from stt_bench.benchmark.training.checks import check_columns
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.objective import row_needs
 from stt_bench.benchmark.training.step import take_step
 from stt_bench.benchmark.training.validation import value_of
+from stt_bench.benchmark.training.validation_rules import check_positives
 from stt_bench.benchmark.tuning.space import Point
 
 _DIGITS = 6  # decimals of a measured value: MAP@R knows no more, and a journal stays small
@@ -46,12 +49,18 @@ _DIGITS = 6  # decimals of a measured value: MAP@R knows no more, and a journal 
 def check_folds(experiment: Experiment, folds: Sequence[Fold]) -> None:
     """Check that the batches of a row can be drawn from what each fold trains on.
 
+    And, under rules of the evaluation, that what it holds out can be measured.
+
     Raises:
-        BenchError: they cannot.
+        BenchError: they cannot, or it cannot.
     """
     needs = row_needs(experiment)
     for fold in folds:
         _sampler(experiment, _labels(fold), 0, needs)
+        if experiment.validation_metric != "accuracy":
+            check_columns(experiment, fold.items)
+            held = one_row_each(fold.items.split("validation"))
+            check_positives(held, experiment.evaluation, "the folds of the search")
 
 
 def _labels(fold: Fold) -> np.ndarray:
