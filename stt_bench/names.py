@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 SHOWN = 40  # more names than these are counted, not listed
 COMPARED = 100  # characters: of a longer name only the start is compared
-ALIKE = 0.5  # of difflib's ratio
+ALIKE = 0.6  # of difflib's ratio; below, a guess is as often as not another thing
 
 
 def nearest(name: object, valid: Iterable[object], *, alike: float = ALIKE) -> str | None:
@@ -26,7 +26,8 @@ def nearest(name: object, valid: Iterable[object], *, alike: float = ALIKE) -> s
 def did_you_mean(name: object, valid: Iterable[object]) -> str:
     """Return ``did you mean 'x'?`` for the nearest valid name, else ``valid: `` and the names.
 
-    Capitals do not count. The names are sorted; of more than 40 the first 40 are listed.
+    Where none is near, the only one that `name` is a part of is meant. Capitals do not count. The
+    names are sorted; of more than 40 the first 40 are listed.
 
     Example:
         >>> did_you_mean("hard_tripplet", ["softmax", "hard_triplet"])
@@ -38,7 +39,9 @@ def did_you_mean(name: object, valid: Iterable[object]) -> str:
     names = sorted({str(one) for one in valid})
     if not names:
         return "there are none"
-    near = nearest(name, names)
+    part = str(name).lower()
+    whole = [one for one in names if len(part) > 2 and part in one.lower()]
+    near = nearest(name, names) or (whole[0] if len(whole) == 1 else None)
     if near is not None:
         return f"did you mean '{near}'?"
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""

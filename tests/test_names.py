@@ -17,6 +17,13 @@ from stt_bench.names import did_you_mean
         ("imagenet1k_v1", ["IMAGENET1K_V1"], "did you mean 'IMAGENET1K_V1'?"),
         ("q", {"beta", "alpha"}, "valid: alpha, beta"),
         ("q", [], "there are none"),
+        ("center", ["contrastive", "softmax"], "valid: contrastive, softmax"),
+        ("a1_in1", ["resnet50.a1_in1k", "resnet50.tv_in1k"], "did you mean 'resnet50.a1_in1k'?"),
+        (
+            "in1k",
+            ["resnet50.a1_in1k", "resnet50.tv_in1k"],
+            "valid: resnet50.a1_in1k, resnet50.tv_in1k",
+        ),
         (7, [1, 2], "valid: 1, 2"),
         ("margin" * 1_000_000, ["margin"], "valid: margin"),
     ],
