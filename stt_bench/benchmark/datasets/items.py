@@ -145,7 +145,7 @@ def load_items(config: DataConfig, reporter: Reporter | None = None) -> ItemTabl
         contents = store.contents(paths, bar.of)
     notes = (*notes, *contents.notes)
     for note in notes:
-        reporter.say(f"note: {note}")
+        reporter.once(f"note: {note}")
     data_hash = hash_items(frame, contents.identity)
     sha256 = {} if arrays is not None else dict(zip(paths, contents.identity, strict=True))
     return ItemTable(

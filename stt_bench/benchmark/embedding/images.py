@@ -38,7 +38,7 @@ def embed_images(
         check_output(folder / name, inputs=[images], force=True)
     facts, items = checked_facts(run), loose_images(images)
     for note in items.notes:
-        reporter.say(f"note: {note}")
+        reporter.once(f"note: {note}")
     items = replace(items, bits=facts.pixel_bits or items.bits)
     if not force and current_set(folder, run, facts, items) is not None:
         return folder
