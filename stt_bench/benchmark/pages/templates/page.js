@@ -78,7 +78,7 @@
   }
 
   const open = () => {
-    let at = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    let at = document.getElementById(location.hash.slice(1));
     const target = at;
     for (; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
     if (target) target.scrollIntoView();
@@ -86,7 +86,7 @@
   addEventListener("hashchange", open);
   if (location.hash) open();
 
-  // What a title says appears at once, under the mouse and for the keyboard.
+  // What a title says appears at once under the mouse; the numbers stand in the table, too.
   const tip = document.createElement("div");
   tip.id = "tip";
   tip.setAttribute("role", "tooltip");
