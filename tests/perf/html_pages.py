@@ -3,15 +3,26 @@
     stt-bench report --html && stt-bench report digits_retrieval --html
     python tests/perf/html_pages.py results/report.html results/digits_retrieval.html
 
+    python tests/perf/html_pages.py --grow results/digits_retrieval.html
+
+With ``--grow`` the pictures of a page are made noise, as much as keeps it just below 15 MB.
+
 Promised are 300 kB for the page of all tables, 15 MB for that of one, two seconds for either.
 Busy is the processor time of the page's main thread: other work on the machine hardly changes it.
 """
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 import statistics
 import sys
+import tempfile
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmark" / "pages"))
 
@@ -19,6 +30,7 @@ from browser import MISSING, Browser, browser
 
 REPEATS = 5
 LIMITS = {"report.html": 300_000}
+PICTURE = re.compile(r"data:image/(?:jpeg|png);base64,[A-Za-z0-9+/=]+")
 LINE = "{:<32} {:>12} {:>9} {:>11} {:>11} {:>9}"
 LOADED = """
 const [one] = performance.getEntriesByType('navigation');
@@ -32,10 +44,38 @@ def busy(chromium: Browser) -> float:
     return 1000 * next(one["value"] for one in metrics if one["name"] == "TaskDuration")
 
 
-def main(pages: list[Path]) -> int:
+def grown(page: Path, folder: Path, size: int = 14_800_000) -> Path:
+    """Write a page whose pictures are noise, each another, and that has about `size` bytes."""
+    text = page.read_text(encoding="utf-8")
+    pictures = PICTURE.findall(text)
+    if not pictures:
+        raise SystemExit(f"{page} has no pictures: name the page of a table whose runs are here")
+    each = (size - len(text) + sum(map(len, pictures))) // len(pictures)
+    side = int((each * 3 / 4) ** 0.5)  # a grey PNG of noise has a byte a pixel
+    rng = np.random.default_rng(0)
+
+    def noise(_: re.Match[str]) -> str:
+        stream = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (side, side), dtype=np.uint8)).save(stream, "PNG")
+        return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+    large = folder / page.name
+    large.write_text(PICTURE.sub(noise, text), encoding="utf-8")
+    return large
+
+
+def main(names: list[str]) -> int:
+    pages = [Path(name) for name in names if name != "--grow"]
     if MISSING or not pages:
         print(MISSING or __doc__)
         return 2
+    with tempfile.TemporaryDirectory() as folder:
+        if "--grow" in names:
+            pages = [grown(page, Path(folder)) for page in pages]
+        return timed(pages)
+
+
+def timed(pages: list[Path]) -> int:
     kept = True
     print(LINE.format("page", "bytes", "elements", "parsed, ms", "loaded, ms", "busy, ms"))
     with browser() as chromium:
@@ -56,4 +96,4 @@ def main(pages: list[Path]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main([Path(name) for name in sys.argv[1:]]))
+    sys.exit(main(sys.argv[1:]))
