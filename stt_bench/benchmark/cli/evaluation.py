@@ -40,7 +40,7 @@ def evaluate(
     run: Annotated[Path | None, typer.Argument(help="A run's folder.")] = None,
     embeddings: Annotated[
         Path | None,
-        typer.Option(help="Anybody's embeddings, (N, D): a `.npy` file, or `emb` of an `.h5`."),
+        typer.Option(help="Anybody's embeddings, (N, D): `.npy`, `emb` of `.h5`, or `.parquet`."),
     ] = None,
     labels: Annotated[
         Path | None,

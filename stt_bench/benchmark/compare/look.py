@@ -10,14 +10,14 @@ from typing import NamedTuple
 import pandas as pd
 
 from stt_bench.benchmark.datasets.csv_lists import Columns
-from stt_bench.benchmark.datasets.describe import image_sizes
+from stt_bench.benchmark.datasets.describe import image_sizes, none_readable
 from stt_bench.benchmark.datasets.folders import Level
-from stt_bench.benchmark.datasets.item_rules import listed_twice
+from stt_bench.benchmark.datasets.item_rules import listed_twice, unwritable
 from stt_bench.benchmark.datasets.sources.features import labelled_vectors
 from stt_bench.benchmark.datasets.splits import train_and_test
 from stt_bench.benchmark.datasets.stores import FileStore, Store
 from stt_bench.benchmark.datasets.understand import understand
-from stt_bench.benchmark.datasets.vectors import SUFFIXES, VectorStore
+from stt_bench.benchmark.datasets.vectors import SUFFIXES, VectorStore, holds_vectors
 from stt_bench.benchmark.system.errors import BenchError, NotHereError
 from stt_bench.benchmark.system.text import counted, one_line
 
@@ -84,7 +84,7 @@ def look(
             f"{data} does not exist: give a folder of class folders, a csv of path and label, or a "
             "file of vectors"
         )
-    if data.suffix.lower() in SUFFIXES and not _may_be_a_list(data, labels):
+    if data.suffix.lower() in SUFFIXES and not _may_be_a_list(data, labels, array):
         if layout._replace(columns=None) != _PLAIN:
             raise BenchError(f"{data} holds vectors: of their csv --columns can be said alone")
         return _vectors(data, labels, array, layout.columns)
@@ -94,9 +94,10 @@ def look(
     return _images(data, layout)
 
 
-def _may_be_a_list(data: Path, labels: Path | None) -> bool:
-    """Tell whether a Parquet file is a list of images: without labels of its own it is read so."""
-    return data.suffix.lower() == ".parquet" and not (labels or _beside(data))
+def _may_be_a_list(data: Path, labels: Path | None, array: str | None) -> bool:
+    """Tell whether a Parquet file is a list of images: alone, without vectors, it is read so."""
+    alone = data.suffix.lower() == ".parquet" and not (labels or array or _beside(data))
+    return alone and not holds_vectors(data)
 
 
 def _beside(data: Path) -> Path | None:
@@ -109,7 +110,7 @@ def _places(data: Path) -> list[Path]:
 
 
 def _vectors(data: Path, labels: Path | None, array: str | None, columns: Columns | None) -> Found:
-    csv = labels or _beside(data)
+    csv = labels or _beside(data) or (data if data.suffix.lower() == ".parquet" else None)
     if csv is None:
         looked = ", ".join(map(str, _places(data)))
         raise BenchError(
@@ -134,13 +135,13 @@ def _vectors(data: Path, labels: Path | None, array: str | None, columns: Column
 
 def _images(data: Path, layout: Layout) -> Found:
     found = understand(data, **layout._asdict())
-    repeated = listed_twice(found.frame)
-    if repeated:
-        raise BenchError(f"{data}: {repeated}")
+    problem = listed_twice(found.frame) or unwritable(found.frame)
+    if problem:
+        raise BenchError(f"{data}: {problem}")
     frame, told = train_and_test(found.frame)
     sizes, broken = image_sizes(frame["path"].tolist())
     if not sizes:
-        raise BenchError(f"{data}: none of {len(frame):,} images can be read: {broken[0][1]}")
+        raise none_readable(data, broken)
     gone = {path for path, _ in broken}
     frame = frame[~frame["path"].isin(gone)].reset_index(drop=True)
     sides = sorted(min(size) for size in sizes)

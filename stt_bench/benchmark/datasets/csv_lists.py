@@ -21,6 +21,7 @@ from stt_bench.benchmark.datasets.list_columns import (
     OWN,
     NoColumnError,
     asked_for,
+    check_first_line,
     is_header,
     is_row,
     places_of,
@@ -81,10 +82,12 @@ def read_item_list(
     headerless: Mapping[int, Sequence[str]],
     formats: str,
     columns: Columns | None = None,
+    without: Sequence[str] = (),
 ) -> ItemList:
     """Return the columns of a csv or Parquet file, a row for each item, counted from 0.
 
-    Those that are not known are kept as metadata, text that may be empty.
+    Those that are not known are kept as metadata, text that may be empty; of a Parquet file not
+    those `without` which it is read.
 
     A split is `train`, `validation` or `test`; a query or gallery is of the split `test`. The flags
     `is_query,is_gallery` become a role, which is `neither` where both are false. A weight is a
@@ -93,7 +96,7 @@ def read_item_list(
     columns = columns or {}
     check_columns(columns, (*known, *exact))
     if file.suffix.lower() == ".parquet":
-        table = _parquet(file)
+        table = _parquet(file, without)
     else:
         table = read_table(file, lambda cells: is_header(cells, columns), is_row, expected=formats)
     if table.names:
@@ -145,8 +148,9 @@ def check_columns(columns: object, known: Sequence[str] = (*COLUMNS, WEIGHT)) ->
             raise BenchError(f"columns: {column} is {name!r}: give the name of a column")
 
 
-def _parquet(file: Path) -> RawTable:
+def _parquet(file: Path, without: Sequence[str]) -> RawTable:
     frame = read_parquet(file)
+    frame = frame[[name for name in frame if str(name) not in without]]
     if not len(frame):
         raise BenchError(f"{file} has no rows: add one for every item")
     for name in frame:
@@ -186,6 +190,7 @@ def _headerless(
         images = [bool(table.frame[place].map(is_image).all()) for place in (0, 1)]
         if sum(images) == 1:
             names = ["path", "label"] if images[0] else ["label", "path"]
+        check_first_line(file, table)
     return {name: place for place, name in enumerate(names)}
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from stt_bench.benchmark.datasets.csv_lists import Columns
 from stt_bench.benchmark.datasets.duplicate_search import similar_pairs
 from stt_bench.benchmark.datasets.folders import Level
-from stt_bench.benchmark.datasets.item_rules import listed_twice, metadata_of
+from stt_bench.benchmark.datasets.item_rules import listed_twice, metadata_of, unwritable
 from stt_bench.benchmark.datasets.items import item_table
 from stt_bench.benchmark.datasets.near_duplicates import Match, thumbnails_of
 from stt_bench.benchmark.datasets.splits import NEITHER
@@ -146,13 +146,11 @@ def describe(
     frame = found.frame
     sizes, unreadable = image_sizes(frame["path"].tolist())
     if not sizes:
-        raise BenchError(
-            f"{source}: none of {counted(len(frame), 'image')} can be read: {unreadable[0][1]}"
-        )
+        raise none_readable(source, unreadable)
     counts = frame["label"].value_counts()
     sides = [min(size) for size in sizes]
     gone = {path for path, _ in unreadable}
-    repeated = listed_twice(frame)
+    repeated, odd = listed_twice(frame), unwritable(frame)
     alike = None
     if near_duplicates:
         alike = _alike(frame[~frame["path"].isin(gone)], progress)
@@ -169,8 +167,16 @@ def describe(
         sides=(min(sides), float(np.median(sides)), max(sides)),
         unreadable=[why for _, why in unreadable],
         duplicates=alike,
-        notes=[*found.notes, *([repeated] if repeated else [])],
+        notes=[*found.notes, *(note for note in (repeated, odd) if note)],
     )
+
+
+def none_readable(source: Path, unreadable: list[tuple[str, str]]) -> BenchError:
+    """Return the error of data of which no image can be read; of each its path and the reason."""
+    told = f"{source}: none of {counted(len(unreadable), 'image')} can be read: {unreadable[0][1]}"
+    if not any(Path(path).exists() for path, _ in unreadable):
+        told += ": correct the paths, or give the folder where they start as --images-root"
+    return BenchError(told)
 
 
 def image_sizes(paths: list[str]) -> tuple[list[tuple[int, int]], list[tuple[str, str]]]:

@@ -60,9 +60,12 @@ def skipped_note(folder: Path, skipped: Counter[str]) -> list[str]:
     """Return the sentence on what was passed over, if anything was."""
     if not skipped:
         return []
+    return [f"{folder}: skipped, since they are no images: {_kinds(skipped)}"]
+
+
+def _kinds(skipped: Counter[str]) -> str:
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in skipped.most_common(5))
-    more = f" and {len(skipped) - 5} kinds more" if len(skipped) > 5 else ""
-    return [f"{folder}: skipped, since they are no images: {kinds}{more}"]
+    return kinds + (f" and {len(skipped) - 5} kinds more" if len(skipped) > 5 else "")
 
 
 def read_folder(folder: Path, classes: Level | None = None) -> ItemList:
@@ -160,9 +163,12 @@ def _read_classes(folder: Path, classes: Level | None, skipped: Counter[str]) ->
     images = {entry: list(images_below(entry, skipped)) for entry in entries}
     empty = [entry.name for entry, found in images.items() if not found]
     if empty:
+        held: Counter[str] = Counter()
+        list(images_below(folder / empty[0], held))
+        what = f", which holds {_kinds(held)}" if held else ""
         raise BenchError(
-            f"{folder} has {len(empty)} class folders without images, the first is {empty[0]}: "
-            f"remove them or add images ({suffixes_in_words()})"
+            f"{folder} has {counted(len(empty), 'class folder')} without images, the first is "
+            f"{empty[0]}{what}: remove such folders, or add images ({suffixes_in_words()})"
         )
     nested = [entry for entry in entries if not images_in(entry)]
     if nested and classes is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from stt_bench.benchmark.datasets.folders import folders_in, some_word
 from stt_bench.benchmark.datasets.suffixes import is_image
@@ -23,7 +23,8 @@ def find_images(
 
     Paths start at `start`. Where the first image is not there, backslashes are taken as slashes;
     then the one folder below is searched for in which all images lie, also by their names without
-    a suffix. Where no image is found the paths are those of the list: a later stage tells.
+    a suffix, and those with absolute paths by what follows their common folder. Where no image is
+    found the paths are those of the list: a later stage tells.
 
     Args:
         file: the list, for messages.
@@ -45,13 +46,14 @@ def find_images(
     if os.path.exists(start / paths[0]):
         return _absolute(start, paths), notes
     found = {}
+    names = _below_their_folder(paths)
     for folder in [start, *_below(start)]:
-        there = _all_in(folder, paths)
+        there = _all_in(folder, names)
         if there is not None:
             found[folder] = there
     if len(found) > 1 and split is not None:
-        names = {"train": ("train",), "validation": ("validation", "train")}
-        wanted = names.get(split, (split, "test"))
+        folders = {"train": ("train",), "validation": ("validation", "train")}
+        wanted = folders.get(split, (split, "test"))
         for name in wanted:
             fits = {one: kept for one, kept in found.items() if some_word(one.name) == name}
             if len(fits) == 1:
@@ -66,9 +68,19 @@ def find_images(
     if not found:
         return _absolute(start, paths), notes
     folder, there = next(iter(found.items()))
-    if folder != start:
+    if folder != start or names is not paths:
         notes.append(f"{file}: its images were found in {folder}")
     return there, notes
+
+
+def _below_their_folder(paths: Sequence[str]) -> Sequence[str]:
+    """Return absolute paths, those of Windows too, without the folder that they have in common."""
+    if not all(path.startswith("/") or PureWindowsPath(path).is_absolute() for path in paths):
+        return paths
+    if len({PureWindowsPath(path).drive.lower() for path in paths}) > 1:
+        return paths
+    common = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return [os.path.relpath(path, common) for path in paths]
 
 
 def _absolute(start: Path, paths: Sequence[str]) -> list[str]:

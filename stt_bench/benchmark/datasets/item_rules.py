@@ -107,7 +107,7 @@ def unwritable(frame: pd.DataFrame) -> str | None:
     These are names that are not UTF-8, which Python holds with surrogates, and control characters.
     """
     for column in _words_of(frame):
-        odd = [value for value in frame[column] if _UNWRITABLE.search(value)]
+        odd = [value for value in frame.get(column, ()) if _UNWRITABLE.search(value)]
         if odd:
             decoded = not any("\ud800" <= letter <= "\udfff" for letter in odd[0])
             what = "holds a control character" if decoded else "is not UTF-8"

@@ -58,6 +58,28 @@ def is_row(cells: Sequence[str]) -> bool:
     return any(map(is_image, cells))
 
 
+def check_first_line(file: Path, table: RawTable) -> None:
+    """Refuse a list whose first line is none of an image while all others are: it names columns."""
+    first, others = table.frame.iloc[0], table.frame.iloc[1:]
+    places = [place for place in (0, 1) if others[place].map(is_image).all()]
+    if len(others) and len(places) == 1 and not any(map(is_image, first)):
+        path, label = first[places[0]], first[1 - places[0]]
+        raise NoColumnError(
+            f"{_place(file, table)}: '{','.join(first)[:80]}' seems to name columns, of which none "
+            f"is known: name them by columns: {{path: {path[:40]}, label: {label[:40]}}}",
+            "",
+        )
+
+
+def is_known(name: str) -> bool:
+    """Tell whether a column of this name says something of an item, so that it is no number."""
+    return plain(name) in {*OWN, *_BY_NAME, _ITEM_ID, "row", "group", "weight"}
+
+
+def _place(file: Path, table: RawTable) -> str:
+    return f"{file}:{table.line}" if table.line else str(file)  # Parquet has no lines
+
+
 def plain(name: str) -> str:
     """Return a column's name in lower case, with single underscores between its words."""
     return re.sub(r"[\W_]+", "_", name).strip("_").lower()
@@ -123,7 +145,7 @@ def places_of(
         if len(same) > 1 and column in {*OWN, *required, *exact}:
             names = ", ".join(table.names[place] for place in same)
             raise BenchError(
-                f"{file}:{table.line}: column '{column}' is there twice ({names}): remove one"
+                f"{_place(file, table)}: column '{column}' is there twice ({names}): remove one"
             )
         if same:
             places[column] = same[0]
@@ -140,7 +162,7 @@ def places_of(
     _item_id(file, table, places, known, required)
     unknown = [name.lower() for name in table.names if plain(name) not in _BY_NAME]
     if not columns and (told := slip([*places, *unknown], known)):
-        raise BenchError(f"{file}:{table.line}: {told}")
+        raise BenchError(f"{_place(file, table)}: {told}")
     for column in required:
         if column not in places:
             raise _not_found(file, table, column)
@@ -169,7 +191,7 @@ def _only(file: Path, table: RawTable, column: str, found: list[int]) -> int:
     if len(found) == 1:
         return found[0]
     raise BenchError(
-        f"{file}:{table.line}: the {column} may be any of the columns {_listed(names)}, which "
+        f"{_place(file, table)}: the {column} may be any of the columns {_listed(names)}, which "
         f"differ: name it by columns: {{{column}: {names[0]}}}"
     )
 
@@ -213,7 +235,7 @@ def _not_found(file: Path, table: RawTable, column: str, why: str = "") -> NoCol
         hint = f"columns: {{path: {one_line(names[0], 40)}}}" if len(names) == 1 else hint
     named = _listed([name for name in table.names if name])
     return NoColumnError(
-        f"{file}:{table.line}: no column is known as the {column}{why}, the header has {named}: "
+        f"{_place(file, table)}: no column is known as the {column}{why}, the header has {named}: "
         f"name it by {hint}",
         column,
     )

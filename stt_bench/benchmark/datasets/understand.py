@@ -33,7 +33,9 @@ _NO_LISTS = {
     (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"): "it is an archive: unpack it, and name the "
     "folder",
     (".xlsx", ".xls", ".ods"): "it is a spreadsheet: save it as csv",
-    (".npy", ".npz", ".h5", ".hdf5"): "it holds vectors, not images: "
+    (".npz",): "it is several arrays in one file: save the one of the vectors with "
+    "numpy.save('X.npy', array)",
+    (".npy", ".h5", ".hdf5"): "it holds vectors, not images: "
     "`compare` and `eval` take them, and a table with data: {name: features}",
     (".mat", ".pkl", ".pickle", ".xml"): "lists of this kind are not read: write a csv path,label",
 }

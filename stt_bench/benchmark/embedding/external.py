@@ -10,10 +10,10 @@ import pandas as pd
 from stt_bench.benchmark.datasets.csv_lists import COLUMNS, Columns, read_item_list
 from stt_bench.benchmark.datasets.item_rules import as_metadata, metadata_of
 from stt_bench.benchmark.datasets.splits import train_and_test
+from stt_bench.benchmark.datasets.vectors import SUFFIXES, Vectors, read_vectors
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet
 from stt_bench.benchmark.system.arrays import read_array
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.hdf5 import SUFFIXES, read_hdf5
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.system.text import counted
 
@@ -27,22 +27,21 @@ def read_external_set(
 ) -> EmbeddingSet:
     """Read anybody's embeddings and a csv of labels in the same order.
 
-    The embeddings are an (N, D) ``.npy`` file, or the dataset ``emb`` of an HDF5 file. The csv has
-    a header with ``label`` and, if wanted, ``id`` (or ``path``), ``split``, and ``role`` (or
-    ``is_query`` and ``is_gallery``); or it has no header and one column, or the two columns
-    ``class,path``. With a split the test items are measured; the embeddings may then be those of
-    all items or those of the test items alone. What is not used is told. `columns` says what the
-    columns are where their names do not: ``{"label": "kind"}``.
+    The embeddings are an (N, D) ``.npy`` file, the dataset ``emb`` of an HDF5 file, or columns of
+    a Parquet file (`read_vectors`), which may be the list of labels, too. The csv has a header with
+    ``label`` and, if wanted, ``id`` (or ``path``), ``split``, and ``role`` (or ``is_query`` and
+    ``is_gallery``); or it has no header and one column, or the two columns ``class,path``. With a
+    split the test items are measured; the embeddings may then be those of all items or those of the
+    test items alone. What is not used is told. `columns` says what the columns are where their
+    names do not: ``{"label": "kind"}``.
 
     Raises:
         BenchError: a file is missing or malformed, an item has no label, the two are of different
             lengths or, where both name the items, of different items, or the gallery has one class.
     """
-    array, own_ids = (
-        read_hdf5(embeddings)
-        if embeddings.suffix.lower() in SUFFIXES
-        else (read_array(embeddings), None)
-    )
+    listed = embeddings.suffix.lower() in SUFFIXES
+    found = read_vectors(embeddings, None) if listed else Vectors(read_array(embeddings))
+    array, own_ids = found.array, found.ids
     frame, notes, _ = read_item_list(
         labels,
         known=("id", *COLUMNS),
@@ -51,6 +50,7 @@ def read_external_set(
         formats="a csv of labels has a header with label (and id, path, split, role), or no header "
         "and a label or class,path a line",
         columns=columns,
+        without=found.columns if labels.resolve() == embeddings.resolve() else (),
     )
     tested, told = _tested(labels, frame)
     if len(array) not in (len(frame), len(tested)):

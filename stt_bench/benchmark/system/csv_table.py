@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from stt_bench.names import nearest
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 SHOWN = 80  # characters of a line that is quoted
 _DELIMITERS = (",", ";", "\t", "|")
+_SEP = re.compile(r"\Asep=.[ \t]*(?=[\r\n])", re.IGNORECASE)  # a line that is for Excel
 _ALIKE = 0.75  # 'lable' is a slip for 'label', 'quality' a column of its own
 
 
@@ -46,7 +48,7 @@ def read_table(
     Its delimiter is the comma, semicolon, tab or bar that makes the first line that is not blank a
     header, else the one that makes it a row; where none does, and all lines are rows of what stands
     before the last run of blanks and after it, these blanks; else the comma. Blank lines are passed
-    over.
+    over, and so is a first line `sep=;`.
 
     Args:
         path: the file.
@@ -68,6 +70,8 @@ def read_table(
     rows, numbers, line = ([], [], number) if names else ([first], [number], number)
     for number, cells in lines:
         if len(cells) != len(first):
+            if not names and is_header(cells):
+                raise _no_first_line(path, line, first, expected)
             raise BenchError(
                 f"{path}:{number}: expected {len(first)} cells, found {len(cells)}: "
                 "put a value that contains a comma in double quotes"
@@ -101,10 +105,7 @@ def read_csv(path: Path, known: Sequence[str], *, required: Sequence[str] = ()) 
     expected = f"its first line names the columns {','.join(required or known)}"
     names, frame, line = read_table(path, is_header, expected=expected)
     if not names:
-        shown = ",".join(frame.iloc[0])[:SHOWN]
-        raise BenchError(
-            f"{path}:{line}: '{shown}' is not the first line of such a list: {expected}"
-        )
+        raise _no_first_line(path, line, frame.iloc[0], expected)
     columns = [name.lower() for name in names]
     for column in known:
         if columns.count(column) > 1:
@@ -114,6 +115,11 @@ def read_csv(path: Path, known: Sequence[str], *, required: Sequence[str] = ()) 
     places = {column: place for place, column in enumerate(columns) if column in known}
     found = frame[list(places.values())].set_axis(list(places), axis=1)
     return CsvTable(found, [name for name in columns if name and name not in known])
+
+
+def _no_first_line(path: Path, line: int, cells: Iterable[str], expected: str) -> BenchError:
+    shown = ",".join(cells)[:SHOWN]
+    return BenchError(f"{path}:{line}: '{shown}' is not the first line of such a list: {expected}")
 
 
 def _text(path: Path) -> str:
@@ -138,7 +144,7 @@ def _text(path: Path) -> str:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise BenchError(f"{path}:{line}: a null byte is no text: save the file as csv in UTF-8")
-    return text
+    return _SEP.sub("", text)
 
 
 def _delimiter(

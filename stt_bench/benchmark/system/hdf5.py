@@ -34,7 +34,8 @@ def read_hdf5(path: Path, name: str = EMBEDDINGS) -> tuple[np.ndarray, np.ndarra
             if not isinstance(file.get(name), h5py.Dataset):
                 keys = ", ".join(file) or "nothing"
                 raise BenchError(
-                    f"{path}: has no dataset '{name}', it has {keys}: rename its array"
+                    f"{path}: has no dataset '{name}', it has {keys}: rename the one of the "
+                    "vectors, or name it as array"
                 )
             embeddings, ids = _numbers(path, file[name]), file.get("ids")
             if not (isinstance(ids, h5py.Dataset) and h5py.check_string_dtype(ids.dtype)):

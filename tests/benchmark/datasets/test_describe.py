@@ -81,12 +81,16 @@ def test_hostile_names_stay_in_their_line(tmp_path: Path, save) -> None:
     lines = list(describe(tmp_path).lines())
     assert "2 classes have a single image: b, evil[31m tab" in lines
     assert not any(c in line for line in lines for c in "\x1b\n\u202e\t")
+    assert "holds a control character (1 such): rename it" in lines[-1]
     assert "  no split: one is made by class for retrieval, within classes to classify" in lines
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"none of 2 images can be read: .*1\.jpg \(it is empty"):
         describe(lay(tmp_path, "{a,b}/1.jpg"))
+    (tmp_path / "x.csv").write_text("path,label\n/none/1.jpg,a\n/none/2.jpg,b\n")
+    with pytest.raises(BenchError, match=r"none/1.jpg \(No such .* correct the paths, or give the"):
+        describe(tmp_path / "x.csv")
 
 
 def test_an_image_listed_twice_and_a_label_that_may_be_missing_are_told(shops: Path) -> None:

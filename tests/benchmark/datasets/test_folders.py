@@ -102,7 +102,10 @@ REFUSED = {
         "train/n01/a.JPEG val/images/b.JPEG",
         "val has only images, which seems to be no class",
     ),
-    "CUB-200-2011": ("images/001.A/a.jpg attributes/x.txt", "class folders without images"),
+    "CUB-200-2011": (
+        "images/001.A/a.jpg attributes/x.txt",
+        "1 class folder without images, .* which holds 1 .txt",
+    ),
     "CUB-200-2011 with its images alone": ("images/{001.A,002.B}/a.jpg", "has only images, which"),
     "Omniglot": (
         "{images_background,images_evaluation}/Greek/character01/1.png",

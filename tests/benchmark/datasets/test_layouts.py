@@ -247,6 +247,24 @@ READ = {
         {"a/1 2.jpg": "7", "a/3.jpg": "8"},
         root="train_list.txt",
     ),
+    "Excel's line that names the separator": Layout(
+        "1.jpg 2.jpg",
+        {"x.csv": "\ufeffsep=;\r\nfilename;species\r\n1.jpg;cat\r\n2.jpg;dog\r\n"},
+        {"1.jpg": "cat", "2.jpg": "dog"},
+        root="x.csv",
+    ),
+    "absolute paths of another machine": Layout(
+        "photos/{a,b}/1.jpg",
+        {"x.csv": "path,label\n/home/me/sets/photos/a/1.jpg,a\n/home/me/sets/photos/b/1.jpg,b\n"},
+        {f"photos/{c}/1.jpg": c for c in "ab"},
+        root="x.csv",
+    ),
+    "absolute paths of another machine, under Windows": Layout(
+        "photos/{a,b}/1.jpg",
+        {"x.csv": "path,label\nC:\\my sets\\a\\1.jpg,a\nC:\\my sets\\b\\1.jpg,b\n"},
+        {f"photos/{c}/1.jpg": c for c in "ab"},
+        root="x.csv",
+    ),
     "class names that are hostile": Layout(
         "1.jpg 2.jpg",
         {"mine.csv": 'path,label,note\n1.jpg,"=cmd|\' /C calc\'!A0","<script>\n|"\n2.jpg,$x$,\n'},
@@ -284,6 +302,22 @@ REFUSED = {
         {"x.csv": "label,shot\ncat,1.jpg\n"},
         {"": r"no column is known as the path, .* name it by columns: \{path: shot\}"},
         root="x.csv",
+    ),
+    "a header of which no column is known": Layout(
+        "1.jpg 2.jpg",
+        {"x.csv": "kind,shot\ncat,1.jpg\ndog,2.jpg\n"},
+        {"": r"x.csv:1: 'kind,shot' seems to name columns, of which none is known: name them by "
+             r"columns: \{path: shot, label: kind\}"},
+        root="x.csv",
+    ),
+    "a line of comment": Layout(
+        "1.jpg 2.jpg",
+        {"x.csv": "# by a tool\npath,label\n1.jpg,cat\n2.jpg,dog\n"},
+        {"": "x.csv:1: '# by a tool' is not the first line of such a list: a csv has a header"},
+        root="x.csv",
+    ),
+    "an archive of arrays": Layout(
+        "1.jpg", {"x.npz": "PK"}, {"": "several arrays .* numpy.save"}, root="x.npz"
     ),
     "an id of every item": Layout(
         "1.jpg 2.jpg",

@@ -16,10 +16,13 @@ import safetensors.torch
 import torch
 from command_line import Command
 
+from stt_bench.benchmark.compare.look import look
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import DataConfig
 from stt_bench.benchmark.datasets import ItemTable, load_items
+from stt_bench.benchmark.datasets.vectors import read_vectors
 from stt_bench.benchmark.embedding.embed import embed, embed_queries
+from stt_bench.benchmark.embedding.external import read_external_set
 from stt_bench.benchmark.store.runs import run_of
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError
@@ -112,6 +115,30 @@ def test_lists_of_a_parquet_file(tmp_path: Path) -> None:
     csv = pd.DataFrame({"label": list("abab"), "split": ["train"] * 2 + ["test"] * 2})
     found = seen(load(file, csv, "classification"))
     np.testing.assert_array_equal(found, np.arange(12).reshape(4, 3))
+
+
+def test_columns_that_say_what_an_item_is_are_no_numbers(tmp_path: Path) -> None:
+    """The label, read as a coordinate, would give the answer away."""
+    frame = pd.DataFrame(vectors(), columns=[f"f{i}" for i in range(WIDTH)])
+    label = np.repeat(np.arange(CLASSES), EACH)
+    file = tmp_path / "x.parquet"
+    frame.assign(label=label, camera=label % 2).to_parquet(file)
+    items = load(file)
+    assert items.width == WIDTH
+    assert items.notes == (f"{file}: no part of the vectors: label, camera",)
+    np.testing.assert_array_equal(seen(items), vectors())
+    (tmp_path / "own").mkdir()
+    one = look(file.rename(tmp_path / "own" / "x.parquet"))
+    assert one.width == WIDTH
+    assert list(one.frame["label"]) == [str(number) for number in label]
+    scored = read_external_set(tmp_path / "own" / "x.parquet", tmp_path / "own" / "x.parquet")
+    np.testing.assert_array_equal(scored.embeddings, vectors())
+    assert scored.labels.tolist() == list(one.frame["label"])
+    assert list(scored.metadata) == ["camera"]
+    assert {"camera"} == set(one.frame) & {"camera", "f0"}
+    plain = pd.DataFrame({"length": [1.0, 2, 3], "width": [2.0, 3, 4], "class_id": [0, 1, 0]})
+    plain.to_parquet(file)
+    assert read_vectors(file, None).columns == ("length", "width")
 
 
 def test_lists_of_lists_are_told(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from stt_bench.benchmark.datasets.item_rules import WEIGHT
 from stt_bench.benchmark.datasets.splits import taking_part
 from stt_bench.benchmark.datasets.vectors import VectorStore, read_vectors
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.text import one_line
 
 _COLUMNS = "label and split (and, if wanted, id, role, group, weight, row)"
 _DIGITS = 18  # of a row's number
@@ -83,7 +84,8 @@ def labelled_vectors(
         BenchError: one of the two cannot be read, lacks a required column, or does not fit the
             other.
     """
-    vectors, ids = read_vectors(root, array)
+    vectors, ids, own, others = read_vectors(root, array)
+    one_file = csv.resolve() == root.resolve()
     listed, notes, _ = read_item_list(
         csv,
         known=("row", "id", *COLUMNS, "group"),
@@ -92,7 +94,11 @@ def labelled_vectors(
         headerless={} if "split" in required else {1: ("label",)},
         formats=f"the csv of the vectors has a header with {_COLUMNS}",
         columns=columns,
+        without=own if one_file else (),
     )
+    if others and not one_file:
+        shown = ", ".join(one_line(name, 40) for name in others[:5])
+        notes.append(f"{root}: no part of the vectors: {shown}{', …' if others[5:] else ''}")
     rows = _rows(csv, listed, root, len(vectors))
     names = next((listed[name] for name in ("id", "path") if name in listed), None)
     if ids is not None and names is not None and (ids[rows] != names.to_numpy(str)).any():
