@@ -18,7 +18,9 @@ from stt_bench.names import did_you_mean
 class Table:
     """A leaderboard to be filled: its rows in order, and the seeds each is run with.
 
-    `varied` has the rows that `vary` made, by the name of the row that they were made of.
+    `varied` has the rows that `vary` made, by the name of the row that they were made of, and
+    `usual` the one of them that is that row as it would be without `vary`, where there is one;
+    `labels` are those that such rows had.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Table:
     tuning: TuningConfig | None = None
     compare_by: str | None = None
     varied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    usual: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def command(self) -> str:

@@ -10,6 +10,7 @@ out. ``vary:`` makes several rows of each, one for each value of a field.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ def read_table(
                 "its label may be anything"
             )
     made: dict[str, tuple[str, ...]] = {}
+    without = rows
     if "vary" in content:
         untrained = {row for row, own in rows.items() if _is_untrained(own)}
         rows, places, made = varied(rows, content["vary"], places, untrained)
@@ -100,6 +102,8 @@ def read_table(
             for row, own in rows.items()
         },
         varied=made,
+        usual=_usual(made, rows, without, shared, places),
+        labels={row: str(without[row].get("label", row)) for row in made},
     )
     if "figure" in content:
         table = replace(table, figure=_figure(table, content["figure"], places))
@@ -205,6 +209,26 @@ def _check_tuned(table: Table, places: Places) -> None:
                 f"{place}: row '{row}': train.validate_every chooses the length a second time in a "
                 "table with tuning; remove it"
             )
+
+
+def _usual(
+    made: dict[str, tuple[str, ...]],
+    rows: dict[str, Any],
+    without: dict[str, Any],
+    shared: dict[str, Any],
+    places: Places,
+) -> dict[str, str]:
+    """Return which of the rows that `vary` made is the row as it would be without it."""
+
+    def settings(row: str, own: Any) -> Experiment:
+        return _experiment(row, shared, {**own, "label": row}, [], places)
+
+    found = {}
+    for row, names in made.items():
+        with suppress(BenchError, StopIteration):  # without `vary` it may be no row at all
+            plain = settings(row, without[row])
+            found[row] = next(name for name in names if settings(row, rows[name]) == plain)
+    return found
 
 
 def _experiment(

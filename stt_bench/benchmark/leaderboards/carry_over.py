@@ -72,9 +72,9 @@ def _correlation(one: Leaderboard, other: Leaderboard, metric: str) -> RankCorre
 
 def _means(board: Leaderboard, metric: str) -> dict[str, float]:
     return {
-        row.name: row.scores[metric].mean
+        row.across[0]: row.scores[metric].mean
         for row in board.rows
-        if row.is_trained and board.is_ranked(row, metric)
+        if row.across and row.is_trained and board.is_ranked(row, metric)
     }
 
 

@@ -23,7 +23,8 @@ _NEW = "new classes"
 MATRIX_NOTE = (
     "Rows of one name in several tables: difference in points with its 95 % interval and mark, "
     "as explained on the tables' pages (–: run, and not compared there); the intervals of a "
-    "column are of one kind. Mean: over the "
+    "column are of one kind. Of a table with several values of a field (`vary`) it is the row at "
+    "the table's own value. Mean: over the "
     "tables, from three on with Student's 95 % interval "
     "of as many tables less one, not corrected for the number of rows; p: two-sided sign test. "
     "Points of different tables are of different scales, so the means rank nothing, and with "
@@ -105,15 +106,15 @@ def _of_metric(boards: Sequence[Leaderboard], metric: str) -> Matrix:
     shared = [name for name in names if sum(name in of_table for of_table in found.values()) > 1]
     tables = [board for board in boards if any(name in found[board.table] for name in shared)]
     labels: dict[str, Counter[str]] = {}
-    for row in (row for board in tables for row in board.rows):
-        labels.setdefault(row.name, Counter())[row.label] += 1
-    run = [{row.name for row in board.rows} for board in tables]
+    known = [dict(row.across for row in board.rows if row.across) for board in tables]
+    for name, label in (one for of_table in known for one in of_table.items()):
+        labels.setdefault(name, Counter())[label] += 1
     lines = []
     for name in shared:
         verdicts = [found[board.table].get(name) for board in tables]
         means = np.array([one.mean for one in verdicts if one is not None])
         label, _ = labels[name].most_common(1)[0]
-        is_run = [name in rows for rows in run]
+        is_run = [name in rows for rows in known]
         lines.append(MatrixLine(label, verdicts, is_run, across_tables(means)))
     return Matrix(metric, tables, [_kind(found[one.table], shared) for one in tables], lines)
 
@@ -144,9 +145,10 @@ def _markdown(found: Matrix) -> list[str]:
 
 def _differences(board: Leaderboard, metric: str) -> dict[str, Verdict]:
     return {
-        row.name: verdict
+        row.across[0]: verdict
         for row in board.rows
-        if (verdict := board.verdict(row, board.best_softmax(row, metric), metric)) is not None
+        if row.across
+        and (verdict := board.verdict(row, board.best_softmax(row, metric), metric)) is not None
     }
 
 

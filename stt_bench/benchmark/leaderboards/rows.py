@@ -9,6 +9,7 @@ from typing import Any
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.leaderboards.scores import Score
+from stt_bench.benchmark.store.display import Varied
 from stt_bench.benchmark.store.ledger import Effort
 from stt_bench.benchmark.store.protocol import RULES, fingerprint
 from stt_bench.benchmark.store.records import Record
@@ -34,6 +35,18 @@ class Row:
     named_seeds: tuple[int, ...] | None = None  # by the table; None: not known
     effort: Effort | None = None  # the most that one of the records tells
     copies: tuple[int, ...] = ()  # seeds whose trained weights are those of another seed
+    varied: Varied | None = None  # of which row `vary` made it
+
+    @property
+    def across(self) -> tuple[str, str] | None:
+        """Return the name and label by which other tables know the row.
+
+        Of the rows that `vary` made of one, that is the one as it would be without; the others are
+        known to their own table alone.
+        """
+        if self.varied is None:
+            return self.name, self.label
+        return (self.varied.row, self.varied.label) if self.varied.usual else None
 
     @property
     def is_baseline(self) -> bool:
@@ -116,6 +129,7 @@ def build_row(table: str, name: str, records: Sequence[Record]) -> Row:
         named_seeds=None if first.display.seeds is None else tuple(first.display.seeds),
         effort=_effort(records),
         copies=_copies(records),
+        varied=first.display.varied,
     )
 
 

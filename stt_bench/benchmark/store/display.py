@@ -10,6 +10,16 @@ from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.config.table_sections import FigureConfig
 
 
+class Varied(BaseModel):
+    """Of which row `vary` made a row, and whether it is that row as it would be without `vary`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    row: str
+    label: str
+    usual: bool
+
+
 class Display(BaseModel):
     """Label and place of a row, and the title, description and figure of its table."""
 
@@ -23,12 +33,14 @@ class Display(BaseModel):
     figure: FigureConfig | None = None
     seeds: list[int] | None = None  # that the table names; older records do not tell
     compare_by: str | None = None
+    varied: Varied | None = None
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_said(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = written(self)
-        if self.compare_by is None:  # as records of before that field
-            del content["compare_by"]
+        for field in ("compare_by", "varied"):  # as records of before these fields
+            if content[field] is None:
+                del content[field]
         return content
 
 
@@ -43,4 +55,12 @@ def display_of(table: Table, row: str) -> Display:
         figure=table.figure,
         seeds=sorted(table.seeds),
         compare_by=table.compare_by,
+        varied=_varied(table, row),
     )
+
+
+def _varied(table: Table, row: str) -> Varied | None:
+    of = next((of for of, names in table.varied.items() if row in names), None)
+    if of is None:
+        return None
+    return Varied(row=of, label=table.labels[of], usual=table.usual.get(of) == row)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stt_bench.benchmark.config.tables import read_table
+from stt_bench.benchmark.store.display import Varied, display_of
 from stt_bench.benchmark.system.errors import BenchError
 
 TABLE = """\
@@ -97,3 +98,19 @@ def test_the_name_of_a_row_is_that_of_all_rows_made_of_it(tmp_path: Path) -> Non
         table.select(["tripet"])
     changed = read_table(file, ["train.steps=3"], only=["softmax"]).rows
     assert [row.train.steps == 3 for row in changed.values()] == [False, True, True, False, False]
+
+
+def test_the_row_at_the_tables_own_value_is_the_usual_one(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, "{optimizer.lr: [0.1, 0.5]}"))
+    assert table.usual == {"softmax": "softmax_0.5", "triplet": "triplet_0.5"}
+    assert table.labels == {"softmax": "Softmax", "triplet": "triplet"}
+    assert display_of(table, "softmax_0.5").varied == Varied(
+        row="softmax", label="Softmax", usual=True
+    )
+    other = display_of(table, "softmax_0.1").varied
+    assert other is not None
+    assert not other.usual
+    assert display_of(table, "untrained").varied is None
+    crossed = read_table(write(tmp_path, "{optimizer.lr: [0.5, 0.1], train.steps: [7, 1000]}"))
+    assert crossed.usual["softmax"] == "softmax_0.5_1000"
+    assert read_table(write(tmp_path, "{optimizer.lr: [0.1, 0.2]}")).usual == {}

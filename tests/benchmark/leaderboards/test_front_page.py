@@ -16,6 +16,7 @@ from stt_bench.benchmark.leaderboards.front_page import front_page
 from stt_bench.benchmark.leaderboards.matrix import matrix
 from stt_bench.benchmark.statistics.rank_correlation import rank_correlation
 from stt_bench.benchmark.statistics.verdicts import Answer, Verdict
+from stt_bench.benchmark.store.display import Varied
 from stt_bench.benchmark.store.protocol import fingerprint
 from stt_bench.benchmark.store.records import Record
 
@@ -152,3 +153,25 @@ def test_an_order_that_may_be_chance_is_told_as_such() -> None:
     lines = carry_over([one, two], "map@r")
     assert any("From lite0 and mobile it cannot be told that" in line for line in lines)
     assert carry_over([one], "map@r") == []
+
+
+def test_of_rows_that_vary_made_the_one_at_the_tables_own_value_is_compared() -> None:
+    rates = {"softmax": 0.3, "rowa_0.1": 0.4, "rowa_0.2": 0.6, "rowa_0.3": 0.7}
+    boards = [board_of(table, rates) for table in ("t0", "t1")]
+    for board in boards:
+        board.rows[:] = [
+            replace(row, varied=Varied(row="rowa", label="Row A", usual=row.name == "rowa_0.2"))
+            if row.name.startswith("rowa")
+            else row
+            for row in board.rows
+        ]
+    boards.append(board_of("t2", {"softmax": 0.3, "rowa": 0.5}))
+    lines = [line for line in matrix(boards) if line.startswith("| R") and "t0" not in line]
+    (line,) = lines
+    assert [cell[:5] for cell in line.split(" | ")] == [
+        "| Row A"[:5],
+        *["+30.0"] * 2,
+        "+20.0",
+        "+26.7",
+        "3 of ",
+    ]
