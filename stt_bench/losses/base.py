@@ -103,7 +103,9 @@ def _on_batch(
     if len(embeddings) == 0:
         return embeddings.sum(), {"terms": labels.new_zeros(())}
     weighted = nullcontext() if weights is None else weighted_by(weights)
-    with torch.autocast(embeddings.device.type, enabled=False), weighted:
+    device = embeddings.device.type
+    casts = torch.is_autocast_enabled(device)
+    with torch.autocast(device, enabled=False) if casts else nullcontext(), weighted:
         loss, diagnostics = function(embeddings, labels, *args)
     return loss, {key: value.detach() for key, value in diagnostics.items()}
 

@@ -21,9 +21,13 @@ from stt_bench.benchmark.system.files import finite
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.look import (
     hardest_triplets,
+    histogram,
     pair_distances,
     triplet_picture,
 )
+
+NOTED_EVERY = 1.0
+"""Seconds between two looks at how far a training is, as `stt-bench runs` tells it."""
 
 _NO_JSON = re.compile(rb"NaN|Infinity")  # what earlier versions wrote
 
@@ -33,20 +37,23 @@ class TrainingLog:
 
     def __init__(self, run: Run, step: int, reporter: Reporter) -> None:
         """Open the log of a run that continues after ``step`` steps."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
         from torch.utils.tensorboard import SummaryWriter
 
+        self._summary = Summary
         kept = "".join(_entries(run.metrics, step, reporter))
         write_atomically(run.metrics, lambda stream: stream.write(kept.encode()))
         self._path, self._events = run.metrics, run.folder / "tensorboard"
         with told_in_a_sentence(self._path):
             self._file = run.metrics.open("a", encoding="utf-8")
         with told_in_a_sentence(self._events):
-            self._board = SummaryWriter(str(self._events), purge_step=step + 1)
+            self._board: Any = SummaryWriter(str(self._events), purge_step=step + 1)
         images = run.experiment.sampler.images_per_batch
         self._progress = Progress(
             first=step, step=step, started=time.time(), now=time.time(), images=images
         )
         write_progress(run.folder, self._progress)
+        self._noted = time.monotonic()
         self._hook, threading.excepthook = threading.excepthook, self._told_elsewhere
 
     def write(self, entry: dict[str, float]) -> None:
@@ -58,12 +65,17 @@ class TrainingLog:
         with told_in_a_sentence(self._path):
             self._file.write(_line(entry))
             self._file.flush()
-        now = {"step": int(entry["step"]), "now": time.time()}
-        write_progress(self._path.parent, self._progress.model_copy(update=now))
+        if time.monotonic() - self._noted >= NOTED_EVERY:
+            self._noted = time.monotonic()
+            now = {"step": int(entry["step"]), "now": time.time()}
+            write_progress(self._path.parent, self._progress.model_copy(update=now))
+        values = {f"train/{name}": value for name, value in entry.items() if name != "step"}
         with told_in_a_sentence(self._events):
-            for name, value in entry.items():
-                if name != "step":
-                    self._board.add_scalar(f"train/{name}", value, int(entry["step"]))
+            # One event for all: `add_scalar` writes one for each, at seven times the cost.
+            summary = self._summary(
+                value=[self._summary.Value(tag=tag, simple_value=v) for tag, v in values.items()]
+            )
+            self._board.file_writer.add_summary(summary, int(entry["step"]))
 
     def look(
         self, step: int, embeddings: Tensor, labels: Tensor, images: Tensor | None = None
@@ -83,7 +95,8 @@ class TrainingLog:
             pairs = pair_distances(embeddings, labels)
             for name, values in zip(("positives", "negatives"), pairs, strict=True):
                 if len(values):
-                    self._board.add_histogram(f"distances/{name}", values, step)
+                    bars = histogram(values)
+                    self._board.add_histogram_raw(f"distances/{name}", **bars, global_step=step)
             if images is None or images.dtype != torch.uint8 or len(images) != len(labels):
                 return
             triplets = hardest_triplets(embeddings, labels)

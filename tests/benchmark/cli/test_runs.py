@@ -19,6 +19,7 @@ from stt_bench.benchmark.store.locks import locked
 from stt_bench.benchmark.store.runs import run_of
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training import log
 from stt_bench.benchmark.training.train import train
 
 SETTINGS = {"experiment": {"train": {"steps": 50}}}
@@ -172,15 +173,22 @@ def test_watching_ends_when_all_have_ended_and_tells_what_changed(
     assert looks == [0.5, 0.5, 0.5]
 
 
-def test_a_training_notes_how_fast_it_goes_until_its_end(
-    tiny: Path, tmp_path: Path, killed_at: Any
+@pytest.mark.parametrize(("seconds", "step"), [(0.0, 8), (1e9, 0)])
+def test_a_training_notes_now_and_then_how_fast_it_goes_until_its_end(
+    tiny: Path,
+    tmp_path: Path,
+    killed_at: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    step: int,
 ) -> None:
+    monkeypatch.setattr(log, "NOTED_EVERY", seconds)
     run = run_of(load_table(str(tiny)), "hard", 0, tmp_path)
     with killed_at(9):
         train(run, Reporter(quiet=True))
     found = progress.read_progress(run.folder)
     assert found is not None
-    assert (found.first, found.step, found.images) == (0, 8, 16)
+    assert (found.first, found.step, found.images) == (0, step, 16)
     assert found.now >= found.started
     train(run, Reporter(quiet=True))
     assert not progress.progress_file(run.folder).exists()

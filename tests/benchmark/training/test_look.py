@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,13 @@ from stt_bench.benchmark.store.runs import run_of
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training import log
-from stt_bench.benchmark.training.look import hardest_triplets, pair_distances, triplet_picture
+from stt_bench.benchmark.training.look import (
+    BARS,
+    hardest_triplets,
+    histogram,
+    pair_distances,
+    triplet_picture,
+)
 from stt_bench.benchmark.training.train import train
 
 
@@ -34,6 +41,25 @@ def test_each_pair_is_counted_once(seed: int) -> None:
         expected[bool(labels[i] == labels[j])].append(math.dist(one, other))
     for found, wanted in zip(pair_distances(embeddings, labels), (True, False), strict=True):
         assert found.tolist() == pytest.approx(expected[wanted], abs=1e-12)
+
+
+DENSE = [1e-9, 1e-9 + 1e-25, 1e-9]  # bars between the two would have no width
+
+
+@pytest.mark.parametrize(
+    "distances", [[0.5, 2.0, 0.0, 1.99], [0.0, 0.0], DENSE, [5e-324], [1e307, 1e308]]
+)
+def test_a_histogram_counts_each_distance(distances: list[float]) -> None:
+    found = histogram(torch.tensor(distances, dtype=torch.float64))
+    limits, counts = found["bucket_limits"], found["bucket_counts"]
+    assert sum(counts) == found["num"] == len(distances)
+    assert len(limits) == len(counts) == BARS
+    assert limits == sorted(limits)
+    assert (found["min"], found["max"]) == (min(distances), max(distances))
+    assert found["sum"] == pytest.approx(sum(distances))
+    if distances[0] == 0.5:
+        wide = 2.0 / BARS
+        assert [counts[int(0.5 / wide)], counts[0], counts[-1]] == [1, 1, 2]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -88,6 +114,11 @@ def test_tensorboard_gets_them_and_the_training_its_bytes(
         found = events.Histograms(f"distances/{kind}")
         assert [one.step for one in found] == [1, 4, 8, 12]
         assert {one.histogram_value.num for one in found} == {pairs}
+    logged = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    for name in ("loss", "gradient_norm", "mean_norm", "learning_rate"):
+        wanted = [(entry["step"], entry[name]) for entry in logged if name in entry]
+        found = [(one.step, one.value) for one in events.Scalars(f"train/{name}")]
+        assert found == [(step, pytest.approx(value)) for step, value in wanted]
     (tag,) = events.Tags()["images"]
     pictures = events.Images(tag)
     assert [one.step for one in pictures] == [1, 12]
