@@ -10,7 +10,9 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table_sections import TuningConfig
 from stt_bench.benchmark.datasets.training_items import training_items
 from stt_bench.benchmark.store.trials import Trial
+from stt_bench.benchmark.system.devices import resolve_device, tell_device
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.machine import device_name
 from stt_bench.benchmark.system.memory import full_memory_told
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.stop import stop_requested
@@ -74,7 +76,8 @@ class Worker:
         stop: threading.Event | None = None,
     ) -> None:
         """Make nothing yet; `data` and `stop` are those of the process, if it has them already."""
-        self._config, self._data, self._stop = config, data or Data(), stop
+        self._config, self._reporter = config, reporter
+        self._data, self._stop = data or Data(), stop
 
     def do(self, content: ToTry) -> Trial | Failure:
         """Make a trial.
@@ -90,6 +93,9 @@ class Worker:
     def _tried(self, content: ToTry, stop: threading.Event) -> Trial | Failure:
         try:
             with full_memory_told(f"trial {content.index} of study {content.study}", "train"):
+                name = content.experiment.train.device
+                device = resolve_device(name)
+                tell_device(name, device, device_name(device), self._reporter)
                 return run_trial(
                     content.experiment,
                     self._config,
