@@ -101,6 +101,7 @@ def test_dry_run(
         embed(run, QUIET, items=items)
         record = evaluate(run, tmp_path / "results", QUIET)
         assert 0 <= record.metrics["recall@1"] <= 1
-        classifies = experiment.softmax_head or experiment.loss.name == "softmax"
+        alone = experiment.loss.name in {"softmax", "normalized_softmax"}
+        classifies = experiment.softmax_head or alone
         known = experiment.data.task == "classification"
         assert ("accuracy" in record.metrics) == (classifies and known)

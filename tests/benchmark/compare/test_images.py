@@ -205,7 +205,7 @@ def test_a_parquet_file_without_labels_is_a_list_of_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "list.parquet"
-    file.touch()
+    pd.DataFrame({"path": ["a.png"], "label": ["owl"]}).to_parquet(file)
     monkeypatch.setattr(looking, "_images", lambda data, _layout: data)
     assert look(file) == file
     (tmp_path / "list.csv").write_text("label\n")

@@ -63,7 +63,7 @@ class Parsed(html.parser.HTMLParser):
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two tables that share rows; a label and a title are hostile."""
     folder = records_of(tmp_path_factory.mktemp("pages") / "results")
-    records_of(folder, "fashion_mnist")
+    records_of(folder, "digits_retrieval")
     for path in (folder / "records" / "omniglot_retrieval").glob("*/*.json"):
         record = json.loads(path.read_text())
         record["display"]["title"] = f"Omniglot {HOSTILE}"
@@ -75,7 +75,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def boards(results: Path) -> list[Leaderboard]:
-    return read_boards(results, ["fashion_mnist", "omniglot_retrieval"])
+    return read_boards(results, ["digits_retrieval", "omniglot_retrieval"])
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +113,13 @@ def test_the_same_records_give_the_same_bytes(
     boards: list[Leaderboard], pages: dict[str, str], results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "time", lambda: 2e9)
-    again = read_boards(results, ["fashion_mnist", "omniglot_retrieval"])
+    again = read_boards(results, ["digits_retrieval", "omniglot_retrieval"])
     assert page_of_all(again) == pages["report"]
     assert page_of_table(again[1], results / "no runs") == pages["omniglot_retrieval"]
     assert str(results.parent) not in "".join(pages.values())
 
 
-@pytest.mark.parametrize("name", ["report", "omniglot_retrieval", "fashion_mnist"])
+@pytest.mark.parametrize("name", ["report", "omniglot_retrieval", "digits_retrieval"])
 class TestEachPage:
     def test_every_element_is_closed_and_every_id_is_there_once(
         self, pages: dict[str, str], name: str
@@ -179,24 +179,24 @@ def test_every_number_of_every_seed_leads_to_its_record(
     boards: list[Leaderboard], pages: dict[str, str]
 ) -> None:
     """What the page says of a seed is held against the JSON file that it names."""
-    parsed = Parsed(pages["fashion_mnist"])
+    parsed = Parsed(pages["digits_retrieval"])
     links = [a["href"] for a in parsed.all("a")]
     text = " ".join(parsed.shown)
     for record in boards[0].sources:
-        file = f"records/fashion_mnist/{record.row}/seed-{record.seed}.json"
+        file = f"records/digits_retrieval/{record.row}/seed-{record.seed}.json"
         assert file in links
-        assert f"#p:fashion_mnist:{record.row}" in links
+        assert f"#p:digits_retrieval:{record.row}" in links
         assert record.checksum[:12] in text
         assert f"{100 * record.metrics['map@r']:.2f}" in text
         assert record.protocol_fingerprint in text
-    assert "stt-bench verify fashion_mnist" in text
+    assert "stt-bench verify digits_retrieval" in text
 
 
 def test_the_leaderboard_says_what_the_board_knows(
     boards: list[Leaderboard], pages: dict[str, str]
 ) -> None:
     board = boards[0]
-    values = re.findall(r'data-v="([^"]*)"', pages["fashion_mnist"].split("</tbody>")[0])
+    values = re.findall(r'data-v="([^"]*)"', pages["digits_retrieval"].split("</tbody>")[0])
     best = max(board.rows, key=lambda row: row.scores["map@r"].mean)
     assert float(values[0]) == pytest.approx(100 * best.scores["map@r"].mean, rel=1e-4)
 

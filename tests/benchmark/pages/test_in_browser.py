@@ -21,7 +21,7 @@ ROWS = ("softmax", "softmax_uniform", "hard_triplet", "semi_hard_triplet", "soft
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = records_of(tmp_path_factory.mktemp("pages"), rows=ROWS)
-    records_of(results, "fashion_mnist", rows=["softmax", "semi_hard_triplet"])
+    records_of(results, "digits_retrieval", rows=["softmax", "semi_hard_triplet"])
     write_html(results, None, results)
     write_html(results, ["omniglot_retrieval"], results)
     return results
