@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table_files import is_shipped
-from stt_bench.benchmark.config.table_sections import FigureConfig, TuningConfig
+from stt_bench.benchmark.config.table_sections import FigureConfig, TuningConfig, Varied
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.names import did_you_mean
 
@@ -18,9 +18,7 @@ from stt_bench.names import did_you_mean
 class Table:
     """A leaderboard to be filled: its rows in order, and the seeds each is run with.
 
-    `varied` has the rows that `vary` made, by the name of the row that they were made of, and
-    `usual` the one of them that is that row as it would be without `vary`, where there is one;
-    `labels` are those that such rows had.
+    `varied` tells of each row that `vary` made what it is.
     """
 
     name: str
@@ -33,9 +31,7 @@ class Table:
     overrides: tuple[str, ...] = ()
     tuning: TuningConfig | None = None
     compare_by: str | None = None
-    varied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    usual: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
+    varied: Mapping[str, Varied] = field(default_factory=dict)
 
     @property
     def command(self) -> str:
@@ -58,7 +54,10 @@ class Table:
         """
         if not rows:
             return self.rows
-        known = {**self.varied, **{row: (row,) for row in self.rows}}
+        known: dict[str, list[str]] = {}
+        for name, one in self.varied.items():
+            known.setdefault(one.row, []).append(name)
+        known |= {row: [row] for row in self.rows}
         for row in rows:
             if row not in known:
                 raise BenchError(

@@ -45,3 +45,11 @@ class FigureConfig(Section):
     def fields(self) -> list[str]:
         """Return the dotted fields that a row needs beside `x`, to be drawn."""
         return [field for field in (self.lines, self.panels) if field not in (None, "row")]
+
+
+class Varied(Section):
+    """Of which row `vary` made a row, and whether it is that row as it would be without `vary`."""
+
+    row: str
+    label: str
+    usual: bool

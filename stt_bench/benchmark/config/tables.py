@@ -22,7 +22,7 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.mistakes import first_mistake
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.config.table_files import Places, find_table, merge, read_with_base
-from stt_bench.benchmark.config.table_sections import COMPARED, FigureConfig, TuningConfig
+from stt_bench.benchmark.config.table_sections import COMPARED, FigureConfig, TuningConfig, Varied
 from stt_bench.benchmark.config.vary import varied
 from stt_bench.benchmark.config.yaml_lines import DEEPEST, KeyPath, parse_value
 from stt_bench.benchmark.system.errors import BenchError
@@ -79,15 +79,15 @@ def read_table(
                 f"{places[('rows', row)]}: name the row '{one_line(row, 40)}' with {NAME_RULE}; "
                 "its label may be anything"
             )
-    made: dict[str, tuple[str, ...]] = {}
+    made: dict[str, str] = {}
     without = rows
     if "vary" in content:
         untrained = {row for row, own in rows.items() if _is_untrained(own)}
         rows, places, made = varied(rows, content["vary"], places, untrained)
     shared = {key: value for key, value in content.items() if key in shared_fields}
     overrides = tuple(overrides)
-    changes = [_override(text) for text in overrides]
-    chosen = {one for row in only or () for one in made.get(row, (row,))}
+    changes, named = [_override(text) for text in overrides], set(only or ())
+    chosen = {row for row in rows if {row, made.get(row)} & named} or named
     table = Table(
         name=path.stem,
         path=path,
@@ -101,9 +101,7 @@ def read_table(
             )
             for row, own in rows.items()
         },
-        varied=made,
-        usual=_usual(made, rows, without, shared, places),
-        labels={row: str(without[row].get("label", row)) for row in made},
+        varied=_varied(made, rows, without, shared, places),
     )
     if "figure" in content:
         table = replace(table, figure=_figure(table, content["figure"], places))
@@ -211,24 +209,29 @@ def _check_tuned(table: Table, places: Places) -> None:
             )
 
 
-def _usual(
-    made: dict[str, tuple[str, ...]],
+def _varied(
+    made: dict[str, str],
     rows: dict[str, Any],
     without: dict[str, Any],
     shared: dict[str, Any],
     places: Places,
-) -> dict[str, str]:
-    """Return which of the rows that `vary` made is the row as it would be without it."""
+) -> dict[str, Varied]:
+    """Return what the rows are that `vary` made of those `without` it."""
 
-    def settings(row: str, own: Any) -> Experiment:
-        return _experiment(row, shared, {**own, "label": row}, [], places)
+    def settings(row: str, own: Any) -> Experiment | None:
+        with suppress(BenchError):  # without `vary` it may be no row at all
+            return _experiment(row, shared, {**own, "label": row}, [], places)
+        return None
 
-    found = {}
-    for row, names in made.items():
-        with suppress(BenchError, StopIteration):  # without `vary` it may be no row at all
-            plain = settings(row, without[row])
-            found[row] = next(name for name in names if settings(row, rows[name]) == plain)
-    return found
+    plain = {row: settings(row, without[row]) for row in set(made.values())}
+    return {
+        name: Varied(
+            row=row,
+            label=str(without[row].get("label", row)),
+            usual=settings(row, rows[name]) == plain[row],
+        )
+        for name, row in made.items()
+    }
 
 
 def _experiment(

@@ -21,10 +21,10 @@ MOST_ROWS = 1000
 
 def varied(
     rows: dict[str, Any], vary: Any, places: Places, untrained: set[str]
-) -> tuple[dict[str, Any], Places, dict[str, tuple[str, ...]]]:
+) -> tuple[dict[str, Any], Places, dict[str, str]]:
     """Return the rows with one for each value in place of those that train, and their places.
 
-    Then the names of those that were made, by the name of the row they were made of.
+    Then, of each that was made, the name of the row that it was made of.
 
     Args:
         rows: what each row says of its own.
@@ -42,20 +42,19 @@ def varied(
     if count > MOST_ROWS:
         raise BenchError(f"{places[('vary',)]}: vary: gives {count} rows; {MOST_ROWS} are the most")
     several, where = {}, dict(places)
-    made: dict[str, tuple[str, ...]] = {}
+    made: dict[str, str] = {}
     for row, own in rows.items():
         if row in untrained or not isinstance(own, dict):
             several[row] = own
             continue
-        made[row] = ()
         for chosen in product(*fields.values()):
             name = "_".join([row, *map(_text, chosen)])
-            made[row] += (name,)
             if name in rows or name in several:
                 raise BenchError(
                     f"{places[('rows', row)]}: vary makes a second row '{name}' of row '{row}'; "
                     "rename one"
                 )
+            made[name] = row
             several[name] = _one(row, own, dict(zip(fields, chosen, strict=True)))
             for keys, place in places.items():
                 if keys[:2] == ("rows", row):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.table_sections import Varied
 from stt_bench.benchmark.leaderboards.scores import Score
-from stt_bench.benchmark.store.display import Varied
 from stt_bench.benchmark.store.ledger import Effort
 from stt_bench.benchmark.store.protocol import RULES, fingerprint
 from stt_bench.benchmark.store.records import Record

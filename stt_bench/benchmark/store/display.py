@@ -7,17 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from stt_bench.benchmark.config.table import Table
-from stt_bench.benchmark.config.table_sections import FigureConfig
-
-
-class Varied(BaseModel):
-    """Of which row `vary` made a row, and whether it is that row as it would be without `vary`."""
-
-    model_config = ConfigDict(frozen=True)
-
-    row: str
-    label: str
-    usual: bool
+from stt_bench.benchmark.config.table_sections import FigureConfig, Varied
 
 
 class Display(BaseModel):
@@ -55,12 +45,5 @@ def display_of(table: Table, row: str) -> Display:
         figure=table.figure,
         seeds=sorted(table.seeds),
         compare_by=table.compare_by,
-        varied=_varied(table, row),
+        varied=table.varied.get(row),
     )
-
-
-def _varied(table: Table, row: str) -> Varied | None:
-    of = next((of for of, names in table.varied.items() if row in names), None)
-    if of is None:
-        return None
-    return Varied(row=of, label=table.labels[of], usual=table.usual.get(of) == row)

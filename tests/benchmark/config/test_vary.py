@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from stt_bench.benchmark.config.table_sections import Varied
 from stt_bench.benchmark.config.tables import read_table
-from stt_bench.benchmark.store.display import Varied, display_of
+from stt_bench.benchmark.store.display import display_of
 from stt_bench.benchmark.system.errors import BenchError
 
 TABLE = """\
@@ -101,16 +102,17 @@ def test_the_name_of_a_row_is_that_of_all_rows_made_of_it(tmp_path: Path) -> Non
 
 
 def test_the_row_at_the_tables_own_value_is_the_usual_one(tmp_path: Path) -> None:
+    def usual(vary: str) -> list[str]:
+        return [row for row, one in read_table(write(tmp_path, vary)).varied.items() if one.usual]
+
+    assert usual("{optimizer.lr: [0.1, 0.5]}") == ["softmax_0.5", "triplet_0.5"]
     table = read_table(write(tmp_path, "{optimizer.lr: [0.1, 0.5]}"))
-    assert table.usual == {"softmax": "softmax_0.5", "triplet": "triplet_0.5"}
-    assert table.labels == {"softmax": "Softmax", "triplet": "triplet"}
-    assert display_of(table, "softmax_0.5").varied == Varied(
-        row="softmax", label="Softmax", usual=True
-    )
-    other = display_of(table, "softmax_0.1").varied
-    assert other is not None
-    assert not other.usual
+    expected = Varied(row="softmax", label="Softmax", usual=True)
+    assert display_of(table, "softmax_0.5").varied == expected
+    other = expected.model_copy(update={"usual": False})
+    assert display_of(table, "softmax_0.1").varied == other
+    assert table.varied["triplet_0.1"].label == "triplet"
     assert display_of(table, "untrained").varied is None
-    crossed = read_table(write(tmp_path, "{optimizer.lr: [0.5, 0.1], train.steps: [7, 1000]}"))
-    assert crossed.usual["softmax"] == "softmax_0.5_1000"
-    assert read_table(write(tmp_path, "{optimizer.lr: [0.1, 0.2]}")).usual == {}
+    crossed = "{optimizer.lr: [0.5, 0.1], train.steps: [7, 1000]}"
+    assert usual(crossed) == ["softmax_0.5_1000", "triplet_0.5_1000"]
+    assert usual("{optimizer.lr: [0.1, 0.2]}") == []

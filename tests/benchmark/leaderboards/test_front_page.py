@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from test_leaderboard import record
 
+from stt_bench.benchmark.config.table_sections import Varied
 from stt_bench.benchmark.leaderboards.board import Leaderboard, build_leaderboard
 from stt_bench.benchmark.leaderboards.carry_over import carry_over
 from stt_bench.benchmark.leaderboards.comparisons import Pair
@@ -16,7 +17,6 @@ from stt_bench.benchmark.leaderboards.front_page import front_page
 from stt_bench.benchmark.leaderboards.matrix import matrix
 from stt_bench.benchmark.statistics.rank_correlation import rank_correlation
 from stt_bench.benchmark.statistics.verdicts import Answer, Verdict
-from stt_bench.benchmark.store.display import Varied
 from stt_bench.benchmark.store.protocol import fingerprint
 from stt_bench.benchmark.store.records import Record
 
