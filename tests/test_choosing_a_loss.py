@@ -113,7 +113,7 @@ def test_more_classes_told_more_losses_apart() -> None:
     assert 2 * sum("▲" in line for line in shown.splitlines()) > int(told[1])
 
 
-def test_semi_hard_is_a_good_first_try() -> None:
+def test_semi_hard_holds_up_in_most_tables() -> None:
     assert "it is above the best Softmax row in most of the tables where it was run" in PAGE
     assert "It gains most where a small network is trained from scratch on many small" in PAGE
     gains = {
