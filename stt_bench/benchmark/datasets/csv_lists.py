@@ -24,8 +24,10 @@ from stt_bench.benchmark.datasets.list_columns import (
     check_first_line,
     is_header,
     is_row,
+    no_split_notes,
     places_of,
 )
+from stt_bench.benchmark.datasets.split_flags import SPLIT_FLAGS, WORDS, without_flags
 from stt_bench.benchmark.datasets.splits import NEITHER, ROLES, SPLITS
 from stt_bench.benchmark.datasets.suffixes import is_image
 from stt_bench.benchmark.system.csv_table import SHOWN, RawTable, read_table
@@ -38,10 +40,7 @@ COLUMNS = OWN
 Columns = Mapping[str, str | int]
 """What the user says of a list: `path`, `label` and the like to the name of its column, or to its
 number from 1 where there is no header."""
-_FLAGS = {
-    **dict.fromkeys(("true", "1", "1.0", "yes"), "true"),
-    **dict.fromkeys(("false", "0", "0.0", "no"), "false"),
-}
+_FLAGS = {word: str(meant).lower() for word, meant in WORDS.items()}
 _ROLES = {**ROLES, "both": "both"}
 
 
@@ -107,6 +106,8 @@ def read_item_list(
         places = _headerless(file, table, headerless, required, columns, formats)
     frame = table.frame[list(places.values())].set_axis(list(places), axis=1)
     metadata, notes = _metadata(file, table, set(places.values()))
+    if not {"split", *SPLIT_FLAGS} & places.keys():
+        notes += no_split_notes(file, metadata)
     for column in ("id", "path", "label"):
         if column not in frame:
             continue
@@ -123,6 +124,7 @@ def read_item_list(
     if "split" in frame:
         _roles_of_splits(file, frame)
         frame["split"] = _valid(file, frame["split"], SPLITS)
+    frame = without_flags(file, frame)
     trains = frame["split"] == "train" if "split" in frame else pd.Series(False, frame.index)
     if {"is_query", "is_gallery"} & set(frame):
         frame["role"] = _roles_of_flags(file, frame, trains)

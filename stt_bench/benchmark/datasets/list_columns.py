@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from stt_bench.benchmark.datasets.split_flags import SPLIT_FLAGS
 from stt_bench.benchmark.datasets.splits import ROLES, SPLITS
 from stt_bench.benchmark.datasets.suffixes import is_image
 from stt_bench.benchmark.system.csv_table import RawTable, slip
@@ -16,7 +17,7 @@ from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.text import one_line
 from stt_bench.names import did_you_mean
 
-OWN = ("path", "label", "split", "role", "is_query", "is_gallery")
+OWN = ("path", "label", "split", "role", "is_query", "is_gallery", *SPLIT_FLAGS)
 _ITEM_ID = "id"  # which says the path, the label or neither
 _NAMES = {
     "path": (
@@ -30,9 +31,14 @@ _NAMES = {
         "personid vehicle_id vehicleid individual_id landmark_id label_group species breed target "
         "ground_truth class_id classid label_id category_id labels"
     ),
-    "split": "subset partition phase usage set data_set dataset evaluation_status eval_status",
+    "split": "subset partition phase usage set fold data_split data_set dataset evaluation_status "
+    "eval_status",
+    "is_train": "is_training is_training_image",
+    "is_validation": "is_val",
+    "is_test": "is_testing",
 }
 _FILE_NAMES = ("file_name", "filename", "clip")
+_UNSURE = ("is_valid",)  # of validation, or sound
 _BY_NAME = {name: column for column, names in _NAMES.items() for name in names.split()}
 
 
@@ -150,30 +156,56 @@ def places_of(
         if same:
             places[column] = same[0]
     free = [place for place in range(len(table.names)) if place not in places.values()]
-    for column in ("path", "label", "split"):
+    for column in _NAMES:
         if column not in known or column in places:
             continue
         found = [place for place in free if _BY_NAME.get(plain(table.names[place])) == column]
-        found = [place for place in found if _fits(column, table.frame[place])]
+        if column == "split":
+            found = _of_splits(file, table, found)
         if column == "path" and "path" not in required:  # a further column may be called image
             found = [place for place in found if plain(table.names[place]) in _FILE_NAMES]
         if found:
             places[column] = _only(file, table, column, found)
     _item_id(file, table, places, known, required)
     unknown = [name.lower() for name in table.names if plain(name) not in _BY_NAME]
-    if not columns and (told := slip([*places, *unknown], known)):
+    words = [name for name in known if name not in SPLIT_FLAGS]  # is_text is no slip of is_test
+    if not columns and (told := slip([*places, *unknown], words)):
         raise BenchError(f"{_place(file, table)}: {told}")
     for column in required:
-        if column not in places:
+        if column not in places and not (column == "split" and places.keys() & SPLIT_FLAGS.keys()):
             raise _not_found(file, table, column)
     return places
 
 
-def _fits(column: str, cells: pd.Series) -> bool:
-    """Tell whether a column of another name can be what it is called."""
-    if column == "split":
-        return bool(cells.str.lower().isin([*SPLITS, *ROLES]).all())
-    return True
+def _of_splits(file: Path, table: RawTable, found: list[int]) -> list[int]:
+    """Return those of the columns whose cells all name splits; refuse one of which some do."""
+    named = {place: table.frame[place].str.lower().isin([*SPLITS, *ROLES]) for place in found}
+    whole = [place for place in found if named[place].all()]
+    for place in () if whole else found:
+        if not named[place].any():
+            continue
+        cells, odd = table.frame[place], ~named[place]
+        raise BenchError(
+            f"{file}:{odd.idxmax()}: {table.names[place]} '{one_line(cells[odd].iloc[0], 40)}' "
+            f"names no split, as '{one_line(cells[~odd].iloc[0], 40)}' does: write train, "
+            "validation, test, query or gallery, or rename the column"
+        )
+    return whole
+
+
+def no_split_notes(file: Path, metadata: pd.DataFrame) -> list[str]:
+    """Return a sentence on each of the further columns that may have been meant as the split."""
+    notes = []
+    for name, cells in metadata.items():
+        if plain(str(name)) in _UNSURE:
+            hint = "name it is_validation if it tells the validation items"
+        elif _BY_NAME.get(plain(str(name))) == "split":
+            hint = "write train, validation, test, query or gallery if it is one"
+        else:
+            continue
+        shown = f"'{one_line(str(name), 40)}' ('{one_line(cells.iloc[0], 40)}', …)"
+        notes.append(f"{file}: no split is read from the column {shown}: {hint}")
+    return notes
 
 
 def _only(file: Path, table: RawTable, column: str, found: list[int]) -> int:

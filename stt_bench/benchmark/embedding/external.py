@@ -29,8 +29,8 @@ def read_external_set(
 
     The embeddings are an (N, D) ``.npy`` file, the dataset ``emb`` of an HDF5 file, or columns of
     a Parquet file (`read_vectors`), which may be the list of labels, too. The csv has a header with
-    ``label`` and, if wanted, ``id`` (or ``path``), ``split``, and ``role`` (or ``is_query`` and
-    ``is_gallery``); or it has no header and one column, or the two columns ``class,path``. With a
+    ``label`` and, if wanted, ``id`` (or ``path``), ``split`` (or ``is_train``), and ``role`` (or
+    ``is_query`` and ``is_gallery``); or it has no header and one column, or ``class,path``. With a
     split the test items are measured; the embeddings may then be those of all items or those of the
     test items alone. What is not used is told. `columns` says what the columns are where their
     names do not: ``{"label": "kind"}``.

@@ -141,3 +141,74 @@ def test_validation_items_beside_test_items_are_left_out():
 def test_flags_that_are_wrong(read, text, message):
     with pytest.raises(BenchError, match=message):
         read(text)
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "splits"),
+    [
+        ("is_train", "True False 1 0 YES no", "train test train test train test"),
+        ("Is Training", "1.0 0.0", "train test"),
+        ("Is_Training_Image", "1 0", "train test"),
+        ("is_test", "1 0", "test train"),
+        ("is_val", "1 0", "validation train"),
+        ("is_train,is_val", "1,0 0,1 0,0", "train validation test"),
+        ("is_val,is_test", "0,0 1,0 0,1", "train validation test"),
+        ("is_train,is_val,is_test", "1,0,0 0,1,0 0,0,1", "train validation test"),
+        ("split,is_train", "train,1 val,1 val,0 test,0", "train validation validation test"),
+        ("fold", "train dev TEST", "train validation test"),
+    ],
+)
+def test_flags_of_a_split(tmp_path, header, cells, splits):
+    lines = [f"{n},{n}.jpg,{cell}" for n, cell in enumerate(cells.split())]
+    (tmp_path / "x.csv").write_text("\n".join([f"label,path,{header}", *lines]))
+    frame, notes, _ = read_image_list(tmp_path / "x.csv")
+    assert frame["split"].tolist() == splits.split()
+    assert sorted(frame) == ["label", "path", "split"]
+    assert notes == []
+
+
+def test_flags_of_a_parquet_file_and_one_that_the_user_names(tmp_path):
+    frame = pd.DataFrame({"path": ["a.jpg", "b.jpg"], "label": [1, 2], "is_train": [True, False]})
+    frame.assign(used=[1, 0]).to_parquet(tmp_path / "x.parquet")
+    assert read_image_list(tmp_path / "x.parquet").frame["split"].tolist() == ["train", "test"]
+    (tmp_path / "x.csv").write_text("path,label,used\na,1,1\nb,2,0\n")
+    found = read_image_list(tmp_path / "x.csv", {"is_train": "used"})
+    assert found.frame["split"].tolist() == ["train", "test"]
+    assert found.columns["is_train"] == "used"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("is_train\na,1,True\nb,2,maybe\n", r"list.csv:3: is_train 'maybe' is not valid: write tr"),
+        ("is_train\na,1,True\nb,2,\n", r"list.csv:3: is_train '' is not valid: write true or fal"),
+        ("is_train,is_test\na,1,1,1\n", r"list.csv:2: is_train and is_test are true of one item"),
+        ("is_train,is_test\na,1,1,0\nb,1,0,0\n", r"list.csv:3: none of is_train, is_test is true"),
+        ("split,is_train\na,1,train,1\nb,1,test,1\n", r":3: the split is 'test', and is_train is"),
+        ("split,is_test\na,1,train,0\nb,1,query,0\n", r":3: the split is 'test', and is_test is f"),
+        ("usage\na,1,Training\nb,1,PublicTest\n", r":3: usage 'PublicTest' names no split, as 'Tr"),
+        ("subset\na,1,\nb,1,test\n", r"list.csv:2: subset '' names no split, as 'test' does: wr"),
+    ],
+)
+def test_splits_that_are_not_clear(read, text, message):
+    with pytest.raises(BenchError, match=message):
+        read(f"path,label,{text}")
+
+
+@pytest.mark.parametrize(
+    ("column", "hint"),
+    [("fold", "write train, validation, test"), ("is_valid", "name it is_validation if")],
+)
+def test_a_column_that_may_be_a_split_and_is_none_is_told(tmp_path, column, hint):
+    (tmp_path / "x.csv").write_text(f"path,label,{column}\na,1,0\nb,2,1\n")
+    frame, notes, _ = read_image_list(tmp_path / "x.csv")
+    assert frame[column].tolist() == ["0", "1"]
+    assert len(notes) == 2
+    assert f"no split is read from the column '{column}' ('0', …): {hint}" in notes[1]
+    (tmp_path / "x.csv").write_text(f"path,label,{column},split\na,1,0,train\nb,2,1,test\n")
+    assert len(read_image_list(tmp_path / "x.csv").notes) == 1
+
+
+def test_a_flag_of_another_kind_is_no_slip(tmp_path):
+    (tmp_path / "x.csv").write_text("path,label,is_text\na,1,0\nb,2,1\n")
+    assert read_image_list(tmp_path / "x.csv").frame["is_text"].tolist() == ["0", "1"]

@@ -73,6 +73,12 @@ LISTS: dict[str, tuple[str, Callable[[int], str], range, range]] = {
         range(40, 50),
         range(50, 80),
     ),
+    "a flag of the split": (
+        "label,is_train,split_of_them",
+        lambda i: f"{i % 8},{i < 40},x",
+        range(40, 80),
+        range(40, 80),
+    ),
     "flags without a split": (
         "label,is_query,is_gallery",
         lambda i: f"{i % 8},{int(i < 20)},{int(i < 70)}",
@@ -105,7 +111,7 @@ def test_split_and_roles_are_those_of_the_csv(
     measured = json.loads(out)
     assert measured["queries"] == len(queries)
     assert measured["recall@1"] == pytest.approx(recall_at_1(points, [*queries], [*gallery]))
-    if "split" in header:
+    if "split" in header:  # in that of the flag, too
         assert "40 test items measured, 40 train items not" in " ".join(said.split())
 
 

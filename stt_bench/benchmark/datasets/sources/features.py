@@ -34,9 +34,9 @@ def features(
     """Your own vectors, as `backbone: identity` takes them: X.npy, X.h5 or X.parquet, and a csv.
 
     `data.root` is the file of the vectors. `items` is a csv beside it with a header: `label`,
-    `split`, and if wanted `id` (or `path`), `role` (or `is_query,is_gallery`), `group` and `weight`
-    (how much a training item counts); its row i is vector i, or vector `row` where it has that
-    column (from 0; then vectors may be left out).
+    `split` (or `is_train`), and if wanted `id` (or `path`), `role` (or `is_query,is_gallery`),
+    `group` and `weight` (how much a training item counts); its row i is vector i, or vector `row`
+    where it has that column (from 0; then vectors may be left out).
     `array` names the dataset of an HDF5 file (`emb`), or the column of lists of a Parquet file.
     `columns` says what the columns of the csv are where their names do not: `{label: kind}`.
     """
