@@ -154,6 +154,7 @@ class _Meta(BaseModel):
     versions: dict[str, str]
     near_duplicates: DuplicateItems | None = None
     metadata_sha256: str | None = None  # of the further columns of the items
+    channels_last: bool | None = None  # the memory layout that the config asked for
     weighted: bool | None = None  # whether the items it was trained on count by weights
 
 

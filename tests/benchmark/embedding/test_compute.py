@@ -94,6 +94,9 @@ def test_the_precision_is_in_the_protocol_and_makes_another_set(tiny: Path, tmp_
     assert not np.array_equal(after.embeddings, before.embeddings)
     np.testing.assert_allclose(after.embeddings, before.embeddings, atol=0.1)
     assert "channels_last" not in before.meta
+    last = run_of(load_table(str(tiny), ["evaluation.channels_last=true"]), "softmax", 0, tmp_path)
+    last.save()
+    assert read_embedding_set(embed(last, QUIET)).meta["channels_last"] is True
 
 
 def test_full_memory_while_embedding_says_what_to_lower(
