@@ -28,7 +28,7 @@ from stt_bench.benchmark.store.locks import held
 from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.store.weights import check_weights
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, NewerError
 from stt_bench.benchmark.system.machine import versions
 from stt_bench.benchmark.system.memory import full_memory_told
 from stt_bench.benchmark.system.orders import ordered
@@ -54,7 +54,7 @@ def embed(
 
     Raises:
         BenchError: the run is not trained to its end, or its data or weights changed since, or
-            another process works on it.
+            another process works on it, or a newer version made the set.
     """
     facts = checked_facts(run)
     items = items or load_items(run.experiment.data, reporter)
@@ -180,9 +180,15 @@ def _duplicates(
 def current_set(
     folder: Path, run: Run, facts: TrainingFacts, items: ItemTable
 ) -> EmbeddingSet | None:
-    """Return the whole embedding set of these weights, items and protocol, if it lies there."""
+    """Return the whole embedding set of these weights, items and protocol, if it lies there.
+
+    Raises:
+        NewerError: one of a newer version does.
+    """
     try:
         embedded = read_embedding_set(folder)
+    except NewerError:
+        raise
     except BenchError:
         return None
     made_by = _made_by(run.experiment, facts, items)

@@ -28,7 +28,7 @@ from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
 
 BATCH = 32  # views that are computed at once
-_FORMAT = 1  # another one where a row of the same key would be another
+_FORMAT = 1  # another one where a row of the same key would be another, or lie otherwise
 _KEPT_EVERY = 2048  # views after which what is computed is written
 _TRIED = 3  # kept rows that are computed again
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow")

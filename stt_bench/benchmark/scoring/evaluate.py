@@ -26,11 +26,11 @@ from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding
 from stt_bench.benchmark.store.facts import Training, TrainingFacts
 from stt_bench.benchmark.store.ledger import effort, note, read_ledger, started
 from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
-from stt_bench.benchmark.store.records import Record, record_path
+from stt_bench.benchmark.store.records import Record, read_record, record_path
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.devices import device_here
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import write_text
+from stt_bench.benchmark.system.files import check_not_newer, write_text
 from stt_bench.benchmark.system.machine import commit, versions
 from stt_bench.benchmark.system.memory import full_memory_told
 from stt_bench.benchmark.system.progress import Reporter
@@ -78,8 +78,11 @@ def write_record(
     A training that the ledger does not know of, since it was started alone, is noted too.
 
     Raises:
-        BenchError: the embeddings were made otherwise, or cannot be measured.
+        BenchError: the embeddings were made otherwise, or cannot be measured, or a newer version
+            wrote the record that lies there.
     """
+    path = record_path(results, run.table, run.row, run.seed)
+    check_not_newer(lambda: read_record(path))
     digest, base = run.experiment.digest(), run.base_digest
     trials = run.tuning.studies * run.tuning.trials if run.tuning else 0
     known = read_ledger(results, run.table)
@@ -89,7 +92,7 @@ def write_record(
     record, scores = score(run, facts, embedded, reporter, config)
     spent = effort(read_ledger(results, run.table), run.row, base, trials)
     record = record.model_copy(update={"effort": spent})
-    record.save(record_path(results, run.table, run.row, run.seed))
+    record.save(path)
     return record, scores
 
 

@@ -18,7 +18,7 @@ from stt_bench.benchmark.store.progress import progress_file
 from stt_bench.benchmark.store.trials import TuningRecord
 from stt_bench.benchmark.system.atomic import discard_folder
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import read_mapping, read_model, write_json
+from stt_bench.benchmark.system.files import check_not_newer, read_mapping, read_model, write_json
 
 RUN_SCHEMA: Literal[2] = 2
 
@@ -153,8 +153,11 @@ class Run:
         """Write ``run.json``, the resolved config.
 
         Raises:
-            BenchError: the folder holds work done with other settings (named in the sentence).
+            BenchError: the folder holds work done with other settings (named in the sentence), or
+                by a newer version.
         """
+        check_not_newer(lambda: open_run(self.folder))
+        check_not_newer(lambda: self.facts(with_weights=False))
         file = self.folder / "run.json"
         content = {
             "schema": RUN_SCHEMA,
@@ -169,8 +172,6 @@ class Run:
             content["tuning"] = self.tuning.model_dump(mode="json")
         if file.exists() and (self.training.exists() or self.checkpoint.exists()):
             before = _as_it_was(file)
-            if _is_newer(before):
-                open_run(self.folder)  # which refuses it
             if before and before.get("training_digest") != content["training_digest"]:
                 ours = self.experiment.model_dump(mode="json", exclude={"label", "evaluation"})
                 changed = _first_difference(before.get("experiment"), ours) or "evaluation.distance"
@@ -242,14 +243,6 @@ def _as_it_was(file: Path) -> dict[str, Any]:
         return read_mapping(file)
     except BenchError:
         return {}
-
-
-def _is_newer(content: dict[str, Any]) -> bool:
-    """Tell whether a newer version wrote the content of a ``run.json``."""
-    schema, known = content.get("schema"), {"schema", *_RunFile.model_fields}
-    if schema == RUN_SCHEMA:
-        return bool(content.keys() - known)
-    return isinstance(schema, int) and schema > RUN_SCHEMA
 
 
 def _first_difference(before: Any, now: Any) -> str:

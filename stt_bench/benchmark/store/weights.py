@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from stt_bench.benchmark.store.facts import Origin
 from stt_bench.benchmark.system.atomic import write_atomically
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, NewerError
 from stt_bench.benchmark.system.files import sha256_of
 
 
@@ -53,17 +53,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip() is not None  # torch itself compares no checksums
-        state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
-        checkpoint = Checkpoint.model_validate(state)
+        state = {} if damaged else torch.load(path, map_location="cpu", weights_only=True)
+        unknown = sorted(state.keys() - Checkpoint.model_fields.keys())
+        if not unknown:
+            return Checkpoint.model_validate(state)
     except Exception:  # torch and zipfile raise many kinds for a damaged file
         raise BenchError(damaged_checkpoint(path)) from None
-    assert state is not None
-    if unknown := sorted(state.keys() - Checkpoint.model_fields.keys()):
-        raise BenchError(
-            f"{path}: was written by a newer stt-bench (it has '{unknown[0]}'): use that one, or "
-            "train again with --force"
-        )
-    return checkpoint
+    raise NewerError(
+        f"{path}: was written by a newer stt-bench (it has '{unknown[0]}'): use that one, or train "
+        "again with --force"
+    )
 
 
 def damaged_checkpoint(path: Path) -> str:

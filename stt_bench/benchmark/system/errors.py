@@ -11,5 +11,9 @@ class NotHereError(BenchError):
     """Data or weights that a config names are not on this machine."""
 
 
+class NewerError(BenchError):
+    """A newer version wrote a file; nothing is written over it."""
+
+
 class TrainingStopped(Exception):  # noqa: N818  (no error: the user asked for it)
     """The user stopped a training; its checkpoint is written."""

@@ -6,16 +6,19 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from stt_bench.benchmark.system.atomic import write_atomically
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, NewerError
 
-_UPDATE = "use the stt-bench that wrote it, or a newer one (nothing was changed)"
+_UPDATE = (
+    "use the stt-bench that wrote it, or a newer one, or move it away to have it made anew "
+    "(nothing was changed)"
+)
 Model = TypeVar("Model", bound=BaseModel)
 # No string can hold one: its line breaks are escaped.
 _NUMBERS = re.compile(r"\[\n(?:[-+0-9.eE,\s]|null)+\]")
@@ -83,8 +86,26 @@ def read_model(
     try:
         return model.model_validate(read_mapping(path, how_to_fix) if content is None else content)
     except ValidationError as error:
-        told = newer(error) or f"is not {what}: {first_fault(error)}; {how_to_fix}"
-        raise BenchError(f"{path}: {told}") from None
+        if told := newer(error):
+            raise NewerError(f"{path}: {told}") from None
+        raise BenchError(f"{path}: is not {what}: {first_fault(error)}; {how_to_fix}") from None
+
+
+def check_not_newer(read: Callable[[], object]) -> None:
+    """Check that what is about to be written over is not of a newer version.
+
+    Args:
+        read: reads it; that it is missing or damaged is no matter.
+
+    Raises:
+        NewerError: it is.
+    """
+    try:
+        read()
+    except NewerError:
+        raise
+    except BenchError:
+        pass
 
 
 def newer(error: ValidationError) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stt_bench.benchmark.system.files import write_json
+from stt_bench.benchmark.system.files import check_not_newer, read_model, write_json
 from stt_bench.benchmark.system.outputs import check_output, write_page
 from stt_bench.benchmark.system.png import add_legend, drawn_figure, label
 from stt_bench.benchmark.system.text import code_block, escape_markdown, table_line
@@ -24,7 +24,13 @@ _COLOURS = ("#c0504d", "#1f4e79", "#5b9bd5", "#2e7d32", "#8064a2", "#f79646", "#
 
 
 def check_timing(results: Path, *, force: bool = False) -> None:
-    """Refuse to write the page and the figure over files that are not ours."""
+    """Refuse to write the page and the figure over files that are not ours, or of a newer version.
+
+    ``force`` writes over all of them.
+    """
+    file = results / "timing" / "timing.json"
+    if not force:
+        check_not_newer(lambda: read_model(file, Timing, "a timing", "measure again"))
     for name in ("timing.md", "timing.png"):
         check_output(results / name, force=force)
 

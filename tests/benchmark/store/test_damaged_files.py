@@ -22,7 +22,7 @@ from stt_bench.benchmark.store.records import read_record, record_path
 from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.store.weights import read_checkpoint, write_checkpoint
 from stt_bench.benchmark.suite import load_table
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, NewerError
 from stt_bench.benchmark.system.files import read_json, sha256_of, write_json
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.learner import Learner
@@ -167,9 +167,46 @@ def test_a_training_of_a_newer_version_is_not_written_over(copied: Run) -> None:
         train(copied, QUIET)
     assert file.read_bytes() == before
     state = torch.load(copied.checkpoint, weights_only=True)
+    del state["seconds"]  # which may go when another comes
     torch.save(state | {"colour": 1}, copied.checkpoint)
     with pytest.raises(BenchError, match=r"written by a newer stt-bench \(it has 'colour'\)"):
         read_checkpoint(copied.checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("file", "gone", "write"),
+    [
+        ("run.json", ("training.json", "checkpoint.pt"), lambda run: train(run, QUIET)),
+        ("training.json", ("model.safetensors",), lambda run: train(run, QUIET)),
+        (f"{SET}/meta.json", (), lambda run: embed(run, QUIET)),
+        ("record", (), lambda run: evaluate(run, record_of(run).parents[3], QUIET)),
+    ],
+)
+def test_nothing_is_written_over_what_a_newer_version_wrote(
+    copied: Run, file: str, gone: tuple[str, ...], write: Callable[[Run], Any]
+) -> None:
+    path = record_of(copied) if file == "record" else copied.folder / file
+    for name in gone:
+        (copied.folder / name).unlink()
+    write_json(path, read_json(path) | {"colour": 1})
+    before = {one: sha256_of(one) for one in copied.folder.parents[3].rglob("*") if one.is_file()}
+    with pytest.raises(NewerError, match=r"field 'colour' .*, or move it away"):
+        write(copied)
+    assert {one: sha256_of(one) for one in before} == before
+
+
+def test_a_folder_of_embeddings_of_a_newer_version_is_made_again_when_it_is_moved_away(
+    copied: Run, stt_bench: Command
+) -> None:
+    meta = copied.embeddings() / "meta.json"
+    before = read_json(meta)
+    write_json(meta, before | {"schema": 2})
+    code, _, said = stt_bench("embed", copied.folder, "-q")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "schema is 2, this version reads 1" in said
+    meta.rename(meta.with_name("newer.json"))
+    assert stt_bench("embed", copied.folder, "-q")[0] == 0
+    assert read_json(meta) == before
 
 
 @pytest.mark.parametrize(

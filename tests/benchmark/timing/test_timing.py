@@ -19,11 +19,11 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.leaderboards.report import report
 from stt_bench.benchmark.suite import load_table, run_table
 from stt_bench.benchmark.system import plugins
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, NewerError
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.timing import measure as measuring
 from stt_bench.benchmark.timing.measure import measure
-from stt_bench.benchmark.timing.page import draw_timing, markdown
+from stt_bench.benchmark.timing.page import check_timing, draw_timing, markdown
 from stt_bench.benchmark.timing.results import BackboneTiming, Timing, Variant, paired_ratio
 from stt_bench.benchmark.timing.stopwatch import Stopwatch, experiment_of, take_turns
 
@@ -185,6 +185,15 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     with pytest.raises(SystemExit) as end:
         main()
     return int(end.value.code or 0)
+
+
+def test_a_timing_of_a_newer_version_stays(tmp_path: Path) -> None:
+    file = tmp_path / "timing" / "timing.json"
+    file.parent.mkdir()
+    file.write_text('{"schema_version": 2}')
+    with pytest.raises(NewerError, match="schema_version is 2, this version reads 1"):
+        check_timing(tmp_path)
+    check_timing(tmp_path, force=True)
 
 
 def test_from_the_command_to_the_page_and_the_index(
