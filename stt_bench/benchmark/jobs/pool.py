@@ -22,7 +22,7 @@ from typing import Any
 
 from stt_bench.benchmark.jobs.reports import Message, SendingReporter, Shown
 from stt_bench.benchmark.jobs.team import Along, Place, leading
-from stt_bench.benchmark.jobs.work import RETRIES, Lost, Maker, Task
+from stt_bench.benchmark.jobs.work import RETRIES, Lost, Maker, Task, always
 from stt_bench.benchmark.system.errors import TrainingStopped
 from stt_bench.benchmark.system.plugins import loaded_plugins
 from stt_bench.benchmark.system.progress import Reporter
@@ -54,13 +54,14 @@ class Pool:
         tasks: Sequence[Task],
         reporter: Reporter,
         begun: Callable[[Task], None] = lambda _: None,
+        wanted: Callable[[Task], bool] = always,
     ) -> Iterator[tuple[Task, Any]]:
         """See `Executor`."""
         stop = threading.Event()
         with reporter.display(), heeded_by(stop.set):
             crew = _Crew(self, make, reporter)
             try:
-                yield from crew.work(deque(tasks), begun, stop)
+                yield from crew.work(deque(tasks), begun, wanted, stop)
             finally:
                 crew.end()
 
@@ -143,9 +144,14 @@ class _Crew:
         self.stopped: list[str] = []
 
     def work(
-        self, todo: deque[Task], begun: Callable[[Task], None], stop: threading.Event
+        self,
+        todo: deque[Task],
+        begun: Callable[[Task], None],
+        wanted: Callable[[Task], bool],
+        stop: threading.Event,
     ) -> Iterator[tuple[Task, Any]]:
         while not (stop.is_set() or self.stopped):
+            todo = deque(task for task in todo if wanted(task))
             self._give(todo, begun)
             if not self._at_work():
                 return

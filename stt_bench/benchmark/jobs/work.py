@@ -52,6 +52,11 @@ Maker = Callable[[Reporter], Worker]
 """Makes a worker in the process that it works in; pickle can take it there."""
 
 
+def always(_: Task) -> bool:
+    """Tell that a task is wanted: all are."""
+    return True
+
+
 class Executor(Protocol):
     """Does tasks, one after the other or many at once."""
 
@@ -64,6 +69,7 @@ class Executor(Protocol):
         tasks: Sequence[Task],
         reporter: Reporter,
         begun: Callable[[Task], None] = lambda _: None,
+        wanted: Callable[[Task], bool] = always,
     ) -> Iterator[tuple[Task, Any]]:
         """Yield each task with its result, or `Lost`, as it ends.
 
@@ -72,6 +78,7 @@ class Executor(Protocol):
             tasks: in the order in which they begin.
             reporter: shows the progress of all.
             begun: is called with each task when it begins, here.
+            wanted: is asked before a task begins; one that no longer is wanted is left out.
 
         Raises:
             TrainingStopped: the user stopped it; what had begun has written its checkpoints.
@@ -90,12 +97,14 @@ class Here:
         tasks: Sequence[Task],
         reporter: Reporter,
         begun: Callable[[Task], None] = lambda _: None,
+        wanted: Callable[[Task], bool] = always,
     ) -> Iterator[tuple[Task, Any]]:
         """See `Executor`."""
         worker = make(reporter)
         for task in tasks:
-            begun(task)
-            yield task, worker.do(task.content)
+            if wanted(task):
+                begun(task)
+                yield task, worker.do(task.content)
 
 
 def shard_of(things: Sequence[Any], shard: tuple[int, int]) -> list[Any]:

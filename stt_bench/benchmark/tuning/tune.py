@@ -173,7 +173,7 @@ class _Work:
         ]
         name = next((row.name for row in rows.values()), "")
         try:
-            for task, found in self.executor.run(make, tasks, self.reporter):
+            for task, found in self.executor.run(make, tasks, self.reporter, wanted=self._wanted):
                 one, row = task.content, rows[task.content.row]
                 name = row.name
                 if isinstance(found, Lost):
@@ -183,12 +183,14 @@ class _Work:
                     self._tell_price_by(found)
                 elif one.row not in self.failed:
                     self._fail(one.row, found.error, row.name)
-                    if len(rows) == 1:
-                        return
                 if self.stop.is_set():
                     raise TrainingStopped
         except TrainingStopped:
             raise TrainingStopped(f"{name}: the search stopped") from None
+
+    def _wanted(self, task: Task) -> bool:
+        """Tell whether a trial is still to be made: not of a row that has failed."""
+        return task.content.row not in self.failed
 
     def _fail(self, row: str, error: Exception, name: str = "") -> None:
         if isinstance(error, BenchError) and name:

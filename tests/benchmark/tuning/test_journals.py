@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table import Table
+from stt_bench.benchmark.jobs import pool
 from stt_bench.benchmark.store.trials import Trial, append_trials, journal_path, read_trials
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
@@ -109,3 +110,25 @@ def test_a_row_that_fails_does_not_end_the_search_of_the_others(
     with pytest.raises(BenchError, match="2 rows could not be tuned, see above: softmax, hard"):
         tuning.tune(table, table.tuning, tmp_path, Reporter(quiet=True))
     assert tried == ["softmax", "hard_triplet"]
+
+
+def test_no_more_trials_of_a_row_are_begun_when_one_has_failed(
+    tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In two processes a row has two trials at once; three more would follow."""
+    table = load_table(str(tuned))
+    assert table.tuning is not None
+
+    def fails(experiment: Experiment, *_: object, study: int, index: int, **__: object) -> None:
+        (tmp_path / f"{experiment.loss.name} {study} {index}").touch()
+        raise BenchError("no such batch")
+
+    monkeypatch.setattr(tasks, "run_trial", fails)
+    monkeypatch.setattr(pool, "START", "fork")
+    with pytest.raises(BenchError, match="2 rows could not be tuned, see above: softmax, hard"):
+        tuning.tune(
+            table, table.tuning, tmp_path / "results", Reporter(quiet=True), executor=pool.Pool(2)
+        )
+    tried = [path.name.split()[0] for path in tmp_path.glob("* * *")]
+    assert tried.count("softmax") == 2
+    assert tried.count("hard_triplet") in (1, 2)

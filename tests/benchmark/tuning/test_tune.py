@@ -121,7 +121,7 @@ def test_what_is_made_before_a_slow_trial_is_kept_when_it_is_stopped(
         jobs = 2
 
         def run(
-            self, make: Maker, todo: Sequence[Task], reporter: Reporter, begun: object = None
+            self, make: Maker, todo: Sequence[Task], reporter: Reporter, **_: object
         ) -> Iterator[tuple[Task, Trial]]:
             for task in todo[:0:-1]:
                 yield task, make(reporter).do(task.content)
