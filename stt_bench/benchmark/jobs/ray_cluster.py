@@ -1,29 +1,27 @@
 """Tasks on the machines of a Ray cluster, or in Ray's processes of this one.
 
-Ray starts each task where its CPUs and GPUs are free, and starts it again where its process or its
-machine died. Where the machines share the folder of the runs, it goes on from its checkpoint. Where
-they do not, the files of a task travel to it and back through Ray, and only on the same machine
-does it go on from its checkpoint. Ray's dashboard and its reports of usage are off.
+Ray starts each task where its CPUs and GPUs are free. One whose process or machine died is tried
+again, there or elsewhere, from its checkpoint: where the machines share no folder of the runs, the
+files of a task travel to it and back through Ray, those that change while it works every now and
+then. Ray's dashboard and its reports of usage are off.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
-import tempfile
 import threading
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from stt_bench.benchmark.jobs.carried import Files, pack, unpack
-from stt_bench.benchmark.jobs.reports import Message, SendingReporter, Shown
-from stt_bench.benchmark.jobs.work import RETRIES, Lost, Maker, Task
+from stt_bench.benchmark.jobs.ray_task import Board, Halted, do
+from stt_bench.benchmark.jobs.reports import Shown
+from stt_bench.benchmark.jobs.work import RETRIES, Lost, Maker, Task, always
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
-from stt_bench.benchmark.system.plugins import import_plugin, loaded_plugins
+from stt_bench.benchmark.system.plugins import loaded_plugins
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.system.signals import heeded_by
 
@@ -93,13 +91,14 @@ class Ray:
         tasks: Sequence[Task],
         reporter: Reporter,
         begun: Callable[[Task], None] = lambda _: None,
+        wanted: Callable[[Task], bool] = always,
     ) -> Iterator[tuple[Task, Any]]:
         """See `Executor`."""
         stop = threading.Event()
         with reporter.display(), heeded_by(stop.set), _Marks(tasks) as marks:
             call = _Call(self, make, tasks, reporter, marks)
             try:
-                yield from call.results(begun, stop)
+                yield from call.results(begun, wanted, stop)
             finally:
                 call.end()
 
@@ -137,24 +136,41 @@ class _Call:
     def __init__(
         self, cluster: Ray, make: Maker, tasks: Sequence[Task], reporter: Reporter, marks: _Marks
     ) -> None:
-        self.ray, self.reporter = cluster._ray, reporter
-        self.board = self.ray.remote(num_cpus=0)(_Board).remote()
-        do = self.ray.remote(_do).options(
-            num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=RETRIES
+        self.ray, self.reporter, self.make, self.marks = cluster._ray, reporter, make, marks
+        self.board = self.ray.remote(num_cpus=0)(Board).remote()
+        self.do = self.ray.remote(do).options(  # Ray's own retries would send the first files again
+            num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=0
         )
-        alone = len([node for node in self.ray.nodes() if node["Alive"]]) == 1
-        plugins, here = loaded_plugins(), os.getcwd()
-        self.tasks = {}
+        self.alone = len([node for node in self.ray.nodes() if node["Alive"]]) == 1
+        self.tasks: dict[Any, Task] = {}
+        self.tries: dict[str, int] = {}
         self.shown: dict[str, Shown] = {}
+        self.came: dict[str, set[str]] = {}  # files of the tasks at work, by the tasks' names
         for task in tasks:
-            sent = {} if alone else pack(task.files)
-            reference = do.remote(
-                make, task, plugins, here, marks.of(task), self.board, self.ray.put(sent)
-            )
-            self.tasks[reference] = task
+            self._submit(task)
+
+    def _submit(self, task: Task) -> Any:
+        """Give a task to Ray, with its files as they lie here now; return Ray's reference."""
+        sent = {} if self.alone else pack(task.files)
+        reference = self.do.remote(
+            self.make,
+            task,
+            loaded_plugins(),
+            os.getcwd(),
+            self.marks.of(task),
+            self.board,
+            self.ray.put(sent),
+        )
+        self.tasks[reference] = task
+        self.tries[task.name] = self.tries.get(task.name, 0) + 1
+        self.came.setdefault(task.name, set())
+        return reference
 
     def results(
-        self, begun: Callable[[Task], None], stop: threading.Event
+        self,
+        begun: Callable[[Task], None],
+        wanted: Callable[[Task], bool],
+        stop: threading.Event,
     ) -> Iterator[tuple[Task, Any]]:
         left, names = [*self.tasks], {task.name: task for task in self.tasks.values()}
         stopped: list[str] = []
@@ -165,6 +181,12 @@ class _Call:
                 self.reporter.say("stops: what trains writes its checkpoint")
                 for reference in left:
                     self.ray.cancel(reference, force=False)
+            for reference in [one for one in left if not wanted(self.tasks[one])]:
+                if self.tasks[reference].name not in self.shown:  # it has not begun
+                    left.remove(reference)
+                    self.ray.cancel(reference, force=False)
+            if not left:
+                break
             ended, left = self.ray.wait(left, timeout=_LOOKS)
             self._show(names, begun)
             for reference in ended:
@@ -174,11 +196,23 @@ class _Call:
                     result, files = self.ray.get(reference)
                 except self.ray.exceptions.TaskCancelledError:
                     continue
-                except self.ray.exceptions.RayError as error:
-                    yield task, Lost(_told(error))
+                except self.ray.exceptions.RayTaskError as error:
+                    yield task, Lost(f"it failed on Ray {_told(error)}")
                     continue
-                unpack(files, task.files)
-                if isinstance(result, _Stopped):
+                except self.ray.exceptions.RayError as error:
+                    if told_to_stop:
+                        continue
+                    if (tries := self.tries[task.name]) > RETRIES:
+                        yield task, Lost(f"Ray lost it {tries} times {_told(error)}")
+                        continue
+                    self.reporter.warn(
+                        f"{task.name}: its process or its machine died: it goes on from its last "
+                        f"checkpoint (try {tries + 1} of {RETRIES + 1})"
+                    )
+                    left.append(self._submit(task))
+                    continue
+                self._unpack(task, files)
+                if isinstance(result, Halted):
                     stopped.append(result.told)
                 else:
                     yield task, result
@@ -191,17 +225,24 @@ class _Call:
         with suppress(self.ray.exceptions.RayError):
             for name, message in self.ray.get(self.board.take.remote()):
                 if message[0] == "begun":
-                    if name in self.shown:
-                        self.reporter.warn(
-                            f"{name}: its process or its machine died: it goes on from its last "
-                            "checkpoint"
-                        )
-                    else:
+                    if name not in self.shown:
                         begun(names[name])
                     self._close(names[name])
                     self.shown[name] = Shown(self.reporter)
+                elif message[0] == "files":
+                    if name in self.came:
+                        self.came[name] |= message[1].keys()
+                        unpack(message[1], names[name].files)
                 elif name in self.shown:
                     self.shown[name].show(message)
+
+    def _unpack(self, task: Task, files: Files) -> None:
+        """Write the files of a task that has ended; of those that came before, no other stays."""
+        came = self.came.pop(task.name)
+        unpack(files, task.files)
+        if files:  # else it saw the folder of this machine
+            for name in came - files.keys():
+                Path(name).unlink(missing_ok=True)
 
     def _close(self, task: Task) -> None:
         if task.name in self.shown:
@@ -215,73 +256,7 @@ class _Call:
             self.ray.kill(self.board)
 
 
-class _Board:
-    """Where the tasks leave what they say until this process takes it."""
-
-    def __init__(self) -> None:
-        self._said: deque[tuple[str, Message]] = deque()
-
-    def put(self, name: str, message: Message) -> None:
-        self._said.append((name, message))
-
-    def take(self) -> list[tuple[str, Message]]:
-        said = [*self._said]
-        self._said.clear()
-        return said
-
-
-class _Stopped:
-    """In place of a result: the task was told to stop."""
-
-    def __init__(self, told: str) -> None:
-        self.told = told
-
-
-_numbers = itertools.count()
-
-
-def _do(
-    make: Maker,
-    task: Task,
-    plugins: Sequence[str],
-    folder: str,
-    mark: Path | None,
-    board: Any,
-    sent: Files,
-) -> tuple[Any, Files]:
-    """Do a task in a process of Ray; return what comes of it, and its files if they must travel."""
-
-    def send(message: Message) -> None:
-        board.put.remote(task.name, message)
-
-    try:
-        send(("begun",))
-        _enter(folder)
-        apart = mark is not None and not mark.exists()
-        if apart and not any(path.exists() for path in task.files):
-            unpack(sent, task.files)
-        if not loaded_plugins():
-            for file in plugins:
-                import_plugin(Path(file), next(_numbers))
-        try:
-            result = make(SendingReporter(send)).do(task.content)
-        except TrainingStopped as stopped:
-            result = _Stopped(str(stopped))
-        return result, pack(task.files) if apart else {}
-    except KeyboardInterrupt:
-        return _Stopped(f"{task.name} stopped"), {}
-
-
-def _enter(folder: str) -> None:
-    """Work in a folder of the same name as the first process; where none can be, in another."""
-    try:
-        os.makedirs(folder, exist_ok=True)
-        os.chdir(folder)
-    except OSError:
-        os.chdir(tempfile.gettempdir())
-
-
 def _told(error: Exception) -> str:
     kind = type(error).__name__
     first = next(iter(str(error).strip().splitlines()), "")
-    return f"Ray lost it {RETRIES + 1} times ({kind}: {first[:300]})"
+    return f"({kind}: {first[:300]})"

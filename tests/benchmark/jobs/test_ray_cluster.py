@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +15,8 @@ from typing import Any
 import pytest
 from command_line import Command
 
-from stt_bench.benchmark.jobs import ray_cluster
-from stt_bench.benchmark.jobs.carried import pack, unpack
+from stt_bench.benchmark.jobs import ray_cluster, ray_task
+from stt_bench.benchmark.jobs.carried import Stamps, changed, pack, unpack
 from stt_bench.benchmark.jobs.ray_cluster import Ray
 from stt_bench.benchmark.jobs.reports import Shown
 from stt_bench.benchmark.jobs.work import Lost, Task
@@ -75,10 +77,13 @@ class FakeRay:
     class exceptions:  # noqa: N801  (as in Ray)
         class RayError(Exception): ...
 
+        class RayTaskError(RayError): ...
+
         class TaskCancelledError(RayError): ...
 
     def __init__(self, machines: int = 1) -> None:
         self.machines, self.done, self.options = machines, {}, {}
+        self.sent: list[Any] = []
 
     def is_initialized(self) -> bool:
         return True
@@ -90,6 +95,7 @@ class FakeRay:
         return [{"Alive": True}] * self.machines
 
     def put(self, value: Any) -> Any:
+        self.sent.append(value)
         return value
 
     def remote(self, function: Any = None, **options: Any) -> Any:
@@ -149,19 +155,23 @@ class Halves:
             bar.to(2)
         if number == 7:
             raise TrainingStopped("number 7 stopped at step 3")
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "half").write_text(f"{1 / number}")
         return 1 / number
 
 
 def halves(
-    folder: Path, numbers: list[int], monkeypatch: pytest.MonkeyPatch, fake: FakeRay
+    folder: Path,
+    numbers: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    fake: FakeRay,
+    **options: Any,
 ) -> list[tuple[int, Any]]:
     monkeypatch.setitem(sys.modules, "ray", fake)  # type: ignore[arg-type]
     paths = [folder / f"{number}" for number in numbers]
     content = zip(paths, numbers, strict=True)
     tasks = [Task(f"{one[1]}", one, (one[0],)) for one in content]
-    found = Ray(cpus=2, gpus=0.5).run(Halves, tasks, Reporter())
+    found = Ray(cpus=2, gpus=0.5).run(Halves, tasks, Reporter(), **options)
     return [(task.content[1], result) for task, result in found]
 
 
@@ -172,8 +182,9 @@ def test_tasks_their_results_and_what_they_say_by_the_part_of_ray_that_is_used(
     found = dict(halves(tmp_path, [4, 0, 2], monkeypatch, fake))
     assert (found[4], found[2]) == (0.25, 0.5)
     assert found[0] == Lost("Ray lost it 4 times (RayError: the worker died)")
-    assert fake.options == {"num_cpus": 2, "num_gpus": 0.5, "max_retries": 3}
+    assert fake.options == {"num_cpus": 2, "num_gpus": 0.5, "max_retries": 0}
     told = capsys.readouterr().err
+    assert told.count("goes on from its last checkpoint (try ") == 3
     assert told.count("number 4: 2/2, took") == told.count("number 2: 2/2, took") == 1
     assert sorted(one.name for one in tmp_path.iterdir()) == ["0", "2", "4"]  # no mark stays
 
@@ -193,17 +204,110 @@ def test_one_task_that_is_stopped_stops_all(
     assert [one.name for one in tmp_path.iterdir()] == ["4"]
 
 
+def test_tasks_that_are_no_longer_wanted_do_not_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def wanted(task: Task) -> bool:
+        return task.name != "2" or not done
+
+    found = halves(
+        tmp_path,
+        [4, 2, 1],
+        monkeypatch,
+        FakeRay(),
+        wanted=wanted,
+        begun=lambda task: done.append(task.name),
+    )
+    assert [number for number, _ in found] == [4, 1]
+
+
 def test_files_travel_where_the_folder_of_the_runs_is_not_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     come: list[Any] = []
     monkeypatch.setattr(ray_cluster._Marks, "of", lambda *_: tmp_path / "not-seen")
-    monkeypatch.setattr(ray_cluster, "unpack", lambda files, paths: come.append((files, paths)))
+    for module in (ray_task, ray_cluster):
+        monkeypatch.setattr(module, "unpack", lambda files, paths: come.append((files, paths)))
     halves(tmp_path, [4], monkeypatch, FakeRay(machines=2))
     (sent, _), (back, paths) = come
     assert sent == {}  # nothing was there yet
     assert back == {str(tmp_path / "4" / "half"): b"0.25"}
     assert paths == (tmp_path / "4",)
+
+
+class Moves:
+    """Leaves a checkpoint on a machine that dies once it was sent; goes on from it on another."""
+
+    def __init__(self, fake: FakeRay, _: Reporter) -> None:
+        self.fake = fake
+
+    def do(self, folder: Path) -> str:
+        file = folder / "checkpoint.pt"
+        if file.exists():
+            told = file.read_text()
+            file.unlink()
+            (folder / "model").touch()
+            return told
+        folder.mkdir()
+        file.write_text("step 5")
+        until = time.monotonic() + 60
+        while not any(
+            message[0] == "files" and b"step 5" in message[1].values()
+            for _, message in [*self.fake.board._said]
+        ):
+            assert time.monotonic() < until
+            time.sleep(0.001)
+        shutil.rmtree(folder)
+        raise ZeroDivisionError
+
+
+def test_a_task_goes_on_from_its_checkpoint_on_another_machine_without_a_shared_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster._Marks, "of", lambda *_: tmp_path / "not-seen")
+    monkeypatch.setattr(ray_task, "SENT_EVERY", 0.001)
+    fake = FakeRay(machines=2)
+    monkeypatch.setitem(sys.modules, "ray", fake)  # type: ignore[arg-type]
+    folder = tmp_path / "runs" / "seed-0"
+    tasks = [Task("it", folder, (folder,))]
+    ((_, found),) = Ray().run(partial(Moves, fake), tasks, Reporter(quiet=True))
+    assert found == "step 5"
+    assert fake.sent == [{}, {str(folder / "checkpoint.pt"): b"step 5"}]
+    assert [one.name for one in folder.iterdir()] == ["model"]
+
+
+def test_a_machine_that_knows_the_ledger_gets_the_other_files_of_a_task(tmp_path: Path) -> None:
+    run, ledger = tmp_path / "seed-0", tmp_path / "ledger.jsonl"
+    ledger.write_text("one\n")
+    task = Task("it", 0, (run, ledger))
+    sent = {str(run / "checkpoint.pt"): b"step 5", str(ledger): b"one\ntwo\n"}
+    board = SimpleNamespace(put=SimpleNamespace(remote=lambda *_: None))
+
+    class Reads:
+        def __init__(self, _: Reporter) -> None: ...
+
+        def do(self, _: object) -> bytes:
+            return (run / "checkpoint.pt").read_bytes()
+
+    found, _ = ray_task.do(Reads, task, [], os.getcwd(), tmp_path / "not-seen", board, sent)
+    assert found == b"step 5"
+    assert ledger.read_text() == "one\ntwo\n"
+
+
+def test_what_changed_in_a_folder_is_read_once(tmp_path: Path) -> None:
+    known = Stamps()
+    assert changed(tmp_path / "not-there", known) == {}
+    for name in ("metrics.jsonl", "checkpoint.pt", ".checkpoint.pt.1-2.part"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "tensorboard").mkdir()
+    assert [Path(one).name for one in changed(tmp_path, known)] == [
+        "checkpoint.pt",
+        "metrics.jsonl",
+    ]
+    (tmp_path / "metrics.jsonl").write_text("longer than before")
+    assert changed(tmp_path, known) == {str(tmp_path / "metrics.jsonl"): b"longer than before"}
 
 
 def test_what_is_said_after_the_end_of_a_task_opens_nothing() -> None:
