@@ -11,6 +11,7 @@ from torch import Tensor
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.system.devices import autocast
 from stt_bench.benchmark.system.machine import seed_torch
+from stt_bench.benchmark.system.processes import processes
 from stt_bench.benchmark.training.chunks import Chunks
 from stt_bench.benchmark.training.finite import overflow_of
 from stt_bench.benchmark.training.learner import Learner
@@ -64,7 +65,9 @@ def take_step(
     drawn_anew = partial(seed_torch, seed, step + 1)
     drawn_anew()
     chunks = None
-    if (size := experiment.train.chunk) is not None and size < len(images):
+    # All processes that share a batch go the same way, or they wait for each other for ever.
+    most = len(images) if learner.gather is None else processes().share(len(labels), 0).stop
+    if (size := experiment.train.chunk) is not None and size < most:
         chunks = Chunks(learner, images.split(size), in_precision, drawn_anew)
         features, embeddings = chunks.outputs
     else:

@@ -25,7 +25,8 @@ from stt_bench.losses import build_loss, loss_names
 
 LABELS = torch.arange(probe.CLASSES).repeat_interleave(probe.PER_CLASS)
 UNEVEN = torch.tensor([0, 1, 0, 2, 1, 1, 5, 0, 4, 3, 3, 0, 2, 5, 5, 1, 0])  # a uniform batch
-STEPS = 3
+STEPS = 5
+CHUNKED = {3: 5, 4: 8}  # by step; with eight the second of two processes has no more than a chunk
 
 
 class Trained(NamedTuple):
@@ -77,8 +78,10 @@ def trained(experiment: Experiment) -> Trained:
     """Train the probe's network; this process takes its part of each batch.
 
     The batches are P×K, then the same with sample weights, then one of 17 images of any classes,
-    where the loss takes them.
+    where the loss takes them. Two follow of which several processes encode their parts in chunks.
     """
+    shared, by_image = processes().size > 1, not experiment.model.sync_batch_norm
+    chunks = CHUNKED if shared and by_image else {}
     tiny = probe._tiny(experiment).model_copy(update={"train": experiment.train})
     learner = probe._Tiny(tiny)
     learner.network.train()
@@ -86,7 +89,10 @@ def trained(experiment: Experiment) -> Trained:
     share(learner, experiment)
     found = Trained([], [], [], {})
     for step in range(STEPS):
-        labels = UNEVEN if step == 2 and takes_any_batch(experiment) else LABELS
+        labels = UNEVEN if step in (2, 4) and takes_any_batch(experiment) else LABELS
+        if step in chunks:
+            chunk = tiny.train.model_copy(update={"chunk": chunks[step]})
+            tiny = tiny.model_copy(update={"train": chunk})
         weights = None
         if step == 1 and takes_weights(experiment):
             weights = torch.linspace(0.2, 2.0, len(labels), dtype=torch.float64)
@@ -143,6 +149,27 @@ def test_loss_and_gradients_are_those_of_one_process(
             first: Trained = every[0][name]
             for key, value in first.weights.items():  # bit by bit: nothing drifts apart
                 assert value.tobytes() == mine.weights[key].tobytes(), f"{name}: {key}"
+
+
+def _chunked(_: Processes) -> list[np.ndarray]:
+    """Return the gradients of steps of 17 images in chunks of eight; two processes have 9 and 8."""
+    experiment = experiment_of(loss="proxy_nca", train={"steps": STEPS, "chunk": 8})
+    tiny = probe._tiny(experiment).model_copy(update={"train": experiment.train})
+    learner = probe._Tiny(tiny)
+    share(learner, experiment)
+    found = []
+    for step in range(STEPS):
+        images = probe._images(step, 1)[: len(UNEVEN)][processes().share(len(UNEVEN))]
+        take_step(learner, tiny, 0, step, images, UNEVEN)
+        found += [p.grad.numpy().copy() for p in learner.trained if p.grad is not None]
+    return found
+
+
+def test_one_process_may_have_chunks_where_another_has_none(tmp_path: Path) -> None:
+    wanted = _chunked(Processes())
+    for found in forked(2, tmp_path, _chunked):
+        for gradient, value in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(gradient, value, rtol=1e-7, atol=1e-9)
 
 
 def _synced(_: Processes) -> list[np.ndarray]:
