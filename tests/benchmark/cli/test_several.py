@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked import forked
 
 from stt_bench.benchmark.cli import several
+from stt_bench.benchmark.cli.main import app
 from stt_bench.benchmark.system import devices, launch
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.orders import end_orders
 from stt_bench.benchmark.system.processes import Processes
 
 TORCHRUN = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
@@ -100,3 +106,53 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(BenchError, match=r"process 3 of 4 \(from 0\) finds no GPU of its own"):
         devices.resolve_device("auto")
+
+
+TABLE = """\
+title: Tuned
+data: {name: digits, task: retrieval}
+input: {size: 12, channels: 1, mean: [0.3], std: [0.37]}
+model: {backbone: small_cnn, embedding_dim: 4}
+sampler: {name: pxk, p: 2, k: 3}
+train: {steps: 4, threads: 1, log_every: 5}
+evaluation: {ks: [1], clustering: false}
+tuning: {studies: 1, trials: 1, folds: 2, every: 2, patience: 2}
+rows:
+  softmax: {loss: softmax}
+"""
+
+
+def test_what_two_processes_leave_is_written_once_whatever_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("table.yaml").write_text(TABLE)
+    one = "runs/table/softmax/seed-0"
+    commands = ["tune table.yaml", "run table.yaml --seeds 0"]
+    commands += [f"embed {one} --force", f"eval {one}", "report"]
+
+    def work(present: Processes) -> list[str]:
+        written: list[str] = []
+
+        def note(event: str, arguments: tuple[Any, ...]) -> None:
+            if event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+                written.extend(one for one in [str(arguments[0])] if not one.startswith("/proc/"))
+
+        if not present.leads:
+            sys.addaudithook(note)
+            several.work_along()
+            return written
+        try:
+            for command in commands:
+                assert not app(command.split(), standalone_mode=False), command
+        finally:
+            end_orders()
+        return []
+
+    assert forked(2, tmp_path / "told", work) == [[], []]
+    ledger = Path("results/records/table/ledger.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in ledger] == ["start", "reading", "reading"]
+    assert len(Path("results/tuning/table/softmax.jsonl").read_text().splitlines()) == 2
+    facts = json.loads(Path(one, "training.json").read_text())
+    assert facts["processes"] == 2
+    assert Path("results/table.md").exists()
