@@ -197,6 +197,7 @@ class _Runner:
         for number in range(self.learner.step, step):
             if stop.is_set():
                 raise TrainingStopped("the search stopped")
+            # Not made ahead: a thread takes longer to hand frozen features over than to make them.
             rows = self.sampler.batch(number)
             rng = generator(self.seed, Stream.AUGMENTATION, number) if drawn else None
             images = self.trained.batch(self.fold.trained[rows], rng)
