@@ -71,7 +71,7 @@ class TrainingLog:
             write_progress(self._path.parent, self._progress.model_copy(update=now))
         values = {f"train/{name}": value for name, value in entry.items() if name != "step"}
         with told_in_a_sentence(self._events):
-            # One event for all: `add_scalar` writes one for each, at seven times the cost.
+            # One event for all: `add_scalar` writes one for each (tests/perf/logged_step.py).
             summary = self._summary(
                 value=[self._summary.Value(tag=tag, simple_value=v) for tag, v in values.items()]
             )
