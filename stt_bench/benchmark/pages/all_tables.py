@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from markupsafe import Markup
@@ -21,25 +21,37 @@ from stt_bench.benchmark.pages.provenance import short_provenance
 from stt_bench.benchmark.pages.section import Section, page, rendered
 
 TITLE = "Which loss is better, table by table"
+LARGEST = 300_000  # bytes of the page, from which the checksums of its records are left to these
 
 
 def page_of_all(boards: Sequence[Leaderboard]) -> str:
-    """Return the page of all tables: their answers, the matrix, then each leaderboard."""
+    """Return the page of all tables: their answers, the matrix, then each leaderboard.
+
+    Where it would be too large, it names the records, and leaves their checksums to them.
+    """
     told = {board.table: answer(board) for board in boards}
+    whole = _page(boards, told, checksums=True)
+    if len(whole.encode()) < LARGEST:
+        return whole
+    return _page(boards, told, checksums=False)
+
+
+def _page(boards: Sequence[Leaderboard], told: Mapping[str, list[str]], *, checksums: bool) -> str:
     answers = [
         (board.title, board.table, (told[board.table] or ["No row is trained."])[0])
         for board in boards
     ]
-    sections = [_table(board, told[board.table]) for board in boards]
+    sections = [_table(board, told[board.table], checksums) for board in boards]
     if across := _matrix(boards):
         sections.insert(0, Section("matrix", "Rows that stand in several tables", across))
     lead = rendered("overview.html", answers=answers, shared=bool(across))
     return page(TITLE, lead, sections, contents=False)
 
 
-def _table(board: Leaderboard, sentences: Sequence[str]) -> Section:
+def _table(board: Leaderboard, sentences: Sequence[str], checksums: bool) -> Section:
     parts = rendered("answer.html", description=board.description, sentences=sentences)
-    parts += leaderboard(board, short=True) + short_provenance(board)
+    parts += leaderboard(board, short=True, records=not checksums)
+    parts += short_provenance(board, checksums=checksums)
     return Section(f"t-{board.table}", board.title, parts)
 
 

@@ -60,7 +60,6 @@ class Line:
 
     row: Row
     marks: str
-    told: str  # what the marks say
     kind: str
     cells: list[Cell]
 
@@ -68,8 +67,12 @@ class Line:
 NOTHING = Cell("–")
 
 
-def leaderboard(board: Leaderboard, *, short: bool = False) -> Markup:
-    """Return a table's leaderboard, best row first; the short one has seven columns."""
+def leaderboard(board: Leaderboard, *, short: bool = False, records: bool = False) -> Markup:
+    """Return a table's leaderboard, best row first; the short one has seven columns.
+
+    The short one sorts by the numbers as they are shown, the other by all their digits. A row
+    leads to where its records stand on the page, or to their folder (`records`).
+    """
     main = main_metric(board)
     order = sorted(
         board.rows, key=lambda row: -row.scores[main].mean if main in row.scores else 1.0
@@ -87,20 +90,21 @@ def leaderboard(board: Leaderboard, *, short: bool = False) -> Markup:
         Line(
             row=row,
             marks=board.marks(row),
-            told="; ".join(MARKS[mark] for mark in board.marks(row)),
             kind=KINDS[row.group],
             cells=[by_row[row.name][place][1] for place in filled],
         )
         for row in order
     ]
+    signs = "".join(line.marks for line in lines)
     return rendered(
         "leaderboard.html",
-        table=board.table,
         title=board.title,
         columns=columns,
         groups=list(dict.fromkeys(column.group for column in columns if column.group)),
-        kinds=[kind for kind in KINDS if any(line.kind == kind for line in lines)],
+        exact=not short,
+        leads=f"records/{board.table}/" if records else f"#p:{board.table}:",
         lines=lines,
+        told="; ".join(f"{mark} {said}" for mark, said in MARKS.items() if mark in signs),
         main=metric_name(main),
     )
 

@@ -20,6 +20,8 @@ from stt_bench.benchmark.leaderboards.wording import (
 from stt_bench.benchmark.pages.section import rendered
 from stt_bench.benchmark.store.records import Record
 
+NOT_KNOWN = "not known"
+
 
 @dataclass(frozen=True)
 class RowSource:
@@ -40,6 +42,11 @@ class RowSource:
         """Return the commit of all seeds; None where they have several."""
         return self.commits[0] if len(self.commits) == 1 else None
 
+    @property
+    def short_commits(self) -> str:
+        """Return the first digits of the commits."""
+        return " ".join(one if one == NOT_KNOWN else one[:8] for one in self.commits)
+
 
 def provenance(board: Leaderboard) -> Markup:
     """Return protocol, commands and the sources of every row, with all metrics of every seed."""
@@ -53,14 +60,17 @@ def provenance(board: Leaderboard) -> Markup:
     )
 
 
-def short_provenance(board: Leaderboard) -> Markup:
-    """Return the record, its checksum and the commit of every row and seed, in one table."""
+def short_provenance(board: Leaderboard, *, checksums: bool = True) -> Markup:
+    """Return protocol and commands, and in one list commit and checksums of every row's records."""
+    rows = row_sources(board)
+    commits = {row.commit for row in rows}
     return rendered(
         "short_provenance.html",
         board=board,
         protocol=_protocol(board),
         commands=_commands(board),
-        rows=row_sources(board),
+        rows=rows if checksums else [],
+        commit=commits.pop() if len(commits) == 1 else None,
     )
 
 
@@ -84,7 +94,7 @@ def row_sources(board: Leaderboard) -> list[RowSource]:
                 differs=differs,
                 settings=_json(records[0].experiment.model_dump(mode="json")),
                 points=[_point(record) for record in records],
-                commits=sorted({record.commit or "not known" for record in records}),
+                commits=sorted({record.commit or NOT_KNOWN for record in records}),
                 made=sorted({_made(record) for record in records}),
             )
         )

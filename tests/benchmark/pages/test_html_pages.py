@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from command_line import Command
 from few_records import records_of
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
+from stt_bench.benchmark.pages import all_tables
 from stt_bench.benchmark.pages.all_tables import page_of_all
 from stt_bench.benchmark.pages.table_page import page_of_table
 from stt_bench.benchmark.pages.write import read_boards, write_html
@@ -191,6 +193,34 @@ def test_every_number_of_every_seed_leads_to_its_record(
         assert f"{100 * record.metrics['map@r']:.2f}" in text
         assert record.protocol_fingerprint in text
     assert "stt-bench verify digits_retrieval" in text
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_the_page_of_all_names_the_checksums_of_its_records_where_they_fit(
+    boards: list[Leaderboard], monkeypatch: pytest.MonkeyPatch, *, fits: bool
+) -> None:
+    board = boards[0]
+    if not fits:
+        monkeypatch.setattr(all_tables, "LARGEST", 10)
+    text = page_of_all([board])
+    parsed = Parsed(text)
+    links = {a["href"] for a in parsed.all("a")}
+    ids = {attributes.get("id") for _, attributes in parsed.found}
+    for record in board.sources:
+        assert f"records/{board.table}/{record.row}" in links
+        assert (record.checksum[:8] in text) is fits
+        assert (f"p:{board.table}:{record.row}" in ids) is fits
+    assert f"stt-bench report {board.table} --html" in text
+
+
+def test_what_the_signs_beside_a_row_say_stands_below_the_table(boards: list[Leaderboard]) -> None:
+    board = boards[0]
+    row = board.rows[-1]
+    odd = replace(board, rows=[*board.rows[:-1], replace(row, fingerprint="0" * 16)])
+    for page in (page_of_all([odd]), page_of_table(odd, Path("no runs"))):
+        assert '<span class="flag">†' in page
+        assert "† of another protocol, not ranked" in " ".join(Parsed(page).shown)
+        assert 'class="flag" title' not in page
 
 
 def test_the_leaderboard_says_what_the_board_knows(

@@ -5,8 +5,15 @@
 
   // A number or text by which a cell sorts; nothing (–) comes last either way.
   const key = (cell, number) => {
-    if (!number) return cell.textContent.trim();
-    return Number(cell.dataset.v ?? (cell.textContent || NaN));
+    const text = cell.textContent.trim();
+    if (!number) return text;
+    const [shown] = /[-−]?[\d.]+/.exec(text.replaceAll(",", "")) ?? ["NaN"];
+    return Number(cell.dataset.v ?? shown.replace("−", "-"));
+  };
+  const made = (tag, own, ...content) => {
+    const element = Object.assign(document.createElement(tag), own);
+    element.append(...content);
+    return element;
   };
   const compare = (a, b, number, sign) => {
     if (!number) return sign * a.localeCompare(b, "en");
@@ -20,9 +27,12 @@
     const heads = all(table.tHead, "th");
     const rows = all(body, "tr");
     const tools = board.querySelector(".tools");
-    const told = tools.querySelector("output");
-    const search = tools.querySelector("input[type=search]");
-    const kind = tools.querySelector("select");
+    const told = made("output", {});
+    const search = made("input", { type: "search", placeholder: "row or loss", autocomplete: "off", spellcheck: false });
+    const kinds = [...new Set(rows.map((row) => row.dataset.k))].sort();
+    const kind = made("select", {}, made("option", { value: "" }, "all"), ...kinds.map((one) => made("option", {}, one)));
+    tools.prepend(made("label", {}, "Filter ", search), ...(kinds.length > 1 ? [made("label", {}, "Kind ", kind)] : []));
+    tools.append(told);
 
     const sort = (head, place) => {
       const number = head.classList.contains("n");
@@ -36,9 +46,7 @@
       told.textContent = `Sorted by ${head.textContent}, ${down ? "descending" : "ascending"}`;
     };
     heads.forEach((head, place) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.append(...head.childNodes);
+      const button = made("button", { type: "button" }, ...head.childNodes);
       head.append(button);
       button.addEventListener("click", () => sort(head, place));
     });
@@ -49,13 +57,13 @@
       for (const row of rows) {
         const text = row.textContent.toLowerCase();
         const fits = words.every((word) => text.includes(word));
-        row.hidden = !fits || Boolean(kind && kind.value && kind.value !== row.dataset.k);
+        row.hidden = !fits || Boolean(kind.value && kind.value !== row.dataset.k);
         shown += !row.hidden;
       }
       told.textContent = `${shown} of ${rows.length} rows`;
     };
     search.addEventListener("input", filter);
-    if (kind) kind.addEventListener("change", filter);
+    kind.addEventListener("change", filter);
 
     const fold = (box) => {
       heads.forEach((head, place) => {
@@ -71,7 +79,7 @@
 
     // A number leads where its row's name leads: to the records that it is made of.
     body.addEventListener("click", (event) => {
-      const cell = event.target.closest("td.n");
+      const cell = event.target.closest("td:not(.t, .w)");
       if (cell && !String(getSelection())) cell.parentNode.querySelector("th a").click();
     });
     tools.hidden = false;
