@@ -59,7 +59,15 @@ def forest(board: Leaderboard) -> Markup:
             tips=tips,
             prefix=f"{size[0]}f",
         )
-    return rendered("forest.html", plots=plots, metric=name, tests=tests, against=against)
+    return rendered(
+        "forest.html",
+        plots=plots,
+        metric=name,
+        tests=tests,
+        against=against,
+        drawn=drawn,
+        words=VERDICTS,
+    )
 
 
 def _tip(one: _Drawn) -> str:

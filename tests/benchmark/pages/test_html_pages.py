@@ -18,6 +18,7 @@ from few_records import records_of
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.pages import all_tables
 from stt_bench.benchmark.pages.all_tables import page_of_all
+from stt_bench.benchmark.pages.forest import forest
 from stt_bench.benchmark.pages.table_page import page_of_table
 from stt_bench.benchmark.pages.write import read_boards, write_html
 from stt_bench.benchmark.store.records import checksum
@@ -211,6 +212,26 @@ def test_the_page_of_all_names_the_checksums_of_its_records_where_they_fit(
         assert (record.checksum[:8] in text) is fits
         assert (f"p:{board.table}:{record.row}" in ids) is fits
     assert f"stt-bench report {board.table} --html" in text
+
+
+def test_the_numbers_of_the_plot_stand_in_a_table(boards: list[Leaderboard]) -> None:
+    board = boards[0]
+    part = str(forest(board))
+    table = part.split("<tbody>")[1].split("</tbody>")[0]
+    lines = [re.sub(r"<[^>]*>", "|", one).strip("|\n") for one in table.split("</tr>")[:-1]]
+    told = {}
+    for row in board.rows:
+        verdict = board.verdict(row, board.best_softmax(row, "map@r"), "map@r")
+        if verdict is not None:
+            told[row.label] = verdict
+    assert sorted(told) == sorted(line.split("|")[0] for line in lines)
+    for line in lines:
+        label, *cells = [cell for cell in line.split("|") if cell]
+        verdict = told[label]
+        assert cells[0] == f"{100 * verdict.mean:+.1f}".replace("-", "−")
+        assert cells[-1] == str(verdict.seeds)
+        for answer in filter(None, (verdict.classes, verdict.domain)):
+            assert f"{answer.adjusted:.2g}" in cells
 
 
 def test_what_the_signs_beside_a_row_say_stands_below_the_table(boards: list[Leaderboard]) -> None:
