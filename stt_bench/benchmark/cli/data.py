@@ -64,7 +64,11 @@ def describe(
     classes: ClassesOption = None,
     boxes: BoxesOption = None,
     near_duplicates: Annotated[
-        bool, typer.Option("--near-duplicates", help="Search for images that are alike.")
+        bool,
+        typer.Option(
+            "--near-duplicates",
+            help="Decode all images: name those that cannot be, and those alike.",
+        ),
     ] = False,
     quiet: QuietOption = False,
 ) -> None:

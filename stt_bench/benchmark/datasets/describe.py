@@ -21,6 +21,7 @@ from stt_bench.benchmark.datasets.splits import NEITHER
 from stt_bench.benchmark.datasets.stores import FileStore
 from stt_bench.benchmark.datasets.threads import Progress, thread_count
 from stt_bench.benchmark.datasets.understand import Understood, understand
+from stt_bench.benchmark.datasets.unreadable import unreadable_images
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.text import counted, one_line
 
@@ -60,7 +61,8 @@ class Description:
         single: Classes of one item: nothing can be found for it.
         parts: Splits and roles, where the data have them.
         sides: Least, median and greatest shorter side of the images, pixels; None: none is read.
-        unreadable: A sentence for each image that cannot be opened.
+        unreadable: A sentence for each image that cannot be opened; or, where near-duplicates were
+            searched for, not be decoded.
         duplicates: Pairs of images that are alike, where they were searched for.
         notes: What is not used, or used otherwise than one may think.
     """
@@ -106,7 +108,9 @@ class Description:
             yield f"shorter sides of {small:,} to {large:,} pixels, median {middle:g}"
         if self.unreadable:
             yield f"{counted(len(self.unreadable), 'image')} cannot be read{_some(self.unreadable)}"
-        if self.duplicates is not None:
+        if self.duplicates is None:
+            yield "only the heads of the images were read: --near-duplicates decodes them whole"
+        else:
             for what, pairs in (
                 ("within classes", self.duplicates.within),
                 ("across classes", self.duplicates.across),
@@ -145,11 +149,16 @@ def describe(
     )
     frame = found.frame
     sizes, unreadable = image_sizes(frame["path"].tolist())
-    if not sizes:
+    gone = {path for path, _ in unreadable}
+    if near_duplicates:
+        whole = [path for path in dict.fromkeys(frame["path"]) if path not in gone]
+        broken = unreadable_images(FileStore(Path()), whole, progress)
+        unreadable += [(path, f"{path} ({why})") for path, why in broken.items()]
+        gone |= broken.keys()
+    if not sizes or len(gone) == frame["path"].nunique():
         raise none_readable(source, unreadable)
     counts = frame["label"].value_counts()
     sides = [min(size) for size in sizes]
-    gone = {path for path, _ in unreadable}
     repeated, odd = listed_twice(frame), unwritable(frame)
     alike = None
     if near_duplicates:

@@ -103,3 +103,25 @@ def test_an_image_listed_twice_and_a_label_that_may_be_missing_are_told(shops: P
     assert sum(note.startswith(missing) for note in others) == 1
     with pytest.raises(BenchError, match=r"img/0\.png is listed twice \(3 such, 2 under"):
         look(shops)
+
+
+def test_an_image_that_is_cut_off_is_named_where_all_are_decoded(tmp_path: Path, save) -> None:
+    for label in "ab":
+        for number in range(2):
+            save(
+                tmp_path / f"{label}/{number}.png", size=(40, 40), seed=number + 2 * (label == "b")
+            )
+    whole = (tmp_path / "a/0.png").read_bytes()
+    (tmp_path / "a/0.png").write_bytes(whole[: len(whole) // 2])
+    lines = list(describe(tmp_path).lines())
+    assert not any("cannot be read" in line for line in lines)
+    assert "only the heads of the images were read: --near-duplicates decodes them whole" in lines
+    lines = list(describe(tmp_path, near_duplicates=True).lines())
+    told = [line for line in lines if line.startswith("1 image cannot be read: ")]
+    assert "a/0.png (" in told[0]
+    assert not any("only the heads" in line for line in lines)
+    (tmp_path / "a/1.png").write_bytes(whole[:60])
+    for number in range(2):
+        (tmp_path / f"b/{number}.png").write_bytes(whole[:60])
+    with pytest.raises(BenchError, match="none of 4 images can be read"):
+        describe(tmp_path, near_duplicates=True)
