@@ -17,7 +17,7 @@ from stt_bench.benchmark.embedding.embed import embed_split
 from stt_bench.benchmark.models import weights_id
 from stt_bench.benchmark.scoring.evaluate import write_record
 from stt_bench.benchmark.scoring.rules import has_other_metadata
-from stt_bench.benchmark.store.ledger import note
+from stt_bench.benchmark.store.ledger import note, read_ledger
 from stt_bench.benchmark.store.ledger import note_failure as note_in_ledger
 from stt_bench.benchmark.store.locks import InUseError, held
 from stt_bench.benchmark.store.records import Record, read_record, record_path
@@ -121,7 +121,12 @@ def note_failure(told: str, run: Run, results: Path) -> str:
 
 
 def note_start(run: Run, results: Path) -> None:
-    """Note in the ledger that a training begins; not where it is finished or goes on."""
+    """Note in the ledger that a training begins; not where it is finished or goes on.
+
+    Raises:
+        BenchError: the ledger cannot be read, which would else be told after the training.
+    """
+    read_ledger(results, run.table)
     if not run.is_trained and not run.checkpoint.exists():
         digest, base = run.experiment.digest(), run.base_digest
         note(results, run.table, "start", run.row, run.seed, digest, base)

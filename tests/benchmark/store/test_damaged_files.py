@@ -18,10 +18,12 @@ from stt_bench.benchmark.embedding.embed import embed
 from stt_bench.benchmark.embedding.forward import load_network
 from stt_bench.benchmark.scoring.evaluate import evaluate
 from stt_bench.benchmark.store.embedding_set import read_embedding_set
+from stt_bench.benchmark.store.ledger import ledger_path
 from stt_bench.benchmark.store.records import read_record, record_path
 from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.store.weights import read_checkpoint, write_checkpoint
 from stt_bench.benchmark.suite import load_table
+from stt_bench.benchmark.suite.one import ToRun, Worker
 from stt_bench.benchmark.system.errors import BenchError, NewerError
 from stt_bench.benchmark.system.files import read_json, sha256_of, write_json
 from stt_bench.benchmark.system.progress import Reporter
@@ -193,6 +195,18 @@ def test_nothing_is_written_over_what_a_newer_version_wrote(
     with pytest.raises(NewerError, match=r"field 'colour' .*, or move it away"):
         write(copied)
     assert {one: sha256_of(one) for one in before} == before
+
+
+def test_a_ledger_of_a_newer_version_is_told_before_the_training(copied: Run) -> None:
+    results = record_of(copied).parents[3]
+    with ledger_path(results, copied.table).open("a") as stream:
+        stream.write('{"colour": 1}\n')
+    record_of(copied).unlink()
+    copied.discard()
+    ending = Worker(results, QUIET).do(ToRun(copied))
+    assert ending.kind == "failed"
+    assert "ledger.jsonl, line " in ending.told
+    assert not copied.weights.exists()
 
 
 def test_a_folder_of_embeddings_of_a_newer_version_is_made_again_when_it_is_moved_away(
