@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from stt_bench.benchmark.cli.options import (
+    ArrayOption,
     BoxesOption,
     ClassesOption,
     ColumnsOption,
@@ -38,9 +39,7 @@ def compare(
     labels: Annotated[
         Path | None, typer.Option(help="The csv of a file of vectors; else the one beside it.")
     ] = None,
-    array: Annotated[
-        str | None, typer.Option(help="Of `.h5` the dataset, of `.parquet` the column of lists.")
-    ] = None,
+    array: ArrayOption = None,
     columns: ColumnsOption = None,
     images_root: ImagesRootOption = None,
     classes: ClassesOption = None,

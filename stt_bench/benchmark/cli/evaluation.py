@@ -15,6 +15,7 @@ from stt_bench.benchmark.cli.evaluation_settings import (
     settings_of,
 )
 from stt_bench.benchmark.cli.options import (
+    ArrayOption,
     ColumnsOption,
     OverwriteOption,
     QuietOption,
@@ -40,15 +41,13 @@ def evaluate(
     run: Annotated[Path | None, typer.Argument(help="A run's folder.")] = None,
     embeddings: Annotated[
         Path | None,
-        typer.Option(help="Anybody's embeddings, (N, D): `.npy`, `emb` of `.h5`, or `.parquet`."),
+        typer.Option(help="Anybody's embeddings, (N, D): `.npy`, `.h5` (`emb`) or `.parquet`."),
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(
-            help="Their labels: a csv with `label` (and `id`, `split`, `role`), or one column, "
-            "or `class,path`."
-        ),
+        typer.Option(help="Their csv: `label` (and `id`, `split`, `role`), or one column."),
     ] = None,
+    array: ArrayOption = None,
     columns: ColumnsOption = None,
     ks: Annotated[
         str | None,
@@ -187,6 +186,8 @@ def evaluate(
 
     if (run is None) == (embeddings is None) or (embeddings is None) != (labels is None):
         raise BenchError("give either a run's folder, or --embeddings X.npy with --labels Y.csv")
+    if run is not None and (array or columns):
+        raise BenchError("--array and --columns need --embeddings: a run has its own")
     if approximate and run is not None:
         raise BenchError("--approximate needs --embeddings: a record's numbers are exact")
     if approximate and (backend or memory or intervals or per_class):
@@ -248,7 +249,9 @@ def evaluate(
         config = settings_of(given)
         with full_memory_told(str(embeddings), "evaluate"):
             found, scores, other = evaluation.measure(
-                read_external_set(embeddings, labels, reporter, columns=columns_in(columns)),
+                read_external_set(
+                    embeddings, labels, reporter, columns=columns_in(columns), array=array
+                ),
                 config,
                 reporter,
                 where=str(embeddings),

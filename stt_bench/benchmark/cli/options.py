@@ -83,6 +83,9 @@ ColumnsOption = Annotated[
     ),
 ]
 
+ArrayOption = Annotated[
+    str | None, typer.Option(help="Of `.h5` the dataset, of `.parquet` the column of lists.")
+]
 ImagesRootOption = Annotated[
     Path | None, typer.Option(help="Where the relative paths of a list start.")
 ]

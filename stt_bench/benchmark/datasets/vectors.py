@@ -106,7 +106,7 @@ def read_vectors(file: Path, name: str | None) -> Vectors:
     if suffix == ".parquet":
         return _parquet(file, name)
     if name is not None:
-        raise BenchError(f"{file}: holds one array: leave out the option array")
+        raise BenchError(f"{file}: holds one array: leave out the name of it, array")
     return Vectors(read_array(file))
 
 
@@ -146,7 +146,7 @@ def _parquet(file: Path, name: str | None) -> Vectors:
         array = _stacked(file, frame, columns[0])
     elif lists:
         raise BenchError(
-            f"{file}: {', '.join(map(str, lists))} are columns of lists: name one as option array"
+            f"{file}: {', '.join(map(str, lists))} are columns of lists: name one as array"
         )
     else:
         columns = vector_columns(frame)

@@ -24,6 +24,7 @@ def read_external_set(
     reporter: Reporter | None = None,
     *,
     columns: Columns | None = None,
+    array: str | None = None,
 ) -> EmbeddingSet:
     """Read anybody's embeddings and a csv of labels in the same order.
 
@@ -33,15 +34,16 @@ def read_external_set(
     ``is_query`` and ``is_gallery``); or it has no header and one column, or ``class,path``. With a
     split the test items are measured; the embeddings may then be those of all items or those of the
     test items alone. What is not used is told. `columns` says what the columns are where their
-    names do not: ``{"label": "kind"}``.
+    names do not: ``{"label": "kind"}``; `array` names the dataset of an HDF5 file (else
+    ``emb``), or the column of lists of a Parquet file.
 
     Raises:
         BenchError: a file is missing or malformed, an item has no label, the two are of different
             lengths or, where both name the items, of different items, or the gallery has one class.
     """
-    listed = embeddings.suffix.lower() in SUFFIXES
-    found = read_vectors(embeddings, None) if listed else Vectors(read_array(embeddings))
-    array, own_ids = found.array, found.ids
+    named = embeddings.suffix.lower() in SUFFIXES or array is not None
+    found = read_vectors(embeddings, array) if named else Vectors(read_array(embeddings))
+    vectors, own_ids = found.array, found.ids
     frame, notes, _ = read_item_list(
         labels,
         known=("id", *COLUMNS),
@@ -53,15 +55,15 @@ def read_external_set(
         without=found.columns if labels.resolve() == embeddings.resolve() else (),
     )
     tested, told = _tested(labels, frame)
-    if len(array) not in (len(frame), len(tested)):
+    if len(vectors) not in (len(frame), len(tested)):
         parts = f", {len(tested)} of them to be measured" if len(tested) < len(frame) else ""
         raise BenchError(
-            f"{embeddings} has {len(array)} rows but {labels} has {len(frame)} labels{parts}; "
-            f"they must be the same items in the same order{_header_taken(array, frame)}"
+            f"{embeddings} has {len(vectors)} rows but {labels} has {len(frame)} labels{parts}; "
+            f"they must be the same items in the same order{_header_taken(vectors, frame)}"
         )
-    if len(array) == len(frame) and len(tested) < len(frame):
+    if len(vectors) == len(frame) and len(tested) < len(frame):
         places = tested.index.to_numpy()
-        array, own_ids = array[places], None if own_ids is None else own_ids[places]
+        vectors, own_ids = vectors[places], None if own_ids is None else own_ids[places]
     ids = _column(tested, "id", "path")
     if own_ids is not None and ids is not None and (own_ids != ids).any():
         first = int((own_ids != ids).argmax())
@@ -75,7 +77,7 @@ def read_external_set(
     for note in [*notes, *(f"{labels}: {one}" for one in told)]:
         (reporter or Reporter(quiet=True)).say(f"note: {note}")
     return EmbeddingSet(
-        array,
+        vectors,
         tested["label"].to_numpy(dtype=str),
         np.arange(len(tested)).astype(str) if ids is None else ids,
         roles,

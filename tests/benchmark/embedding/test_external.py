@@ -299,3 +299,30 @@ def test_columns_by_name(stt_bench: Command, points: np.ndarray, tmp_path: Path)
     rows = list(range(ROWS))
     assert json.loads(out)["recall@1"] == pytest.approx(recall_at_1(points, rows, rows))
     assert "kept as metadata: colour" in " ".join(said.split())
+
+
+def test_the_array_of_a_file_of_several(
+    stt_bench: Command, points: np.ndarray, tmp_path: Path
+) -> None:
+    labels = write(tmp_path, "label", lambda i: str(i % 8))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["train"], file["test"] = points[::-1], points
+    common = ("--labels", labels, "--no-clustering", "--distance", "euclidean")
+    code, _, said = stt_bench("eval", "--embeddings", tmp_path / "x.h5", *common)
+    assert code == 2
+    assert "has no dataset 'emb', it has test, train" in " ".join(said.split())
+    code, out, said = stt_bench(
+        "eval", "--embeddings", tmp_path / "x.h5", "--array", "test", *common
+    )
+    assert code == 0, said
+    every = [*range(ROWS)]
+    assert json.loads(out)["recall@1"] == pytest.approx(recall_at_1(points, every, every))
+    code, _, said = stt_bench(
+        "eval", "--embeddings", tmp_path / "x.npy", "--array", "test", *common
+    )
+    assert code == 2
+    assert "holds one array" in said
+    for option in (("--array", "test"), ("--columns", "label=kind")):
+        code, _, said = stt_bench("eval", tmp_path, *option)
+        assert code == 2
+        assert "--array and --columns need --embeddings" in said
