@@ -106,6 +106,8 @@ def _figure(costs: list[Cost], unit: str, metric: str) -> Markup:
         least, most = costs[0].cost, costs[-1].cost
         if least > 0 and most / least > _WIDE_RANGE:
             axis.set_xscale("log")
+        else:
+            axis.locator_params(axis="x", nbins=5)  # long numbers, such as 0.0325, have room
         axis.set_xlabel(f"{unit} of training")
         axis.set_ylabel(f"{metric}, %")
         axis.grid(color=INK["grid"], linewidth=0.6)
