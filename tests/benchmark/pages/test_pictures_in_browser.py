@@ -93,6 +93,8 @@ def test_nothing_is_wider_than_a_phone_and_no_name_became_markup(
             "!i.naturalWidth).length"
         )
         assert broken == 0
+        away = "filter(e => getComputedStyle(e).display === 'none').length"
+        assert window.run(f"return [...document.querySelectorAll('.asked li')].{away}") == 0
         contrast = window.run(
             "const c = e => getComputedStyle(document.querySelector(e));"
             "return [c('.asked .right b, .asked .wrong b').color, c('body').backgroundColor]"
