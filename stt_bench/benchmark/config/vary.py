@@ -48,7 +48,7 @@ def varied(
             several[row] = own
             continue
         for chosen in product(*fields.values()):
-            name = "_".join([row, *map(_text, chosen)])
+            name = "_".join([row, *map(plain_number, chosen)])
             if name in rows or name in several:
                 raise BenchError(
                     f"{places[('rows', row)]}: vary makes a second row '{name}' of row '{row}'; "
@@ -66,7 +66,7 @@ def varied(
 
 def said_of(field: str, value: float) -> str:
     """Return what `vary` adds to a row's label for a value of a field: ``, lr 0.001``."""
-    return f", {field.rpartition('.')[2]} {_text(value)}"
+    return f", {field.rpartition('.')[2]} {plain_number(value)}"
 
 
 def _one(row: str, own: dict[str, Any], values: dict[str, float]) -> dict[str, Any]:
@@ -103,6 +103,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _text(value: float) -> str:
+def plain_number(value: float) -> str:
     """Return a number without an exponent, as a row's name and label show it."""
     return str(value) if isinstance(value, int) else f"{value:.12f}".rstrip("0").rstrip(".")

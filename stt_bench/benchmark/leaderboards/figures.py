@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from stt_bench.benchmark.config.table_sections import FigureConfig
-from stt_bench.benchmark.config.vary import said_of
+from stt_bench.benchmark.config.vary import plain_number, said_of
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.rows import Row
 from stt_bench.benchmark.leaderboards.short_table import against_softmax, in_order, short_metrics
@@ -18,6 +18,7 @@ from stt_bench.benchmark.leaderboards.wording import metric_name
 from stt_bench.benchmark.system.png import add_legend, drawn_figure, label
 
 _SOFTMAX, _OTHER = "#c0504d", "#1f4e79"
+_TICKS = 5
 _SHAPES = {"▲": "^", "△": "^", "▼": "v", "▽": "v"}
 
 
@@ -105,7 +106,8 @@ def draw_curves(board: Leaderboard, config: FigureConfig, path: Path) -> None:
     metrics = [m for m in board.leads if any(m in row.scores for row in rows)]
     panels = list(dict.fromkeys(_panel(row, config) for row in rows))
     lines = list(dict.fromkeys(_line(row, config) for row in rows))
-    with drawn_figure(path, 3.0 * len(panels) + 2.2, 2.6 * len(metrics) + 0.4) as figure:
+    height = max(2.6 * len(metrics) + 0.4, 0.19 * len(lines) + 0.4)  # the legend's, if it is longer
+    with drawn_figure(path, 3.0 * len(panels) + 2.2, height) as figure:
         grid = figure.subplots(len(metrics), len(panels), sharex=True, sharey="row", squeeze=False)
         entries: dict[str, Any] = {}
         for metric, axes in zip(metrics, grid, strict=True):
@@ -116,8 +118,7 @@ def draw_curves(board: Leaderboard, config: FigureConfig, path: Path) -> None:
                     if drawn:
                         curve = _draw_curve(axis, drawn, config.x, metric, number)
                         entries.setdefault(line, curve)
-                if all(row.experiment.value_of(config.x) > 0 for row in rows):
-                    axis.set_xscale("log")
+                _scale(axis, [row.experiment.value_of(config.x) for row in rows])
                 axis.set_title(label(panel, 40), fontsize=10, parse_math=False)
                 axis.set_xlabel(config.x if metric == metrics[-1] else "", parse_math=False)
                 axis.grid(color="0.9")
@@ -137,6 +138,15 @@ def _draw_curve(axis: Axes, rows: list[Row], x: str, metric: str, number: int) -
         color=f"C{number}",
         capsize=3,
     )
+
+
+def _scale(axis: Axes, values: Sequence[float]) -> None:
+    """Make the horizontal axis logarithmic where all its values allow it; few have a tick each."""
+    if min(values) > 0:
+        axis.set_xscale("log")
+    if len(places := sorted(set(values))) <= _TICKS:
+        axis.set_xticks(places, [plain_number(place) for place in places], fontsize=8)
+        axis.minorticks_off()
 
 
 def drawn_rows(board: Leaderboard, config: FigureConfig) -> list[Row]:

@@ -148,6 +148,8 @@ def test_curves_are_the_rows_means_over_the_field(
     axis = made[0].axes[0]
     assert axis.get_title() == "sampler 8×4"
     assert axis.get_xscale() == "log"
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["0.1", "0.3"]
+    assert not len(axis.get_xticks(minor=True))
     drawn = [tuple(map(tuple, container[0].get_data())) for container in axis.containers]
     assert drawn == [((0.1, 0.3), pytest.approx((15.0, 35.0)))] * 2
     assert [text.get_text() for text in made[0].legends[0].get_texts()] == ["softmax", "priming"]
