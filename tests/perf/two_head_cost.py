@@ -27,7 +27,7 @@ CLASSES = 25
 
 def experiments(frozen: bool, size: int) -> tuple[Experiment, Experiment]:
     """Return Softmax alone and the two heads, on the same untrained backbone."""
-    row = load_table(str(TABLE)).rows["softmax"].model_dump()
+    row = load_table(str(TABLE)).rows["softmax_0.0002"].model_dump()
     row["model"]["weights"] = None
     row["input"] |= {"size": size, "resize": None}
     if not frozen:
