@@ -21,7 +21,7 @@ from stt_bench.benchmark.training.average import Average
 from stt_bench.benchmark.training.checks import check_chunks, check_columns, check_weights
 from stt_bench.benchmark.training.head_start import start_head
 from stt_bench.benchmark.training.objective import Objective
-from stt_bench.benchmark.training.optimization import build_optimizer
+from stt_bench.benchmark.training.optimization import build_optimizer, load_optimizer
 from stt_bench.benchmark.training.scaling import LossScaler
 from stt_bench.benchmark.training.validation import Selection
 
@@ -141,7 +141,9 @@ class Learner:
     def load(self, state: Checkpoint) -> None:
         """Continue from a state."""
         for name in _PARTS:
-            getattr(self, name).load_state_dict(getattr(state, name))
+            if name != "optimizer":
+                getattr(self, name).load_state_dict(getattr(state, name))
+        load_optimizer(self.optimizer, state.optimizer)
         for name in _COUNTERS:
             setattr(self, name, getattr(state, name))
         self.selection.best = state.best

@@ -82,7 +82,29 @@ def build_optimizer(
     on_gpu = groups[0]["params"][0].device.type == "cuda"
     if on_gpu or network.cut is not None:  # on a CPU else other bytes than those of earlier runs
         options["fused"] = True
-    optimizer = _OPTIMIZERS[config.name](groups, **options)
+    optimizer = _OPTIMIZERS[config.name](_joined(groups), **options)
     for group in optimizer.param_groups:
         group["base_lr"] = group["lr"]
     return optimizer
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Continue from a state, whichever groups the same parameters stood in when it was kept."""
+    groups = optimizer.state_dict()["param_groups"]
+    if [p for group in groups for p in group["params"]] == [
+        p for group in state["param_groups"] for p in group["params"]
+    ]:
+        state = {**state, "param_groups": groups}  # the next step sets their learning rates
+    optimizer.load_state_dict(state)
+
+
+def _joined(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the groups in their order, neighbours that learn alike as one: each costs time."""
+    joined: list[dict[str, Any]] = []
+    for group in groups:
+        alike = {**group, "params": None}
+        if joined and {**joined[-1], "params": None} == alike:
+            joined[-1]["params"] += group["params"]
+        else:
+            joined.append(group)
+    return joined

@@ -1,0 +1,62 @@
+"""The optimiser's groups: as few as learn alike, and states of other groups go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.training.learner import new_model
+from stt_bench.benchmark.training.optimization import build_optimizer, load_optimizer
+
+
+def optimizer_of(**rates: Any) -> torch.optim.Optimizer:
+    experiment = Experiment.model_validate(
+        {
+            "data": {"name": "digits"},
+            "model": {"embedding_dim": 4},
+            "input": {"size": 16, "channels": 1, "mean": [0.3], "std": [0.37]},
+            "loss": "softmax",
+            "optimizer": {"lr": 0.01, **rates},
+        }
+    )
+    torch.manual_seed(0)
+    return build_optimizer(experiment.optimizer, *new_model(experiment, 5))
+
+
+def steps(optimizer: torch.optim.Optimizer, numbers: range) -> list[torch.Tensor]:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for number in numbers:
+        for p in parameters:
+            p.grad = torch.cos(p.detach() * (number + 2))
+        optimizer.step()
+    return [p.detach().clone() for p in parameters]
+
+
+def test_what_learns_alike_is_one_group_and_a_rate_of_its_own_another() -> None:
+    assert len(optimizer_of().param_groups) == 1
+    backbone, rest = optimizer_of(backbone_lr_factor=0.1).param_groups
+    assert (backbone["lr"], rest["lr"]) == pytest.approx((0.001, 0.01))
+    assert len(rest["params"]) == 4  # weight and bias of head and classifier
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_a_state_that_was_kept_in_three_groups_goes_on_to_the_same_bytes(name: str) -> None:
+    through = steps(optimizer_of(name=name), range(4))
+    first = optimizer_of(name=name)
+    weights = steps(first, range(2))
+    state = first.state_dict()
+    (group,) = state["param_groups"]
+    numbers = group["params"]
+    state["param_groups"] = [
+        {**group, "params": part} for part in (numbers[:-4], numbers[-4:-2], numbers[-2:])
+    ]
+    again = optimizer_of(name=name)
+    with torch.no_grad():
+        for p, kept in zip(again.param_groups[0]["params"], weights, strict=True):
+            p.copy_(kept)
+    load_optimizer(again, state)
+    ours = steps(again, range(2, 4))
+    assert all(torch.equal(a, b) for a, b in zip(ours, through, strict=True))
