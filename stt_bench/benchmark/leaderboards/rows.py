@@ -14,6 +14,9 @@ from stt_bench.benchmark.store.ledger import Effort
 from stt_bench.benchmark.store.protocol import RULES, fingerprint
 from stt_bench.benchmark.store.records import Record
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.text import one_line
+
+_LONGEST_LABEL = 100
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def build_row(table: str, name: str, records: Sequence[Record]) -> Row:
     common = set.intersection(*(set(record.metrics) for record in records))
     return Row(
         name=name,
-        label=first.display.label,
+        label=one_line(first.display.label, _LONGEST_LABEL),
         experiment=_before(first),
         scores={
             metric: Score.of([record.metrics[metric] for record in records])

@@ -45,7 +45,7 @@ def records_of(table: str, results: Path) -> Path:
 def test_mistakes_are_told_before_anything_is_trained_or_written(
     tmp_path: Path, text: str, said: str
 ) -> None:
-    results = records_of("omniglot_retrieval", tmp_path / "results")
+    results = records_of("omniglot_mini_retrieval", tmp_path / "results")
     (results / "published.csv").write_text(text)
     for check in (lambda: check_pages(results, ["t"]), lambda: report(results)):
         with pytest.raises(BenchError, match=said):
@@ -69,21 +69,26 @@ def test_ones_own_file_goes_before_the_shipped_one(tmp_path: Path) -> None:
 
 
 def test_shipped_numbers_stand_beside_what_was_run_and_make_no_pages(tmp_path: Path) -> None:
-    results = records_of("omniglot_retrieval", tmp_path)
+    results = records_of("omniglot_mini_retrieval", tmp_path)
     report(results)
-    assert {path.name for path in results.glob("*.md")} == {"README.md", "omniglot_retrieval.md"}
+    assert {path.name for path in results.glob("*.md")} == {
+        "README.md",
+        "omniglot_mini_retrieval.md",
+    }
     (results / "published.csv").write_text(
-        HEADER + "omniglot_retrieval,softmax,map@r,1.5,A paper,\nother,r,nmi,1.0,A paper,\n"
+        HEADER + "omniglot_mini_retrieval,softmax,map@r,1.5,A paper,\nother,r,nmi,1.0,A paper,\n"
     )
     report(results)
-    assert "| *1.5* |" in (results / "omniglot_retrieval.md").read_text()
+    assert "| *1.5* |" in (results / "omniglot_mini_retrieval.md").read_text()
     assert "[other](other.md)" in (results / "README.md").read_text()
     assert (results / "other.md").exists()
 
 
-@pytest.mark.parametrize("name", ["README.md", "omniglot_retrieval.md", "omniglot_retrieval.png"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "omniglot_mini_retrieval.md", "omniglot_mini_retrieval.png"]
+)
 def test_a_file_of_somebody_else_stays_whatever_its_encoding(tmp_path: Path, name: str) -> None:
-    results = records_of("omniglot_retrieval", tmp_path)
+    results = records_of("omniglot_mini_retrieval", tmp_path)
     theirs = "# Leaderboards von Müller\n".encode("latin-1")
     (results / name).write_bytes(theirs)
     with pytest.raises(BenchError, match=f"{name} would be overwritten"):
@@ -98,28 +103,28 @@ def test_results_that_are_a_file_or_hold_a_folder_for_a_page_are_told(tmp_path: 
         check_pages(tmp_path / "results", ["t"])
     with pytest.raises(BenchError, match="holds no records"):
         report(tmp_path / "results")
-    results = records_of("omniglot_retrieval", tmp_path / "other")
-    (results / "omniglot_retrieval.md").mkdir()
-    with pytest.raises(BenchError, match=r"omniglot_retrieval\.md"):
+    results = records_of("omniglot_mini_retrieval", tmp_path / "other")
+    (results / "omniglot_mini_retrieval.md").mkdir()
+    with pytest.raises(BenchError, match=r"omniglot_mini_retrieval\.md"):
         report(results)
 
 
 def test_a_page_that_cannot_be_written_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = records_of("omniglot_retrieval", tmp_path)
+    results = records_of("omniglot_mini_retrieval", tmp_path)
 
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("os.replace", refuse)
-    with pytest.raises(BenchError, match=r"omniglot_retrieval\.md.*Permission denied"):
+    with pytest.raises(BenchError, match=r"omniglot_mini_retrieval\.md.*Permission denied"):
         report(results)
 
 
 def test_a_table_whose_rows_and_file_are_gone_keeps_its_page(tmp_path: Path) -> None:
-    results = records_of("omniglot_retrieval", tmp_path)
-    (results / "records/omniglot_retrieval").rename(results / "records/gone")
+    results = records_of("omniglot_mini_retrieval", tmp_path)
+    (results / "records/omniglot_mini_retrieval").rename(results / "records/gone")
     for path in results.glob("records/gone/*/*.json"):
         Record.model_validate(json.loads(path.read_text()) | {"table": "gone"}).save(path)
     assert [board.table for board in report(results, ["gone"])] == ["gone"]

@@ -11,7 +11,7 @@ RECORDS = Path(__file__).parents[3] / "results" / "records"
 
 def records_of(
     results: Path,
-    table: str = "omniglot_retrieval",
+    table: str = "omniglot_mini_retrieval",
     rows: Sequence[str] = ("softmax", "hard_triplet", "semi_hard_triplet"),
     seeds: int = 2,
 ) -> Path:

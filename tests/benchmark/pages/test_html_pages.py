@@ -67,7 +67,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two tables that share rows; a label and a title are hostile."""
     folder = records_of(tmp_path_factory.mktemp("pages") / "results")
     records_of(folder, "digits_retrieval")
-    for path in (folder / "records" / "omniglot_retrieval").glob("*/*.json"):
+    for path in (folder / "records" / "omniglot_mini_retrieval").glob("*/*.json"):
         record = json.loads(path.read_text())
         record["display"]["title"] = f"Omniglot {HOSTILE}"
         if record["row"] == "hard_triplet":
@@ -78,7 +78,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def boards(results: Path) -> list[Leaderboard]:
-    return read_boards(results, ["digits_retrieval", "omniglot_retrieval"])
+    return read_boards(results, ["digits_retrieval", "omniglot_mini_retrieval"])
 
 
 @pytest.fixture(scope="module")
@@ -90,15 +90,15 @@ def pages(boards: list[Leaderboard], results: Path) -> dict[str, str]:
 def test_the_command_writes_a_page(stt_bench: Command, tmp_path: Path) -> None:
     results = records_of(tmp_path / "results", seeds=1)
     of_all = stt_bench("report", "--html", "--results", results)
-    of_one = stt_bench("report", "omniglot_retrieval", "--html", "--results", results)
+    of_one = stt_bench("report", "omniglot_mini_retrieval", "--html", "--results", results)
     assert of_all.stdout == f"{results / 'report.html'}\n"
-    assert of_one.stdout == f"{results / 'omniglot_retrieval.html'}\n"
+    assert of_one.stdout == f"{results / 'omniglot_mini_retrieval.html'}\n"
     there = {path.name for path in results.iterdir()}
-    assert there == {"records", "report.html", "omniglot_retrieval.html"}
+    assert there == {"records", "report.html", "omniglot_mini_retrieval.html"}
     both = stt_bench("report", "--html", "--distance", "cosine", "--results", results)
     assert both.returncode == 2
     unknown = stt_bench("report", "omniglot_retrievl", "--html", "--results", results)
-    assert "did you mean 'omniglot_retrieval'" in unknown.stderr
+    assert "did you mean 'omniglot_mini_retrieval'" in unknown.stderr
 
 
 def test_a_file_that_is_not_ours_stays(tmp_path: Path) -> None:
@@ -116,13 +116,13 @@ def test_the_same_records_give_the_same_bytes(
     boards: list[Leaderboard], pages: dict[str, str], results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "time", lambda: 2e9)
-    again = read_boards(results, ["digits_retrieval", "omniglot_retrieval"])
+    again = read_boards(results, ["digits_retrieval", "omniglot_mini_retrieval"])
     assert page_of_all(again) == pages["report"]
-    assert page_of_table(again[1], results / "no runs") == pages["omniglot_retrieval"]
+    assert page_of_table(again[1], results / "no runs") == pages["omniglot_mini_retrieval"]
     assert str(results.parent) not in "".join(pages.values())
 
 
-@pytest.mark.parametrize("name", ["report", "omniglot_retrieval", "digits_retrieval"])
+@pytest.mark.parametrize("name", ["report", "omniglot_mini_retrieval", "digits_retrieval"])
 class TestEachPage:
     def test_every_element_is_closed_and_every_id_is_there_once(
         self, pages: dict[str, str], name: str
@@ -168,7 +168,7 @@ class TestEachPage:
 
 
 def test_text_of_others_stays_text(pages: dict[str, str]) -> None:
-    for name in ("report", "omniglot_retrieval"):
+    for name in ("report", "omniglot_mini_retrieval"):
         parsed = Parsed(pages[name])
         shown = "".join(parsed.shown)
         assert "</script><script>alert(1)</script> \"'><img src=x onerror=alert(1)>" in shown

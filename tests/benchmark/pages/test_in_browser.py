@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(MISSING), reason=MISS
 
 HEADS = "[...document.querySelectorAll('[data-board] thead th')]"
 SHOWN = "[...document.querySelectorAll('[data-board] tbody tr')].filter((r) => !r.hidden)"
-ROWS = ("softmax", "softmax_uniform", "hard_triplet", "semi_hard_triplet", "softmax_center")
+ROWS = ("softmax", "softmax_normalized", "hard_triplet", "semi_hard_triplet", "contrastive")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = records_of(tmp_path_factory.mktemp("pages"), rows=ROWS)
     records_of(results, "digits_retrieval", rows=["softmax", "semi_hard_triplet"])
     write_html(results, None, results)
-    write_html(results, ["omniglot_retrieval"], results)
+    write_html(results, ["omniglot_mini_retrieval"], results)
     return results
 
 
@@ -37,7 +37,7 @@ def chromium() -> Iterator[Browser]:
 def page(chromium: Browser, folder: Path) -> Iterator[Browser]:
     """The page of one table, at 1280 pixels; the test fails where the console says anything."""
     chromium.size(1280)
-    chromium.open(folder / "omniglot_retrieval.html")
+    chromium.open(folder / "omniglot_mini_retrieval.html")
     yield chromium
     assert chromium.messages() == []
 
@@ -95,7 +95,7 @@ def test_rows_are_filtered_by_words_and_by_kind(page: Browser) -> None:
         "const k = document.querySelector('.tools select'); k.value = 'Baselines';"
         "k.dispatchEvent(new Event('change'));"
     )
-    assert set(labels(page)) == {"Softmax", "Softmax, uniform sampling"}
+    assert set(labels(page)) == {"Softmax", "Softmax, unit length"}
 
 
 def test_columns_fold(page: Browser) -> None:
@@ -144,7 +144,7 @@ def test_the_keyboard_reaches_and_sorts(page: Browser) -> None:
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("name", ["report", "omniglot_retrieval"])
+@pytest.mark.parametrize("name", ["report", "omniglot_mini_retrieval"])
 def test_it_is_readable_at_any_width_light_and_dark(
     chromium: Browser, folder: Path, name: str, width: int, dark: bool
 ) -> None:
@@ -187,7 +187,7 @@ def test_without_scripts_it_is_a_plain_page(chromium: Browser, folder: Path) -> 
     chromium.size(1280)
     chromium.devtools("Emulation.setScriptExecutionDisabled", value=True)
     try:
-        chromium.open(folder / "omniglot_retrieval.html")
+        chromium.open(folder / "omniglot_mini_retrieval.html")
     finally:
         chromium.devtools("Emulation.setScriptExecutionDisabled", value=False)
     assert not chromium.run("return document.documentElement.classList.contains('js')")
