@@ -5,6 +5,7 @@ from __future__ import annotations
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.jobs.work import Executor, Here
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.launch import launched
 
 
 def executor_of(
@@ -21,6 +22,11 @@ def executor_of(
     Raises:
         BenchError: options that do not go together; or there is no Ray.
     """
+    if (jobs > 1 or on) and launched():
+        raise BenchError(
+            "--jobs and --on ray start processes of their own: leave torchrun out, which starts "
+            "those of one training"
+        )
     if on is None:
         for option, value in (("--cpus-per-run", cpus), ("--gpus-per-run", gpus)):
             if value is not None:

@@ -14,8 +14,10 @@ import pytest
 import torch
 from forked import forked
 
-from stt_bench.benchmark.cli import several
+from stt_bench.benchmark.cli import several, spread
 from stt_bench.benchmark.cli.main import app
+from stt_bench.benchmark.cli.spread import executor_of
+from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system import devices, launch
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.orders import end_orders
@@ -156,3 +158,12 @@ def test_what_two_processes_leave_is_written_once_whatever_the_command(
     facts = json.loads(Path(one, "training.json").read_text())
     assert facts["processes"] == 2
     assert Path("results/table.md").exists()
+
+
+@pytest.mark.parametrize(("jobs", "on"), [(2, None), (1, "ray")])
+def test_jobs_of_a_table_are_not_started_in_each_process_of_torchrun(
+    monkeypatch: pytest.MonkeyPatch, jobs: int, on: str | None
+) -> None:
+    monkeypatch.setattr(spread, "launched", lambda: True)
+    with pytest.raises(BenchError, match="leave torchrun out"):
+        executor_of(load_table("digits_retrieval"), jobs, on, None, None)
