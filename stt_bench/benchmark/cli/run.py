@@ -27,6 +27,7 @@ from stt_bench.benchmark.cli.options import (
 from stt_bench.benchmark.cli.reports import show_leaderboards
 from stt_bench.benchmark.cli.several import run_by_several
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.text import counted
 
 
 def run(
@@ -129,7 +130,8 @@ def run(
     if finished:
         show_leaderboards(write_leaderboards(results, finished), results, quiet)
     if failed:
+        again = "it" if failed == 1 else "them"
         reporter.warn(
-            f"{failed} experiment(s) failed, see above; the same command tries them again"
+            f"{counted(failed, 'run')} failed, see above; the same command tries {again} again"
         )
         raise typer.Exit(FAILED)

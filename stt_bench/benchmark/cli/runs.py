@@ -71,6 +71,8 @@ def show_runs(
             time.sleep(every)
 
     console = Console(highlight=False)
+    if not (as_json or console.is_terminal or run_states(runs, results, expected, names)):
+        typer.echo(f"no runs in {runs}, no records in {results}", err=True)
     with suppress(KeyboardInterrupt, Stopped):  # whoever watches has seen enough
         if as_json:
             for found in looks():

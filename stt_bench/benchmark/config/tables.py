@@ -264,6 +264,7 @@ def _experiment(
         keys, sentence = first_mistake(error, Experiment)
         if any(keys and change[: len(keys)] == keys[: len(change)] for change, _ in changes):
             where = f"--set {'.'.join(keys)}"
+            sentence = sentence.removeprefix(f"{'.'.join(keys)}: ")
         elif changes and _is_valid(merge(shared, own)):
             where = f"--set {', '.join('.'.join(change) for change, _ in changes)}: row '{row}'"
         else:

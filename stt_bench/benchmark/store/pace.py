@@ -44,7 +44,9 @@ class Pace:
             of_them = f"for {len(known)} of them " if unknown else ""
             told.append(f"about {duration(sum(known))} {of_them}by the records of their rows")
         if unknown:
-            told.append(f"how long {unknown} will take is told after their first steps")
+            which = f"{unknown} of them" if known else "they" if unknown > 1 else "it"
+            verb, whose = ("take", "their") if unknown > 1 else ("takes", "its")
+            told.append(f"how long {which} {verb} is told after {whose} first steps")
         return "; ".join(told)
 
     def done(self, run: Run, seconds: float) -> None:

@@ -17,7 +17,7 @@ from stt_bench.benchmark.store.names import RowName, Seed, TableName
 from stt_bench.benchmark.store.progress import progress_file
 from stt_bench.benchmark.store.trials import TuningRecord
 from stt_bench.benchmark.system.atomic import discard_folder
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, OtherSettingsError
 from stt_bench.benchmark.system.files import check_not_newer, read_mapping, read_model, write_json
 
 RUN_SCHEMA: Literal[2] = 2
@@ -153,8 +153,8 @@ class Run:
         """Write ``run.json``, the resolved config.
 
         Raises:
-            BenchError: the folder holds work done with other settings (named in the sentence), or
-                by a newer version.
+            OtherSettingsError: the folder holds work done with other settings; one is named.
+            BenchError: it holds work done by a newer version.
         """
         check_not_newer(lambda: open_run(self.folder))
         check_not_newer(lambda: self.facts(with_weights=False))
@@ -175,7 +175,7 @@ class Run:
             if before and before.get("training_digest") != content["training_digest"]:
                 ours = self.experiment.model_dump(mode="json", exclude={"label", "evaluation"})
                 changed = _first_difference(before.get("experiment"), ours) or "evaluation.distance"
-                raise BenchError(
+                raise OtherSettingsError(
                     f"{self.folder} holds a run with another '{changed}'; train it "
                     "again with --force, or name another folder with --runs"
                 )

@@ -22,10 +22,19 @@ from stt_bench.benchmark.store.ledger import note_failure as note_in_ledger
 from stt_bench.benchmark.store.locks import InUseError, held
 from stt_bench.benchmark.store.records import Record, read_record, record_path
 from stt_bench.benchmark.store.runs import Run
-from stt_bench.benchmark.system.errors import BenchError, NotHereError, TrainingStopped
+from stt_bench.benchmark.system.errors import (
+    BenchError,
+    NewerError,
+    NotHereError,
+    OtherSettingsError,
+    TrainingStopped,
+)
 from stt_bench.benchmark.system.files import write_text
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.train import train
+
+_OF_ANOTHER = (OtherSettingsError, NewerError)
+"""This command is refused; the run in the folder has not failed, and its own command goes on."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,8 @@ class Worker:
             return Ending("busy", error.who)
         except TrainingStopped:
             raise
+        except _OF_ANOTHER as error:
+            return Ending("failed", str(error))
         except (Exception, SystemExit) as error:  # whatever befalls one, the others go on
             return Ending("failed", note_failure(_sentence(error, run), run, self.results))
         run.note_failure(None)
@@ -97,11 +108,11 @@ class Worker:
 def failure_noted(run: Run, results: Path) -> Iterator[None]:
     """Leave the sentence of what fails in the block, as `note_failure`; or none, if nothing does.
 
-    Work that another process does, or that the user stopped, has not failed.
+    Work that another process does, that the user stopped, or that is another's, has not failed.
     """
     try:
         yield
-    except (InUseError, TrainingStopped):
+    except (InUseError, TrainingStopped, *_OF_ANOTHER):
         raise
     except (Exception, SystemExit) as error:
         note_failure(_sentence(error, run), run, results)

@@ -106,6 +106,7 @@ class _Work:
     outcome: Outcome = field(default_factory=Outcome)
     pace: Pace = field(default_factory=lambda: Pace({}))
     waiting: list[Run] = field(default_factory=list)
+    under_way: list[Run] = field(default_factory=list)
 
     def expect(self, experiments: Sequence[Run]) -> None:
         """Note the runs that are neither trained nor recorded; say how long they will take."""
@@ -125,6 +126,7 @@ class _Work:
         tasks = [Task(one.run.name, one, self._files(one.run)) for one in experiments]
         for task, ending in self.executor.run(make, tasks, self.reporter, self._begun):
             run = task.content.run
+            self.under_way = [other for other in self.under_way if other is not run]
             if isinstance(ending, Lost):
                 note_failure(ending.told, run, self.results)
                 ending = Ending("failed", ending.told)
@@ -145,11 +147,12 @@ class _Work:
     def _begun(self, task: Task) -> None:
         """Let the reporter tell how long the runs take that wait after this one."""
         self.waiting = [run for run in self.waiting if run is not task.content.run]
+        self.under_way.append(task.content.run)
         self.reporter.runs_after, self.reporter.at_once = len(self.waiting), self.executor.jobs
-        self.reporter.seconds_after = self._left()
+        self.reporter.seconds_after = self._seconds(self.waiting)
 
-    def _left(self) -> float | None:
-        left = self.pace.left(self.waiting)
+    def _seconds(self, runs: Sequence[Run]) -> float | None:
+        left = self.pace.left(runs)
         return None if left is None else left / self.executor.jobs
 
     def _ended(self, run: Run, ending: Ending) -> None:
@@ -158,7 +161,7 @@ class _Work:
         if ending.kind == "failed":
             again = ending.told in outcome.failed.values()
             outcome.failed[run.name] = ending.told
-            why = "for the same reason" if again else ending.told
+            why = "for the same reason" if again else ending.told.removeprefix(f"{run.name}: ")
             self.reporter.warn(f"{run.name} failed: {why}")
             return
         if ending.kind == "skipped":
@@ -167,7 +170,8 @@ class _Work:
         outcome.done.append(run.name)
         self.pace.done(run, ending.seconds)
         ended = len(outcome.done) + len(outcome.failed) + len(outcome.skipped)
-        left = rest_text(len(self.waiting), self._left())
+        rest = [*self.waiting, *self.under_way]
+        left = rest_text(len(rest), self._seconds(rest))
         self.reporter.say(
             f"[{ended}/{self.number}] {ending.told}  {duration(ending.seconds)}; {left}"
         )

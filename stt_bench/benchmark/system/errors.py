@@ -15,5 +15,9 @@ class NewerError(BenchError):
     """A newer version wrote a file; nothing is written over it."""
 
 
+class OtherSettingsError(BenchError):
+    """A folder holds a run of other settings: it has not failed, but is not what is asked for."""
+
+
 class TrainingStopped(Exception):  # noqa: N818  (no error: the user asked for it)
     """The user stopped a training; its checkpoint is written."""

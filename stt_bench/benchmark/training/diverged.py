@@ -42,9 +42,11 @@ def diverged(run: Run, items: ItemTable, learner: Learner, error: NotFiniteError
     named = ", ".join(str(path) for path in batch["path"][:_NAMED])
     more = f" and {len(batch) - _NAMED} more" if len(batch) > _NAMED else ""
     again = f"the checkpoint of step {kept}" if kept else "the start"
+    exact = run.experiment.train.precision in ("float32", "tf32")
+    lower = "optimizer.lr" + ("" if exact else " or use train.precision: float32")
     return BenchError(
         f"{run.name}: {error}, in the batch of {named}{more} (all in {file_of(run)}); lower "
-        "optimizer.lr or use train.precision: float32, or look at these items; the same command "
+        f"{lower} (with --force, which begins anew), or look at these items; the same command "
         f"goes on from {again}"
     )
 

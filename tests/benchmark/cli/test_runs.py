@@ -100,6 +100,14 @@ def test_what_is_to_be_run_waits(world: Path, stt_bench: Command, tiny: Path) ->
     assert "did you mean 't'" in done.stderr
 
 
+def test_where_there_is_nothing_it_says_so(tmp_path: Path, stt_bench: Command) -> None:
+    places = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
+    done = stt_bench("runs", *places)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"no runs in {tmp_path / 'runs'}, no records in {tmp_path / 'results'}\n"
+    assert stt_bench("runs", "--json", *places) == (0, "[]\n", "")
+
+
 def test_json_has_all_that_is_known(world: Path, stt_bench: Command) -> None:
     done = stt_bench("runs", "--json", "--runs", world / "runs", "--results", world / "results")
     found = {one["run"]: one for one in json.loads(done.stdout)}

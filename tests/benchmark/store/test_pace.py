@@ -23,7 +23,9 @@ def test_nothing_is_known_before_the_first_run() -> None:
     runs = [run("a", 0), run("b", 0)]
     pace = Pace({one.name: None for one in runs})
     assert pace.left(runs) is None
-    assert pace.plan() == ("2 runs to do; how long 2 will take is told after their first steps")
+    assert pace.plan() == "2 runs to do; how long they take is told after their first steps"
+    one = Pace({runs[0].name: None})
+    assert one.plan() == "1 run to do; how long it takes is told after its first steps"
     assert rest_text(2, None) == "2 runs left"
 
 
@@ -43,7 +45,7 @@ def test_what_records_let_expect_is_scaled_by_what_the_runs_took() -> None:
     pace = Pace({runs[0].name: 10.0, runs[1].name: 40.0, runs[2].name: None})
     assert pace.plan() == (
         "3 runs to do; about 50 s for 2 of them by the records of their rows; "
-        "how long 1 will take is told after their first steps"
+        "how long 1 of them takes is told after its first steps"
     )
     assert pace.left(runs) == pytest.approx(10.0 + 40.0 + 25.0)
     pace.done(runs[0], 15.0)  # half as long again
@@ -58,6 +60,6 @@ def test_of_an_untrained_network_no_time_is_promised(tmp_path: Path) -> None:
     untrained = EXPERIMENT.with_values({"train.steps": 0})
     runs = [Run("t", "a", seed, untrained, Path("a"), DISPLAY) for seed in range(2)]
     pace = Pace.of(runs, tmp_path)
-    assert pace.plan() == "2 runs to do; how long 2 will take is told after their first steps"
+    assert pace.plan() == "2 runs to do; how long they take is told after their first steps"
     pace.done(runs[0], 3.0)
     assert pace.left(runs[1:]) == pytest.approx(3.0)

@@ -135,6 +135,45 @@ def test_a_run_whose_process_dies_each_time_fails_and_the_others_are_done(
     assert there.told_failure() == told
 
 
+def test_a_run_of_other_settings_is_refused_and_has_not_failed(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = run_of(load_table(str(tiny)), "hard", 0, tmp_path / "runs")  # of other steps
+    theirs.folder.mkdir(parents=True)
+    theirs.save()
+    theirs.checkpoint.write_bytes(b"")
+
+    def refuse(own: Run, *_: Any, **__: Any) -> TrainingFacts:
+        own.save()
+        raise BenchError(f"{own.name}: no training here")
+
+    monkeypatch.setattr(one, "train", refuse)
+    outcome = run(tiny, tmp_path, [0], reporter=Reporter())
+    assert "another 'train.steps'" in outcome.failed["tiny/hard/seed-0"]
+    assert theirs.told_failure() is None
+    ours = run_of(load_table(str(tiny)), "softmax", 0, tmp_path / "runs")
+    assert ours.told_failure() == "tiny/softmax/seed-0: no training here"
+    assert "warning: tiny/softmax/seed-0 failed: no training here\n" in capsys.readouterr().err
+
+
+def test_a_run_that_another_process_still_trains_is_left(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class TwoAtOnce:
+        jobs = 2
+
+        def run(self, make: Any, tasks: Any, reporter: Any, begun: Any, wanted: Any = None) -> Any:
+            for task in tasks:
+                begun(task)
+            for task in tasks:
+                yield task, Ending("done", task.name, 8.0)
+
+    run(tiny, tmp_path, [0], executor=TwoAtOnce(), reporter=Reporter())
+    told = capsys.readouterr().err
+    assert "[1/2] tiny/softmax/seed-0  8.0 s; 1 run left, about 4.0 s\n" in told
+    assert "[2/2] tiny/hard/seed-0  8.0 s; no run left\n" in told
+
+
 def test_shards_run_everything_once(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,7 +138,7 @@ def test_a_run_without_a_terminal_tells_its_stages(
         return lines(capsys)
 
     first = said(0)
-    assert first[0] == "1 run to do; how long 1 will take is told after their first steps"
+    assert first[0] == "1 run to do; how long it takes is told after its first steps"
     for part in ("train: starts", "train: 12/12, loss ", "embed: starts", "embed: 896/896, took "):
         assert any(line.startswith(f"tiny/hard/seed-0: {part}") for line in first), part
     assert re.fullmatch(r"\[1/1\] tiny/hard/seed-0  R@1 .* s; no run left", first[-1])

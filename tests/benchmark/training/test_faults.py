@@ -188,7 +188,7 @@ def test_which_batch_was_not_finite_is_told_and_written(
     paths = [item["path"] for item in said["items"]]
     assert str(told.value) == (
         f"{run.name}: {what} at step 5, in the batch of {', '.join(paths[:3])} and 9 more (all in "
-        f"{run.folder / 'not_finite.json'}); lower optimizer.lr or use train.precision: float32, "
+        f"{run.folder / 'not_finite.json'}); lower optimizer.lr (with --force, which begins anew), "
         "or look at these items; the same command goes on from the start"
     )
     assert said["what"] == f"{what} at step 5"
