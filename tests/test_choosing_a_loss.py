@@ -169,3 +169,18 @@ def test_the_sizes_of_splits_are_those_that_readers_check() -> None:
     train, *query_and_gallery = sorted(numbers("In-Shop"), reverse=True)
     counts = find_dataset("inshop").counts["retrieval"]
     assert (train, sum(query_and_gallery)) == (counts.train, counts.test)
+
+
+def test_with_a_long_tail_no_second_head_gains_accuracy_and_logit_adjustment_does() -> None:
+    assert "No second head is shown there to gain accuracy" in PAGE
+    page = text_of("fashion_mnist_long_tail")
+    short = page[page.index("| Row | Accuracy") : page.index("\n\nPercent, mean")]
+    assert not re.search("[▲△]", short)
+    start = page.index("## Frequent and rare classes")
+    lines = [line.split(" | ") for line in page[start:].splitlines() if line.startswith("| ")]
+    heads, *rows = [[cell.strip("| ") for cell in line] for line in lines]
+    halves = [heads.index(f"Accuracy, {half} − best Softmax") for half in ("frequent", "rare")]
+    gains = {row[0] for row in rows for half in halves if re.search("[▲△]", row[half])}
+    assert gains
+    assert all("logit adjustment" in row for row in gains)
+    assert any(row[0].startswith("Softmax + ") for row in rows)

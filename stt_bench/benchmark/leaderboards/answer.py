@@ -107,7 +107,8 @@ def _of_other_protocol(found: Outcome) -> str:
 
 def _named(found: Outcome, row: Row) -> str:
     several = sum(other.experiment.is_softmax for other in found.ranked) > 1
-    best = "the best Softmax row, " if row.experiment.is_softmax and several else ""
+    is_best = several and row is found.board.best_softmax(found.best, found.metric)
+    best = "the best Softmax row, " if is_best else ""
     return f"{best}{row.label} ({_percent(found.mean(row))})"
 
 

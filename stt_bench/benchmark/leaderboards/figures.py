@@ -107,7 +107,8 @@ def draw_curves(board: Leaderboard, config: FigureConfig, path: Path) -> None:
     panels = list(dict.fromkeys(_panel(row, config) for row in rows))
     lines = list(dict.fromkeys(_line(row, config) for row in rows))
     height = max(2.6 * len(metrics) + 0.4, 0.19 * len(lines) + 0.4)  # the legend's, if it is longer
-    with drawn_figure(path, 3.0 * len(panels) + 2.2, height) as figure:
+    beside = 0.9 + 0.065 * min(40, max(map(len, lines)))
+    with drawn_figure(path, 3.0 * len(panels) + beside, height) as figure:
         grid = figure.subplots(len(metrics), len(panels), sharex=True, sharey="row", squeeze=False)
         entries: dict[str, Any] = {}
         for metric, axes in zip(metrics, grid, strict=True):

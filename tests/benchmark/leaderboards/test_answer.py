@@ -321,3 +321,13 @@ def test_the_metric_that_a_table_names_is_what_it_is_judged_by() -> None:
     )
     assert surer.startswith("Nothing is known of new classes: no class has a share of its own")
     assert "| Row | NMI | − best Softmax |" in markdown(build_leaderboard("t", records, []))
+
+
+def test_a_softmax_row_below_one_that_leads_is_not_the_best_of_them() -> None:
+    high, low, other = [0.60, 0.62, 0.64], [0.50, 0.52, 0.51], [0.30, 0.33, 0.33]
+    records = rows("map@r", {"a": ({}, high), "bb": ({}, low), "semi": (TRIPLET, other)})
+    assert said(records)[0] == (
+        "a leads by MAP@R with 62.0 %, 11.0 points above the next row, bb (51.0 %)."
+    )
+    first = said(rows("map@r", {"a": ({}, other), "bb": ({}, low), "semi": (TRIPLET, high)}))[0]
+    assert "11.0 points above the best Softmax row, bb (51.0 %)" in first
