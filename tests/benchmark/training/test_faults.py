@@ -18,12 +18,13 @@ from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.store.weights import read_checkpoint
 from stt_bench.benchmark.suite import load_table
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.files import read_json
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training import learner
 from stt_bench.benchmark.training.learner import new_model
 from stt_bench.benchmark.training.objective import Objective
+from stt_bench.benchmark.training.stop import stop_requested
 from stt_bench.benchmark.training.train import train
 
 QUIET = Reporter(quiet=True)
@@ -207,6 +208,29 @@ def test_weights_that_are_not_finite_at_the_end_are_not_written(
         train(run, QUIET)
     assert not run.weights.exists()
     assert not run.training.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (BenchError("no room"), "no room"),
+        (RuntimeError("g++ was killed"), "stopped within a step (RuntimeError)"),
+    ],
+)
+def test_a_failure_after_the_signal_to_stop_does_not_pass_the_signal_over(
+    error: Exception, told: str
+) -> None:
+    def fail(*, after_signal: bool) -> None:
+        with stop_requested() as stop:
+            if after_signal:
+                stop.set()
+            raise error
+
+    with pytest.raises(TrainingStopped) as stopped:
+        fail(after_signal=True)
+    assert str(stopped.value) == told
+    with pytest.raises(type(error)):
+        fail(after_signal=False)
 
 
 @pytest.mark.parametrize("size", [1000, 3000, 30_000])
