@@ -20,7 +20,7 @@ from stt_bench.evaluation.exact import exact_distances, row_squares
 GROUP = 16
 # Groups are worth it where so many times fewer values are looked at one by one.
 GROUPS_WORTH = 2
-# Where a larger share of a row is wanted, sorting all of it is quicker.
+# Where a larger share of a row is wanted, a GPU is quicker to sort all of it.
 SORTED_SHARE = 1 / 8
 # Beyond this many neighbours FAISS is slower than a whole sort, and refuses to work on a GPU.
 FAISS_MAX_NEIGHBOURS = 2048
@@ -279,6 +279,8 @@ def _smallest(table: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """
     width = table.shape[1]
     if count > SORTED_SHARE * width:
+        if table.device.type == "cpu":  # a selection, a fifth of the time of a sort
+            return torch.topk(table, count, 1, largest=False, sorted=False)
         values, places = table.sort(1)
         return values[:, :count], places[:, :count]
     groups = width // GROUP

@@ -63,20 +63,22 @@ train.TrainingFacts = lambda **facts: made(**facts | still)
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 here, left = os.getcwd() + os.sep, int(os.environ["OPERATIONS_LEFT"])
 
-def once():
+def once(place):
     try:
-        os.close(os.open(os.environ["KILLED"], os.O_CREAT | os.O_EXCL))
+        note = os.open(os.environ["KILLED"], os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except FileExistsError:
         return False  # another process of this command was killed
+    os.write(note, os.path.relpath(place, here).encode())
     return True
 
 def count(event, arguments):
     global left
     opened = event == "open" and isinstance(arguments[2], int) and arguments[2] & 3
     if (opened or event in CHANGES) and left and not isinstance(arguments[0], int):
-        if os.path.abspath(os.fsdecode(arguments[0])).startswith(here):
+        place = os.path.abspath(os.fsdecode(arguments[0]))
+        if place.startswith(here):
             left -= 1
-            if not left and once():
+            if not left and once(place):
                 os.kill(os.getpid(), int(os.environ["SIGNAL"]))
             elif left < 0:
                 with open(os.environ["OPERATIONS"], "a") as stream:
@@ -171,8 +173,12 @@ class Bench:
         return {line.partition(',"commit"')[0] for line in text.splitlines()}
 
     def stage(self, name: str) -> str:
-        """Return what a run was doing when it was killed."""
+        """Return what was done when it was killed; by the file, where that is known."""
         root = self.folder / name
+        if self.killed.exists():  # a worker, perhaps, without which the rest went on
+            parts = Path(self.killed.read_text()).parts
+            known = {"cache": "cache", "results": "report", "embeddings": "embed", "runs": "train"}
+            return next(stage for part, stage in known.items() if part in parts)
         runs = sorted((root / "runs" / "kills").glob("*/seed-0"))
         recorded = {path.parent.name for path in root.glob("results/records/*/*/seed-0.json")}
         if len(recorded) == len(self.rows):
