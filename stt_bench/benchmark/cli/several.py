@@ -57,10 +57,10 @@ def run_by_several(gpus: int, devices: set[str], *, jobs: int, on: str | None) -
         BenchError: there are fewer GPUs, or the runs are spread.
     """
     among = launched()
-    if (on and gpus > 1) or ((on or jobs > 1) and among):
+    if on and gpus > 1:
         raise BenchError(
-            "--on ray gives each training one process, and torchrun starts those of one training "
-            "at a time: for several at once with several GPUs each give --jobs and --gpus"
+            "--on ray gives each training one process: for several at once with several GPUs each "
+            "give --jobs and --gpus"
         )
     if gpus == 1:
         return None

@@ -24,8 +24,8 @@ def executor_of(
     """
     if (jobs > 1 or on) and launched():
         raise BenchError(
-            "--jobs and --on ray start processes of their own: leave torchrun out, which starts "
-            "those of one training"
+            "torchrun starts the processes of one training at a time, --jobs and --on ray their "
+            "own: leave torchrun out, and for several GPUs each give --jobs and --gpus"
         )
     if on is None:
         for option, value in (("--cpus-per-run", cpus), ("--gpus-per-run", gpus)):

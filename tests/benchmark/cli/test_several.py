@@ -59,6 +59,8 @@ def test_ray_and_torchrun_go_with_no_gpus(
     done = stt_bench("run", tiny, "--gpus", 2, "--on", "ray")
     assert (done.returncode, "give --jobs and --gpus" in done.stderr) == (2, True)
     monkeypatch.setattr(several, "launched", lambda: True)
+    monkeypatch.setattr(spread, "launched", lambda: True)
+    monkeypatch.chdir(tiny.parent)  # where it would write if it were not refused
     done = stt_bench("run", tiny, "--jobs", 2)
     assert (done.returncode, "give --jobs and --gpus" in done.stderr) == (2, True)
 
