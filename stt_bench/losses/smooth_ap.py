@@ -20,6 +20,8 @@ from stt_bench.losses.terms import (
     same_class,
 )
 
+_DEVICE_BLOCK = 2**25  # comparisons at a time on a GPU, which starts too much for a few rows
+
 
 @loss_function
 def smooth_ap_loss(
@@ -82,7 +84,8 @@ def _precisions(far: Tensor, relevant: Tensor, gallery: Tensor, most: int) -> Te
         chosen, columns = relevant.topk(most, 1)
         found = far.gather(1, columns)
     queries = (found, chosen, far, relevant, gallery)
-    at_a_time = max(1, BLOCK // (most * far.shape[1]))
+    block = BLOCK if far.device.type == "cpu" else _DEVICE_BLOCK
+    at_a_time = max(1, block // (most * far.shape[1]))
     if torch.compiler.is_compiling() or at_a_time >= len(far):  # a loop would fix B
         return _precisions_of(*queries)
     blocks = zip(*(part.split(at_a_time) for part in queries), strict=True)

@@ -31,3 +31,13 @@ def test_gpu_autocast_is_finite(name, params, dtype):
     value.backward()
     assert torch.isfinite(value)
     assert torch.isfinite(there.grad).all()
+
+
+def test_smooth_ap_is_the_same_by_blocks(monkeypatch):
+    x, y = batch(LABELS)
+    expected = value_and_grad(make("smooth_ap", {}), x, y)
+    monkeypatch.setattr("stt_bench.losses.smooth_ap._DEVICE_BLOCK", 5 * 16 * 16)
+    there = x.detach().cuda().requires_grad_()
+    found = value_and_grad(make("smooth_ap", {}).cuda(), there, y.cuda())
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.cpu(), other, rtol=1e-9, atol=1e-12)

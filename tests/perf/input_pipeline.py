@@ -12,7 +12,7 @@ the rounds:
   decoder needs the cores that train: the bound is 1 ÷ (1 ÷ step + 1 ÷ decoding on all cores). On a
   GPU the bound is the step, and 0.95 of it is asked for.
 
-    python tests/perf/input_pipeline.py [--photos FOLDER] [--device cuda] [--rounds 3]
+    python tests/perf/input_pipeline.py [--photos FOLDER] [--device cuda] [--rounds 3] [--brief]
 """
 
 from __future__ import annotations
@@ -65,15 +65,30 @@ def write_photos(folder: Path, count: int, photos: Path | None) -> ItemTable:
     return ItemTable("photos", frame, FileStore(folder).read, "")
 
 
-def best(jobs: dict[str, Callable[[], int]], rounds: int) -> dict[str, float]:
-    """Return the most images a second of each job; they take turns, and say how many they did."""
+def best(jobs: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Return the most images a second of each job; they take turns."""
     found = dict.fromkeys(jobs, 0.0)
     for _ in range(rounds):
         for name, job in jobs.items():
-            start = time.perf_counter()
-            done = job()
-            found[name] = max(found[name], done / (time.perf_counter() - start))
+            found[name] = max(found[name], job())
     return found
+
+
+def timed(job: Callable[[], int]) -> Callable[[], float]:
+    """Return the images a second of a job that says how many it did."""
+
+    def rate() -> float:
+        start = time.perf_counter()
+        done = job()
+        return done / (time.perf_counter() - start)
+
+    return rate
+
+
+def wait(device: torch.device) -> None:
+    """Wait until the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def show(title: str, rates: dict[str, float], beside: str, shares: Iterable[str]) -> None:
@@ -87,7 +102,7 @@ def show(title: str, rates: dict[str, float], beside: str, shares: Iterable[str]
 def decoding(items: ItemTable, experiment: Experiment, rounds: int) -> dict[str, float]:
     """Compare decoding alone with batches that are made of files; no network."""
     paths, cores = items.frame["path"].tolist()[:64], usable_cores()
-    steps = range(max(8, 2 * cores))
+    steps = range(max(8, 6 * cores))
     batches = TrainingBatches(items, experiment, 0)
 
     def decode() -> int:
@@ -102,11 +117,11 @@ def decoding(items: ItemTable, experiment: Experiment, rounds: int) -> dict[str,
     size = experiment.sampler.images_per_batch
     rates = best(
         {
-            "decoder alone, one core": decode,
-            "decoded and resized, one core": decode_and_resize,
-            "batches by threads": lambda: size * len(list(by_threads(tensors, steps))),
-            f"batches by {cores} processes": lambda: (
-                size * len(list(by_processes(tensors, steps, cores)))
+            "decoder alone, one core": timed(decode),
+            "decoded and resized, one core": timed(decode_and_resize),
+            "batches by threads": timed(lambda: size * len(list(by_threads(tensors, steps)))),
+            f"batches by {cores} processes, their start included": timed(
+                lambda: size * len(list(by_processes(tensors, steps, cores)))
             ),
         },
         rounds,
@@ -142,47 +157,58 @@ def in_memory(rounds: int) -> None:
 
     assert torch.equal(at_once(), by_image())
     jobs = {
-        "crops of a stack at once, mirrored images flipped": lambda: len(at_once()),
-        "crops image by image, all flipped": lambda: len(by_image()),
+        "crops of a stack at once, mirrored images flipped": timed(lambda: len(at_once())),
+        "crops image by image, all flipped": timed(lambda: len(by_image())),
     }
     rates = best(jobs, 10 * rounds)
     show("In memory, crops of 224 of 256, half mirrored", rates, [*jobs][1], [*jobs])
 
 
 def training(
-    items: ItemTable, experiment: Experiment, steps: int, rounds: int, decoded: float
+    items: ItemTable,
+    experiment: Experiment,
+    steps: int,
+    rounds: int,
+    decoded: float | None,
 ) -> None:
-    """Compare training from files with training on a batch that stays where it is."""
+    """Compare training from files with training on a batch that stays where it is.
+
+    Without `decoded`, the images a second that are decoded and resized, only what `train` does.
+    """
     device = torch.device(experiment.train.device)
     learner = Learner(experiment, items, device)
     learner.network.train()
     size = experiment.sampler.images_per_batch
 
-    def train_on(batches: Iterable[Batch]) -> int:
-        done = 0
+    def train_on(batches: Iterable[Batch]) -> float:
+        """Return images/s, the first steps (starting workers, filling pipes) left out."""
+        done, first, start = 0, steps // 4, 0.0
         for step, images, labels, weights in batches:
             take_step(learner, experiment, 0, step, images, labels, weights)
             done += 1
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return size * done
+            if done == first:
+                wait(device)
+                start = time.perf_counter()
+        wait(device)
+        return size * (done - first) / (time.perf_counter() - start)
 
     batches, numbers = TrainingBatches(items, experiment, 0), range(steps)
     resident = to_device(batches[0], device)
-    train_on([resident] * 3)
-    rates = best(
-        {
-            "one batch on the device": lambda: train_on([resident] * steps),
+    train_on([resident] * steps)
+    jobs: dict[str, Callable[[], float]] = {
+        "one batch on the device": lambda: train_on([resident] * steps),
+        "JPEGs, as in `train`": lambda: train_on(on_device(batches.iterate(0, steps), device)),
+    }
+    if decoded is not None:
+        jobs |= {
             "JPEGs, batch and step in turn": lambda: train_on(map(batches.__getitem__, numbers)),
             "JPEGs, read ahead by threads": lambda: train_on(
                 by_threads(batches.__getitem__, numbers)
             ),
-            "JPEGs, as in `train`": lambda: train_on(on_device(batches.iterate(0, steps), device)),
-        },
-        rounds,
-    )
+        }
+    rates = best(jobs, rounds)
     bound = "one batch on the device"
-    if device.type == "cpu":
+    if device.type == "cpu" and decoded is not None:
         bound = "bound: step and decoding share the cores"
         rates[bound] = 1 / (1 / rates["one batch on the device"] + 1 / decoded)
     name = f"{experiment.model.backbone}, {experiment.input.size} px, {experiment.train.precision}"
@@ -196,6 +222,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of a round")
+    parser.add_argument("--brief", action="store_true", help="only training, as in `train`")
     given = parser.parse_args()
     gpu = given.device.startswith("cuda")
     make_deterministic(None if gpu else usable_cores())
@@ -215,11 +242,13 @@ def main() -> None:
     if gpu:
         print(torch.cuda.get_device_name(given.device))
     with tempfile.TemporaryDirectory() as folder:
-        items = write_photos(Path(folder), 2048 if gpu else 256, given.photos)
-        rates = decoding(items, experiment, given.rounds)
-        in_memory(given.rounds)
+        items = write_photos(Path(folder), 1024 if gpu else 256, given.photos)
+        decoded = None
+        if not given.brief:
+            decoded = [*decoding(items, experiment, given.rounds).values()][-1]
+            in_memory(given.rounds)
         steps = given.steps or (100 if gpu else 12)
-        training(items, experiment, steps, given.rounds, [*rates.values()][-1])
+        training(items, experiment, steps, given.rounds, decoded)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 At the first size every loss takes turns with its counterpart in pytorch-metric-learning, at the
 second with a bare pairwise distance in float32 (forward and backward); all times are medians. At
-the third the table has the memory that a step adds at its peak, each loss in a process of its own.
+the third the table has the memory that a step adds at its peak, on a CPU each loss in a process of
+its own.
 Batches are classes of 8 rows of length about 1, with D = 512. The peer's N-pairs loss reads one
 pair of each class, ours all pairs of rows, so a second line has classes of two rows, where both do
 the same work. A loss without a counterpart has "—"; so have `ntxent`, whose counterpart holds every
@@ -153,7 +154,7 @@ def beside_peer(
     step = ours(name, size, device, members)
     peer = peers().get(name)
     if peer is None or (name == "lifted" and skip):
-        return [f"{milliseconds([step], repeats)[0]:.1f}", "—", "—"]
+        return [f"{milliseconds([step], repeats)[0]:.2f}", "—", "—"]
     peer_step = timed(peer, size, device, members)
     try:
         if name == "lifted":
@@ -163,8 +164,8 @@ def beside_peer(
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
-        return [f"{milliseconds([step], repeats)[0]:.1f}", "out of memory", "—"]
-    return [f"{mine:.1f}", f"{theirs:.1f}", f"{theirs / mine:.1f}×"]
+        return [f"{milliseconds([step], repeats)[0]:.2f}", "out of memory", "—"]
+    return [f"{mine:.2f}", f"{theirs:.2f}", f"{theirs / mine:.1f}×"]
 
 
 def beside_bare(
@@ -173,7 +174,7 @@ def beside_bare(
     """Return our time, how many times the bare distance that is, and on CUDA the roofline."""
     steps = [ours(name, size, device), timed(bare, size, device)]
     mine, least = milliseconds(steps, repeats)
-    cells = [f"{mine:.1f}", f"{mine / least:.1f}×"]
+    cells = [f"{mine:.2f}", f"{mine / least:.1f}×"]
     if rates is not None:
         cells.append(f"{roofline(name, size, rates):.2f}" if name in BACKWARD_PRODUCT else "—")
     return cells
@@ -220,21 +221,26 @@ def device_rates(device: torch.device) -> Rates:
 
 
 def peak(name: str, given: argparse.Namespace) -> str:
-    """Return the GiB that a step adds at its peak, measured in a process of its own."""
+    """Return the GiB that a step adds at its peak; a CPU's in a process of its own."""
+    if given.device != "cpu":
+        try:
+            return added_at_peak(name, given.sizes[2], torch.device(given.device))
+        except torch.OutOfMemoryError:
+            return "out of memory"
     command = [sys.executable, __file__, "--peak-of", name, "--device", given.device]
     sizes = ["--sizes", *map(str, given.sizes), "--threads", str(given.threads)]
     done = subprocess.run(command + sizes, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else "out of memory"
 
 
-def print_peak(name: str, size: int, device: torch.device) -> None:
-    """Print the GiB that a step adds to what there was before it."""
+def added_at_peak(name: str, size: int, device: torch.device) -> str:
+    """Return the GiB that a step adds to what there was before it."""
     ours(name, CLASS_SIZE * 2, device)()  # what the libraries take once is not the step's
     step = ours(name, size, device)
     restart_peak_memory(device)
     before = peak_memory_mib(device)
     step()
-    print(f"{(peak_memory_mib(device) - before) / 2**10:.2f}")
+    return f"{(peak_memory_mib(device) - before) / 2**10:.2f}"
 
 
 def main() -> None:
@@ -253,7 +259,7 @@ def main() -> None:
     device = torch.device(given.device)
     first, second, third = given.sizes
     if given.peak_of:
-        print_peak(given.peak_of, third, device)
+        print(added_at_peak(given.peak_of, third, device))
         return
     header = ["loss", f"ms, B = {first}", "peer ms", "peer ÷ ours", f"ms, B = {second}", "÷ bare"]
     rates = device_rates(device) if device.type == "cuda" else None

@@ -2,11 +2,13 @@
 
 Ours is the whole loop of `stt-bench train`: batches, learning rate, step, watch, and every 20 steps
 the log and TensorBoard. The minimal loop has the same network, images, batches and optimiser, and
-nothing else: index the images, forward, loss, backward, step. Rounds of both take turns within one
-training; given are the best round of each, and the median of the rounds' ratios. On a CPU the
-seconds are those of the process's one thread and whatever it starts.
+nothing else: index the images, forward, loss, backward, step; its `free` side, for GPUs, lets torch
+take kernels that are not deterministic, and cuDNN try which is quickest. Rounds of both take turns
+within one training; given are the best round of each, and the median of the rounds' ratios. On a
+CPU the seconds are those of the process's one thread and whatever it starts.
 
     python tests/perf/step_time.py [small_cnn] [lite0] [--rounds 7] [--device cpu] [--log-every 20]
+    python tests/perf/step_time.py resnet50 --device cuda --precision bfloat16 --steps 50
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,31 +36,41 @@ from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.datasets.batches import Batch, TrainingBatches
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table
-from stt_bench.benchmark.system.devices import resolve_device
+from stt_bench.benchmark.system.devices import Precision, autocast, resolve_device
 from stt_bench.benchmark.system.machine import make_deterministic, seed_torch
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.loop import fit
 from stt_bench.benchmark.training.prepare import batches_of
 
-QUIET = Reporter(quiet=True)
-CASES = {  # backbone, pixels, channels, steps of a round
-    "small_cnn": ("small_cnn", 28, 1, 100),
-    "lite0": ("timm/tf_efficientnet_lite0", 96, 3, 5),
+SIDES = {
+    "minimal": "minimal loop",
+    "free": "the same loop, not deterministic",
+    "peer": "pytorch-metric-learning's trainer",
 }
-P, K = 5, 8
+QUIET = Reporter(quiet=True)
+CASES = {  # backbone, pixels, channels, P, K, steps of a round
+    "small_cnn": ("small_cnn", 28, 1, 5, 8, 100),
+    "lite0": ("timm/tf_efficientnet_lite0", 96, 3, 5, 8, 5),
+    "resnet50": ("timm/resnet50", 224, 3, 8, 16, 2),
+}
 TABLE = """\
 title: Step time
 description: A training step on resized digits.
 seeds: [0]
-data: {{name: digits}}
+data: {{name: digits, task: {task}}}
 input: {{size: {size}, channels: {channels}}}
 model: {{backbone: {backbone}, embedding_dim: 64, normalize: {normalize}}}
 loss: {loss}
-sampler: {{p: 5, k: 8}}
+sampler: {{p: {p}, k: {k}}}
 optimizer: {{name: adam, lr: 0.0003}}
 train:
-  {{steps: {steps}, threads: 1, device: {device}, checkpoint_every: 100000, log_every: {log_every}}}
+  steps: {steps}
+  threads: 1
+  device: {device}
+  precision: {precision}
+  checkpoint_every: 100000
+  log_every: {log_every}
 rows: {{row: {{label: Row}}}}
 """
 
@@ -73,7 +86,13 @@ def made(text: str, folder: Path) -> Run:
 class Minimal:
     """What one writes by hand, for Softmax."""
 
-    def __init__(self, learner: Learner, images: torch.Tensor, drawn: TrainingBatches) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        images: torch.Tensor,
+        drawn: TrainingBatches,
+        precision: Precision,
+    ) -> None:
         """Start from the learner's weights."""
         self.network = copy.deepcopy(learner.network).train()
         assert learner.objective.softmax is not None
@@ -82,6 +101,7 @@ class Minimal:
         fused = learner.device.type == "cuda"
         self.optimizer = torch.optim.Adam(weights, lr=3e-4, fused=fused or None)
         self.images, self.drawn, self.device, self.step = images, drawn, learner.device, 0
+        self.in_precision = partial(autocast, precision, learner.device)
 
     def __call__(self, steps: int) -> None:
         """Take some steps."""
@@ -89,7 +109,8 @@ class Minimal:
             rows = torch.from_numpy(self.drawn.sampler.batch(self.step))
             images = self.images[rows].to(self.device, non_blocking=True)
             labels = self.drawn.labels[rows].to(self.device, non_blocking=True)
-            loss = cross_entropy(self.classifier(self.network(images)[1]), labels)
+            with self.in_precision():
+                loss = cross_entropy(self.classifier(self.network(images)[1]), labels)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
@@ -100,7 +121,13 @@ class Trainer:
     """pytorch-metric-learning's own, with its hard triplet loss."""
 
     def __init__(
-        self, learner: Learner, images: torch.Tensor, drawn: TrainingBatches, steps: int
+        self,
+        learner: Learner,
+        images: torch.Tensor,
+        drawn: TrainingBatches,
+        steps: int,
+        size: int,
+        k: int,
     ) -> None:
         """Start from the learner's weights."""
         from pytorch_metric_learning import losses, miners, samplers, trainers
@@ -109,11 +136,11 @@ class Trainer:
         self.trainer = trainers.MetricLossOnly(
             models={"trunk": trunk},
             optimizers={"trunk_optimizer": torch.optim.Adam(trunk.parameters(), lr=3e-4)},
-            batch_size=P * K,
+            batch_size=size,
             loss_funcs={"metric_loss": losses.TripletMarginLoss(margin=0.2)},
             mining_funcs={"tuple_miner": miners.BatchHardMiner()},
             dataset=torch.utils.data.TensorDataset(images, drawn.labels),
-            sampler=samplers.MPerClassSampler(drawn.labels, K, P * K, P * K * steps),
+            sampler=samplers.MPerClassSampler(drawn.labels, k, size, size * steps),
             dataloader_num_workers=0,
             iterations_per_epoch=steps,
             data_device=learner.device,
@@ -155,9 +182,22 @@ def in_turns(
         yield batch
 
 
-def compare(name: str, peer: bool, rounds: int, device_name: str, log_every: int) -> None:
+@contextlib.contextmanager
+def free() -> Iterator[None]:
+    """Let torch take the kernels that are quickest, whether or not they repeat, within."""
+    torch.set_deterministic_debug_mode("default")
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        make_deterministic(1)
+
+
+def compare(name: str, side: str, given: argparse.Namespace) -> None:
     """Measure one network against one other side, and print."""
-    backbone, size, channels, steps = CASES[name]
+    peer = side == "peer"
+    backbone, size, channels, p, k, steps = CASES[name]
+    steps = given.steps or steps
     with tempfile.TemporaryDirectory() as folder:
         run = made(
             TABLE.format(
@@ -166,14 +206,18 @@ def compare(name: str, peer: bool, rounds: int, device_name: str, log_every: int
                 channels=channels,
                 normalize=str(peer).lower(),
                 loss="{name: hard_triplet, margin: 0.2}" if peer else "softmax",
-                steps=steps * (rounds + 2) + 1,  # the first round warms up
-                device=device_name,
-                log_every=log_every,
+                steps=steps * (given.rounds + 2) + 1,  # the first round warms up
+                device=given.device,
+                log_every=given.log_every,
+                precision=given.precision,
+                task="retrieval" if p <= 5 else "classification",
+                p=p,
+                k=k,
             ),
             Path(folder),
         )
         run.save()
-        device = resolve_device(device_name)
+        device = resolve_device(given.device)
         make_deterministic(1)
         seed_torch(0, 0)
         items = load_items(run.experiment.data, QUIET)
@@ -182,7 +226,13 @@ def compare(name: str, peer: bool, rounds: int, device_name: str, log_every: int
         drawn.images.load()
         images = drawn.images.batch(np.arange(len(drawn.labels)))
         images = images.contiguous(memory_format=torch.channels_last)
-        other = Trainer(learner, images, drawn, steps) if peer else Minimal(learner, images, drawn)
+        other: Callable[[int], None]
+        if peer:
+            other = Trainer(learner, images, drawn, steps, p * k, k)
+        else:
+            other = Minimal(learner, images, drawn, given.precision)
+        if side == "free":
+            other = free()(other)
 
         def now() -> float:
             if device.type == "cuda":
@@ -196,11 +246,10 @@ def compare(name: str, peer: bool, rounds: int, device_name: str, log_every: int
     ours, theirs = 1e3 * np.array(table[1:]).T / steps
     ratios = ours / theirs if not peer else theirs / ours
     best = ours.min() / theirs.min() if not peer else theirs.min() / ours.min()
-    side = "pytorch-metric-learning's trainer" if peer else "minimal loop"
     asked = "trainer ÷ ours" if peer else "ours ÷ minimal"
     print(
-        f"| {name}, {size} px | {ours.min():.2f} | {side} | {theirs.min():.2f} | {asked} "
-        f"| {best:.3f} | {np.median(ratios):.3f} |",
+        f"| {name}, {size} px, {p * k} images | {ours.min():.2f} | {SIDES[side]} "
+        f"| {theirs.min():.2f} | {asked} | {best:.3f} | {np.median(ratios):.3f} |",
         flush=True,
     )
 
@@ -209,17 +258,19 @@ def main() -> None:
     """Measure and print."""
     logging.disable()
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("networks", nargs="*", default=[*CASES])
+    options.add_argument("networks", nargs="*", default=["small_cnn", "lite0"])
+    options.add_argument("--steps", type=int, help="of a round")
+    options.add_argument("--precision", default="float32")
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--device", default="cpu")
     options.add_argument("--log-every", type=int, default=20)
-    options.add_argument("--sides", choices=("minimal", "peer", "both"), default="both")
+    options.add_argument("--sides", nargs="+", choices=SIDES, default=["minimal", "peer"])
     given = options.parse_args()
-    print("| network, batch of 40 | ours, ms | beside | ms | ratio | best rounds | median |")
+    print("| network, batch | ours, ms | beside | ms | ratio | best rounds | median |")
     print("|---|---:|---|---:|---|---:|---:|")
     for name in given.networks:
-        for peer in {"minimal": (False,), "peer": (True,), "both": (False, True)}[given.sides]:
-            compare(name, peer, given.rounds, given.device, given.log_every)
+        for side in given.sides:
+            compare(name, side, given)
 
 
 if __name__ == "__main__":

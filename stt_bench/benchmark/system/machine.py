@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
+import torch.utils.deterministic
 
 from stt_bench import __version__
 from stt_bench.benchmark.system.devices import set_float32
@@ -32,6 +33,8 @@ def make_deterministic(threads: int | None, *, tf32: bool = False) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # The same switch as use_deterministic_algorithms, which would import the compiler (seconds).
     torch.set_deterministic_debug_mode("warn")
+    # It would fill all new memory with NaN first, for those who look for reads of it.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.set_num_threads(threads or _DEFAULT_THREADS)
 
