@@ -211,10 +211,6 @@ class _Calls(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "to" and isinstance(args[0], Tensor):
             return self._to(func, *args, **kwargs)
-        if name == "pin_memory" and not isinstance(args[0], OnGpu):
-            pinned = args[0].clone()
-            pinned.is_pretended_pinned = True
-            return pinned
         if name in _PRODUCTS and torch.is_autocast_enabled("cuda"):
             args, kwargs = tree_map(_cast, args), tree_map(_cast, kwargs)
         number = _number(kwargs.get("device"))
@@ -246,6 +242,13 @@ class _Calls(TorchFunctionMode):
             _waits("copy from memory that is not pinned")
         moved = func(tensor, **rest)
         return _up(moved.clone() if moved is tensor and not tensor.requires_grad else moved, number)
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    """Stand in for `pin_memory` of tensors on the CPU, in any thread."""
+    pinned = tensor.clone()
+    pinned.is_pretended_pinned = True  # type: ignore[attr-defined]
+    return pinned
 
 
 def _number(device: Any) -> int | None:
@@ -310,5 +313,8 @@ def pretended_gpus(count: int = 1) -> Iterator[Seen]:
         before = torch.__future__.get_overwrite_module_params_on_conversion()
         torch.__future__.set_overwrite_module_params_on_conversion(True)
         stack.callback(torch.__future__.set_overwrite_module_params_on_conversion, before)
+        stack.enter_context(mock.patch.object(Tensor, "pin_memory", _pinned))
+        is_pinned = lambda tensor: getattr(tensor, "is_pretended_pinned", False)  # noqa: E731
+        stack.enter_context(mock.patch.object(Tensor, "is_pinned", is_pinned))
         stack.enter_context(_Calls())
         yield _seen

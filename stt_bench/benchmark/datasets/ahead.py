@@ -28,6 +28,23 @@ _LOWER = "lower train.workers or the batch (sampler), or give the job more memor
 CAN_FORK = hasattr(os, "fork") and sys.platform != "darwin"
 
 
+def taken_ahead(things: Iterator[Made]) -> Iterator[Made]:
+    """Yield the things of an iterator in order; a thread takes the next while one is used.
+
+    The first is taken by the caller's thread: processes that make them are forked from there.
+    """
+    pool = ThreadPoolExecutor(1)
+    end: Any = object()
+    try:
+        coming = next(things, end)
+        while coming is not end:
+            following = pool.submit(next, things, end)
+            yield coming
+            coming = following.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def by_threads(make: Callable[[int], Made], numbers: Sequence[int]) -> Iterator[Made]:
     """Yield `make` of each number in order; two are made while another is used."""
     waiting: deque[Future[Made]] = deque()
@@ -48,9 +65,10 @@ def by_processes(
 ) -> Iterator[list[torch.Tensor]]:
     """Yield `make` of each number in order, made by `count` processes in turn.
 
-    The first is made here: all are as large. The processes are copies of this one (they are
-    forked) and hand their tensors over in memory that they share with it, which has no name: it
-    counts as this job's memory and takes nothing of /dev/shm, however small that is.
+    The first is made here, before there are any: all are as large. The processes are copies of
+    this one (they are forked) and hand their tensors over in memory that they share with it, which
+    has no name: it counts as this job's memory and takes nothing of /dev/shm, however small that
+    is.
 
     Raises:
         BenchError: as `make` does; or a process ended, or there is no memory for what they share.
@@ -58,12 +76,12 @@ def by_processes(
     if not numbers:
         return
     first = make(numbers[0])
-    yield first
     size = sum(_space(one) for one in first)
     team: list[_Maker] = []
     try:
         for number in range(min(count, len(numbers) - 1)):
             team.append(_Maker(make, numbers[1 + number :: count], size, team))
+        yield first
         for place in range(len(numbers) - 1):
             yield team[place % count].next()
     finally:

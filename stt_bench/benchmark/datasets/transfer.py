@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
+from stt_bench.benchmark.datasets.ahead import taken_ahead
 from stt_bench.benchmark.datasets.batches import Batch
 
 
@@ -23,14 +24,18 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
-    """Yield batches on a device; the next is copied to a GPU while one is trained on there."""
+    """Yield batches on a device; the next is copied to a GPU while one is trained on there.
+
+    The one after that is made, or taken from the processes that make it, and pinned by a thread:
+    who starts the GPU's work has no time for it.
+    """
     if not _is_running(device):
         for batch in batches:
             yield to_device(batch, device)
         return
     copies = torch.cuda.Stream(device)
     waiting: tuple[Batch, torch.cuda.Event] | None = None
-    for batch in batches:
+    for batch in taken_ahead(map(_pinned, batches)):
         with torch.cuda.stream(copies):
             coming = to_device(batch, device), copies.record_event()
         if waiting is not None:
@@ -50,9 +55,14 @@ def _handed_over(batch: Batch, copied: torch.cuda.Event) -> Batch:
     return batch
 
 
+def _pinned(batch: Batch) -> Batch:
+    weights = None if batch.weights is None else batch.weights.pin_memory()
+    return Batch(batch.step, batch.images.pin_memory(), batch.labels.pin_memory(), weights)
+
+
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return a tensor on a device; a copy to a GPU is from pinned memory, and nobody waits."""
-    if tensor.device.type == "cpu" and _is_running(device):
+    if tensor.device.type == "cpu" and _is_running(device) and not tensor.is_pinned():
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stt_bench.benchmark.datasets import ahead
-from stt_bench.benchmark.datasets.ahead import by_processes, by_threads
+from stt_bench.benchmark.datasets.ahead import by_processes, by_threads, taken_ahead
 from stt_bench.benchmark.system.errors import BenchError
 
 pytestmark = pytest.mark.skipif(not ahead.CAN_FORK, reason="processes are forked on Linux only")
@@ -44,6 +44,55 @@ def test_threads_make_the_same_in_the_same_order():
         return make(number)
 
     assert all(same(one, n) for n, one in enumerate(by_threads(late, range(12))))
+
+
+def test_one_thread_takes_the_next_from_an_iterator():
+    threads = []
+
+    def things():
+        for number in range(5):
+            threads.append(threading.current_thread())
+            yield number
+
+    found = taken_ahead(things())
+    assert next(found) == 0
+    assert list(found) == [1, 2, 3, 4]
+    assert threads[0] is threading.main_thread()
+    assert len(set(threads[1:]) - {threading.main_thread()}) == 1
+    assert list(taken_ahead(iter([]))) == []
+
+
+def test_what_is_taken_ahead_ends_with_its_use_and_its_errors_are_met():
+    def fails(number):
+        if number == 2:
+            raise BenchError("image 7 is broken")
+        return make(number)
+
+    batches = taken_ahead(by_processes(make, range(100), 2))
+    next(batches)
+    makers = {int(next(batches)[1][1]) for _ in range(2)}
+    batches.close()
+    del batches
+    for maker in makers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(maker, 0)
+    assert not [t for t in threading.enumerate() if t.name.startswith("ThreadPool")]
+    batches = taken_ahead(map(fails, range(5)))
+    assert same(next(batches), 0)
+    assert same(next(batches), 1)
+    with pytest.raises(BenchError, match="image 7"):
+        next(batches)
+
+
+def test_processes_are_forked_before_the_first_is_used():
+    made = by_processes(make, range(9), 2)
+    forked = []
+    with pytest.MonkeyPatch.context() as patch:
+        fork = os.fork
+        patch.setattr(os, "fork", lambda: forked.append(1) or fork())
+        next(made)
+    assert len(forked) == 2
+    made.close()
 
 
 def test_what_was_handed_over_is_not_written_over():
@@ -123,7 +172,6 @@ def test_where_no_process_can_be_started(monkeypatch, what):
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
     batches = by_processes(make, range(9), 2)
-    next(batches)
     monkeypatch.setattr(what, refuse)
     with pytest.raises(BenchError, match=r"Cannot allocate memory\): lower train.workers"):
         next(batches)
