@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from stt_bench.benchmark.store.checkpoint_step import checkpoint_step
 from stt_bench.benchmark.store.leases import holder, lease_file
 from stt_bench.benchmark.store.progress import progress_file, read_progress
 
@@ -31,7 +32,7 @@ class RunState:
     Attributes:
         table: Its table, by the folder's name, as are `row` and `seed`.
         state: See `State`.
-        step: Steps that are logged.
+        step: Steps that are done; where nobody works on it, those that it goes on from.
         steps: Steps of the whole training; None: not known.
         metric: Name of `best`: of its record, else of the validation, else `loss`.
         best: The record's value; else the best of the validation so far; else the last loss.
@@ -108,8 +109,9 @@ def state_of(
             step = max(step, pace.step)
             speed, left = pace.images_per_second, pace.seconds_left(steps, _since_noted(folder))
     else:
-        begun = step > 0 or (folder / "checkpoint.pt").exists()
-        state = "stopped" if begun else "waiting"
+        kept = folder / "checkpoint.pt"
+        state = "stopped" if step > 0 or kept.exists() else "waiting"
+        step = checkpoint_step(kept) or 0
     if worker is None and isinstance(told, str):
         state = "failed"
     return RunState(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from stt_bench.benchmark.cli import runs as command
 from stt_bench.benchmark.store import progress
 from stt_bench.benchmark.store.leases import lease_file
 from stt_bench.benchmark.store.locks import locked
+from stt_bench.benchmark.store.run_states import state_of
 from stt_bench.benchmark.store.runs import run_of
 from stt_bench.benchmark.suite import load_table
+from stt_bench.benchmark.system.errors import TrainingStopped
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training import log
 from stt_bench.benchmark.training.train import train
@@ -77,7 +80,7 @@ def test_each_state_is_told(world: Path, stt_bench: Command) -> None:
     who = lines["t/f_training/seed-0"].pop()
     assert lines == {
         "t/a_done/seed-0": ["done", "50/50", "map@r 12.5", "640", "", ""],
-        "t/b_stopped/seed-3": ["stopped", "20/50", "loss 0.5", "", "", ""],
+        "t/b_stopped/seed-3": ["stopped", "0/50", "loss 0.5", "", "", ""],  # no checkpoint yet
         "t/c_failed/seed-0": ["failed", "0/50", "", "", "", "no room"],
         "t/d_waiting/seed-0": ["waiting", "0/50", "", "", "", ""],
         "t/e_trained/seed-0": ["trained", "50/50", "", "100", "", ""],
@@ -200,3 +203,26 @@ def test_a_training_notes_now_and_then_how_fast_it_goes_until_its_end(
     assert found.now >= found.started
     train(run, Reporter(quiet=True))
     assert not progress.progress_file(run.folder).exists()
+
+
+def test_a_run_that_nobody_works_on_is_at_the_step_it_goes_on_from(
+    tiny: Path, tmp_path: Path, killed_at: Any, at_step: Any
+) -> None:
+    run = run_of(load_table(str(tiny), ["train.checkpoint_every=3"]), "hard", 0, tmp_path)
+
+    def step() -> int:
+        return state_of("tiny", "hard", 0, tmp_path, tmp_path / "results").step
+
+    def stop(_objective: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    with killed_at(8):
+        train(run, Reporter(quiet=True))
+    assert step() == 6
+    with at_step(9, stop), pytest.raises(TrainingStopped, match="stopped at step 10"):
+        train(run, Reporter(quiet=True))
+    assert step() == 10
+    (run.folder / "failed.json").write_text('{"failed": "no room"}')
+    assert step() == 10
+    run.checkpoint.write_bytes(run.checkpoint.read_bytes()[:500])
+    assert step() == 0
