@@ -80,11 +80,11 @@ def _limits(boards: Sequence[Leaderboard]) -> list[str]:
         return []
     told = []
     known = [b for b in judged if any(v.domain is not None for v in b.verdicts.values())]
-    if len(known) < len(judged):
+    if without := len(judged) - len(known):
         told.append(
-            f"New classes: {len(judged) - len(known)} of {counted(len(judged), 'table')} hold no "
-            "values of single classes, or of too few, so that they say nothing of classes that "
-            "were not tested."
+            f"New classes: {without} of {counted(len(judged), 'table')} "
+            f"{'holds' if without == 1 else 'hold'} no values of single classes, or of too few: "
+            "nothing is known there of classes that were not tested."
         )
     untuned = [b for b in judged if not any(row.search for row in b.rows)]
     if untuned:

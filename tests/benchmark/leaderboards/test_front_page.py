@@ -123,6 +123,7 @@ def test_what_can_be_concluded_and_what_cannot_stands_first() -> None:
         build_leaderboard("t", [r for r in clear.records if r.seed == 0], []), table="one"
     )
     page = front_page([one_seed], [], timing=False)
+    assert "- New classes: 1 of 1 table holds no values of single classes" in page
     assert "## What can be concluded" not in page
     assert "- [T](one.md): Nothing can be told apart yet by MAP@R: rowa has" in page
 
