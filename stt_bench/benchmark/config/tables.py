@@ -9,9 +9,10 @@ out. ``vary:`` makes several rows of each, one for each value of a field.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from pydantic import ValidationError
 from stt_bench.benchmark.config.bounds import LARGEST_SEED
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.mistakes import first_mistake
+from stt_bench.benchmark.config.overrides import Override, gives, named, overridden, read_override
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.config.table_files import Places, find_table, merge, read_with_base
 from stt_bench.benchmark.config.table_sections import COMPARED, FigureConfig, TuningConfig, Varied
 from stt_bench.benchmark.config.vary import varied
-from stt_bench.benchmark.config.yaml_lines import DEEPEST, KeyPath, parse_value
+from stt_bench.benchmark.config.yaml_lines import KeyPath
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.text import NAME_RULE, is_name, is_table_name, one_line
 from stt_bench.names import did_you_mean
@@ -86,8 +88,8 @@ def read_table(
         rows, places, made = varied(rows, content["vary"], places, untrained)
     shared = {key: value for key, value in content.items() if key in shared_fields}
     overrides = tuple(overrides)
-    changes, named = [_override(text) for text in overrides], set(only or ())
-    chosen = {row for row in rows if {row, made.get(row)} & named} or named
+    changes, asked = [read_override(text) for text in overrides], set(only or ())
+    chosen = {row for row in rows if {row, made.get(row)} & asked} or asked
     table = Table(
         name=path.stem,
         path=path,
@@ -110,16 +112,11 @@ def read_table(
     if "tuning" in content:
         table = replace(table, tuning=_tuning(content["tuning"], places))
         _check_tuned(table, places)
-    for row, experiment in table.rows.items():
-        changed = {keys[0] for keys, _ in changes} if not chosen or row in chosen else set()
-
-        def where(*field: str, row: str = row, changed: set[str] = changed) -> str:
-            if field[0] in changed:
-                return f"--set {'.'.join(field)}: row '{row}'"
-            return f"{_place(places, row, field)}: row '{row}'"
-
-        if check is not None:
-            check(experiment, where)
+    if check is not None:
+        for row, experiment in table.rows.items():
+            changed = changes if not chosen or row in chosen else []
+            plain = partial(_experiment, row, shared, rows[row], [], places)
+            check(experiment, partial(_where, row, changed, plain, check, places))
     return table
 
 
@@ -138,19 +135,6 @@ def _seeds(path: Path, value: Any, places: Places) -> tuple[int, ...]:
             f"{place}: seeds must be integers from 0 to {LARGEST_SEED}, such as [0, 1, 2]"
         )
     return tuple(dict.fromkeys(seeds))
-
-
-def _override(text: str) -> tuple[KeyPath, Any]:
-    field, equals, value = text.partition("=")
-    keys = tuple(field.strip().split("."))
-    if not equals or not all(keys) or len(keys) > DEEPEST:
-        raise BenchError(
-            f"--set {one_line(text, 80)}: write it as field=value, such as optimizer.lr=0.001"
-        )
-    try:
-        return keys, parse_value(value)
-    except ValueError as error:
-        raise BenchError(f"--set {field.strip()}: {error}") from None
 
 
 def _figure(table: Table, value: Any, places: Places) -> FigureConfig:
@@ -238,38 +222,55 @@ def _experiment(
     row: str,
     shared: dict[str, Any],
     own: Any,
-    changes: list[tuple[KeyPath, Any]],
+    changes: Sequence[Override],
     places: Places,
 ) -> Experiment:
     if not isinstance(own, dict):
         raise BenchError(
             f"{places[('rows', row)]}: row '{row}' needs its fields, such as 'loss: softmax'"
         )
-    settings = merge(shared, own)
-    for keys, value in changes:
-        target = settings = dict(settings)
-        for key in keys[:-1]:
-            inner = target.get(key, {})
-            inner = {"name": inner} if key == "loss" and isinstance(inner, str) else inner
-            if not isinstance(inner, dict):
-                raise BenchError(f"--set {'.'.join(keys)}: '{key}' has no fields of its own")
-            target[key] = dict(inner)
-            target = target[key]
-        target[keys[-1]] = value
+    settings = overridden(merge(shared, own), changes)
     if _is_untrained(own) and isinstance(settings.get("train"), dict):
         settings = merge(settings, {"train": {"steps": 0}})
     try:
         return Experiment.model_validate(settings)
     except ValidationError as error:
         keys, sentence = first_mistake(error, Experiment)
-        if any(keys and change[: len(keys)] == keys[: len(change)] for change, _ in changes):
+        if gives(changes, keys):
             where = f"--set {'.'.join(keys)}"
             sentence = sentence.removeprefix(f"{'.'.join(keys)}: ")
         elif changes and _is_valid(merge(shared, own)):
-            where = f"--set {', '.join('.'.join(change) for change, _ in changes)}: row '{row}'"
+            where = f"{named(changes)}: row '{row}'"
         else:
             where = f"{_place(places, row, keys)}: row '{row}'"
         raise BenchError(f"{where}: {sentence}") from None
+
+
+def _where(
+    row: str,
+    changed: Sequence[Override],
+    plain: Callable[[], Experiment],
+    check: Check,
+    places: Places,
+    *field: str,
+) -> str:
+    """Return where the reason stands for which a check refuses a field of a row.
+
+    Args:
+        row: its name.
+        changed: what ``--set`` changes of it.
+        plain: makes the row without these changes.
+        check: refuses it.
+        places: of the file's fields.
+        field: that is refused.
+    """
+    if gives(changed, field):
+        return f"--set {'.'.join(field)}: row '{row}'"
+    if changed:
+        with suppress(BenchError):
+            check(plain(), lambda *_: "")
+            return f"{named(changed)}: row '{row}'"
+    return f"{_place(places, row, field)}: row '{row}'"
 
 
 def _is_untrained(own: Any) -> bool:

@@ -129,11 +129,10 @@ def _check_losses(experiment: Experiment, where: Where) -> None:
     """Build each loss once, so that a wrong name or parameter is found before anything trains."""
     places = [("phases", str(number), "loss") for number in range(len(experiment.phases))]
     for field, loss in zip([*places, ("loss",)], experiment.losses, strict=True):
-        place = where(*field, "name")
         try:
             built = _built(loss)
         except BenchError as error:
-            raise BenchError(f"{place}: {error}") from None
+            raise BenchError(f"{where(*field, 'name')}: {error}") from None
         if experiment.memory is not None and field == ("loss",):
             try:
                 built = CrossBatchMemory(built, embedding_dim=2, **experiment.memory.model_dump())
@@ -142,7 +141,7 @@ def _check_losses(experiment: Experiment, where: Where) -> None:
         try:
             check_sampler(experiment.sampler, needs_of(built), loss.name)
         except BenchError as error:
-            raise BenchError(f"{place}: {error}") from None
+            raise BenchError(f"{where(*field, 'name')}: {error}") from None
 
 
 def _built(loss: LossConfig) -> RankingLoss:

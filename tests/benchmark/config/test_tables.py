@@ -251,6 +251,28 @@ def test_an_override_that_spoils_a_row_is_named(tmp_path: Path) -> None:
         load_table(str(path), ["optimizer.lr=0.1"])
 
 
+@pytest.mark.parametrize(
+    ("data", "loss", "changes", "where"),
+    [
+        ("digts", "softmax", ["data.task=retrieval"], r"t\.yaml, line 1: row 'a': unknown dataset"),
+        ("digits", "softmax", ["data.name=digts"], r"--set data\.name: row 'a': unknown dataset"),
+        ("digits", "softmax", ["data={name: digts}"], r"--set data\.name: row 'a': unknown data"),
+        ("digits", "lifed", ["loss.margin=1"], r"t\.yaml, line 4: row 'a': unknown loss"),
+        ("digits", "lifted", ["loss.margn=1"], r"--set loss\.margn: row 'a': unknown parameter"),
+        ("digits", "npairs", ["sampler.k=3"], r"--set sampler\.k: row 'a': npairs .* an even k"),
+    ],
+)
+def test_a_mistake_is_told_where_it_stands(
+    tmp_path: Path, data: str, loss: str, changes: list[str], where: str
+) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text(
+        f"data: {{name: {data}}}\nsampler: {{p: 4, k: 2}}\nrows:\n  a: {{loss: {loss}}}\n"
+    )
+    with pytest.raises(BenchError, match=f"^[^ ]*{where}"):
+        load_table(str(path), changes)
+
+
 def test_an_unknown_row_or_table_gets_the_nearest_name(tiny: Path) -> None:
     with pytest.raises(BenchError, match="did you mean 'hard'"):
         load_table(str(tiny)).select(["hrd"])
