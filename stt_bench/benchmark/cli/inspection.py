@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -52,14 +53,14 @@ def neighbors(
     from stt_bench.benchmark.store.runs import open_run
     from stt_bench.benchmark.system.outputs import check_output
     from stt_bench.benchmark.system.progress import Reporter
-    from stt_bench.benchmark.system.text import one_line
+    from stt_bench.benchmark.system.text import decimals, one_line
 
     check_output(picture, inputs=images, force=force or to is None)
     reporter = Reporter(quiet=quiet)
     found = find_neighbors(open_run(run), images, reporter, k=k, split=split, to=picture)
     for column in ("query", "id", "label"):
         found[column] = found[column].map(one_line)
-    print(found.to_string(index=False, float_format="{:.4f}".format))
+    print(found.to_string(index=False, float_format=partial(decimals, digits=4)))
     print(picture)
 
 

@@ -22,6 +22,7 @@ from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.png import drawn_figure, label, title
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.text import decimals
 
 _CELL = 1.2  # inches a picture
 _LONGEST_LABEL = 20
@@ -144,7 +145,7 @@ def _draw(
             for axis, image, name, distance in zip(*columns_of, strict=False):
                 same = _RIGHT if name == query.label else _WRONG
                 _picture(
-                    axis, image, name, f"{distance:.3f}", "0.6" if query.label is None else same
+                    axis, image, name, decimals(distance, 3), "0.6" if query.label is None else same
                 )
 
 

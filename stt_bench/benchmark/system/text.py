@@ -1,4 +1,4 @@
-"""Words of others (labels, titles, class names, sources) made safe to print: text stays text."""
+"""Words of others (labels, titles, class names, sources) made safe to print; numbers in words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ NAME_RULE = "at most 100 letters, digits, '_', '-' and '.', the first a letter o
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PAGES = ("readme", "timing")
+_LONG = 1e6  # a number that is written with a power
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;"}
 _MARKUP = re.compile(
     r"[\\`*\[\]|#~]"  # code, emphasis, links and images, cells, headings, strikethrough
@@ -92,3 +93,8 @@ def counted(number: int, noun: str) -> str:
     """Return a number with its noun: `1 image`, `2,000 images`, `2 classes`."""
     plural = "es" if noun.endswith("s") else "s"
     return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
+def decimals(value: float, digits: int) -> str:
+    """Return a number with some decimals, `0.6931`; from a million on with a power, `1.0e+30`."""
+    return f"{value:.{digits}f}" if abs(value) < _LONG else f"{value:.1e}"

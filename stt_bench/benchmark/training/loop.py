@@ -13,6 +13,7 @@ from stt_bench.benchmark.store.weights import write_checkpoint
 from stt_bench.benchmark.system.errors import TrainingStopped
 from stt_bench.benchmark.system.processes import processes
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.text import decimals
 from stt_bench.benchmark.training.finite import NotFiniteError, Watch
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.log import TrainingLog, Unwritten
@@ -77,7 +78,7 @@ def fit(
                 log.write({"step": done, f"validation_{selection.metric}": value})
             if report:
                 rate = (done - first) * len(taken.labels) / (time.perf_counter() - since)
-                bar.to(done, f"loss {entry['loss']:.4f}, {rate:,.0f} images/s")
+                bar.to(done, f"loss {decimals(entry['loss'], 4)}, {rate:,.0f} images/s")
             if done == settings.steps:
                 break
             if keep:

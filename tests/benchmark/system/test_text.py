@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 
 from stt_bench.benchmark.system.text import (
     code_block,
+    decimals,
     escape_markdown,
     harmless_cell,
     is_name,
@@ -174,3 +175,19 @@ def test_names_are_no_paths() -> None:
 )
 def test_no_cell_of_a_csv_file_is_a_formula(text: str, cell: str) -> None:
     assert harmless_cell(text) == cell
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (0.69314, "0.6931"),
+        (-2.0, "-2.0000"),
+        (999_999.0, "999999.0000"),
+        (1e6, "1.0e+06"),
+        (-1e30, "-1.0e+30"),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_a_huge_number_is_told_by_a_power(value: float, told: str) -> None:
+    assert decimals(value, 4) == told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training import loop
 from stt_bench.benchmark.training.learner import new_model
 from stt_bench.benchmark.training.objective import Objective
 from stt_bench.benchmark.training.optimization import build_optimizer, learning_rate_factor
@@ -180,6 +182,17 @@ def test_metrics_file_holds_the_health_of_the_study(tiny: Path, tmp_path: Path) 
     for name in health:
         assert all(math.isfinite(entry[name]) for entry in entries), name
     assert list((run.folder / "tensorboard").glob("events*"))
+
+
+def test_the_progress_tells_a_huge_loss_in_a_few_characters(
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(loop, "measured", lambda *_: {"step": 1, "loss": 1e30})
+    train(make_run(tiny, "hard", tmp_path, "train.steps=1"), Reporter(line_every=0))
+    assert re.search(r"loss 1\.0e\+30, [0-9,]+ images/s", capsys.readouterr().err)
 
 
 def test_the_untrained_network_is_saved_as_it_starts(tiny: Path, tmp_path: Path) -> None:
