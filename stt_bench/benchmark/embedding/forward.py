@@ -55,15 +55,17 @@ def forward(
         images.load(lambda done, _total: bar.to(done))
     embedder, found = Embedder(network, objective, measured), Rows(len(images))
     size, parts = measured.batch_size, parts_of(images, measured.batch_size, shared_by)
-    mine = parts[shared_by.rank]
-    with reporter.bar(f"{run.name}: embed", mine.stop, stage=True) as bar:
+    mine, whole = parts[shared_by.rank], len(images)
+    several = f"{shared_by.size} processes" if shared_by.size > 1 else None
+    with reporter.bar(f"{run.name}: embed", whole, stage=True) as bar:
         for rows, views in embedding_batches(images, size, flip=measured.flip, rows=mine):
             found.add(rows, *embedder.embed(views))
-            bar.to(rows.stop)
+            bar.to(rows.stop * whole // mine.stop, several)  # the others are as far, about
         nothing = np.empty((len(images), 0), dtype=np.float32)
         embeddings, logits = found.arrays() if mine.stop > mine.start else (nothing, None)
-    for array in (embeddings, logits):
-        shared_by.merge(array, parts)
+        for array in (embeddings, logits):
+            shared_by.merge(array, parts)
+        bar.to(whole, several)
     return embeddings, logits
 
 

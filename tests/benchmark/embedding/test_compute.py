@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +12,16 @@ import pytest
 import torch
 
 from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
+from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.embedding import compute
 from stt_bench.benchmark.embedding.compute import Embedder, Rows
 from stt_bench.benchmark.embedding.embed import embed
+from stt_bench.benchmark.embedding.forward import forward
 from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.runs import run_of
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.processes import Processes
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.learner import new_model
 from stt_bench.benchmark.training.train import train
@@ -111,3 +117,31 @@ def test_full_memory_while_embedding_says_what_to_lower(
     monkeypatch.setattr(Embedder, "embed", full)
     with pytest.raises(BenchError, match=r"tiny/softmax/seed-0: .*full.*evaluation\.batch_size"):
         embed(run, QUIET)
+
+
+class First(Processes):
+    """The first of three processes, whose others are not there."""
+
+    def __init__(self) -> None:
+        super().__init__(size=3)
+        self.first = nullcontext  # type: ignore[assignment]
+        self.merged: list[bool] = []
+
+    def merge(self, array: np.ndarray | None, parts: Sequence[slice]) -> None:
+        self.merged.append(array is not None and parts[0].stop < len(array))
+
+
+def test_several_processes_tell_how_many_images_all_of_them_embed(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = ["train.steps=0", "evaluation.batch_size=100"]
+    run = run_of(load_table(str(tiny), changes), "softmax", 0, tmp_path)
+    train(run, QUIET)
+    capsys.readouterr()
+    items, shared_by = load_items(run.experiment.data), First()
+    forward(run, run.facts(), items, "test", Reporter(line_every=0), shared_by)
+    assert shared_by.merged == [True, True]
+    count, told = len(items.split("test")), capsys.readouterr().err
+    assert re.findall(r"embed: ([0-9/,]+), 3 processes, took", told) == [f"{count:,}/{count:,}"]
+    under_way = re.findall(r"embed: ([0-9,]+)/([0-9,]+), 3 processes, .* left", told)
+    assert {whole for _, whole in under_way} == {f"{count:,}"}
