@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 import torch
 
@@ -23,7 +23,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     return Batch(batch.step, images, moved(batch.labels, device), weights)
 
 
-def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+def on_device(batches: Iterable[Batch], device: torch.device) -> Generator[Batch, None, None]:
     """Yield batches on a device; the next is copied to a GPU while one is trained on there.
 
     The one after that is made, or taken from the processes that make it, and pinned by a thread:

@@ -55,13 +55,14 @@ class Watch:
 
 
 @torch.no_grad()
-def overflow_of(parameters: Sequence[Tensor]) -> Tensor:
-    """Return (): 1 where a gradient is NaN or infinite, else 0; left on the device."""
+def overflow_of(parameters: Sequence[Tensor], one: Tensor) -> Tensor:
+    """Return (): 1 where a gradient is NaN or infinite, else 0; left on the device.
+
+    `one` (), float32, is 1 on the device of the parameters.
+    """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if not gradients:
-        return torch.zeros(())
-    found = torch.zeros((), device=gradients[0].device)
-    # What the loss scaler asks for, in one pass over all: scaled by 1, they keep their bytes.
-    one = torch.ones((), device=gradients[0].device)
-    torch._amp_foreach_non_finite_check_and_unscale_(gradients, found, one)
+    found = torch.zeros_like(one)
+    if gradients:
+        # What the loss scaler asks for, in one pass over all: scaled by 1, they keep their bytes.
+        torch._amp_foreach_non_finite_check_and_unscale_(gradients, found, one)
     return found

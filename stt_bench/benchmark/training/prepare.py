@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import nullcontext
 
 from stt_bench.benchmark.datasets import ItemTable
@@ -17,7 +17,9 @@ from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.learner import Learner
 
 
-def batches_of(run: Run, items: ItemTable, learner: Learner, reporter: Reporter) -> Iterator[Batch]:
+def batches_of(
+    run: Run, items: ItemTable, learner: Learner, reporter: Reporter
+) -> Generator[Batch, None, None]:
     """Return the batches of all steps that the learner has still to take, on its device.
 
     Raises:

@@ -20,7 +20,7 @@ class LossScaler(torch.amp.GradScaler):
     def __init__(self, device: torch.device, *, enabled: bool) -> None:
         """Scale on a device, if the precision needs it."""
         super().__init__(device.type, enabled=enabled)
-        self._one = torch.ones((), device=device)
+        self.one = torch.ones((), device=device)
         self._skipped = torch.zeros((), device=device, dtype=torch.int64)
 
     @property
@@ -32,9 +32,9 @@ class LossScaler(torch.amp.GradScaler):
         """Adapt the scale after a step, and count the step if it was skipped."""
         if not self.is_enabled():
             return
-        before = self.scale(self._one)
+        before = self.scale(self.one)
         super().update(new_scale)
-        after = self.scale(self._one)
+        after = self.scale(self.one)
         self._skipped += (after < before) | (after == 0)
 
     def state_dict(self) -> dict[str, Any]:

@@ -83,7 +83,8 @@ def take_step(
     if chunks is not None:
         chunks.backward()
     scaler.unscale_(optimizer)
-    overflow = loss.new_zeros(()) if scaler.is_enabled() else overflow_of(learner.trained)
+    watched = [] if scaler.is_enabled() else learner.trained  # the scaler skips such a step
+    overflow = overflow_of(watched, scaler.one)
     scaler.step(optimizer)
     scaler.update()
     if learner.average is not None:

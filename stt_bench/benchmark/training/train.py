@@ -7,6 +7,8 @@ same bytes.
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import torch
 
 from stt_bench.benchmark.datasets import ItemTable, load_items
@@ -112,8 +114,9 @@ def _train(run: Run, items: ItemTable, reporter: Reporter) -> TrainingFacts | No
     with stop_requested() as stop, full_memory_told(run.name, "train"):
         try:
             if learner.step < settings.steps:
-                batches = batches_of(run, items, learner, reporter)
-                fit(run, learner, batches, origin, stop, reporter)
+                # However it ends: what makes batches is not to live as long as an error is kept.
+                with closing(batches_of(run, items, learner, reporter)) as batches:
+                    fit(run, learner, batches, origin, stop, reporter)
             if not leads:
                 return None
             facts = _write(run, items, learner, origin)

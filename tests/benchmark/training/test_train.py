@@ -7,12 +7,15 @@ import math
 import os
 import re
 import signal
+import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
+from pretend_cuda import pretended_gpus
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.loss_sections import LossConfig
@@ -92,6 +95,28 @@ def test_a_signal_to_all_processes_is_heeded_by_the_trainer_alone(
     with at_step(6, stop), pytest.raises(TrainingStopped, match="step 7"):
         train(run, QUIET)
     assert torch.load(run.checkpoint, weights_only=True)["step"] == 7
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_what_makes_batches_ends_with_the_training_while_its_error_is_kept(
+    tiny: Path, tmp_path: Path, at_step: Any, device: str
+) -> None:
+    settings = "train.workers=2", f"train.device={device}"
+    stop = at_step(6, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    threads = set(threading.enumerate())
+    makers: list[int] = []
+    fork = os.fork
+    gpus = pretended_gpus() if device == "cuda" else nullcontext()
+    with gpus, stop, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fork", lambda: makers.append(fork()) or makers[-1])
+        with pytest.raises(TrainingStopped, match="step 7") as kept:
+            train(make_run(tiny, "hard", tmp_path, *settings), QUIET)
+    assert len(makers) == 2
+    for maker in makers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(maker, 0)
+    assert set(threading.enumerate()) <= threads
+    assert kept.value.__traceback__ is not None
 
 
 def test_another_config_in_the_same_folder_is_refused(tiny: Path, tmp_path: Path) -> None:
