@@ -23,6 +23,7 @@ from stt_bench.benchmark.store.trials import (
 )
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.progress import Bar, Reporter
+from stt_bench.benchmark.system.text import one_line
 from stt_bench.benchmark.training.checks import idle_classifiers
 from stt_bench.benchmark.training.stop import stop_requested
 from stt_bench.benchmark.tuning.costs import tell_end, tell_price
@@ -64,6 +65,7 @@ def tune(
         executor = executor or Here()
         work = _Work(table, config, results, shard, stop, reporter, executor, left)
         todo = [search for search in todo if search.missing]
+        work.rows_left = {search.row for search in todo}
         work.check(todo)
         # One row after the other leaves the next to another process; at once, all have work.
         groups = [[one] for one in todo] if isinstance(executor, Here) else [todo]
@@ -95,7 +97,8 @@ class _Work:
     executor: Executor
     left: int  # trials whose price is not told yet
     data: Data = field(default_factory=Data)
-    failed: dict[str, Exception] = field(default_factory=dict)  # by row
+    failed: dict[str, BenchError] = field(default_factory=dict)  # by row
+    rows_left: set[str] = field(default_factory=set)  # neither tuned nor failed
 
     def check(self, todo: Sequence[Search]) -> None:
         """Hold every row's sampler against the folds; one sentence for all that do not fit.
@@ -144,6 +147,7 @@ class _Work:
                 except Exception as error:
                     self._fail(search.row, error)
             self._try(rows)
+        self.rows_left.difference_update({search.row for search in group if search not in busy})
         return busy
 
     @contextmanager
@@ -180,6 +184,8 @@ class _Work:
                     found = Failure(BenchError(found.told))
                 if isinstance(found, Trial):
                     row.keep(found)
+                    if row.done == len(row.tasks):
+                        self.rows_left.discard(one.row)
                     self._tell_price_by(found)
                 elif one.row not in self.failed:
                     self._fail(one.row, found.error, row.name)
@@ -193,11 +199,13 @@ class _Work:
         return task.content.row not in self.failed
 
     def _fail(self, row: str, error: Exception, name: str = "") -> None:
-        if isinstance(error, BenchError) and name:
+        if not isinstance(error, BenchError):
+            error = _told(f"{self.table.name}/{row}", error)
+        elif name:
             error = BenchError(f"{name}: {error}")
         self.failed[row] = error
-        named = str(error) if isinstance(error, BenchError) else f"{row}: {error!r}"
-        self.reporter.warn(f"{named}; the next row follows")
+        self.rows_left.discard(row)
+        self.reporter.warn(f"{error}; the others go on" if self.rows_left else str(error))
 
     def _tell_price_by(self, first: Trial) -> None:
         if self.left:
@@ -214,6 +222,20 @@ class _Work:
         there = {(trial.study, trial.index) for trial in valid}
         best = max((trial.objective for trial in valid), default=0.0)
         return [place for place in search.missing if place not in there], best
+
+
+def _told(name: str, error: Exception) -> BenchError:
+    """Return an error that nobody has put in words as a sentence about a row."""
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return BenchError(f"{name}: {where}{error.strerror or error}")
+    what = one_line(f"{type(error).__name__}: {error}", 500)
+    told = BenchError(
+        f"{name}: {what}; the same command tries it again, and with STT_BENCH_DEBUG=1 before it "
+        "shows where"
+    )
+    told.__cause__ = error
+    return told
 
 
 @dataclass

@@ -112,6 +112,36 @@ def test_a_row_that_fails_does_not_end_the_search_of_the_others(
     assert tried == ["softmax", "hard_triplet"]
 
 
+def test_a_failure_names_its_row_and_whether_others_go_on(
+    tuned: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = load_table(str(tuned))
+    assert table.tuning is not None
+
+    def fails(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(tasks, "run_trial", fails)
+    fault: Exception = RuntimeError("a loss's\nown fault")
+    with pytest.raises(BenchError) as caught:
+        tuning.tune(table, table.tuning, tmp_path, Reporter(), rows=["hard"])
+    assert str(caught.value) == (
+        "tuned/hard: RuntimeError: a loss's own fault; the same command tries it again, and with "
+        "STT_BENCH_DEBUG=1 before it shows where"
+    )
+    assert caught.value.__cause__ is fault
+    assert "go on" not in capsys.readouterr().err
+    fault = PermissionError(13, "Permission denied", "images/a.png")
+    with pytest.raises(BenchError, match="2 rows could not be tuned"):
+        tuning.tune(table, table.tuning, tmp_path, Reporter())
+    first, last = [x for x in capsys.readouterr().err.splitlines() if "Permission" in x]
+    assert "tuned/softmax: images/a.png: Permission denied; the others go on" in first
+    assert last.endswith("tuned/hard: images/a.png: Permission denied")
+
+
 def test_no_more_trials_of_a_row_are_begun_when_one_has_failed(
     tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
