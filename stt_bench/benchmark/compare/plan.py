@@ -140,7 +140,7 @@ def make_plan(found: Found, request: Request, seconds: float) -> tuple[Plan, pd.
         every=search["every"],
     )
     fewest = min(1.0, _FEWEST_ITEMS / len(frame))
-    spent = shares(seconds, measured.prices, shape, fewest=fewest)
+    spent = shares(seconds, measured.prices, shape, fewest=fewest, chosen=request.rows is not None)
     told = [f"split: {how}"]
     if spent.items < 1:
         whole = len(frame)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import duration
+from stt_bench.benchmark.system.text import counted
 
 STUDIES, MORE_STUDIES = 3, 5
 TRIALS, ENOUGH, MOST_TRIALS = 2, 12, 20  # of a study: at least; so that it may be five; at most
@@ -69,7 +70,14 @@ class Shares(NamedTuple):
         return self.prepare + self.tune + self.run
 
 
-def shares(seconds: float, prices: Prices, shape: Shape, *, fewest: float = 1.0) -> Shares:
+def shares(
+    seconds: float,
+    prices: Prices,
+    shape: Shape,
+    *,
+    fewest: float = 1.0,
+    chosen: bool = False,
+) -> Shares:
     """Return how some seconds are spent.
 
     Every row is tuned alike: its own settings once, and studies × trials. Two fifths of what is
@@ -83,6 +91,7 @@ def shares(seconds: float, prices: Prices, shape: Shape, *, fewest: float = 1.0)
         prices: of all items.
         shape: of the table.
         fewest: the share of the items that must be kept; 1: all.
+        chosen: whether the user said which rows.
 
     Raises:
         BenchError: there is no time for the least; the sentence says how long that takes.
@@ -96,10 +105,11 @@ def shares(seconds: float, prices: Prices, shape: Shape, *, fewest: float = 1.0)
     least = max(factor for factor in _FACTORS if factor <= max(fewest, _FACTORS[-1]))
     dear = prices.of_a_part(least)
     needed = max(_least(dear, shape).seconds, 2 * dear.prepare) / _RESERVE
+    fewer = ", or fewer --rows" if chosen else ", or choose losses, such as --rows proxy_anchor"
     raise BenchError(
-        f"{duration(seconds)} are too short: {shape.trained} rows, tuned by {STUDIES} studies of "
-        f"{TRIALS} trials and run with {SEEDS} seeds, take about {duration(needed)} here: give "
-        f"--minutes {max(1, -int(-needed // 60))} or fewer --rows"
+        f"{duration(seconds)} are too short: {counted(shape.trained, 'row')}, tuned by {STUDIES} "
+        f"studies of {TRIALS} trials and run with {SEEDS} seeds, take about {duration(needed)} "
+        f"here: give --minutes {max(1, -int(-needed // 60))}{fewer if shape.trained > 1 else ''}"
     )
 
 

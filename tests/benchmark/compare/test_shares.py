@@ -46,8 +46,15 @@ def test_never_more_than_there_is(seconds: float, step: float, run: float) -> No
 
 def test_too_short_says_how_long_it_takes() -> None:
     needed = added_up(3, 2, 3) / 0.92
-    with pytest.raises(BenchError, match=f"give --minutes {int(needed // 60) + 1} or fewer --rows"):
+    minutes = f"--minutes {int(needed // 60) + 1}"
+    with pytest.raises(
+        BenchError, match=rf"8 rows, .* {minutes}, or choose some losses, as --rows"
+    ):
         shares(120, PRICES, SHAPE)
+    with pytest.raises(BenchError, match=f"give {minutes}, or fewer --rows$"):
+        shares(120, PRICES, SHAPE, chosen=True)
+    with pytest.raises(BenchError, match=r": 1 row, .* give --minutes \d+$"):
+        shares(60, PRICES, SHAPE._replace(trained=1), chosen=True)
     shares(60 * (needed // 60 + 1), PRICES, SHAPE)  # does
 
 
