@@ -182,7 +182,7 @@ def training(
 
     def train_on(batches: Iterable[Batch]) -> float:
         """Return images/s, the first steps (starting workers, filling pipes) left out."""
-        done, first, start = 0, steps // 4, 0.0
+        done, first, start = 0, max(1, steps // 4), 0.0
         for step, images, labels, weights in batches:
             take_step(learner, experiment, 0, step, images, labels, weights)
             done += 1
