@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from stt_bench.benchmark.system.atomic import write_atomically
 from stt_bench.benchmark.system.contents import cache_folder
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import write_text
 
 _NAMED = 3  # in the sentence
 _MEND = "replace or remove"
@@ -29,7 +30,7 @@ def refusal(
     """Return one error for all images that cannot be used, and write the list of them.
 
     Args:
-        name: of the dataset, and of the list's file.
+        name: of the dataset; the list's file begins with it.
         errors: one for each image.
         total: how many images there are.
         skippable: whether a config says what is done with them.
@@ -50,13 +51,17 @@ def refusal(
 
 
 def listed_in_file(name: str, sentences: Sequence[str]) -> Path | None:
-    """Write a list of images, a line each, to the cache folder; None where there is none."""
+    """Write a list of images, a line each, to the cache folder; None where there is none.
+
+    Another list has another file: two folders of images may have one name.
+    """
     folder = cache_folder("unreadable")
     if folder is None:
         return None
-    file = folder / f"{name}.txt"
+    content = ("\n".join(sentences) + "\n").encode(errors="surrogateescape")
+    file = folder / f"{name}-{hashlib.sha256(content).hexdigest()[:12]}.txt"
     try:
-        write_text(file, "\n".join(sentences) + "\n")
+        write_atomically(file, lambda stream: stream.write(content))
     except (BenchError, OSError):
         return None
     return file

@@ -11,6 +11,7 @@ from PIL import Image
 from stt_bench.benchmark.config.sections import DataConfig, InputConfig
 from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.datasets.image_set import image_set
+from stt_bench.benchmark.datasets.refusal import listed_in_file
 from stt_bench.benchmark.datasets.training_items import training_items
 from stt_bench.benchmark.datasets.unreadable import unreadable_images
 from stt_bench.benchmark.datasets.verify import verify_dataset
@@ -130,13 +131,21 @@ def test_all_are_told_of_all_splits_and_listed_in_a_file(photos, cache, monkeypa
     assert said.startswith("6 of 24 images cannot be used: ")
     named = re.findall(r"(\d/\d\.jpg) cannot be read as an image", said)
     assert named == bad[:3]
+    (listed,) = cache.glob("images-*.txt")
     assert said.endswith(
-        f"; all are listed in {cache / 'images.txt'}: replace or remove them, or leave them out "
+        f"; all are listed in {listed}: replace or remove them, or leave them out "
         "with data.skip_unreadable: true"
     )
     assert "\n" not in said
-    lines = (cache / "images.txt").read_text().splitlines()
+    lines = listed.read_text().splitlines()
     assert [line.partition(" cannot")[0][-7:] for line in lines] == bad
+
+
+def test_each_list_has_a_file_of_its_own(cache):
+    one, other = (listed_in_file("images", [f"{x}/1.jpg", f"{x}/2\udcff.jpg"]) for x in "ab")
+    assert one.read_bytes() == b"a/1.jpg\na/2\xff.jpg\n"
+    assert other.read_bytes() == b"b/1.jpg\nb/2\xff.jpg\n"
+    assert listed_in_file("images", ["a/1.jpg", "a/2\udcff.jpg"]) == one
 
 
 def test_one_broken_file_needs_no_list(photos, cache):
@@ -214,8 +223,9 @@ def test_verify_lists_all_in_a_file(photos, cache):
             (photos / f"{number}" / name).write_bytes(b"")
     found = verify_dataset("images", root=str(photos / "list.csv"))
     lines = list(found.lines())
-    assert f"and 4 more; all are listed in {cache / 'images.txt'}" in lines
-    assert len((cache / "images.txt").read_text().splitlines()) == 24
+    (listed,) = cache.glob("images-*.txt")
+    assert f"and 4 more; all are listed in {listed}" in lines
+    assert len(listed.read_text().splitlines()) == 24
 
 
 def test_a_store_of_somebodys_own_and_an_array(photos):
