@@ -102,6 +102,11 @@ def test_a_stopped_run_ends_in_the_same_bytes(
     assert parted.weights.read_bytes() == whole.weights.read_bytes()
 
 
+def test_processes_that_make_batches_change_no_byte(tiny: Path, tmp_path: Path) -> None:
+    runs = [trained(tiny, "two_head", tmp_path / n, f"train.workers={n}") for n in ("0", "2")]
+    assert runs[0].weights.read_bytes() == runs[1].weights.read_bytes()
+
+
 SGD = "optimizer.name=sgd", "optimizer.lr=0.05"
 
 
