@@ -8,7 +8,7 @@ import pytest
 from command_line import Command
 from PIL import Image
 
-from stt_bench.benchmark.datasets import image_set
+from stt_bench.benchmark.datasets import prepared_images
 
 SETTINGS = ("--rows", "softmax", "--set", "train.steps=2", "--set", "data.name=images", "-q")
 
@@ -75,7 +75,7 @@ def test_a_record_is_taken_as_it_is_where_its_data_are_gone_but_not_where_they_a
 @pytest.mark.parametrize("label", "ad")
 def test_a_broken_image_is_told_before_the_training(run, tmp_path, monkeypatch, label, in_memory):
     """Its repair makes other data of them: what was trained before would be lost."""
-    monkeypatch.setattr(image_set, "memory_limit", lambda: 1 << 30 if in_memory else 0)
+    monkeypatch.setattr(prepared_images, "memory_limit", lambda: 1 << 30 if in_memory else 0)
     draw(tmp_path / "images", 0)
     broken = tmp_path / "images" / label / "1.bmp"
     broken.write_bytes(broken.read_bytes()[:-60])

@@ -1,14 +1,10 @@
-"""The images of some items, prepared for a network and kept in memory where they fit."""
+"""Batches and views of the prepared images of some items: their crops and flips."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 import torch
 
 from stt_bench.benchmark.config.sections import InputConfig
@@ -19,21 +15,13 @@ from stt_bench.benchmark.datasets.augmentation import (
     gather,
     mirror,
 )
-from stt_bench.benchmark.datasets.in_memory import from_array, memory_limit, together
 from stt_bench.benchmark.datasets.items import ItemTable, Split
-from stt_bench.benchmark.datasets.refusal import UnreadableError, refusal
+from stt_bench.benchmark.datasets.prepared_images import PreparedImages
 from stt_bench.benchmark.datasets.sampler import Stream
-from stt_bench.benchmark.datasets.threads import BLOCK, Progress, thread_count
 from stt_bench.benchmark.datasets.transforms import (
-    TooThinError,
     center_crop,
     five_crops,
-    prepare,
 )
-from stt_bench.benchmark.system.errors import BenchError
-
-_SAMPLE = 16  # images from which the need of memory and time is estimated
-_WORTH_THREADS = 5e-4  # seconds an image; quicker ones are slowed down by threads
 
 Crops = Literal["center", "five", "whole"]
 
@@ -64,70 +52,19 @@ def image_set(
     return images
 
 
-class ImageSet:
-    """Prepared uint8 images of a frame's rows.
+class ImageSet(PreparedImages):
+    """Batches and views of prepared uint8 images of a frame's rows.
 
     With `training`, `batch` with a generator makes the config's random crops; with `five`, `views`
-    are five crops; otherwise, and for `crop: center`, the crop is part of the preparation. Where
-    the side is drawn too, images are kept at the largest, `resize_max`.
+    are five crops; otherwise, and for `crop: center`, the crop is part of the preparation.
     """
 
-    def __init__(
-        self,
-        items: ItemTable,
-        frame: pd.DataFrame,
-        config: InputConfig,
-        *,
-        training: bool = False,
-        five: bool = False,
-    ) -> None:
-        """Choose the images; nothing is read yet."""
-        self.items, self.config = items, config
-        self.paths: list[str] = frame["path"].tolist()
-        self.training, self.five = training, five
-        self._crops_later = five or (training and config.crop != "center")
-        largest = config.resize_max if training else None
-        self._kept_as = config.model_copy(update={"resize": largest}) if largest else config
-        self._seeds: list[bytes] | None = None
-        self._kept: torch.Tensor | list[torch.Tensor] | None = None
-        self._sizes = np.zeros((len(self.paths), 2), np.int32)  # 0: not known yet
-        self._checked = False
+    _seeds: list[bytes] | None = None
 
     @property
     def is_random(self) -> bool:
         """Tell whether `batch` draws from the generator that it is given."""
         return self.training and (self.config.crop != "center" or self.config.flip)
-
-    @property
-    def in_memory(self) -> bool:
-        """Tell whether nothing has to be read for a batch."""
-        return self._kept is not None
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.paths)
-
-    def load(self, progress: Progress | None = None) -> bool:
-        """Prepare all images if they fit into memory; tell whether they are there.
-
-        `progress(done, total)` is called now and then.
-        """
-        if self._kept is not None:
-            return True
-        try:
-            self._kept = self._from_array()
-            if self._kept is None:
-                bytes_each, seconds_each = self._cost()
-                if len(self) * bytes_each <= memory_limit():
-                    self._kept = self._decode_all(
-                        thread_count() if seconds_each > _WORTH_THREADS else 1, progress
-                    )
-        except BenchError:
-            self.check()  # tells of all
-            raise
-        if self._kept is not None and progress is not None:
-            progress(len(self), len(self))
-        return self._kept is not None
 
     def batch(
         self,
@@ -191,13 +128,6 @@ class ImageSet:
             return prepared
         return torch.stack([center_crop(image, self.config.size) for image in prepared])
 
-    def _sizes_of(self, rows: np.ndarray) -> np.ndarray:
-        """Return height and width (B, 2) of prepared images; those never seen are prepared."""
-        unknown = rows[self._sizes[rows, 0] == 0]
-        if len(unknown):
-            self._decode(unknown)
-        return self._sizes[rows].astype(np.int64)
-
     def views(self, rows: np.ndarray, *, flip: bool = False) -> list[torch.Tensor]:
         """Return the views of some rows, each uint8 (B, C, size, size).
 
@@ -208,93 +138,3 @@ class ImageSet:
         else:
             crops = [self.batch(rows)]
         return crops + [crop.flip(-1) for crop in crops] if flip else crops
-
-    def check(self, progress: Progress | None = None) -> None:
-        """Prepare every image once; one error tells of all that cannot be prepared.
-
-        It tells of the other splits' too. Images that were checked before are not prepared again.
-        """
-        if self._checked:
-            return
-        if self._failures(progress):
-            frame = self.items.frame
-            every = ImageSet(self.items, frame, self.config, training=self.training, five=self.five)
-            skippable = self.items.skippable
-            raise refusal(self.items.name, every._failures(), len(frame), skippable=skippable)
-        self._checked = True
-
-    def _failures(self, progress: Progress | None = None) -> list[BenchError]:
-        found = []
-        with ThreadPoolExecutor(thread_count()) as pool:
-            for done, error in enumerate(pool.map(self._failure, range(len(self))), start=1):
-                if error is not None:
-                    found.append(error)
-                if progress is not None:
-                    progress(done, len(self))
-        return found
-
-    def _failure(self, row: int) -> BenchError | None:
-        try:
-            self._prepare(row)
-        except BenchError as error:
-            return error
-        return None
-
-    def _prepared(self, rows: np.ndarray) -> torch.Tensor | list[torch.Tensor]:
-        if isinstance(self._kept, torch.Tensor):
-            return self._kept[torch.from_numpy(rows)]
-        if self._kept is not None:
-            return [self._kept[row] for row in rows]
-        return self._decode(rows)
-
-    def _prepare(self, row: int) -> torch.Tensor:
-        path = self.paths[row]
-        image = self.items.read(path)
-        try:
-            prepared = prepare(image, self._kept_as, self.items.bits)
-        except TooThinError as error:
-            raise BenchError(f"image {path} cannot be converted ({error})") from error
-        except Exception as error:  # PIL raises nearly anything on odd modes and broken tags
-            raise UnreadableError(f"image {path} cannot be converted", str(error)) from error
-        self._sizes[row] = prepared.shape[-2:]
-        return prepared if self._crops_later else center_crop(prepared, self.config.size)
-
-    def _prepare_block(self, rows: Sequence[int]) -> list[torch.Tensor]:
-        return [self._prepare(row) for row in rows]
-
-    def _decode(self, rows: np.ndarray) -> list[torch.Tensor]:
-        count = min(thread_count(), len(rows))
-        if count <= 1:
-            return self._prepare_block(rows.tolist())
-        with ThreadPoolExecutor(count) as pool:
-            return list(pool.map(self._prepare, rows.tolist()))
-
-    def _cost(self) -> tuple[float, float]:
-        """Return the mean bytes and median seconds that a prepared image takes, from a sample."""
-        rows = np.linspace(0, len(self) - 1, min(_SAMPLE, len(self)), dtype=int)
-        sizes, seconds = [], []
-        for row in rows.tolist():
-            start = time.perf_counter()
-            sizes.append(self._prepare(row).numel())
-            seconds.append(time.perf_counter() - start)
-        return float(np.mean(sizes)), float(np.median(seconds))
-
-    def _decode_all(
-        self, threads: int, progress: Progress | None
-    ) -> torch.Tensor | list[torch.Tensor]:
-        blocks = [range(i, min(i + BLOCK, len(self))) for i in range(0, len(self), BLOCK)]
-
-        def done(count: int) -> None:
-            if progress is not None and count < len(self):
-                progress(count, len(self))
-
-        with ThreadPoolExecutor(threads) as pool:
-            return together(pool.map(self._prepare_block, blocks), len(self), done)
-
-    def _from_array(self) -> torch.Tensor | None:
-        images = from_array(self.items, self.paths, self._kept_as, memory_limit())
-        if images is None:
-            return None
-        if not self._crops_later:
-            images = center_crop(images, self.config.size)
-        return images.expand(-1, self.config.channels, -1, -1).contiguous()

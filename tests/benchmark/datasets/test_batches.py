@@ -8,7 +8,7 @@ from PIL import Image
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets import batches as batches_module
-from stt_bench.benchmark.datasets import image_set
+from stt_bench.benchmark.datasets import prepared_images
 from stt_bench.benchmark.datasets.batches import (
     TrainingBatches,
     embedding_batches,
@@ -90,7 +90,7 @@ def test_a_resumed_run_goes_on_exactly(birds, sampler):
 
 @pytest.mark.parametrize("limit", [1 << 30, 10])
 def test_workers_change_nothing(birds, monkeypatch, limit):
-    monkeypatch.setattr(image_set, "memory_limit", lambda: limit)
+    monkeypatch.setattr(prepared_images, "memory_limit", lambda: limit)
     assert_same(
         training_batches(birds, experiment(), 1, 2, 9),
         training_batches(birds, experiment(workers=2), 1, 2, 9),
@@ -116,7 +116,7 @@ def test_auto_is_a_number_for_the_machine(monkeypatch):
 
 @pytest.mark.parametrize("gpu", [False, True])
 def test_files_are_read_ahead_where_a_gpu_works(birds, monkeypatch, gpu):
-    monkeypatch.setattr(image_set, "memory_limit", lambda: 10)
+    monkeypatch.setattr(prepared_images, "memory_limit", lambda: 10)
     expected = list(training_batches(birds, experiment(), 1, 0, 6))
     views = ImageSet(birds, birds.frame, experiment().input)
     embedded = [found for _, [found] in embedding_batches(views, 4)]
@@ -137,7 +137,7 @@ def test_files_are_read_ahead_where_a_gpu_works(birds, monkeypatch, gpu):
 
 def test_workers_read_one_zip(load, mini_omniglot, tmp_path, monkeypatch):
     items = load("omniglot", zip_folder(mini_omniglot, tmp_path / "omniglot.zip"))
-    monkeypatch.setattr(image_set, "memory_limit", lambda: 10)
+    monkeypatch.setattr(prepared_images, "memory_limit", lambda: 10)
     assert_same(
         training_batches(items, experiment(), 1, 0, 20),
         training_batches(items, experiment(workers=2), 1, 0, 20),
@@ -169,7 +169,7 @@ def test_sampler_errors_come_at_once(birds):
 
 @pytest.mark.parametrize("workers", ["auto", 1])
 def test_an_image_that_breaks_later_is_one_sentence(birds, monkeypatch, workers, mini_cub):
-    monkeypatch.setattr(image_set, "memory_limit", lambda: 10)
+    monkeypatch.setattr(prepared_images, "memory_limit", lambda: 10)
     batches = TrainingBatches(birds, experiment(workers), 0)
     for path in birds.split("train")["path"]:
         (mini_cub / "CUB_200_2011" / path).write_bytes(b"gone")

@@ -5,7 +5,13 @@ import torch
 from PIL import Image
 
 from stt_bench.benchmark.config.sections import InputConfig
-from stt_bench.benchmark.datasets import ArrayStore, FileStore, ItemTable, image_set
+from stt_bench.benchmark.datasets import (
+    ArrayStore,
+    FileStore,
+    ItemTable,
+    image_set,
+    prepared_images,
+)
 from stt_bench.benchmark.datasets.image_set import ImageSet
 from stt_bench.benchmark.datasets.transforms import center_crop, prepare
 from stt_bench.benchmark.system.errors import BenchError
@@ -58,7 +64,7 @@ def test_memory_changes_nothing(photos, monkeypatch, crop):
     config = InputConfig(size=12, resize=16, crop=crop, flip=True)
     kept = ImageSet(photos, photos.frame, config, training=True)
     assert kept.load()
-    monkeypatch.setattr(image_set, "memory_limit", lambda: 1000)
+    monkeypatch.setattr(prepared_images, "memory_limit", lambda: 1000)
     decoded = ImageSet(photos, photos.frame, config, training=True)
     assert not decoded.load()
     for seed in range(5):
@@ -70,17 +76,17 @@ def test_memory_changes_nothing(photos, monkeypatch, crop):
 def test_the_memory_estimate(photos, monkeypatch):
     config = InputConfig(size=12, resize=16, crop="random")
     need = sum(prepare(photos.read(p), config).numel() for p in photos.frame["path"])
-    monkeypatch.setattr(image_set, "memory_limit", lambda: need)
+    monkeypatch.setattr(prepared_images, "memory_limit", lambda: need)
     assert ImageSet(photos, photos.frame, config, training=True).load()
-    monkeypatch.setattr(image_set, "memory_limit", lambda: need - 1)
+    monkeypatch.setattr(prepared_images, "memory_limit", lambda: need - 1)
     assert not ImageSet(photos, photos.frame, config, training=True).load()
 
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_threads_keep_the_order(photos, monkeypatch, threads):
-    monkeypatch.setattr(image_set, "_WORTH_THREADS", 0 if threads > 1 else 1e9)
-    monkeypatch.setattr(image_set, "thread_count", lambda: threads)
-    monkeypatch.setattr(image_set, "BLOCK", 1)
+    monkeypatch.setattr(prepared_images, "_WORTH_THREADS", 0 if threads > 1 else 1e9)
+    monkeypatch.setattr(prepared_images, "thread_count", lambda: threads)
+    monkeypatch.setattr(prepared_images, "BLOCK", 1)
     config = InputConfig(size=16)
     images = ImageSet(photos, photos.frame, config)
     images.load()
@@ -158,7 +164,7 @@ def test_testing_never_flips():
 
 
 def test_progress(photos, monkeypatch):
-    monkeypatch.setattr(image_set, "BLOCK", 5)
+    monkeypatch.setattr(prepared_images, "BLOCK", 5)
     for items in (photos, arrays()):
         calls: list[tuple[int, int]] = []
         images = ImageSet(items, items.frame, InputConfig(size=10, channels=1))
@@ -168,7 +174,7 @@ def test_progress(photos, monkeypatch):
 
 
 def test_images_of_one_size_are_one_tensor_and_all_others_a_list(photos, monkeypatch):
-    monkeypatch.setattr(image_set, "BLOCK", 2)
+    monkeypatch.setattr(prepared_images, "BLOCK", 2)
     for rows, config, kind in (
         (range(12), InputConfig(size=12, resize=16, crop="random"), list),
         ([0, 4, 8], InputConfig(size=12, resize=16, crop="random"), torch.Tensor),

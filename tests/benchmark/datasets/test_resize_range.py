@@ -10,7 +10,13 @@ from torchvision.transforms.v2 import functional as tv
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import InputConfig
-from stt_bench.benchmark.datasets import ArrayStore, FileStore, ItemTable, image_set
+from stt_bench.benchmark.datasets import (
+    ArrayStore,
+    FileStore,
+    ItemTable,
+    image_set,
+    prepared_images,
+)
 from stt_bench.benchmark.datasets.augmentation import at_sizes, crop, draw_windows
 from stt_bench.benchmark.datasets.batches import TrainingBatches, training_batches
 from stt_bench.benchmark.datasets.image_set import ImageSet
@@ -116,7 +122,7 @@ def test_batches_from_memory_from_disk_and_again(photos, monkeypatch, aspect) ->
     config = CONFIG.model_copy(update={"aspect": aspect})
     kept = ImageSet(photos, photos.frame, config, training=True)
     assert kept.load()
-    monkeypatch.setattr(image_set, "memory_limit", lambda: 1000)
+    monkeypatch.setattr(prepared_images, "memory_limit", lambda: 1000)
     decoded = ImageSet(photos, photos.frame, config, training=True)
     assert not decoded.load()
     batches = [kept.batch(ROWS, rng(seed)) for seed in range(5)]

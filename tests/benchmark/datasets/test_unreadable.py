@@ -124,7 +124,7 @@ def test_all_are_told_of_all_splits_and_listed_in_a_file(photos, cache, monkeypa
     items = load_items(config(photos))
     images = image_set(items, "train", INPUT, training=True)
     if not in_memory:
-        monkeypatch.setattr("stt_bench.benchmark.datasets.image_set.memory_limit", lambda: 0)
+        monkeypatch.setattr("stt_bench.benchmark.datasets.prepared_images.memory_limit", lambda: 0)
     with pytest.raises(BenchError) as told:
         images.load() or images.check()
     said = str(told.value)
