@@ -117,9 +117,10 @@ def judge(measured: Measured, pairs: Sequence[Pair]) -> dict[Pair, Verdict]:
 
 
 def spread_of(measured: Measured, pairs: Sequence[Pair]) -> tuple[Spread, int, int] | None:
-    """Return the spread of the pairs' differences (root mean squares), and how many S and C.
+    """Return the spread of a typical pair's differences (medians), and how many S and C.
 
-    None where there are no class values, or pairs have other seeds or classes than others.
+    One row that is unsteady, such as one whose runs collapse, says nothing of the others. None
+    where there are no class values, or pairs have other seeds or classes than others.
     """
     found = [(pair, measured.class_differences(pair)) for pair in pairs]
     there = [
@@ -129,7 +130,7 @@ def spread_of(measured: Measured, pairs: Sequence[Pair]) -> tuple[Spread, int, i
     ]
     if not there or len({d.shape for d in there}) != 1 or there[0].shape[1] < 2:
         return None
-    each = [np.sqrt(np.mean(np.square(one))) for one in components(np.stack(there))]
+    each = [np.median(one) for one in components(np.stack(there))]
     return Spread(*map(float, each)), *there[0].shape
 
 

@@ -18,6 +18,8 @@ from stt_bench.benchmark.leaderboards.wording import metric_name
 from stt_bench.benchmark.system.png import add_legend, drawn_figure, label
 
 _SOFTMAX, _OTHER = "#c0504d", "#1f4e79"
+_COLOURS = 10  # of matplotlib's cycle
+_AXES = {"optimizer.lr": "learning rate", "loss_weight": "weight of the loss beside Softmax"}
 _TICKS = 5
 _SHAPES = {"▲": "^", "△": "^", "▼": "v", "▽": "v"}
 
@@ -47,6 +49,9 @@ def draw_leaderboard(board: Leaderboard, path: Path) -> None:
 
 
 def _draw_dots(axis: Axes, board: Leaderboard, rows: Sequence[Row], metric: str) -> None:
+    softmax = [r for r in rows if r.is_baseline and metric in r.scores]
+    ranked_softmax = [r for r in softmax if board.is_ranked(r, metric)]
+    best = max(ranked_softmax, key=lambda r: r.scores[metric].mean).name if ranked_softmax else None
     for place, row in enumerate(rows):
         score = row.scores.get(metric)
         if score is None:
@@ -62,7 +67,7 @@ def _draw_dots(axis: Axes, board: Leaderboard, rows: Sequence[Row], metric: str)
             markerfacecolor=colour if ranked else "white",
             capsize=3,
         )
-        if row.is_baseline and ranked:
+        if row.name == best:
             axis.axvline(100 * score.mean, color=colour, linewidth=0.8, linestyle=":")
     axis.set_title(f"{metric_name(metric)}, %", fontsize=10)
 
@@ -121,7 +126,8 @@ def draw_curves(board: Leaderboard, config: FigureConfig, path: Path) -> None:
                         entries.setdefault(line, curve)
                 _scale(axis, [row.experiment.value_of(config.x) for row in rows])
                 axis.set_title(label(panel, 40), fontsize=10, parse_math=False)
-                axis.set_xlabel(config.x if metric == metrics[-1] else "", parse_math=False)
+                named = _AXES.get(config.x, config.x)
+                axis.set_xlabel(named if metric == metrics[-1] else "", parse_math=False)
                 axis.grid(color="0.9")
             axes[0].set_ylabel(f"{metric_name(metric)}, %")
         shown = [(entries[line], line) for line in entries]
@@ -137,6 +143,7 @@ def _draw_curve(axis: Axes, rows: list[Row], x: str, metric: str, number: int) -
         yerr=[100 * (score.std or 0.0) for score in scores],
         marker="os^Dvx*P"[number % 8],
         color=f"C{number}",
+        linestyle="-" if number < _COLOURS else "--",
         capsize=3,
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from stt_bench.benchmark.leaderboards.answer import headline
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.matrix import matrix
 from stt_bench.benchmark.leaderboards.outcome import main_metric
+from stt_bench.benchmark.leaderboards.rows import Row
 from stt_bench.benchmark.leaderboards.wording import DISTANCES, metric_name, percent
 from stt_bench.benchmark.system.text import counted, escape_markdown, table_line
 
@@ -90,7 +92,8 @@ def _limits(boards: Sequence[Leaderboard]) -> list[str]:
     if untuned:
         told.append(
             f"Each loss at its best: in {len(untuned)} of {counted(len(judged), 'table')} the rows "
-            "share one recipe and were not tuned, so that a row may be held back by it."
+            "were not tuned: they share one recipe, or have a few settings each, which may hold a "
+            "row back."
         )
     told.append(
         "Other data, networks and budgets: a table speaks of its own; whether an order of losses "
@@ -121,13 +124,23 @@ def _line(board: Leaderboard) -> str:
     )
 
 
+def _settings(trained: Sequence[Row]) -> str:
+    """Return how many settings each row was given."""
+    if all(row.search for row in trained):
+        return "tuned"
+    made = Counter(row.varied.row for row in trained if row.varied is not None)
+    if made:
+        return f"up to {max(made.values())} settings a row"
+    return "one recipe for all rows"
+
+
 def _how(board: Leaderboard) -> str:
     """Return what the evidence is worth: the search, the seeds, the distance and the code."""
     trained = [row for row in board.rows if row.is_trained] or board.rows
     seeds = sorted({len(row.seeds) for row in trained})
     many = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
     told = [
-        "tuned" if all(row.search for row in trained) else "one recipe for all rows",
+        _settings(trained),
         f"{many} seed{'' if seeds == [1] else 's'}",
         DISTANCES[board.distance],
     ]

@@ -29,8 +29,8 @@ def spread_text(board: Leaderboard, metric: str) -> str | None:
     freedoms = [one.domain.freedom for one in verdicts if one.domain]
     low, high = f"{min(freedoms):.0f}", f"{max(freedoms):.0f}"
     return (
-        f"Standard deviations of a difference in points: {'search' if board.tuned else 'seed'} "
-        f"{seed}, class {of_class}, residual {residual}; "
+        "Standard deviations of a typical difference in points: "
+        f"{'search' if board.tuned else 'seed'} {seed}, class {of_class}, residual {residual}; "
         f"{low if low == high else f'{low} to {high}'} degrees of freedom."
     )
 

@@ -65,7 +65,7 @@ def sentence(spread: Spread, seeds: int, classes: int, *, scale: float = 100.0) 
     """Return a plan in words; half-widths times `scale` are points."""
     now, more_classes, more_seeds = plan(spread, seeds, classes)
     of_seeds = f"{seeds} seeds" if seeds > 1 else "one seed"
-    known = f"a difference is known to ±{scale * now:.2g} points"
+    known = f"a typical difference is known to ±{scale * now:.2g} points"
     told = f"With {of_seeds} and {classes:,} classes {known}"
     parts = []
     if more_classes is not None:

@@ -136,9 +136,25 @@ def test_the_plan_of_the_page_is_what_would_make_it_surer() -> None:
     board = build_leaderboard("t", records, [])
     plan = plan_of(board, "map@r")
     assert plan is not None
-    assert plan.startswith("With 3 seeds and 12 classes a difference is known to ±")
+    assert plan.startswith("With 3 seeds and 12 classes a typical difference is known to ±")
     assert answer(board)[-1].startswith(plan.removesuffix("."))
     assert plan in markdown(board).replace("\\", "")
+
+
+def test_one_unsteady_row_does_not_move_the_plan() -> None:
+    spread = np.linspace(-0.05, 0.05, 12)
+    rows = dict.fromkeys(("a", "b", "c"), (TRIPLET, 0.5, 1.0)) | {"softmax": ({}, 0.2, 0.0)}
+    made = [
+        with_classes(record(name, seed, {}, **settings), mean + share * spread * (1 + seed))
+        for name, (settings, mean, share) in rows.items()
+        for seed in range(3)
+    ]
+    unsteady = [
+        with_classes(record("d", seed, {}, **TRIPLET), 0.4 * seed + spread) for seed in range(3)
+    ]
+    plan = plan_of(build_leaderboard("t", made, []), "map@r")
+    assert plan is not None
+    assert plan_of(build_leaderboard("t", made + unsteady, []), "map@r") == plan
 
 
 def test_one_seed_says_nothing_of_certainty() -> None:

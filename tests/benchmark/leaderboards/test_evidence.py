@@ -204,7 +204,7 @@ def test_records_with_class_values_answer_the_first_question() -> None:
     assert "Cannot be told from the best in Accuracy for new seeds and classes (95 %" in page
     assert "Gupta and Hsu): bb." in page
     assert "Accuracy may be best" in page
-    assert "Accuracy: With 3 seeds and 12 classes a difference is known to ±" in page
+    assert "Accuracy: With 3 seeds and 12 classes a typical difference is known to ±" in page
     assert "Accuracy gets no" not in page
     assert "All 4 comparisons of the page are one family" in page
     few = [

@@ -305,7 +305,9 @@ def test_what_halves_an_interval_is_the_least_number_that_does() -> None:
 
 def test_the_plan_in_words_says_where_seeds_buy_nothing() -> None:
     told = sentence(Spread(0.0005, 0.038, 0.008), 5, 25)
-    assert told.startswith("With 5 seeds and 25 classes a difference is known to ±1.6 points: ")
+    assert told.startswith(
+        "With 5 seeds and 25 classes a typical difference is known to ±1.6 points: "
+    )
     assert "classes would halve that" in told
     assert "more seeds buy nothing" in told
     told = sentence(Spread(0.019, 0.095, 0.047), 3, 25)
