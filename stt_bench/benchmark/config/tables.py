@@ -111,12 +111,11 @@ def read_table(
         table = replace(table, compare_by=_compared(table, content["compare_by"], places))
     if "tuning" in content:
         table = replace(table, tuning=_tuning(content["tuning"], places))
-        _check_tuned(table, places)
-    if check is not None:
+    for examine in filter(None, (_check_tuned if table.tuning else None, check)):
         for row, experiment in table.rows.items():
             changed = changes if not chosen or row in chosen else []
             plain = partial(_experiment, row, shared, rows[row], [], places)
-            check(experiment, partial(_where, row, changed, plain, check, places))
+            examine(experiment, partial(_where, row, changed, plain, examine, places))
     return table
 
 
@@ -176,21 +175,18 @@ def _tuning(value: Any, places: Places) -> TuningConfig:
         raise BenchError(f"{place}: tuning: {sentence}") from None
 
 
-def _check_tuned(table: Table, places: Places) -> None:
+def _check_tuned(experiment: Experiment, where: Where) -> None:
     """Refuse what a length that is tuned leaves without a meaning."""
-    for row, experiment in table.rows.items():
-        if experiment.train.steps and experiment.optimizer.schedule != "constant":
-            place = _place(places, row, ("optimizer", "schedule"))
-            raise BenchError(
-                f"{place}: row '{row}': a table with tuning needs optimizer.schedule: constant, "
-                "since its length is found by stopping early, before such a schedule ends"
-            )
-        if experiment.train.validate_every is not None:
-            place = _place(places, row, ("train", "validate_every"))
-            raise BenchError(
-                f"{place}: row '{row}': train.validate_every chooses the length a second time in a "
-                "table with tuning; remove it"
-            )
+    if experiment.train.steps and experiment.optimizer.schedule != "constant":
+        raise BenchError(
+            f"{where('optimizer', 'schedule')}: a table with tuning needs optimizer.schedule: "
+            "constant, since its length is found by stopping early, before such a schedule ends"
+        )
+    if experiment.train.validate_every is not None:
+        raise BenchError(
+            f"{where('train', 'validate_every')}: train.validate_every chooses the length a second "
+            "time in a table with tuning; remove it"
+        )
 
 
 def _varied(

@@ -277,6 +277,19 @@ def test_a_mistake_in_the_table_is_told(tuned: Path, old: str, new: str, said: s
 
 
 @pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("optimizer.schedule=linear", "needs optimizer.schedule: constant"),
+        ("train.validate_every=2", "chooses the length a second time"),
+    ],
+)
+def test_a_mistake_by_an_override_is_told_there(tuned: Path, change: str, said: str) -> None:
+    tuned.write_text(tuned.read_text().replace("retrieval}", "retrieval, validation: 0.4}"))
+    with pytest.raises(BenchError, match=f"^--set {change.partition('=')[0]}: row '.*': .*{said}"):
+        load_table(str(tuned), [change])
+
+
+@pytest.mark.parametrize(
     "change",
     [
         ("margin: 1}", "margin: 2}"),
