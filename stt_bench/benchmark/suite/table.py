@@ -132,8 +132,7 @@ class _Work:
                 ending = Ending("failed", ending.told)
             if ending.kind == "busy":
                 self.reporter.say(
-                    f"{run.name} is run by another stt-bench{ending.told}: goes on with the next "
-                    "one"
+                    f"{run.name} is run by another stt-bench{ending.told}: left to that one"
                 )
                 busy.append(run)
             else:

@@ -96,7 +96,7 @@ def test_the_second_run_goes_on_with_the_next_row_and_comes_back(
             force=False, reporter=Reporter(),
         )  # fmt: skip
     assert outcome.done == ["tiny/hard/seed-0", "tiny/softmax/seed-0"], outcome
-    assert "tiny/softmax/seed-0 is run by another stt-bench: goes on with the next one" in told
+    assert "tiny/softmax/seed-0 is run by another stt-bench: left to that one" in told
     assert [record.row for record in read_table_records(results, "tiny")] == ["softmax", "hard"]
 
 
