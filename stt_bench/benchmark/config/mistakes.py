@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -19,6 +19,19 @@ def first_mistake(error: ValidationError, model: type[BaseModel]) -> tuple[KeyPa
     first: Any = error.errors(include_url=False)[0]
     keys = tuple(str(key) for key in first["loc"] if not str(key).startswith(_KINDS))
     return keys, _sentence(first, keys, model)
+
+
+def is_list(keys: KeyPath, model: type[BaseModel]) -> bool:
+    """Tell whether a field of a model may be a list."""
+    kinds: list[Any] = [model]
+    for key in keys:
+        fields: dict[str, Any] = {}
+        for kind in kinds:
+            fields |= getattr(kind, "model_fields", {})
+        if key not in fields:
+            return False
+        kinds = [fields[key].annotation, *get_args(fields[key].annotation)]
+    return any(get_origin(kind) is list for kind in kinds)
 
 
 def _sentence(error: Any, keys: KeyPath, model: type[BaseModel]) -> str:

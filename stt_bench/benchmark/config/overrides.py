@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.mistakes import is_list
 from stt_bench.benchmark.config.yaml_lines import DEEPEST, KeyPath, parse_value
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.text import one_line
@@ -34,13 +37,15 @@ def overridden(settings: Mapping[str, Any], changes: Sequence[Override]) -> dict
     """Return a row's settings with changes.
 
     Raises:
-        BenchError: one is of a field of something that has none.
+        BenchError: one is of a field of something that has none, or of an entry of a list.
     """
     changed = dict(settings)
     for keys, value in changes:
         target = changed
-        for key in keys[:-1]:
+        for depth, key in enumerate(keys[:-1], start=1):
             inner = target.get(key, {})
+            if isinstance(inner, list) or is_list(keys[:depth], Experiment):
+                raise BenchError(f"--set {'.'.join(keys)}: {_given_whole(keys[:depth], inner)}")
             inner = {"name": inner} if key == "loss" and isinstance(inner, str) else inner
             if not isinstance(inner, dict):
                 raise BenchError(f"--set {'.'.join(keys)}: '{key}' has no fields of its own")
@@ -48,6 +53,17 @@ def overridden(settings: Mapping[str, Any], changes: Sequence[Override]) -> dict
             target = target[key]
         target[keys[-1]] = value
     return changed
+
+
+def _given_whole(keys: KeyPath, value: Any) -> str:
+    """Return how a list is set: by an example, which is the one that the row has, if any."""
+    field = ".".join(keys)
+    phases = "[{steps: 100, loss: softmax}]"
+    example = phases if field == "phases" else "[FIRST, SECOND]"
+    if isinstance(value, list) and value:
+        example = json.dumps(value, ensure_ascii=False, default=str)
+    written = one_line(f"{field}={example}", 200)
+    return f"{field} is a list, which is given whole: --set '{written}'"
 
 
 def gives(changes: Sequence[Override], field: KeyPath) -> bool:

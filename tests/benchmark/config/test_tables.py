@@ -238,6 +238,29 @@ def test_wrong_overrides_are_refused(tiny: Path, text: str) -> None:
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize(
+    ("change", "field", "example"),
+    [
+        ("phases.0.loss=priming", "phases", "[{steps: 100, loss: softmax}]"),
+        ("evaluation.ks.1=3", "evaluation.ks", "[1, 2, 4, 8]"),
+        ("evaluation.metrics.first=map", "evaluation.metrics", "[FIRST, SECOND]"),
+        ("model.freeze.0=stem", "model.freeze", "[FIRST, SECOND]"),
+        ("data.options.classes.0=a", "data.options.classes", '["a", "b"]'),
+    ],
+)
+def test_a_list_is_set_as_a_whole(tmp_path: Path, change: str, field: str, example: str) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text(
+        "data: {name: digits, options: {classes: [a, b]}}\nevaluation: {ks: [1, 2, 4, 8]}\n"
+        "rows:\n  a: {loss: softmax}\n"
+    )
+    with pytest.raises(BenchError) as caught:
+        load_table(str(path), [change])
+    named = change.partition("=")[0]
+    told = f"--set {named}: {field} is a list, which is given whole: --set '{field}={example}'"
+    assert str(caught.value) == told
+
+
 def test_an_override_that_spoils_a_row_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.yaml"
     path.write_text(
