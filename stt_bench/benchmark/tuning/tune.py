@@ -205,7 +205,10 @@ class _Work:
             error = BenchError(f"{name}: {error}")
         self.failed[row] = error
         self.rows_left.discard(row)
-        self.reporter.warn(f"{error}; the others go on" if self.rows_left else str(error))
+        if self.rows_left:
+            self.reporter.warn(f"{error}; the others go on")
+        elif len(self.failed) > 1:  # a single one is raised in the end
+            self.reporter.warn(str(error))
 
     def _tell_price_by(self, first: Trial) -> None:
         if self.left:

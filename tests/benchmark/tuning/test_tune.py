@@ -205,6 +205,19 @@ def test_a_row_that_another_process_tunes_comes_last(
     assert any("softmax is tuned by another" in text for text in told)
 
 
+@pytest.mark.parametrize("rows", ["hard", "softmax,hard"])
+def test_why_the_last_row_failed_is_told_once(
+    tuned: Path, stt_bench: Command, monkeypatch: pytest.MonkeyPatch, rows: str
+) -> None:
+    def fails(experiment: Experiment, *_args: object, **_options: object) -> Trial:
+        raise BenchError(f"no room for {experiment.loss.name}")
+
+    monkeypatch.setattr(tasks, "run_trial", fails)
+    done = stt_bench("tune", tuned, "--results", tuned.parent / "results", "--rows", rows)
+    assert done.returncode == 2
+    assert done.stderr.count("tuned/hard: no room for hard_triplet") == 1
+
+
 def test_the_price_is_told_before_and_after(copied: Path, stt_bench: Command) -> None:
     table, results = copied / "tuned.yaml", copied / "results"
     first = stt_bench("tune", table, "--results", copied / "new", "--trials", 1, "--studies", 1)
