@@ -35,7 +35,8 @@ class RunState:
         step: Steps that are done; where nobody works on it, those that it goes on from.
         steps: Steps of the whole training; None: not known.
         metric: Name of `best`: of its record, else of the validation, else `loss`.
-        best: The record's value; else the best of the validation so far; else the last loss.
+        best: The record's value; else the best of the validation so far; else the last loss; where
+            nobody works on it, of those up to `step`.
         images_per_second: Of its training; of one that is going on, since it was last started.
         seconds_left: Of its training, at that pace.
         told: Why it failed, or who works on it.
@@ -95,7 +96,9 @@ def state_of(
         return _done(table, row, seed, _mapping(record))
     told = _mapping(folder / "failed.json").get("failed")
     trained = _mapping(folder / "training.json")
-    step, metric, best = _logged(folder / "metrics.jsonl")
+    kept = folder / "checkpoint.pt"
+    goes_on_from = None if trained or worker is not None else checkpoint_step(kept) or 0
+    step, metric, best = _logged(folder / "metrics.jsonl", until=goes_on_from)
     settings = _mapping(folder / "run.json").get("experiment")
     steps = _number(settings, "train", "steps", kind=int) if settings is not None else steps
     speed, left = _number(trained, "images_per_second"), None
@@ -109,9 +112,8 @@ def state_of(
             step = max(step, pace.step)
             speed, left = pace.images_per_second, pace.seconds_left(steps, _since_noted(folder))
     else:
-        kept = folder / "checkpoint.pt"
         state = "stopped" if step > 0 or kept.exists() else "waiting"
-        step = checkpoint_step(kept) or 0
+        step = goes_on_from or 0
     if worker is None and isinstance(told, str):
         state = "failed"
     return RunState(
@@ -165,28 +167,36 @@ def _entries(folder: os.DirEntry[str] | Path) -> list[os.DirEntry[str]]:
     return []
 
 
-def _logged(path: Path) -> tuple[int, str | None, float | None]:
-    """Return the last step of a log, and its best validation, or else its last loss."""
+def _logged(path: Path, until: int | None) -> tuple[int, str | None, float | None]:
+    """Return the last step of a log, and its best validation, or else its last loss.
+
+    Both are of the entries up to the step `until`, if that is given.
+    """
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError:
         return 0, None, None
-    step, metric, best = 0, None, None
+    last, metric, best = 0, None, None
     for line in lines:
         if b'"validation_' in line:
-            for name, value in _parsed(line).items():
-                found = _number({"value": value}, "value")
+            entry = _parsed(line)
+            for name in entry if _counts(entry, until) else ():
+                found = _number(entry, name)
                 if name.startswith("validation_") and found is not None:
                     metric = name.removeprefix("validation_")
                     best = found if best is None else max(best, found)
     for line in reversed(lines):
         entry = _parsed(line)
-        step = max(step, _number(entry, "step", kind=int) or 0)
-        if "loss" in entry:
+        last = max(last, _number(entry, "step", kind=int) or 0)
+        if "loss" in entry and _counts(entry, until):
             if metric is None:
                 metric, best = "loss", _number(entry, "loss")
             break
-    return step, metric, best
+    return last, metric, best
+
+
+def _counts(entry: dict[str, Any], until: int | None) -> bool:
+    return until is None or (_number(entry, "step", kind=int) or 0) <= until
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

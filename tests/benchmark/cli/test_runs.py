@@ -14,7 +14,7 @@ import pytest
 from command_line import Command
 
 from stt_bench.benchmark.cli import runs as command
-from stt_bench.benchmark.store import progress
+from stt_bench.benchmark.store import progress, run_states
 from stt_bench.benchmark.store.leases import lease_file
 from stt_bench.benchmark.store.locks import locked
 from stt_bench.benchmark.store.run_states import state_of
@@ -80,7 +80,7 @@ def test_each_state_is_told(world: Path, stt_bench: Command) -> None:
     who = lines["t/f_training/seed-0"].pop()
     assert lines == {
         "t/a_done/seed-0": ["done", "50/50", "map@r 12.5", "640", "", ""],
-        "t/b_stopped/seed-3": ["stopped", "0/50", "loss 0.5", "", "", ""],  # no checkpoint yet
+        "t/b_stopped/seed-3": ["stopped", "0/50", "", "", "", ""],  # no checkpoint yet
         "t/c_failed/seed-0": ["failed", "0/50", "", "", "", "no room"],
         "t/d_waiting/seed-0": ["waiting", "0/50", "", "", "", ""],
         "t/e_trained/seed-0": ["trained", "50/50", "", "100", "", ""],
@@ -203,6 +203,30 @@ def test_a_training_notes_now_and_then_how_fast_it_goes_until_its_end(
     assert found.now >= found.started
     train(run, Reporter(quiet=True))
     assert not progress.progress_file(run.folder).exists()
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "log", "shown"),
+    [
+        (19, LOG, ("loss", 2.0)),
+        (20, LOG, ("loss", 0.5)),
+        (19, LOG + VALIDATED, ("map@r", 0.25)),
+        (9, LOG + VALIDATED, ("loss", 2.0)),
+        (None, LOG + VALIDATED, (None, None)),
+    ],
+)
+def test_what_is_best_of_a_killed_run_is_not_of_a_step_that_is_made_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    checkpoint: int | None,
+    log: str,
+    shown: tuple[str | None, float | None],
+) -> None:
+    write(tmp_path / "t/row/seed-0", run__json=SETTINGS, metrics__jsonl=log)
+    monkeypatch.setattr(run_states, "checkpoint_step", lambda _path: checkpoint)
+    found = run_states.state_of("t", "row", 0, tmp_path, tmp_path / "results")
+    assert (found.state, found.step) == ("stopped", checkpoint or 0)
+    assert (found.metric, found.best) == shown
 
 
 def test_a_run_that_nobody_works_on_is_at_the_step_it_goes_on_from(
