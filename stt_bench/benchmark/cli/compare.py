@@ -20,7 +20,7 @@ from stt_bench.benchmark.cli.options import (
 )
 from stt_bench.benchmark.system.errors import BenchError
 
-SHORTEST, LONGEST = 0.1, 10_000
+SHORTEST = 0.1
 
 
 def compare(
@@ -89,6 +89,7 @@ def compare(
     from stt_bench.benchmark.compare.folder import Folder, default_folder
     from stt_bench.benchmark.compare.plan import Request
     from stt_bench.benchmark.compare.setting import weights_place
+    from stt_bench.benchmark.compare.shares import LONGEST
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.system.text import one_line
 

@@ -11,6 +11,7 @@ from stt_bench.benchmark.system.text import counted
 STUDIES, MORE_STUDIES = 3, 5
 TRIALS, ENOUGH, MOST_TRIALS = 2, 12, 20  # of a study: at least; so that it may be five; at most
 SEEDS, MOST_SEEDS = 3, 10
+LONGEST = 10_000  # minutes that may be given
 
 _VALIDATIONS = 5  # until a trial stops, about
 _RESERVE = 0.92  # of the minutes: the rest is for what takes longer than it was measured
@@ -105,11 +106,15 @@ def shares(
     least = max(factor for factor in _FACTORS if factor <= max(fewest, _FACTORS[-1]))
     dear = prices.of_a_part(least)
     needed = max(_least(dear, shape).seconds, 2 * dear.prepare) / _RESERVE
-    fewer = ", or fewer --rows" if chosen else ", or choose losses, such as --rows proxy_anchor"
+    minutes = max(1, -int(-needed // 60))
+    advice = [f"give --minutes {minutes}" if minutes <= LONGEST else "give a part of the data"]
+    if shape.trained > 1:
+        advice.append("fewer --rows" if chosen else "choose losses, such as --rows proxy_anchor")
+    most = "" if minutes <= LONGEST else f", and --minutes {LONGEST:,} is the most"
     raise BenchError(
         f"{duration(seconds)} are too short: {counted(shape.trained, 'row')}, tuned by {STUDIES} "
         f"studies of {TRIALS} trials and run with {SEEDS} seeds, take about {duration(needed)} "
-        f"here: give --minutes {max(1, -int(-needed // 60))}{fewer if shape.trained > 1 else ''}"
+        f"here{most}: {', or '.join(advice)}"
     )
 
 

@@ -56,6 +56,15 @@ def test_too_short_says_how_long_it_takes() -> None:
     shares(60 * (needed // 60 + 1), PRICES, SHAPE)  # does
 
 
+def test_more_minutes_than_may_be_given_are_not_advised() -> None:
+    dear = PRICES._replace(run=30_000.0)
+    few = r"--minutes 10,000 is the most: give a part of the data, or fewer --rows$"
+    with pytest.raises(BenchError, match=few):
+        shares(600_000, dear, SHAPE, chosen=True)
+    with pytest.raises(BenchError, match=r"the most: give a part of the data$"):
+        shares(60, dear._replace(run=300_000.0), SHAPE._replace(trained=1), chosen=True)
+
+
 def test_where_the_images_take_too_long_only_some_are_taken() -> None:
     dear = PRICES._replace(prepare=6000.0)
     with pytest.raises(BenchError):
