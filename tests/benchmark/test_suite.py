@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from command_line import disk_with
+from command_line import Command, disk_with
 from PIL import Image
 
 from stt_bench.benchmark.cli.screen import print_leaderboard
@@ -28,6 +28,7 @@ from stt_bench.benchmark.leaderboards.published import read_published
 from stt_bench.benchmark.leaderboards.report import report
 from stt_bench.benchmark.scoring.evaluate import evaluate, measure
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
+from stt_bench.benchmark.store.ledger import ledger_path
 from stt_bench.benchmark.store.records import Record, checksum, read_table_records, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table, one, run_table
@@ -136,6 +137,39 @@ def test_a_second_run_skips_everything_and_force_repeats_it(finished: Path) -> N
     forced = run_all(finished, force=True)
     assert len(forced.done) == 8
     assert {path: path.read_bytes() for path in files} == before
+
+
+def test_nothing_is_discarded_where_the_ledger_cannot_be_read(
+    tiny: Path, tmp_path: Path, stt_bench: Command
+) -> None:
+    run = run_of(load_table(str(tiny)), "hard", 0, tmp_path / "runs")
+    run.save()
+    ledger = ledger_path(tmp_path / "results", "tiny")
+    ledger.parent.mkdir(parents=True)
+    ledger.write_text("of a newer version\n")
+    with pytest.raises(BenchError, match="line 1: is no line of a ledger"):
+        run_all(tmp_path, rows=["hard"], force=True)
+    places = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
+    assert stt_bench("train", tiny, "--row", "hard", "--force", *places).returncode == 2
+    assert (run.folder / "run.json").exists()
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_what_tries_again_does_not_begin_anew(
+    tiny: Path,
+    tmp_path: Path,
+    stt_bench: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    force: list[str],
+) -> None:
+    def fails(*_args: object, **_options: object) -> None:
+        raise BenchError("no room")
+
+    monkeypatch.setattr(one, "train", fails)
+    places = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
+    done = stt_bench("run", tiny, "--rows", "hard", *force, *places)
+    without = " without --force" if force else ""
+    assert f"1 run failed, see above; the same command{without} tries it again" in done.stderr
 
 
 def folder_of_images(root: Path, shift: int = 0) -> Path:

@@ -131,7 +131,6 @@ def run(
         show_leaderboards(write_leaderboards(results, finished), results, quiet)
     if failed:
         again = "it" if failed == 1 else "them"
-        reporter.warn(
-            f"{counted(failed, 'run')} failed, see above; the same command tries {again} again"
-        )
+        command = "the same command without --force" if force else "the same command"
+        reporter.warn(f"{counted(failed, 'run')} failed, see above; {command} tries {again} again")
         raise typer.Exit(FAILED)

@@ -38,6 +38,7 @@ def train(
     - `stt-bench train digits_retrieval --row hard_triplet --seed 0`
     - `stt-bench train my.yaml --row softmax --set train.steps=500 --set train.device=cuda`
     """
+    from stt_bench.benchmark.store.ledger import read_ledger
     from stt_bench.benchmark.store.locks import held
     from stt_bench.benchmark.suite import failure_noted, load_table, note_start
     from stt_bench.benchmark.system.progress import Reporter
@@ -53,6 +54,7 @@ def train(
         reporter.warn(f"{table.name}: {idle}")
     with held(one):
         if force:
+            read_ledger(results, table.name)  # else it is told once the run is gone
             one.discard()
         note_start(one, results)
         with failure_noted(one, results):

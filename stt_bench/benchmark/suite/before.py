@@ -9,6 +9,7 @@ from pathlib import Path
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.scoring.probe import made_by_other_code
 from stt_bench.benchmark.store.display import Display, display_of
+from stt_bench.benchmark.store.ledger import read_ledger
 from stt_bench.benchmark.store.locks import held
 from stt_bench.benchmark.store.records import Record, read_record, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
@@ -17,7 +18,13 @@ from stt_bench.benchmark.system.progress import Reporter
 
 
 def discard(experiments: Sequence[Run], results: Path) -> None:
-    """Remove runs and their records; none of them while another process works on one."""
+    """Remove runs and their records; none of them while another process works on one.
+
+    Raises:
+        BenchError: another works on one, or the ledger cannot be read: nothing is removed.
+    """
+    for table in dict.fromkeys(run.table for run in experiments):
+        read_ledger(results, table)  # else it is told once they are gone
     with ExitStack() as locks:
         for run in experiments:
             locks.enter_context(held(run))
