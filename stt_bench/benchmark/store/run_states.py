@@ -118,7 +118,7 @@ def state_of(
         state = "failed"
     return RunState(
         table, row, seed, state, step, steps, metric, best, speed, left,
-        told if isinstance(told, str) else None,
+        told.removeprefix(f"{table}/{row}/seed-{seed}: ") if isinstance(told, str) else None,
     )  # fmt: skip
 
 

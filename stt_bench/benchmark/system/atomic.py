@@ -176,8 +176,8 @@ def _how_to_fix(error: OSError, path: Path, needed: int) -> str:
     if error.errno not in NO_ROOM:
         return ""
     folder = next((one for one in path.absolute().parents if one.is_dir()), Path("/"))
-    takes = f"it takes {_mib(needed)} or more, and " if needed else ""
-    room = f"{takes}the disk of {folder} has {_mib(free_bytes(folder))} free"
+    takes = f"it takes {_told(needed)} or more, and " if needed else ""
+    room = f"{takes}the disk of {folder} has {_told(free_bytes(folder))} free"
     if error.errno == errno.EDQUOT:
         room = f"{takes}your quota on the disk of {folder} is used up"
     return f": {room}: make room there, {goes_on}"
@@ -201,8 +201,8 @@ def check_room(path: Path, size: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _mib(size: int) -> str:
-    return f"{size / 2**20:,.1f} MiB"
+def _told(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{-(-size // 1024)} KiB"
 
 
 def _beside(path: Path) -> Path:

@@ -50,7 +50,11 @@ def world(tmp_path: Path) -> Iterator[Path]:
     write(table / "a_done" / "seed-0", run__json=SETTINGS, training__json={"steps": 50})
     write(tmp_path / "results/records/t/a_done", **{"seed-0__json": RECORD})
     write(table / "b_stopped" / "seed-3", run__json=SETTINGS, metrics__jsonl=LOG)
-    write(table / "c_failed" / "seed-0", run__json=SETTINGS, failed__json={"failed": "no room"})
+    write(
+        table / "c_failed" / "seed-0",
+        run__json=SETTINGS,
+        failed__json={"failed": "t/c_failed/seed-0: no room"},
+    )
     write(table / "d_waiting" / "seed-0", run__json=SETTINGS)
     facts = {"images_per_second": 100.0}
     write(table / "e_trained" / "seed-0", run__json=SETTINGS, training__json=facts)

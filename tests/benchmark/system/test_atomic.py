@@ -57,6 +57,16 @@ def test_a_full_disk_tells_where_how_much_is_needed_and_how_much_is_free(
     assert list(path.parent.iterdir()) == []
 
 
+def test_what_is_less_than_a_mebibyte_is_told_in_kibibytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")._replace(free=1025)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(atomic.os, "fsync", fails(errno.ENOSPC))
+    with pytest.raises(BenchError, match=r"takes 3 KiB or more, .* has 2 KiB free"):
+        write_atomically(tmp_path / "x.bin", lambda stream: stream.write(bytes(3000)))
+
+
 def test_lines_for_which_there_is_no_room_leave_the_file_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     append_lines(path, ["one", "two"])
