@@ -77,6 +77,20 @@ CHEATS = {
     ],
     "edited class values": [
         "benchmark/store/test_records.py::test_shares_of_the_classes_must_give_the_metric",
+        "benchmark/store/test_records.py"
+        "::test_sums_and_counts_of_the_classes_must_be_those_of_queries",
+    ],
+    "an edited accuracy": [
+        "benchmark/store/test_records.py::test_what_became_of_each_class_must_give_the_accuracy",
+    ],
+    "edited counts of near-duplicates": [
+        "benchmark/scoring/test_duplicate_scores.py::test_edited_counts_are_found_in_the_images",
+        "benchmark/leaderboards/test_proof.py"
+        "::test_records_that_disagree_on_near_duplicates_are_named",
+    ],
+    "an edited number of looks at the test split": [
+        "benchmark/leaderboards/test_proof.py"
+        "::test_readings_are_counted_in_the_ledger_whatever_the_records_say",
     ],
     "test images replaced by others of the same file size": [
         "benchmark/test_replaced_images.py"
@@ -120,6 +134,8 @@ CHEATS = {
     "the record of one row in the place of another": [
         "benchmark/verification/test_planted_cheats.py"
         "::test_a_record_in_the_place_of_another_is_refused",
+        "benchmark/leaderboards/test_proof.py"
+        "::test_a_record_in_the_place_of_another_is_told_by_the_ledger",
     ],
     # Defects of published code.
     "weights are selected on the test split": [

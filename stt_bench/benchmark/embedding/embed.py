@@ -161,12 +161,22 @@ def _duplicates(
     """Return what the description says of test images that the run's own training part has too."""
     if split != "test" or items.data_hash != facts.data_hash:
         return {}
+    found = duplicates_of(items, reporter)
+    return {} if found is None else {"near_duplicates": found.model_dump()}
+
+
+def duplicates_of(items: ItemTable, reporter: Reporter) -> DuplicateItems | None:
+    """Return how many test images training has too, and which; None where items are no images.
+
+    Raises:
+        BenchError: an image cannot be read.
+    """
     with reporter.bar(f"{items.name}: compare images", 1) as bar:
         found = near_duplicates(items, bar.of)
     if found is None:
-        return {}
+        return None
     alike = items.frame["path"].isin([match.image for match in found.matches])
-    told = DuplicateItems(
+    return DuplicateItems(
         method=METHOD,
         items=ids_of(items.split("test")).nunique(),
         pairs_exact=found.pairs_exact,
@@ -174,7 +184,6 @@ def _duplicates(
         pairs_across_classes=found.pairs_across_classes,
         test_ids=ids_of(items.frame[alike]).unique().tolist(),
     )
-    return {"near_duplicates": told.model_dump()}
 
 
 def current_set(

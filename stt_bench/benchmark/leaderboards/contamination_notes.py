@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.pretraining import pretraining_note
 from stt_bench.benchmark.leaderboards.rows import Row
@@ -42,6 +44,7 @@ def _near_duplicates(board: Leaderboard) -> list[str]:
         of = "" if len(by_data) == 1 else f" (data {data_hash[:16]})"
         found = records[0].near_duplicates
         assert found is not None
+        told += _disagreement(board, records, of)
         told.append(_counts(found, of) + "".join(_with_and_without(board, records)) + ".")
         if found.pairs_across_classes:
             n = found.pairs_across_classes
@@ -50,6 +53,25 @@ def _near_duplicates(board: Leaderboard) -> list[str]:
                 f"{'is' if n == 1 else 'are'} of two classes: one of their labels is wrong."
             )
     return told
+
+
+def _found(record: Record) -> tuple[object, ...]:
+    """Return by which rules near-duplicates were searched, and all that follows from the data."""
+    found = record.near_duplicates
+    return () if found is None else tuple(found.model_dump(exclude={"metrics_without"}).values())
+
+
+def _disagreement(board: Leaderboard, records: list[Record], of: str) -> list[str]:
+    """Say which records tell otherwise than most of the same data, searched by the same rules."""
+    most = Counter(map(_found, records)).most_common(1)[0][0]
+    rows = {r.row for r in records if _found(r)[0] == most[0] and _found(r) != most}
+    if not rows:
+        return []
+    labels = ", ".join(row.label for row in board.rows if row.name in rows)
+    return [
+        f"{labels}: other numbers of near-duplicates{of} than the other records of the same data; "
+        f"`stt-bench verify {board.table}` searches again."
+    ]
 
 
 def _counts(found: DuplicateScores, of: str) -> str:

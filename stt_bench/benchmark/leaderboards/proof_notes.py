@@ -6,14 +6,15 @@ from collections.abc import Collection, Mapping
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.rows import Row
-from stt_bench.benchmark.store.ledger import LONGEST, failures, started
+from stt_bench.benchmark.store.ledger import LONGEST, effort, failures, shortened, started
 from stt_bench.benchmark.system.text import escape_markdown, one_line
 
 
 def proof_notes(board: Leaderboard) -> list[str]:
     """Return the notes, as Markdown."""
     told = [*_other_code(board), *_unknown_code(board), *_tables_seeds(board)]
-    return list(map(escape_markdown, [*told, *_copies(board), *_tries(board)]))
+    told += [*_copies(board), *_unnoted(board), *_tries(board)]
+    return list(map(escape_markdown, told))
 
 
 def _other_code(board: Leaderboard) -> list[str]:
@@ -71,6 +72,24 @@ def _copies(board: Leaderboard) -> list[str]:
     ]
 
 
+def _unnoted(board: Leaderboard) -> list[str]:
+    """Say which records no reading in the ledger has made: it has a line for each."""
+    read = {(one.row, one.seed, one.digest) for one in board.ledger if one.event == "reading"}
+    if not read:
+        return []
+    told = []
+    for row in board.rows:
+        own = (record for record in board.records if record.row == row.name)
+        seeds = [r.seed for r in own if (r.row, r.seed, shortened(r.config_digest)) not in read]
+        if seeds:
+            told.append(
+                f"{row.label}: the ledger holds no reading of the test split that made the "
+                f"record{'s' * (len(seeds) > 1)} of seed{'s' * (len(seeds) > 1)} {_listed(seeds)}: "
+                "moved from another row or seed, edited, or lines of the ledger are missing."
+            )
+    return told
+
+
 _SEVERAL = ("seeds", "were started and have")
 
 
@@ -91,7 +110,10 @@ def _tries(board: Leaderboard) -> list[str]:
             )
         elif seeds > len(row.seeds):
             told.append(f"{row.label}: {seeds} seeds were started, {len(row.seeds)} are shown.")
-        readings = row.effort.test_readings if row.effort else 0
+        readings = max(
+            row.effort.test_readings if row.effort else 0,
+            effort(board.ledger, row.name, base).test_readings,
+        )
         if readings > len(row.seeds):
             read.setdefault((readings, len(row.seeds)), []).append(row)
     told += [

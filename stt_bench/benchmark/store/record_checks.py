@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from stt_bench.benchmark.store.class_records import ClassScores
 from stt_bench.benchmark.store.distances import is_retrieval
 from stt_bench.benchmark.store.protocol import COLUMNS, SAMPLES, fingerprint, protocol_of
 
 if TYPE_CHECKING:
-    from stt_bench.benchmark.store.class_records import ClassShare
+    from stt_bench.benchmark.store.class_records import ClassRetrieval, ClassShare
     from stt_bench.benchmark.store.records import Record
 
 COUNTS = (
@@ -21,6 +23,8 @@ COUNTS = (
 _LOWEST = {"ami": -1.0}  # every other metric that is no count lies between 0 and 1
 _ROUNDING = 1e-9
 _OF_VALUES = 1e-6  # what rounding the leave-class-out values may do to their mean
+_AT_MOST = (("map@r", "r_precision"), ("recall@1", "mrr"), ("accuracy", "top5_accuracy"))
+_RECALL = re.compile(r"recall@[1-9][0-9]{0,9}")
 _OF_K = re.compile(r"(recall|precision|map|ndcg)@([1-9][0-9]{0,9})")
 _NAMES = {"recall": "Recall", "precision": "Precision", "map": "MAP", "ndcg": "nDCG"}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -35,6 +39,7 @@ def faults(record: Record) -> Iterator[str]:
         )
     yield from _other_faults(record)
     yield from _class_faults(record)
+    yield from _class_score_faults(record)
     yield from _identity_faults(record)
     yield from _display_faults(record)
 
@@ -60,6 +65,14 @@ def _value_faults(metrics: Mapping[str, float], where: str) -> Iterator[str]:
             lowest = _LOWEST.get(name, 0.0)
             if not lowest - _ROUNDING <= value <= 1 + _ROUNDING:
                 yield f"{field} is {value:g}: it lies between {lowest:g} and 1"
+    recalls = sorted(int(name[len("recall@") :]) for name in metrics if _RECALL.fullmatch(name))
+    of_more = [(f"recall@{k}", f"recall@{more}") for k, more in pairwise(recalls)]
+    for less, more in (*_AT_MOST, *of_more):
+        if less in metrics and more in metrics and metrics[less] > metrics[more] + _ROUNDING:
+            yield (
+                f"{where}.{less} is {metrics[less]:g}, {where}.{more} {metrics[more]:g}: "
+                f"{less} cannot be the higher one"
+            )
 
 
 def _other_faults(record: Record) -> Iterator[str]:
@@ -82,17 +95,64 @@ def _other_faults(record: Record) -> Iterator[str]:
             yield f"other_distance.class_values.{metric}: not as many classes as class_values has"
         elif not _gives(*_mean(share, own.counts, record), other.metrics.get(metric)):
             yield f"other_distance.class_values.{metric} do not give the {metric} beside them"
+        else:
+            yield from _share_faults(share, own, f"other_distance.class_values.{metric}")
 
 
 def _class_faults(record: Record) -> Iterator[str]:
     held = record.class_values
     if held is None:
         return
-    for metric in held.metrics:
-        if not _gives(
-            *_mean(held.metrics[metric], held.counts, record), record.metrics.get(metric)
-        ):
+    for metric, share in held.metrics.items():
+        if not _gives(*_mean(share, held.counts, record), record.metrics.get(metric)):
             yield f"class_values.metrics.{metric} do not give the {metric} beside them"
+        else:
+            yield from _share_faults(share, held, f"class_values.metrics.{metric}")
+    queries, counted = record.metrics.get("queries", 0.0), sum(held.counts)
+    if queries != counted:
+        yield f"metrics.queries is {queries:g}, the counts of class_values give {counted}"
+
+
+def _share_faults(share: ClassShare, held: ClassRetrieval, where: str) -> Iterator[str]:
+    """Yield where sums exceed their counts, or leave-class-out values average to another metric.
+
+    The mean over more than 1,000 classes does not follow from the groups they are put into.
+    """
+    pairs = list(zip(share.sums, held.counts, strict=True))
+    if not all(-_ROUNDING <= total <= count + _ROUNDING for total, count in pairs):
+        yield f"{where}.sums: one is below 0 or above the number of its queries"
+    if held.weighting == "query":
+        expected = sum(share.sums) / sum(held.counts)
+    elif all(isinstance(group, str) for group in held.groups):
+        expected = sum(total / count for total, count in pairs) / len(pairs)
+    else:
+        return
+    if not math.isclose(sum(share.values) / len(pairs), expected, abs_tol=_OF_VALUES):
+        yield f"{where}.values do not average to what the sums beside them give"
+
+
+def _class_score_faults(record: Record) -> Iterator[str]:
+    held = record.per_class
+    if held is None:
+        return
+    counts = held.confusion_matrix()
+    again = ClassScores.of(held.labels, counts)
+    if again.items != held.items:
+        yield "per_class.items are not those of per_class.confusion"
+    pairs = zip(again.recall, held.recall, strict=True)
+    if not all(
+        one is told if one is None or told is None else math.isclose(one, told, abs_tol=_ROUNDING)
+        for one, told in pairs
+    ):
+        yield "per_class.recall is not that of per_class.confusion"
+    recalls = [recall for recall in again.recall if recall is not None]
+    given = {
+        "accuracy": counts.trace() / max(1.0, counts.sum()),
+        "macro_accuracy": sum(recalls) / max(1, len(recalls)),
+    }
+    for metric, value in given.items():
+        if not _gives(value, _ROUNDING, record.metrics.get(metric)):
+            yield f"per_class does not give the {metric} beside it"
 
 
 def _mean(share: ClassShare, counts: Sequence[int], record: Record) -> tuple[float, float]:
@@ -149,6 +209,10 @@ def _tuning_faults(record: Record) -> Iterator[str]:
         yield f"tuning.study is {found.study}, seed {record.seed} takes the winner of another"
     if not found.index < found.trials:
         yield f"tuning.index is {found.index}, of {found.trials} trials"
+    if record.effort is not None and record.effort.trials != found.studies * found.trials:
+        yield (
+            f"effort.trials is {record.effort.trials}, tuning says {found.studies} × {found.trials}"
+        )
     chosen = {**found.point, "train.steps": found.steps}
     for field, value in chosen.items():
         try:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from stt_bench.benchmark.datasets.items import ItemTable
+from stt_bench.benchmark.datasets.near_duplicates import METHOD
+from stt_bench.benchmark.embedding.embed import duplicates_of
 from stt_bench.benchmark.models import weights_id
 from stt_bench.benchmark.scoring.evaluate import score
 from stt_bench.benchmark.store.embedding_set import read_embedding_set
@@ -143,16 +146,18 @@ class Verifier:
     def _compare_data(self, record: Record, found: Finding) -> None:
         own = run_from(record, self.runs, self.data_root)
         try:
-            data_hash = self._data.of(own.experiment).data_hash
+            items = self._data.of(own.experiment)
         except BenchError:  # not here, or not whole: the record may be right all the same
-            data_hash = None
-        if data_hash is not None:
+            items = None
+        if items is not None:
             found.checked.append("images")
-            if data_hash != record.data_hash:
+            if items.data_hash != record.data_hash:
                 found.wrong.append(
-                    f"data_hash: {record.data_hash[:12]}… → {data_hash[:12]}…: the images here, or "
-                    "their split, are not those of the record"
+                    f"data_hash: {record.data_hash[:12]}… → {items.data_hash[:12]}…: the images "
+                    "here, or their split, are not those of the record"
                 )
+            else:
+                self._compare_duplicates(record, items, found)
         if own.experiment.model.weights is None:
             return
         try:
@@ -165,3 +170,20 @@ class Verifier:
                 f"protocol.weights: {record.protocol['weights']} → {weights}: the starting "
                 "weights here are not those of the record"
             )
+
+    def _compare_duplicates(self, record: Record, items: ItemTable, found: Finding) -> None:
+        """Search the images again for those that test and training share."""
+        recorded = record.near_duplicates
+        if recorded is None or recorded.method != METHOD:
+            return
+        try:
+            again = duplicates_of(items, self.reporter)
+        except BenchError:
+            return
+        if again is None:
+            return
+        found.checked.append("near-duplicates")
+        now = again.model_dump(exclude={"test_ids"}) | {"test_items": len(again.test_ids)}
+        told = recorded.model_dump(exclude={"metrics_without"})
+        for one in differences({"near_duplicates": told}, {"near_duplicates": now}):
+            found.wrong.append(f"{one.text()} when the images are compared again")

@@ -13,6 +13,7 @@ from stt_bench.benchmark.leaderboards.board import Leaderboard, build_leaderboar
 from stt_bench.benchmark.leaderboards.markdown import markdown
 from stt_bench.benchmark.scoring import probe as scoring
 from stt_bench.benchmark.scoring.probe import metrics_probe
+from stt_bench.benchmark.store.duplicates import DuplicateScores
 from stt_bench.benchmark.store.ledger import Effort, Entry, Event
 from stt_bench.benchmark.store.records import Record
 from stt_bench.benchmark.training import step
@@ -212,6 +213,53 @@ def test_seeds_under_other_settings_are_readings_only() -> None:
     records = made(["s", "hard"])
     ledger = [entry("start", "hard", seed, "f" * 64) for seed in range(10)]
     assert "started" not in page_of(records, ledger)
+
+
+def test_readings_are_counted_in_the_ledger_whatever_the_records_say() -> None:
+    few = Effort(seeds_started=3, test_readings=3, trials=0)
+    records = made(["hard"], effort=few)
+    digest = records[0].config_digest
+    ledger = [entry("reading", "hard", seed, digest) for seed in range(3)]
+    assert "were read" not in page_of(records, ledger)
+    ledger += [entry("reading", "hard", seed, "f" * 64) for seed in range(4)]
+    assert "- hard: results on the test split were read 7 times, of which 3" in (
+        page_of(records, ledger)
+    )
+
+
+def test_a_record_in_the_place_of_another_is_told_by_the_ledger() -> None:
+    records = made(["s", "hard"])
+    ledger = [
+        entry("reading", one.row, one.seed, one.config_digest)
+        for one in records
+        if one.row == "s" or one.seed
+    ]
+    unnoted = "the ledger holds no reading of the test split that made the record"
+    assert f"- hard: {unnoted} of seed 0: moved" in page_of(records, ledger)
+    # The results of the other row, its settings among them, under the name of this one.
+    moved = [
+        *records[:3],
+        *(
+            source.model_copy(update={"row": own.row, "display": own.display})
+            for source, own in zip(made(["lifted"]), records[3:], strict=True)
+        ),
+    ]
+    assert f"- hard: {unnoted}s of seeds 0, 1, 2: moved" in page_of(moved, ledger)
+    assert unnoted not in page_of(records, [entry("start", "s", 0, records[0].config_digest)])
+
+
+def test_records_that_disagree_on_near_duplicates_are_named() -> None:
+    counts = {"method": "m", "items": 9, "pairs_across_classes": 0, "metrics_without": None}
+    found = DuplicateScores(**counts, pairs_exact=1, pairs_similar=0, test_items=1)
+    none = DuplicateScores(**counts, pairs_exact=0, pairs_similar=0, test_items=0)
+    records = made(["s", "hard"], near_duplicates=found)
+    said = "other numbers of near-duplicates than the other records of the same data"
+    assert said not in page_of(records)
+    records[-1] = records[-1].model_copy(update={"near_duplicates": none})
+    assert f"- hard: {said}" in page_of(records)
+    by_other_rules = none.model_copy(update={"method": "n"})
+    records[-1] = records[-1].model_copy(update={"near_duplicates": by_other_rules})
+    assert said not in page_of(records)
 
 
 def test_what_is_as_expected_is_not_told() -> None:

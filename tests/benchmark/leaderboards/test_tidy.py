@@ -137,7 +137,8 @@ def test_no_cell_is_a_formula_and_all_are_read_back(tmp_path: Path) -> None:
         },
     )
     records = [labelled(f"r{n}", label) for n, label in enumerate(HOSTILE)]
-    records[0] = records[0].model_copy(update={"class_values": held})
+    metrics = records[0].metrics | {"queries": float(len(HOSTILE))}
+    records[0] = records[0].model_copy(update={"class_values": held, "metrics": metrics})
     save(tmp_path, records)
     paths = write_csv(tmp_path, None)
     assert {path.name for path in paths} == {*(f"{kind}.csv" for kind in KINDS), "README.md"}

@@ -112,6 +112,25 @@ def test_where_there_are_none_the_page_says_so(record_of, tmp_path: Path) -> Non
     assert "No test item has a near-duplicate in training, by content and by perceptual" in page
 
 
+def test_edited_counts_are_found_in_the_images(
+    record_of, photos: Path, tmp_path: Path, stt_bench: Command
+) -> None:
+    shutil.copy(photos / "train/a/01.png", photos / "test/c/90.png")
+    record = record_of()
+    assert record.near_duplicates is not None
+    none = {"pairs_exact": 0, "test_items": 0, "metrics_without": None}
+    edited = record.near_duplicates.model_copy(update=none)
+    path = tmp_path / "results/records/scenes/softmax/seed-0.json"
+    record.model_copy(update={"near_duplicates": edited}).save(path)
+    shutil.rmtree(tmp_path / "runs/scenes/softmax/seed-0/embeddings")
+    places = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
+    done = stt_bench("verify", "all", *places, "--data-root", photos)
+    assert done.returncode == 1
+    told = "near_duplicates.pairs_exact: 0 → 1 when the images are compared again"
+    assert told in done.stdout
+    assert "near_duplicates.test_items: 0 → 1" in done.stdout
+
+
 def test_where_all_are_copies_nothing_is_left_to_measure(record_of, photos: Path) -> None:
     for label, start in (("c", 0), ("d", 5)):
         shutil.rmtree(photos / "test" / label)

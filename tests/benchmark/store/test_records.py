@@ -7,9 +7,11 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_line import Command
 
+from stt_bench.benchmark.store.class_records import ClassScores
 from stt_bench.benchmark.store.records import (
     checksum,
     read_record,
@@ -105,6 +107,9 @@ def record_with(folder: Path, change: Any) -> Path:
         ("metrics.recall@x", 0.5, r"metrics\.recall@x: the K"),
         ("metrics.recall@0", 0.5, r"metrics\.recall@0: the K"),
         ("metrics.recall@" + "9" * 6000, 0.5, r"metrics\.recall@9+: the K"),
+        ("metrics.recall@8", 0.985, r"recall@4 is 0\.988839, metrics\.recall@8 0\.985: recall@4"),
+        ("metrics.map@r", 0.6, r"metrics\.map@r is 0\.6, metrics\.r_precision 0\.498934: map@r"),
+        ("metrics.recall@1", 0.98, r"metrics\.recall@1 is 0\.98, metrics\.mrr"),
         ("metrics.map@r", True, r"metrics\.map@r"),
         ("metrics.map@r", "0.5", r"metrics\.map@r"),
         ("metrics", [], r"metrics"),
@@ -267,7 +272,9 @@ def test_a_run_file_with_a_name_that_leaves_its_folder_is_refused(
 
 def held(content: dict[str, Any], **changes: Any) -> None:
     """Add shares of two classes that give the record's MAP@R, then change them."""
-    share = {"sums": [0.4, 2 * content["metrics"]["map@r"] - 0.4], "values": [0.2, 0.5]}
+    rest = 2 * content["metrics"]["map@r"]
+    share = {"sums": [0.4, rest - 0.4], "values": [1.2, rest - 1.2]}
+    content["metrics"]["queries"] = 2.0
     shares = {"groups": ["a", "b"], "counts": [1, 1], "weighting": "query", "metrics": {}}
     content["class_values"] = {**shares, "metrics": {"map@r": {**share, **changes}}}
 
@@ -276,9 +283,51 @@ def test_shares_of_the_classes_must_give_the_metric(tmp_path: Path) -> None:
     assert read_record(record_with(tmp_path, held)).class_values is not None
     for changes, said in (
         ({"sums": [0.1, 0.1]}, r"class_values\.metrics\.map@r do not give the map@r beside them"),
+        ({"values": [0.2, 0.5]}, r"map@r\.values do not average to what the sums beside them give"),
         ({"values": [0.1]}, "of different lengths"),
         ({"values": [0.1, "x"]}, r"class_values\.metrics\.map@r\.values\.1"),
     ):
         path = record_with(tmp_path, lambda content, changes=changes: held(content, **changes))
+        with pytest.raises(BenchError, match=said):
+            read_record(path)
+
+
+def test_sums_and_counts_of_the_classes_must_be_those_of_queries(tmp_path: Path) -> None:
+    def too_much(content: dict[str, Any]) -> None:
+        rest = 2 * content["metrics"]["map@r"]
+        held(content, sums=[-0.5, rest + 0.5])
+
+    def too_many(content: dict[str, Any]) -> None:
+        held(content)
+        content["metrics"]["queries"] = 3.0
+
+    for change, said in (
+        (too_much, r"class_values\.metrics\.map@r\.sums: one is below 0 or above the number"),
+        (too_many, "queries is 3, the counts of class_values give 2"),
+    ):
+        with pytest.raises(BenchError, match=said):
+            read_record(record_with(tmp_path, change))
+
+
+def test_what_became_of_each_class_must_give_the_accuracy(tmp_path: Path) -> None:
+    scores = ClassScores.of(["a", "b", "c"], np.array([[3.0, 1, 0], [0.5, 1.5, 0], [0, 0, 0]]))
+
+    def classified(content: dict[str, Any], **changes: Any) -> None:
+        given = {"accuracy": 0.75, "macro_accuracy": 0.75, "top5_accuracy": 1.0}
+        content["metrics"] |= given | changes.pop("metrics", {})
+        content["per_class"] = scores.model_dump() | changes
+
+    assert read_record(record_with(tmp_path, classified)).per_class == scores
+    for changes, said in (
+        ({"metrics": {"accuracy": 0.8}}, "per_class does not give the accuracy beside it"),
+        ({"metrics": {"macro_accuracy": 0.8}}, "does not give the macro_accuracy beside it"),
+        ({"metrics": {"top5_accuracy": 0.7}}, r"accuracy is 0\.75, metrics\.top5_accuracy 0\.7"),
+        ({"recall": [0.9, 0.75, None]}, r"per_class\.recall is not that of per_class\.confusion"),
+        ({"recall": [0.75, 0.75, 1.0]}, r"per_class\.recall is not that"),
+        ({"items": [5, 2, 0]}, r"per_class\.items are not those of per_class\.confusion"),
+    ):
+        path = record_with(
+            tmp_path, lambda content, changes=changes: classified(content, **changes)
+        )
         with pytest.raises(BenchError, match=said):
             read_record(path)

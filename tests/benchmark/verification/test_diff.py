@@ -82,8 +82,8 @@ def test_an_edited_record_is_named_with_its_points(made: Made) -> None:
     copied.write_bytes(made.record().read_bytes())
     said = made.call("diff", "tiny/softmax/seed-0", str(copied), runs=None)
     assert (said.returncode, said.stdout) == (0, "no difference\n")
-    edited = cheat(copied, 1.5).metrics["map@r"]
-    honest = edited / 1.5
+    edited = cheat(copied, 1.25).metrics["map@r"]
+    honest = edited / 1.25
     said = made.call("diff", "tiny/softmax/seed-0", str(copied), runs=None)
     points = f"({100 * (edited - honest):+.2f} points)"
     assert f"  metrics.map@r: {honest:.10g} → {edited:.10g} {points}" in said.stdout.splitlines()
@@ -149,7 +149,7 @@ def test_folders_of_results_name_what_only_one_has(made: Made) -> None:
         "tiny/softmax/seed-1",
     ]
     assert (content["only_in_second"], content["differences"]) == ([], {})
-    cheat(copied, 2.0)
+    cheat(copied, 1.25)
     said = made.call("diff", made.folder / "results", other, "--json", runs=None)
     fields = [one["field"] for one in json.loads(said.stdout)["differences"]["metrics"]]
     assert fields == [
@@ -171,7 +171,7 @@ def test_tables_are_told_row_by_row(made: Made) -> None:
     honest = [read_record(made.record("hard", seed)).metrics for seed in (0, 1)]
     edited = [
         cheat(other / f"records/tiny/hard/seed-{seed}.json", factor).metrics
-        for seed, factor in ((0, 1.5), (1, 1.25))
+        for seed, factor in ((0, 1.25), (1, 1.125))
     ]
     gain = {
         name: 50 * sum(b[name] - a[name] for a, b in zip(honest, edited, strict=True))

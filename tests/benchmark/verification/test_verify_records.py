@@ -19,7 +19,7 @@ def test_a_record_is_what_its_embeddings_give_and_nothing_is_written(made: Made)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
         "tiny/softmax/seed-0: the same\n"
-        "  checked: all that its embeddings give, trained weights, images\n"
+        "  checked: all that its embeddings give, trained weights, images, near-duplicates\n"
     )
     assert made.record().read_bytes() == before
 
