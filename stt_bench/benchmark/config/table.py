@@ -36,8 +36,12 @@ class Table:
     @property
     def command(self) -> str:
         """Return the command line that runs this table with its overrides."""
+        return self.command_to("run")
+
+    def command_to(self, name: str) -> str:
+        """Return the command line of a command on this table with its overrides."""
         changes = [part for text in self.overrides for part in ("--set", text)]
-        return shlex.join(["stt-bench", "run", self.argument, *changes])
+        return shlex.join(["stt-bench", name, self.argument, *changes])
 
     @property
     def argument(self) -> str:

@@ -82,9 +82,11 @@ def folds_of(items: ItemTable, task: Task, count: int) -> list[Fold]:
     classes = sorted(set(labels))
     if task == "retrieval":
         if len(classes) < 2 * count:
+            most = len(classes) // 2
+            mend = f"lower it to {most} or less" if most > 1 else "to tune takes four classes"
             raise BenchError(
                 f"tuning.folds is {count}, and there are {len(classes)} training classes: a fold "
-                f"needs two; lower it to {max(2, len(classes) // 2)} or less"
+                f"needs two; {mend}"
             )
         order = {label: i % count for i, label in enumerate(rng.permutation(classes))}
         place = np.array([order[label] for label in labels])
@@ -98,15 +100,16 @@ def folds_of(items: ItemTable, task: Task, count: int) -> list[Fold]:
                 mine = np.flatnonzero(labels == label)
                 place[mine] = [order[name] for name in unit[mine]]
                 start += len(own)
-    return [_fold(items, place == number, number) for number in range(count)]
+    return [_fold(items, place == number, number, count) for number in range(count)]
 
 
-def _fold(items: ItemTable, held: np.ndarray, number: int) -> Fold:
+def _fold(items: ItemTable, held: np.ndarray, number: int, count: int) -> Fold:
     labels = items.frame["label"]
     if not labels[held].duplicated().any():
+        mend = "lower it" if count > 2 else "to tune takes more images of a class"
         raise BenchError(
             f"tuning.folds: fold {number} holds no two images of one class, so that no query has a "
-            "positive: lower it"
+            f"positive: {mend}"
         )
     split = np.where(held, "validation", "train")
     part = replace(items, frame=items.frame.assign(split=split))

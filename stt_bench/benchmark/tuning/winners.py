@@ -31,7 +31,7 @@ class MissingTrialsError(BenchError):
 
     def __init__(self, table: Table, row: str, lacks: str) -> None:
         """Make the sentence; `lacks` is what of it may be the same for other rows."""
-        self.lacks, self.tune = lacks, f"stt-bench tune {table.argument}"
+        self.lacks, self.tune = lacks, table.command_to("tune")
         super().__init__(f"{table.name}/{row} {lacks}: run `{self.tune} --rows {row}` first")
 
 

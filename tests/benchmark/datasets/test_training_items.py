@@ -68,8 +68,12 @@ def test_the_rows_of_a_fold_are_those_of_its_table() -> None:
 def test_too_few_classes_are_told() -> None:
     with pytest.raises(BenchError, match=r"there are 7 training classes.*lower it to 3"):
         folds_of(items_of([3] * 7), "retrieval", 4)
-    with pytest.raises(BenchError, match="no two images of one class"):
+    with pytest.raises(BenchError, match=r"there are 3 training classes.*takes four classes$"):
+        folds_of(items_of([3] * 3), "retrieval", 2)
+    with pytest.raises(BenchError, match=r"no two images of one class.*takes more images"):
         folds_of(items_of([2] * 3), "classification", 2)
+    with pytest.raises(BenchError, match=r"no two images of one class.*: lower it$"):
+        folds_of(items_of([3] * 3), "classification", 3)
 
 
 def test_training_items_are_those_of_the_train_split() -> None:

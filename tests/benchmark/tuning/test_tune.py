@@ -255,7 +255,8 @@ def test_show_prints_the_points_and_their_outcome(searched: Path, stt_bench: Com
          "tuned/softmax lacks 5 of its 5 trials: run `stt-bench tune {table} --rows softmax`"),
         (["train", "{table}", "--row", "hard", "--results", "{empty}"], "tuned/hard lacks 5"),
         (["run", "{table}", "--results", "{results}", "--set", "optimizer.weight_decay=0.1"],
-         "tuned/softmax lacks 5 of its 5 trials; 5 are of other settings"),
+         "tuned/softmax lacks 5 of its 5 trials; 5 are of other settings than the row's present "
+         "ones: run `stt-bench tune {table} --set optimizer.weight_decay=0.1 --rows softmax`"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_told_in_a_sentence(
