@@ -15,12 +15,15 @@ import torch
 from command_line import Command, disk_with
 from PIL import Image
 
+from stt_bench.benchmark import suite
 from stt_bench.benchmark.cli.screen import print_leaderboard
 from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
+from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.datasets.transforms import center_crop, prepare
 from stt_bench.benchmark.embedding.embed import embed
 from stt_bench.benchmark.embedding.external import read_external_set
+from stt_bench.benchmark.leaderboards import report as leaderboards
 from stt_bench.benchmark.leaderboards.board import build_leaderboard
 from stt_bench.benchmark.leaderboards.figures import draw_leaderboard
 from stt_bench.benchmark.leaderboards.markdown import markdown
@@ -32,6 +35,7 @@ from stt_bench.benchmark.store.ledger import ledger_path
 from stt_bench.benchmark.store.records import Record, checksum, read_table_records, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table, one, run_table
+from stt_bench.benchmark.suite.table import Outcome
 from stt_bench.benchmark.system.atomic import write_atomically
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import read_json, sha256_of
@@ -152,6 +156,23 @@ def test_nothing_is_discarded_where_the_ledger_cannot_be_read(
     places = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
     assert stt_bench("train", tiny, "--row", "hard", "--force", *places).returncode == 2
     assert (run.folder / "run.json").exists()
+
+
+def test_a_table_that_is_refused_leaves_those_before_it_their_leaderboards(
+    tiny: Path, tmp_path: Path, stt_bench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_one(table: Table, **_options: object) -> Outcome:
+        if table.name == "tiny":
+            return Outcome(done=["tiny/hard/seed-0"])
+        raise BenchError("second lacks 2 of its 2 trials")
+
+    written: list[str] = []
+    monkeypatch.setattr(suite, "run_table", run_one)
+    monkeypatch.setattr(leaderboards, "report", lambda _results, names: written.extend(names) or [])
+    shutil.copy(tiny, tmp_path / "second.yaml")
+    done = stt_bench("run", tiny, tmp_path / "second.yaml", "--results", tmp_path / "results")
+    assert (done.returncode, done.stderr) == (2, "error: second lacks 2 of its 2 trials\n")
+    assert written == ["tiny"]
 
 
 @pytest.mark.parametrize("force", [[], ["--force"]])

@@ -107,26 +107,31 @@ def run(
     if (code := run_by_several(gpus, devices, jobs=jobs, on=on)) is not None:
         raise typer.Exit(code)
     failed, finished = 0, []
-    for table in tables:
-        outcome = run_table(
-            table,
-            rows=chosen,
-            seeds=numbers,
-            runs=runs,
-            results=results,
-            force=force,
-            reporter=reporter,
-            shard=part,
-            executor=executor_of(table, jobs, on, cpus_per_run, gpus_per_run, team=gpus),
-        )
-        failed += len(outcome.failed)
-        if outcome.done or outcome.skipped:
-            finished.append(table.name)
-        if outcome.skipped:
-            reporter.say(
-                f"{len(outcome.skipped)} of {table.name} already had a record in {results}; "
-                "--force re-runs finished work"
+    try:
+        for table in tables:
+            outcome = run_table(
+                table,
+                rows=chosen,
+                seeds=numbers,
+                runs=runs,
+                results=results,
+                force=force,
+                reporter=reporter,
+                shard=part,
+                executor=executor_of(table, jobs, on, cpus_per_run, gpus_per_run, team=gpus),
             )
+            failed += len(outcome.failed)
+            if outcome.done or outcome.skipped:
+                finished.append(table.name)
+            if outcome.skipped:
+                reporter.say(
+                    f"{len(outcome.skipped)} of {table.name} already had a record in {results}; "
+                    "--force re-runs finished work"
+                )
+    except BenchError:  # of one table: those before it have their leaderboards
+        if finished:
+            show_leaderboards(write_leaderboards(results, finished), results, quiet)
+        raise
     if finished:
         show_leaderboards(write_leaderboards(results, finished), results, quiet)
     if failed:
