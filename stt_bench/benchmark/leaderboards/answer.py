@@ -140,13 +140,14 @@ def _how_sure(found: Outcome) -> str:
 
 
 def _may_be_best(found: Outcome) -> str:
-    tied, ranked = found.board.may_be_best(found.metric), len(found.ranked)
+    tied, ranked = found.board.may_be_best(found.metric), len(found.board.judged(found.metric))
     if tied is None or ranked < 3:
         return ""
     if len(tied) == 1:
         return "; for new seeds and new classes no other ranked row may be the best"
     which = "any" if len(tied) == ranked else f"{len(tied)}"
-    return f"; for new seeds and new classes {which} of the {ranked} ranked rows may be the best"
+    judged = "ranked rows" + " that may be judged" * (ranked < len(found.ranked))
+    return f"; for new seeds and new classes {which} of the {ranked} {judged} may be the best"
 
 
 def _rank(found: Outcome, one: Comparison) -> str:

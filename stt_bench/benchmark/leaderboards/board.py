@@ -215,9 +215,17 @@ class Leaderboard:
         """Return the verdict on row − other; None where they are not compared."""
         return None if other is None else self.verdicts.get(Pair(row.name, other.name, metric))
 
+    def judged(self, metric: str) -> list[Row]:
+        """Return the ranked rows that may be judged: no seed is missing, and they may get a mark.
+
+        Seeds that one row lacks would be left out of all others, too.
+        """
+        sound = (row for row in self.rows if row.name in self.whole and row.has_all_seeds)
+        return [row for row in sound if self.is_ranked(row, metric)]
+
     def may_be_best(self, metric: str) -> list[Row] | None:
-        """Return the ranked rows that cannot be told from the best; None where unknown."""
-        ranked = [row.name for row in self.rows if self.is_ranked(row, metric)]
+        """Return the judged rows that cannot be told from the best; None where unknown."""
+        ranked = [row.name for row in self.judged(metric)]
         if metric not in self._tied:
             self._tied[metric] = may_be_best(self.measured, ranked, metric)
         names = self._tied[metric]

@@ -145,7 +145,7 @@ def _best(board: Leaderboard) -> list[str]:
     for metric in board.leads:
         rows = board.may_be_best(metric)
         if rows:
-            ranked = sum(board.is_ranked(row, metric) for row in board.rows)
+            ranked = len(board.judged(metric))
             labels = ", ".join(row.label for row in rows)
             if len(rows) > _NAMED:
                 labels = f"{len(rows)} of {ranked} ranked rows, ✓ in the table of all metrics"

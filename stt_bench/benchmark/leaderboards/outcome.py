@@ -116,7 +116,7 @@ class Outcome:
         if {*marks, *of_page} - {"", "≈"}:
             return True
         tied = self.board.may_be_best(self.metric)
-        return tied is not None and len(tied) < len(self.ranked)
+        return tied is not None and len(tied) < len(self.board.judged(self.metric))
 
     def mean(self, row: Row) -> float:
         """Return a row's mean of the metric."""

@@ -212,3 +212,23 @@ def test_the_figure_shows_the_short_table(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_long_list_of_rows_is_shortened() -> None:
     assert some(list("abcdefgh")) == "a, b, c, d, e, f, g, h"
     assert some(list("abcdefghij"), "; ") == "a; b; c; d; e; f; g and 3 others"
+
+
+def test_a_row_that_lacks_a_seed_takes_it_from_no_other() -> None:
+    """Else seed 0, without which all rows are level, would be left out of all."""
+    records = [
+        scored(name, seed, mean - (seed == 0) * 0.2 * place, **settings)
+        for place, (name, mean, settings) in enumerate(
+            (("softmax", 0.9, {}), ("one", 0.9, TRIPLET), ("two", 0.9, TRIPLET))
+        )
+        for seed in range(3)
+    ]
+    gap = [scored("gap", seed, 0.5, **TRIPLET) for seed in (1, 2)]
+    whole = build_leaderboard("t", records, [])
+    board = build_leaderboard("t", [*records, *gap], [])
+    tied, known = board.may_be_best("map@r"), whole.may_be_best("map@r")
+    assert tied is not None
+    assert known is not None
+    assert [row.name for row in tied] == [row.name for row in known]
+    assert [row.name for row in board.judged("map@r")] == ["softmax", "one", "two"]
+    assert "of the 3 ranked rows that may be judged may be the best" in markdown(board)
