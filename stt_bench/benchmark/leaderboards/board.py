@@ -216,10 +216,7 @@ class Leaderboard:
         return None if other is None else self.verdicts.get(Pair(row.name, other.name, metric))
 
     def judged(self, metric: str) -> list[Row]:
-        """Return the ranked rows that may be judged: no seed is missing, and they may get a mark.
-
-        Seeds that one row lacks would be left out of all others, too.
-        """
+        """Return the ranked rows that may be judged; a seed that one lacks would count for none."""
         sound = (row for row in self.rows if row.name in self.whole and row.has_all_seeds)
         return [row for row in sound if self.is_ranked(row, metric)]
 
