@@ -61,12 +61,12 @@ def softmax_alone(table: str) -> float:
 def test_training_on_frozen_features_gains_map_but_not_recall() -> None:
     assert "most losses gain MAP@R" in PAGE
     assert "none that was tried gains Recall@1" in PAGE
-    table = "frozen_cub50_lite0"
-    untrained = means(table, "map@r")["untrained"]
-    rows = trained(table, "map@r")
-    assert sum(value > untrained for value in rows.values()) > 0.75 * len(rows)
-    best = max(trained(table, "recall@1").values())
-    assert best <= means(table, "recall@1")["untrained"]
+    for table in ("frozen_cub50_lite0", "frozen_cub50_mobilenet"):
+        untrained = means(table, "map@r")["untrained"]
+        rows = trained(table, "map@r")
+        assert sum(value > untrained for value in rows.values()) > 0.75 * len(rows)
+        best = max(trained(table, "recall@1").values())
+        assert best <= means(table, "recall@1")["untrained"]
 
 
 def test_training_on_digits_gains_nothing() -> None:
@@ -90,16 +90,24 @@ def test_the_order_hardly_carries_over() -> None:
     assert sum(around) > len(around) / 2
 
 
-def test_the_order_carries_over_between_the_tuned_tables() -> None:
-    assert "birds and flowers, order the losses alike" in PAGE
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [
+        ("frozen_cub50_lite0", "frozen_cub50_mobilenet"),
+        ("frozen_cub50_lite0", "frozen_flowers_lite0"),
+        ("frozen_cub50_mobilenet", "frozen_flowers_lite0"),
+    ],
+)
+def test_the_order_carries_over_between_the_tuned_tables(row: str, column: str) -> None:
+    assert "birds seen by two networks and flowers by one of them, order the losses alike" in PAGE
     front = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
     section = front[front.index("## Does the order") :]
     header = next(line for line in section.splitlines() if line.startswith("| τ"))
-    row = next(line for line in section.splitlines() if line.startswith("| frozen_cub50_lite0 |"))
-    column = [cell.strip() for cell in header.split("|")].index("frozen_flowers_lite0")
-    found = re.match(r" (\d\.\d\d) \((-?\d\.\d\d) to", row.split("|")[column])
+    line = next(line for line in section.splitlines() if line.startswith(f"| {row} |"))
+    place = [cell.strip() for cell in header.split("|")].index(column)
+    found = re.match(r"[ *]+(\d\.\d\d) \((-?\d\.\d\d) to", line.split("|")[place])
     assert found is not None
-    assert float(found[1]) > 0.5
+    assert float(found[1]) > 0.4
     assert float(found[2]) > 0
 
 
