@@ -107,6 +107,7 @@ def run(
     if (code := run_by_several(gpus, devices, jobs=jobs, on=on)) is not None:
         raise typer.Exit(code)
     failed, finished = 0, []
+    refused: BenchError | None = None
     try:
         for table in tables:
             outcome = run_table(
@@ -128,12 +129,12 @@ def run(
                     f"{len(outcome.skipped)} of {table.name} already had a record in {results}; "
                     "--force re-runs finished work"
                 )
-    except BenchError:  # of one table: those before it have their leaderboards
-        if finished:
-            show_leaderboards(write_leaderboards(results, finished), results, quiet)
-        raise
+    except BenchError as error:  # of one table: those before it have their leaderboards
+        refused = error
     if finished:
         show_leaderboards(write_leaderboards(results, finished), results, quiet)
+    if refused is not None:
+        raise refused
     if failed:
         again = "it" if failed == 1 else "them"
         command = "the same command without --force" if force else "the same command"
