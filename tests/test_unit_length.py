@@ -57,13 +57,21 @@ def test_a_nan_stays(bad: float, divide: bool) -> None:
     assert unit_length(torch.tensor([[bad, 1.0]]), divide=divide).isnan().any()
 
 
-def test_ordinary_rows_divided_are_those_of_torch_to_the_last_bit() -> None:
-    x = (torch.randn(64, 33) * torch.logspace(-4, 4, 64)[:, None]).requires_grad_()
+@pytest.mark.parametrize("beside", [1.0, 0.0, 1e-30, 1e30])
+def test_ordinary_rows_divided_are_those_of_torch_to_the_last_bit(beside: float) -> None:
+    """So they are beside a row of zeros, or of a length whose square float32 does not hold."""
+    x = torch.randn(64, 33) * torch.logspace(-4, 4, 64)[:, None]
+    x = torch.cat([x, torch.full((1, 33), beside)]).requires_grad_()
     weights = torch.randn(64, 33)
-    ours, plain = unit_length(x, divide=True), functional.normalize(x, dim=1)
+    ours, plain = unit_length(x, divide=True)[:-1], functional.normalize(x, dim=1)[:-1]
     assert torch.equal(ours, plain)
     gradients = [torch.autograd.grad((weights * u).sum(), x)[0] for u in (ours, plain)]
     assert torch.equal(*gradients)
+
+
+def test_looking_for_ordinary_rows_waits_for_no_device() -> None:
+    x = torch.ones(2, 3, device="meta")  # which has no numbers to look at
+    assert unit_length(x, divide=True).shape == (2, 3)
 
 
 def test_one_rule_everywhere() -> None:

@@ -67,8 +67,9 @@ class Objective(nn.Module):
             if self.two_heads:
                 seen = feature_dim if self.on_features else embedding_dim
                 self.softmax = SoftmaxLoss(num_classes=num_classes, embedding_dim=seen)
-        self.earlier = nn.ModuleList(build(phase.loss) for phase in experiment.phases)
+        self.earlier = nn.ModuleList([build(phase.loss) for phase in experiment.phases])
         self._ends = list(accumulate(phase.steps for phase in experiment.phases))
+        self._losses = [*self.earlier, last]
 
     def forward(
         self,
@@ -98,8 +99,7 @@ class Objective(nn.Module):
 
     def loss(self, step: int | None = None) -> RankingLoss:
         """Return the step's loss on the embedding."""
-        losses = [*self.earlier, self.ranking or self.softmax]
-        return losses[self.phase(step)]
+        return self._losses[self.phase(step)]
 
     def diagnostics(self, step: int | None = None) -> dict[str, Tensor]:
         """Return the diagnostics that the step's loss on the embedding kept of its last batch."""
