@@ -60,7 +60,7 @@ made = train.TrainingFacts
 still = {"seconds": 1.0, "images_per_second": 1.0, "peak_memory_mib": 1.0, "commit": None}
 train.TrainingFacts = lambda **facts: made(**facts | still)
 
-CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link"}
 here, left = os.getcwd() + os.sep, int(os.environ["OPERATIONS_LEFT"])
 
 def once(place):

@@ -117,7 +117,7 @@ def _expected(tables: list[str], runs: Path, results: Path) -> tuple[Expected, l
         elif (runs / name).is_dir() or (results / "records" / name).is_dir():
             names.append(name)
         else:
-            here = [one.name for one in runs.glob("*") if one.is_dir()]
+            here = [one.name for one in runs.glob("[!.]*") if one.is_dir()]
             raise BenchError(
                 f"'{name}' is no table, and none of that name lies in {runs}; "
                 f"{did_you_mean(name, [*here, *shipped])}"

@@ -89,7 +89,7 @@ def checked_facts(run: Run) -> TrainingFacts:
     """Return the facts of a finished training whose weights lie there as it wrote them."""
     facts = run.facts()
     check_opened(run.experiment, run.folder)
-    check_weights(run.weights, facts.checkpoint_sha256)
+    check_weights(run.weights, facts)
     return facts
 
 

@@ -88,7 +88,7 @@ def load_network(run: Run, facts: TrainingFacts) -> tuple[EmbeddingNetwork, Obje
             f"{network.embedding_dim}; train again with --force"
         )
     modules = {"network": network, "objective": objective}
-    read_weights(run.weights, facts.checkpoint_sha256, modules)
+    read_weights(run.weights, facts, modules)
     device = device_here(run.experiment.train.device)
     layout = layout_of(run.experiment.evaluation, device)
     network = network.to(device, memory_format=layout)  # type: ignore[call-overload]

@@ -67,6 +67,11 @@ class Cut:
             for module in self.modules.values():
                 del module.forward
 
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Return how the names of the network's tensors before the cut begin."""
+        return tuple(f"backbone.net.{path}." for path in self.modules) or ("backbone.",)
+
     def weights_sha256(self, net: nn.Module) -> str:
         """Return the sha256 of all parameters and buffers before the cut, with their names."""
         digest = hashlib.sha256()

@@ -125,6 +125,13 @@ class EmbeddingNetwork(nn.Module):
         """Return the frozen modules; one of them may be within another."""
         return list(self._frozen)
 
+    @property
+    def before_the_cut(self) -> list[str]:
+        """Return the names of the tensors of the frozen part that is computed once."""
+        if self.cut is None:
+            return []
+        return [name for name in self.state_dict() if name.startswith(self.cut.prefixes)]
+
     def freeze(
         self, prefixes: Sequence[str] | Literal["all"] = (), *, batch_norm: bool = False
     ) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.tensor_files import read_tensors
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".pth.tar", ".ckpt", ".bin")
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
@@ -89,9 +90,7 @@ def first_line(error: BaseException) -> str:
 def _read(path: Path) -> Any:
     try:
         if path.name.lower().endswith(".safetensors"):
-            from safetensors.torch import load_file
-
-            return load_file(path)
+            return read_tensors(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         # torch's own message explains how to run whatever the file holds.
@@ -100,6 +99,8 @@ def _read(path: Path) -> Any:
             "its tensors, and reading those could run a stranger's code: save the state_dict "
             "alone, best as .safetensors"
         ) from None
+    except BenchError:
+        raise
     except Exception as error:  # whatever the readers make of a damaged file
         raise BenchError(f"model.weights: cannot read '{path}': {first_line(error)}") from error
 

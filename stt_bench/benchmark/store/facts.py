@@ -71,7 +71,7 @@ class Training(BaseModel):
     def _without_what_cannot_be(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what few trainings have, so that what others write is what it was."""
         content: dict[str, Any] = handler(self)
-        for name in ("skipped_steps", "processes", "unreadable"):
+        for name in ("skipped_steps", "processes", "unreadable", "file_sha256"):
             if content.get(name, 0) is None:
                 del content[name]
         return content
@@ -81,7 +81,8 @@ class TrainingFacts(Origin, Training):
     """What ``training.json`` says of a finished training."""
 
     steps: int
-    checkpoint_sha256: str
+    checkpoint_sha256: str  # of the weights, as one file holds them
+    file_sha256: str | None = None  # of that of the run, where its frozen part lies beside it
     embedding_dim: int
     classes: list[str]
     versions: dict[str, str]

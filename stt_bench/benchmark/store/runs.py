@@ -60,6 +60,11 @@ class Run:
         return self.folder / "model.safetensors"
 
     @property
+    def common(self) -> Path:
+        """Return the folder of what runs have in common on the disk: frozen parts of networks."""
+        return self.folder.parents[2] / ".frozen"
+
+    @property
     def checkpoint(self) -> Path:
         """Return the file an unfinished training continues from."""
         return self.folder / "checkpoint.pt"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ import safetensors.torch
 import torch
 from pydantic import Field, FiniteFloat
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 
-from stt_bench.benchmark.store.facts import Origin
+from stt_bench.benchmark.store.facts import Origin, TrainingFacts
 from stt_bench.benchmark.system.atomic import write_atomically
 from stt_bench.benchmark.system.errors import BenchError, NewerError
 from stt_bench.benchmark.system.files import sha256_of
+from stt_bench.benchmark.system.tensor_files import check_frozen, read_tensors, write_tensors
 
 
 class Checkpoint(Origin):
@@ -70,39 +71,46 @@ def damaged_checkpoint(path: Path) -> str:
     return f"{path} is damaged; train again with --force"
 
 
-def write_weights(path: Path, modules: Mapping[str, nn.Module]) -> str:
-    """Write the weights of named modules as safetensors; return the sha256 of the file."""
+def write_weights(
+    path: Path, modules: Mapping[str, nn.Module], frozen: Collection[str], folder: Path
+) -> tuple[str, str | None]:
+    """Write the weights of named modules as safetensors.
+
+    Those of `frozen` lie in a file beside it, which all runs that have the same share in `folder`.
+
+    Returns:
+        The sha256 of a file that holds them all, and that of the file where it does not.
+    """
     tensors = {
         f"{part}.{name}": tensor.detach().cpu().contiguous()
         for part, module in modules.items()
         for name, tensor in module.state_dict().items()
     }
-    content = safetensors.torch.save(tensors)
-    write_atomically(path, lambda stream: stream.write(content))
-    return sha256_of(path)
+    written = write_tensors(path, tensors, frozen, folder)
+    whole = hashlib.sha256(safetensors.torch.save(tensors)).hexdigest() if frozen else written
+    return whole, written if frozen else None
 
 
-def check_weights(path: Path, sha256: str) -> None:
+def check_weights(path: Path, facts: TrainingFacts) -> None:
     """Check that the weights are those that training wrote.
 
     Raises:
         BenchError: they are not.
     """
-    if sha256_of(path) != sha256:
-        raise BenchError(_not_ours(path))
+    if sha256_of(path) != (facts.file_sha256 or facts.checkpoint_sha256):
+        raise BenchError(f"{path} is not what training wrote; train again with --force")
+    check_frozen(path)
 
 
-def read_weights(path: Path, sha256: str, modules: Mapping[str, nn.Module]) -> None:
+def read_weights(path: Path, facts: TrainingFacts, modules: Mapping[str, nn.Module]) -> None:
     """Give named modules the weights that training wrote for them.
 
     Raises:
         BenchError: the file is not what training wrote.
     """
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise BenchError(_not_ours(path))
+    check_weights(path, facts)
     try:
-        tensors: dict[str, Tensor] = safetensors.torch.load(content)
+        tensors = read_tensors(path)
         for part, module in modules.items():
             prefix = f"{part}."
             module.load_state_dict(
@@ -112,7 +120,3 @@ def read_weights(path: Path, sha256: str, modules: Mapping[str, nn.Module]) -> N
         raise BenchError(
             f"{path} does not fit the network of its run.json; train again with --force"
         ) from None
-
-
-def _not_ours(path: Path) -> str:
-    return f"{path} is not what training wrote; train again with --force"

@@ -70,6 +70,21 @@ def write_atomically(
             sync_folder(path.parent)
 
 
+def link_atomically(path: Path, there: Path) -> bool:
+    """Make a path another name of the file `there`; tell whether the file system could."""
+    part = _beside(path)
+    try:
+        os.link(there, part)
+        os.replace(part, path)
+        sync_folder(path.parent)
+    except OSError:
+        return False
+    finally:
+        with suppress(OSError):
+            part.unlink()
+    return True
+
+
 def append_lines(
     path: Path, lines: Iterable[str], is_whole: Callable[[bytes], bool] = lambda _: False
 ) -> None:

@@ -143,6 +143,8 @@ def _write(run: Run, items: ItemTable, learner: Learner, origin: Origin) -> Trai
     check_finite(learner)
     weights = {"network": learner.network, "objective": learner.objective}
     images = experiment.train.steps * experiment.sampler.images_per_batch
+    frozen = [f"network.{name}" for name in learner.network.before_the_cut]
+    whole, file = write_weights(run.weights, weights, frozen, run.common)
     facts = TrainingFacts(
         **origin.model_dump(),
         steps=experiment.train.steps,
@@ -157,7 +159,8 @@ def _write(run: Run, items: ItemTable, learner: Learner, origin: Origin) -> Trai
         device=device_name(learner.device),
         threads=torch.get_num_threads(),
         processes=processes().size if processes().size > 1 else None,
-        checkpoint_sha256=write_weights(run.weights, weights),
+        checkpoint_sha256=whole,
+        file_sha256=file,
         embedding_dim=learner.network.embedding_dim,
         trained_parameters=sum(p.numel() for p in learner.trained),
         classes=items.classes,

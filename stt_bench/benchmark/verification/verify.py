@@ -16,8 +16,8 @@ from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.records import Record, read_record
 from stt_bench.benchmark.suite import Data
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.files import sha256_of
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.tensor_files import whole_sha256
 from stt_bench.benchmark.verification.fields import differences
 from stt_bench.benchmark.verification.places import name_of, run_from
 from stt_bench.evaluation import chosen_backend
@@ -126,7 +126,11 @@ class Verifier:
         found.checked.append("all that its embeddings give")
         if own.weights.exists():
             found.checked.append("trained weights")
-            sha256 = sha256_of(own.weights)
+            try:
+                sha256 = whole_sha256(own.weights)
+            except BenchError as error:
+                found.wrong.append(str(error))
+                return
             if sha256 != record.checkpoint_sha256:
                 found.wrong.append(
                     f"{own.weights} is not the network of the record (sha256 {sha256[:12]}…, "
