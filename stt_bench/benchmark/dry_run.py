@@ -12,16 +12,15 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.datasets.catalog import find_dataset
 from stt_bench.benchmark.datasets.items import find_root
-from stt_bench.benchmark.datasets.sampler import build_sampler
 from stt_bench.benchmark.datasets.training_items import Fold, folds_of, training_items
 from stt_bench.benchmark.jobs.work import shard_of
 from stt_bench.benchmark.store.records import expected_seconds
 from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.suite import Data, is_done
+from stt_bench.benchmark.suite.before import check_fits
 from stt_bench.benchmark.system.errors import BenchError, NotHereError
 from stt_bench.benchmark.system.progress import Reporter, duration
-from stt_bench.benchmark.training.checks import check_columns, check_weights, idle_classifiers
-from stt_bench.benchmark.training.objective import row_needs
+from stt_bench.benchmark.training.checks import idle_classifiers
 from stt_bench.benchmark.tuning.trial import check_folds
 from stt_bench.benchmark.tuning.winners import MissingTrialsError, Winners, tuned_run
 
@@ -170,14 +169,10 @@ def _misfit(experiment: Experiment, data: Data) -> str:
     """Return why the data cannot be trained on, if they are here; else nothing."""
     try:
         items = data.of(experiment)
-        labels = items.split("train")["label"].to_numpy()
     except BenchError:
         return ""  # is told of the data
     try:
-        check_weights(experiment, items)
-        check_columns(experiment, items)
-        if experiment.train.steps:
-            build_sampler(experiment.sampler, labels, seed=0, needs=row_needs(experiment))
+        check_fits(experiment, items)
     except BenchError as error:
         return str(error)
     return ""

@@ -158,6 +158,29 @@ def test_nothing_is_discarded_where_the_ledger_cannot_be_read(
     assert (run.folder / "run.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("digits", "images, root: nowhere"), "nowhere"),
+        (("embedding_dim: 8", "embedding_dim: 8, weights: gone.pth"), "'gone.pth'"),
+        (("p: 4, k: 4", "p: 400, k: 4"), "sampler.p is 400"),
+    ],
+    ids=["data", "weights", "sampler"],
+)
+def test_nothing_is_discarded_where_a_run_could_not_begin_anew(
+    tiny: Path, tmp_path: Path, stt_bench: Command, change: tuple[str, str], told: str
+) -> None:
+    run = run_of(load_table(str(tiny)), "hard", 0, tmp_path / "runs")
+    run.save()
+    tiny.write_text(tiny.read_text().replace(*change))
+    places = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
+    for command in (("run", tiny, "--rows", "hard"), ("train", tiny, "--row", "hard")):
+        done = stt_bench(*command, "--force", *places)
+        assert done.returncode == 2
+        assert told in done.stderr
+        assert (run.folder / "run.json").exists()
+
+
 def test_a_table_that_is_refused_leaves_those_before_it_their_leaderboards(
     tiny: Path, tmp_path: Path, stt_bench: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,9 +38,10 @@ def train(
     - `stt-bench train digits_retrieval --row hard_triplet --seed 0`
     - `stt-bench train my.yaml --row softmax --set train.steps=500 --set train.device=cuda`
     """
-    from stt_bench.benchmark.store.ledger import read_ledger
     from stt_bench.benchmark.store.locks import held
     from stt_bench.benchmark.suite import failure_noted, load_table, note_start
+    from stt_bench.benchmark.suite.before import discard
+    from stt_bench.benchmark.suite.one import Data
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.training import train as training
     from stt_bench.benchmark.training.checks import idle_classifiers
@@ -52,10 +53,9 @@ def train(
     reporter = Reporter(quiet=quiet)
     if idle := idle_classifiers(table.select([row])):
         reporter.warn(f"{table.name}: {idle}")
+    if force:
+        discard([one], results, Data(reporter))
     with held(one):
-        if force:
-            read_ledger(results, table.name)  # else it is told once the run is gone
-            one.discard()
         note_start(one, results)
         with failure_noted(one, results):
             training.train(one, reporter)

@@ -6,23 +6,43 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table import Table
+from stt_bench.benchmark.datasets import ItemTable
+from stt_bench.benchmark.datasets.sampler import build_sampler
+from stt_bench.benchmark.models import weights_id
 from stt_bench.benchmark.scoring.probe import made_by_other_code
 from stt_bench.benchmark.store.display import Display, display_of
 from stt_bench.benchmark.store.ledger import read_ledger
 from stt_bench.benchmark.store.locks import held
 from stt_bench.benchmark.store.records import Record, read_record, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
+from stt_bench.benchmark.suite.one import Data
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training.checks import check_columns, check_weights
+from stt_bench.benchmark.training.objective import row_needs
 
 
-def discard(experiments: Sequence[Run], results: Path) -> None:
+def check_fits(experiment: Experiment, items: ItemTable) -> None:
+    """Raise BenchError where an experiment cannot be trained on these items."""
+    check_weights(experiment, items)
+    check_columns(experiment, items)
+    if experiment.train.steps:
+        labels = items.split("train")["label"].to_numpy()
+        build_sampler(experiment.sampler, labels, seed=0, needs=row_needs(experiment))
+
+
+def discard(experiments: Sequence[Run], results: Path, data: Data) -> None:
     """Remove runs and their records; none of them while another process works on one.
 
     Raises:
-        BenchError: another works on one, or the ledger cannot be read: nothing is removed.
+        BenchError: another works on one, the ledger cannot be read, or one could not begin anew,
+            since its data or weights are not here, or do not fit: nothing is removed.
     """
+    for run in experiments:
+        check_fits(run.experiment, data.of(run.experiment))
+        weights_id(run.experiment.model)
     for table in dict.fromkeys(run.table for run in experiments):
         read_ledger(results, table)  # else it is told once they are gone
     with ExitStack() as locks:

@@ -78,13 +78,14 @@ def run_table(
             f"{counted(len(experiments), 'run')}"
         )
     experiments = chosen
+    data = Data(reporter)
     if force:  # all at once: the same command without --force then continues, if this is stopped
-        discard(experiments, results)
+        discard(experiments, results, data)
     refresh_displays(table, results, runs)
     tell_other_code(table, experiments, results, reporter)
     if idle := idle_classifiers(table.select(rows)):
         reporter.warn(f"{table.name}: {idle}")
-    work = _Work(results, reporter, executor or Here(), len(experiments), Data(reporter))
+    work = _Work(results, reporter, executor or Here(), len(experiments), data)
     work.expect(experiments)
     todo = [ToRun(run) for run in experiments]
     while busy := work.run(todo):
