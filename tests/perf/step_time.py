@@ -7,6 +7,10 @@ take kernels that are not deterministic, and cuDNN try which is quickest. Rounds
 within one training; given are the best round of each, and the median of the rounds' ratios. On a
 CPU the seconds are those of the process's one thread and whatever it starts.
 
+In one process the other side has what ours does to the whole process: it keeps the memory that it
+frees (`keep_freed_memory`). The side `apart` is the minimal loop in a process of its own, without
+that, as one would run it; processes of both kinds take turns, one for each round.
+
     python tests/perf/step_time.py [small_cnn] [lite0] [--rounds 7] [--device cpu] [--log-every 20]
     python tests/perf/step_time.py resnet50 --device cuda --precision bfloat16 --steps 50
 """
@@ -17,7 +21,11 @@ import argparse
 import contextlib
 import copy
 import io
+import json
 import logging
+import os
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -45,6 +53,7 @@ from stt_bench.benchmark.training.prepare import batches_of
 
 SIDES = {
     "minimal": "minimal loop",
+    "apart": "minimal loop, a process of its own",
     "free": "the same loop, not deterministic",
     "peer": "pytorch-metric-learning's trainer",
 }
@@ -241,9 +250,47 @@ def compare(name: str, side: str, given: argparse.Namespace) -> None:
             return time.process_time()
 
         table: list[tuple[float, float]] = []
+        if given.only == "minimal":
+            for _ in range(given.rounds + 1):
+                start = now()
+                other(steps)
+                table.append((0.0, now() - start))
+            print(json.dumps([theirs / steps for _, theirs in table[1:]]))
+            return
+        if given.only == "ours":
+            other = {}.get
         batches = in_turns(batches_of(run, items, learner, QUIET), steps, other, now, table)
         fit(run, learner, batches, run.origin(items.data_hash, "none"), threading.Event(), QUIET)
-    ours, theirs = 1e3 * np.array(table[1:]).T / steps
+    if given.only == "ours":
+        print(json.dumps([ours / steps for ours, _ in table[1:]]))
+        return
+    tell(name, side, *(1e3 * np.array(table[1:]).T / steps))
+
+
+def apart(name: str, given: argparse.Namespace) -> None:
+    """Measure one network, ours and the minimal loop in processes of their own, and print."""
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
+    command = [sys.executable, __file__, name, "--rounds", "3", "--log-every", str(given.log_every)]
+    rounds = []
+    for _ in range(given.rounds):
+        kinds = (("ours", {}), ("minimal", {"MALLOC_ARENA_MAX": "1000"}))  # set: nothing is kept
+        made = [
+            subprocess.run(
+                [*command, "--sides", "minimal", "--only", only],
+                env=plain | own,
+                capture_output=True,
+                check=True,
+            )
+            for only, own in kinds
+        ]
+        rounds.append([min(json.loads(done.stdout)) for done in made])
+    tell(name, "apart", *(1e3 * np.array(rounds).T))
+
+
+def tell(name: str, side: str, ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Print a line of the table, of the milliseconds of the rounds."""
+    _, size, _, p, k, _ = CASES[name]
+    peer = side == "peer"
     ratios = ours / theirs if not peer else theirs / ours
     best = ours.min() / theirs.min() if not peer else theirs.min() / ours.min()
     asked = "trainer ÷ ours" if peer else "ours ÷ minimal"
@@ -265,12 +312,19 @@ def main() -> None:
     options.add_argument("--device", default="cpu")
     options.add_argument("--log-every", type=int, default=20)
     options.add_argument("--sides", nargs="+", choices=SIDES, default=["minimal", "peer"])
+    options.add_argument("--only", choices=["ours", "minimal"], help="in this process, as JSON")
     given = options.parse_args()
+    if given.only:
+        compare(given.networks[0], "minimal", given)
+        return
     print("| network, batch | ours, ms | beside | ms | ratio | best rounds | median |")
     print("|---|---:|---|---:|---|---:|---:|")
     for name in given.networks:
         for side in given.sides:
-            compare(name, side, given)
+            if side == "apart":
+                apart(name, given)
+            else:
+                compare(name, side, given)
 
 
 if __name__ == "__main__":

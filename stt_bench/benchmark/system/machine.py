@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import re
 import resource
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +21,7 @@ from stt_bench import __version__
 from stt_bench.benchmark.system.devices import set_float32
 from stt_bench.benchmark.system.resources import SHARE
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 _DEFAULT_THREADS = torch.get_num_threads()
 _PACKAGE = Path(__file__).resolve().parents[2]
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pandas")
@@ -27,7 +30,8 @@ _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pandas")
 def make_deterministic(threads: int | None, *, tf32: bool = False) -> None:
     """Make the same seed give the same bytes: fixed threads, deterministic kernels.
 
-    float32 is what its name says on every device, unless `tf32` is asked for.
+    float32 is what its name says on every device, unless `tf32` is asked for. Memory that is freed
+    is kept for the next step, as `keep_freed_memory` says.
     """
     set_float32(tf32=tf32)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -37,6 +41,24 @@ def make_deterministic(threads: int | None, *, tf32: bool = False) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.set_num_threads(threads or _DEFAULT_THREADS)
+    keep_freed_memory()
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let glibc keep what this process frees, up to 2 GiB: the next step asks for as much again.
+
+    Otherwise it goes back to the system, which fills it with zeros whenever it is asked for anew;
+    on a CPU that is a tenth of a step and more (`tests/perf/kept_memory.py`). Who sets glibc's own
+    variables has said otherwise; other C libraries have no such switch.
+    """
+    set_by_user = (name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+    if sys.platform != "linux" or any(set_by_user):
+        return
+    with suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_MMAP_MAX, 0)  # large blocks, too
 
 
 def share_threads(among: int) -> None:
