@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import re
 import resource
 import subprocess
 import sys
-from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -19,9 +17,9 @@ import torch.utils.deterministic
 
 from stt_bench import __version__
 from stt_bench.benchmark.system.devices import set_float32
+from stt_bench.benchmark.system.freed_memory import keep_freed_memory
 from stt_bench.benchmark.system.resources import SHARE
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 _DEFAULT_THREADS = torch.get_num_threads()
 _PACKAGE = Path(__file__).resolve().parents[2]
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pandas")
@@ -42,23 +40,6 @@ def make_deterministic(threads: int | None, *, tf32: bool = False) -> None:
     torch.backends.cudnn.benchmark = False
     torch.set_num_threads(threads or _DEFAULT_THREADS)
     keep_freed_memory()
-
-
-@cache
-def keep_freed_memory() -> None:
-    """Let glibc keep what this process frees, up to 2 GiB: the next step asks for as much again.
-
-    Otherwise it goes back to the system, which fills it with zeros whenever it is asked for anew;
-    on a CPU that is a tenth of a step and more (`tests/perf/kept_memory.py`). Who sets glibc's own
-    variables has said otherwise; other C libraries have no such switch.
-    """
-    set_by_user = (name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    if sys.platform != "linux" or any(set_by_user):
-        return
-    with suppress(AttributeError, OSError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_M_MMAP_MAX, 0)  # large blocks, too
 
 
 def share_threads(among: int) -> None:

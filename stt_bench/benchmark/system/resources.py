@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from stt_bench.benchmark.system.freed_memory import give_back_freed_memory
+
 SHARE = "STT_BENCH_JOBS"
 """The variable that says how many runs work on this machine at once."""
 _UNKNOWN = 4 << 30  # bytes, where the system tells nothing
@@ -33,8 +35,9 @@ def free_memory(environment: Mapping[str, str] = os.environ, root: Path = Path("
     """Return how many bytes of memory are this process's to fill.
 
     They are what the machine has left and its container may still take, divided among the processes
-    that share the machine.
+    that share the machine. What this process has freed and kept is given back first.
     """
+    give_back_freed_memory()
     return min([_left(root), *_allowed(root)]) // _sharing(environment)
 
 
