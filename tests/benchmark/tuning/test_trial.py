@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table_sections import TuningConfig
@@ -23,6 +22,7 @@ from stt_bench.benchmark.store.trials import DEFAULT, Trial
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.tensor_files import read_tensors
 from stt_bench.benchmark.training.train import train
 from stt_bench.benchmark.tuning import trial as trials
 from stt_bench.benchmark.tuning.trial import Material, run_trial
@@ -106,7 +106,7 @@ def test_a_fold_trains_as_a_run_does(
     display = display_of(load_table("digits_retrieval"), "softmax")
     one = Run("t", "r", seed, tuned, tmp_path / "run", display)
     train(one, Reporter(quiet=True), items=fold.items)
-    weights = load_file(one.weights)
+    weights = read_tensors(one.weights)
     for name, value in seen[1].items():
         assert torch.equal(value, weights[f"network.{name}"]), name
 

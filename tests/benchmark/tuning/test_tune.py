@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -170,7 +171,7 @@ def test_a_sampler_that_does_not_fit_the_folds_is_told_before_the_first_trial(
     assert trials_of(tmp_path / "results", "softmax") == []
     plan = stt_bench("run", tuned, "--dry-run", "--seeds", 0, "--results", tmp_path / "results")
     assert f"  hard, center, seed 0: would be refused: {misfit} " in plan.stdout
-    first = f"lacks 5 of its 5 trials: run `stt-bench tune {tuned} --rows"
+    first = f"lacks 5 of its 5 trials: run `stt-bench tune {shlex.quote(str(tuned))} --rows"
     assert f"  softmax, seed 0: would be refused: {first} softmax` first\n" in plan.stdout
     told = (
         f"  softmax, hard, center, seed 0: would be refused: {first} softmax,hard,center` first\n"
@@ -252,11 +253,11 @@ def test_show_prints_the_points_and_their_outcome(searched: Path, stt_bench: Com
         (["tune", "{table}", "--rows", "sofmax"], "did you mean 'softmax'"),
         (["tune", "digits_retrieval"], "says nothing of tuning"),
         (["run", "{table}", "--results", "{empty}"],
-         "tuned/softmax lacks 5 of its 5 trials: run `stt-bench tune {table} --rows softmax`"),
+         "tuned/softmax lacks 5 of its 5 trials: run `stt-bench tune {quoted} --rows softmax`"),
         (["train", "{table}", "--row", "hard", "--results", "{empty}"], "tuned/hard lacks 5"),
         (["run", "{table}", "--results", "{results}", "--set", "optimizer.weight_decay=0.1"],
          "tuned/softmax lacks 5 of its 5 trials; 5 are of other settings than the row's present "
-         "ones: run `stt-bench tune {table} --set optimizer.weight_decay=0.1 --rows softmax`"),
+         "ones: run `stt-bench tune {quoted} --set optimizer.weight_decay=0.1 --rows softmax`"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_told_in_a_sentence(
@@ -269,7 +270,8 @@ def test_what_cannot_be_done_is_told_in_a_sentence(
     }
     done = stt_bench(*(argument.format(**places) for argument in arguments))
     assert done.returncode == 2
-    assert said.format(**places) in done.stderr
+    quoted = shlex.quote(str(places["table"]))
+    assert said.format(**places, quoted=quoted) in done.stderr
     assert done.stderr.count("\n") == 1
 
 
