@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import safetensors.torch
@@ -83,8 +84,13 @@ def _frozen_sha256(path: Path) -> str | None:
 
 
 def _write_once(path: Path, content: bytes, common: Path) -> None:
-    """Write content to a path, as a link to the common file, which is written where it is not."""
-    if not common.is_file() or common.read_bytes() != content:
-        write_atomically(common, lambda stream: stream.write(content))
-    if not link_atomically(path, common):
+    """Write content to a path and make `common` another name of the file, or the reverse."""
+    if not (common.is_file() and common.read_bytes() == content and link_atomically(path, common)):
         write_atomically(path, lambda stream: stream.write(content))
+        with suppress(OSError):
+            common.parent.mkdir(exist_ok=True)
+        link_atomically(common, path)  # unless the file system has no links
+    for other in common.parent.glob("*.safetensors"):
+        with suppress(OSError):
+            if other != common and other.stat().st_nlink == 1:  # all its runs are gone
+                other.unlink()

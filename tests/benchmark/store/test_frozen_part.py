@@ -104,6 +104,7 @@ def test_without_links_each_run_has_its_own(
     runs = [trained(tiny, start, "hard", seed) for seed in (0, 1)]
     assert len({(run.folder / FROZEN).stat().st_ino for run in runs}) == 2
     assert len({sha256_of(run.folder / FROZEN) for run in runs}) == 1
+    assert not [*runs[0].common.iterdir()]
     assert not [path for path in runs[0].folder.iterdir() if path.suffix == ".part"]
 
 
@@ -115,6 +116,18 @@ def test_a_damaged_common_file_is_written_again(tiny: Path, start: Path) -> None
     second = trained(tiny, start, "hard", 1)
     assert sha256_of(first.folder / FROZEN) == sha256_of(second.folder / FROZEN)
     load_network(second, second.facts())
+
+
+def test_what_no_run_has_any_more_is_removed_with_the_next_one(tiny: Path, start: Path) -> None:
+    first = trained(tiny, start, "hard", 0, "[conv1]")
+    (old,) = first.common.iterdir()
+    second = trained(tiny, start, "hard", 1)
+    assert old.exists()
+    shutil.rmtree(first.folder)
+    third = trained(tiny, start, "softmax", 0)
+    assert not old.exists()
+    (common,) = third.common.iterdir()
+    assert common.samefile(second.folder / FROZEN)
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", None])
