@@ -33,14 +33,15 @@ def unit_length(x: Tensor, *, divide: bool = False) -> Tensor:
 
     """
     if divide:
-        return functional.normalize(x if _is_ordinary(x) else _near_one(x), dim=1)
+        # As `_near_one` does, the sum makes 0 of -0.
+        return functional.normalize(x + 0.0 if _is_ordinary(x) else _near_one(x), dim=1)
     return _UnitLength.apply(x)
 
 
 def _is_ordinary(x: Tensor) -> bool:
     """Tell whether a CPU finds the largest entries so near 1 that `_near_one` changes no bit.
 
-    To look would make any other device wait.
+    Gradients below the smallest normal number excepted. To look would make any other device wait.
     """
     if x.device.type != "cpu" or not len(x) or torch.compiler.is_compiling():
         return False

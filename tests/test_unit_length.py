@@ -69,6 +69,13 @@ def test_ordinary_rows_divided_are_those_of_torch_to_the_last_bit(beside: float)
     assert torch.equal(*gradients)
 
 
+def test_a_row_has_the_same_bits_beside_any_other() -> None:
+    row = torch.tensor([[-0.0, 1.0, 2.0]])
+    for beside in (0.0, 1.0, 1e30):
+        both = unit_length(torch.cat([row, torch.full((1, 3), beside)]), divide=True)
+        assert not both[0, 0].signbit()
+
+
 def test_looking_for_ordinary_rows_waits_for_no_device() -> None:
     x = torch.ones(2, 3, device="meta")  # which has no numbers to look at
     assert unit_length(x, divide=True).shape == (2, 3)

@@ -181,6 +181,15 @@ def test_nothing_is_discarded_where_a_run_could_not_begin_anew(
         assert (run.folder / "run.json").exists()
 
 
+def test_training_anew_leaves_the_record(tiny: Path, tmp_path: Path, stt_bench: Command) -> None:
+    run_all(tmp_path, rows=["hard"])
+    record = record_path(tmp_path / "results", "tiny", "hard", 0)
+    before = record.read_bytes()
+    places = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
+    assert stt_bench("train", tiny, "--row", "hard", "--force", *places).returncode == 0
+    assert record.read_bytes() == before
+
+
 def test_a_table_that_is_refused_leaves_those_before_it_their_leaderboards(
     tiny: Path, tmp_path: Path, stt_bench: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -322,6 +322,8 @@ def main() -> None:
     for name in given.networks:
         for side in given.sides:
             if side == "apart":
+                if given.device != "cpu" or given.steps or given.precision != "float32":
+                    sys.exit("apart is measured on a CPU, in float32 and steps of the script's own")
                 apart(name, given)
             else:
                 compare(name, side, given)

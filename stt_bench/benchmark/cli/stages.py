@@ -40,7 +40,7 @@ def train(
     """
     from stt_bench.benchmark.store.locks import held
     from stt_bench.benchmark.suite import failure_noted, load_table, note_start
-    from stt_bench.benchmark.suite.before import discard
+    from stt_bench.benchmark.suite.before import check_anew
     from stt_bench.benchmark.suite.one import Data
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.training import train as training
@@ -54,8 +54,10 @@ def train(
     if idle := idle_classifiers(table.select([row])):
         reporter.warn(f"{table.name}: {idle}")
     if force:
-        discard([one], results, Data(reporter))
+        check_anew([one], results, Data(reporter))
     with held(one):
+        if force:
+            one.discard()
         note_start(one, results)
         with failure_noted(one, results):
             training.train(one, reporter)

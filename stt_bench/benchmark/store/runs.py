@@ -62,7 +62,7 @@ class Run:
     @property
     def common(self) -> Path:
         """Return the folder of what runs have in common on the disk: frozen parts of networks."""
-        return self.folder.parents[2] / ".frozen"
+        return self.folder.absolute().parents[2] / ".frozen"
 
     @property
     def checkpoint(self) -> Path:

@@ -33,18 +33,26 @@ def check_fits(experiment: Experiment, items: ItemTable) -> None:
         build_sampler(experiment.sampler, labels, seed=0, needs=row_needs(experiment))
 
 
-def discard(experiments: Sequence[Run], results: Path, data: Data) -> None:
+def check_anew(experiments: Sequence[Run], results: Path, data: Data) -> None:
+    """Check that runs could begin anew, before what they left is removed.
+
+    Raises:
+        BenchError: the ledger cannot be read, data or weights are not here, or batches cannot be
+            drawn.
+    """
+    for experiment in {run.experiment.digest(): run.experiment for run in experiments}.values():
+        check_fits(experiment, data.of(experiment))
+        weights_id(experiment.model)
+    for table in dict.fromkeys(run.table for run in experiments):
+        read_ledger(results, table)  # else it is told once they are gone
+
+
+def discard(experiments: Sequence[Run], results: Path) -> None:
     """Remove runs and their records; none of them while another process works on one.
 
     Raises:
-        BenchError: another works on one, the ledger cannot be read, or one could not begin anew,
-            since its data or weights are not here, or do not fit: nothing is removed.
+        BenchError: another works on one: nothing is removed.
     """
-    for run in experiments:
-        check_fits(run.experiment, data.of(run.experiment))
-        weights_id(run.experiment.model)
-    for table in dict.fromkeys(run.table for run in experiments):
-        read_ledger(results, table)  # else it is told once they are gone
     with ExitStack() as locks:
         for run in experiments:
             locks.enter_context(held(run))

@@ -15,7 +15,7 @@ from stt_bench.benchmark.store.ledger import ledger_path
 from stt_bench.benchmark.store.pace import Pace, rest_text
 from stt_bench.benchmark.store.records import record_path
 from stt_bench.benchmark.store.runs import Run
-from stt_bench.benchmark.suite.before import discard, refresh_displays, tell_other_code
+from stt_bench.benchmark.suite.before import check_anew, discard, refresh_displays, tell_other_code
 from stt_bench.benchmark.suite.one import Data, Ending, ToRun, Worker, is_done, note_failure
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter, duration
@@ -80,7 +80,8 @@ def run_table(
     experiments = chosen
     data = Data(reporter)
     if force:  # all at once: the same command without --force then continues, if this is stopped
-        discard(experiments, results, data)
+        check_anew(experiments, results, data)
+        discard(experiments, results)
     refresh_displays(table, results, runs)
     tell_other_code(table, experiments, results, reporter)
     if idle := idle_classifiers(table.select(rows)):

@@ -11,7 +11,7 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from stt_bench.benchmark.system.atomic import link_atomically, write_atomically
+from stt_bench.benchmark.system.atomic import link_atomically, remove_leftovers, write_atomically
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import sha256_of
 
@@ -85,7 +85,8 @@ def _frozen_sha256(path: Path) -> str | None:
 
 def _write_once(path: Path, content: bytes, common: Path) -> None:
     """Write content to a path and make `common` another name of the file, or the reverse."""
-    if not (common.is_file() and common.read_bytes() == content and link_atomically(path, common)):
+    remove_leftovers(common.parent)
+    if not (_holds(common, content) and link_atomically(path, common)):
         write_atomically(path, lambda stream: stream.write(content))
         with suppress(OSError):
             common.parent.mkdir(exist_ok=True)
@@ -94,3 +95,10 @@ def _write_once(path: Path, content: bytes, common: Path) -> None:
         with suppress(OSError):
             if other != common and other.stat().st_nlink == 1:  # all its runs are gone
                 other.unlink()
+
+
+def _holds(common: Path, content: bytes) -> bool:
+    try:
+        return common.stat().st_size == len(content) and sha256_of(common) == common.stem
+    except OSError:  # it is not there, or is removed by another process
+        return False

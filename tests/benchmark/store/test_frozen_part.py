@@ -18,6 +18,7 @@ from stt_bench.benchmark.embedding.forward import load_network
 from stt_bench.benchmark.models import build_network
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table
+from stt_bench.benchmark.system import tensor_files
 from stt_bench.benchmark.system.atomic import link_atomically
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import read_json, sha256_of, write_json
@@ -180,6 +181,22 @@ def test_verify_reads_both_files(tiny: Path, start: Path, stt_bench: Command) ->
     safetensors.torch.save_file(other, beside)
     told = stt_bench("verify", "tiny/softmax/seed-0", *where).stdout
     assert f"{FROZEN} is not what training wrote" in told
+
+
+def test_a_common_file_that_another_process_removes_is_made_again(
+    tiny: Path, start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = trained(tiny, start, "hard", 0)
+    (common,) = first.common.iterdir()
+
+    def removed(path: Path) -> str:
+        if path == common:
+            common.unlink()
+        return sha256_of(path)
+
+    monkeypatch.setattr(tensor_files, "sha256_of", removed)
+    second = trained(tiny, start, "hard", 1)
+    assert common.samefile(second.folder / FROZEN)
 
 
 def test_a_link_in_place_of_itself_stays(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_a_fold_trains_as_a_run_does(
     seed = trials._seed(0, 0, 1)
     tuned = row.with_values(POINT)
     display = display_of(load_table("digits_retrieval"), "softmax")
-    one = Run("t", "r", seed, tuned, tmp_path / "run", display)
+    one = Run("t", "r", seed, tuned, tmp_path / "runs/t/r/seed-0", display)
     train(one, Reporter(quiet=True), items=fold.items)
     weights = read_tensors(one.weights)
     for name, value in seen[1].items():
