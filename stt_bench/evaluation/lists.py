@@ -145,7 +145,7 @@ class ListRanker:
             new_run[:, 1:] = ~close
             starts = np.flatnonzero(new_run)
             length = np.diff(starts, append=new_run.size)
-            query = starts // width
+            query = np.repeat(np.arange(len(queries)), new_run.sum(axis=1))
             holds = np.add.reduceat(positives.ravel(), starts) > 0
             before, found = ((np.cumsum(a, axis=1) - a).ravel()[starts] for a in (sizes, positives))
             unclear = (length > 1) & holds & ((before < depth[query]) | (found == 0))

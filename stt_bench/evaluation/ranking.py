@@ -41,9 +41,9 @@ def find_tie_groups(
     new = np.ones(distances.shape, dtype=bool)
     np.not_equal(distances[:, 1:], distances[:, :-1], out=new[:, 1:])
     starts = np.flatnonzero(new)
-    query = starts // distances.shape[1]
+    query = np.repeat(np.arange(len(new)), new.sum(axis=1))
     ends = np.append(starts[1:], distances.size)
-    items, hits = (np.concatenate([[0], np.cumsum(table)]) for table in (sizes, positives))
+    items, hits = (_sums_before(table) for table in (sizes, positives))
     held = np.flatnonzero(hits[ends] > hits[starts])
     starts, ends, query = starts[held], ends[held], query[held]
     size, found = items[ends] - items[starts], hits[ends] - hits[starts]
@@ -52,6 +52,13 @@ def find_tie_groups(
     np.not_equal(query[1:], query[:-1], out=first[1:])
     kept = first | (before < depth[query])
     return TieGroups(query[kept], before[kept], size[kept], found[kept])
+
+
+def _sums_before(table: np.ndarray) -> np.ndarray:
+    """Return the sums of the first 0, 1, 2 ... entries of a table, row by row."""
+    sums = np.zeros(table.size + 1, dtype=np.int64)
+    np.cumsum(table, out=sums[1:])
+    return sums
 
 
 def ranked_list_metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[int]) -> np.ndarray:
@@ -147,11 +154,15 @@ def summed_precision(
     """
     alpha = p / t
     beta = p * (p - 1) / (t * (t - 1))
-    harmonic = np.where(m == 1, 1.0 / (n + 1), digamma(n + m + 1.0) - digamma(n + 1.0))
+    last = n + m + 1
+    # Long lists ask for the same places again and again.
+    psi = digamma(np.arange(last.max() + 1.0)).take if len(n) > last.max() else digamma
+    harmonic = np.where(m == 1, 1.0 / (n + 1), psi(last) - psi(n + 1))
     return beta * m + (alpha * (c + 1) - beta * (n + 1)) * harmonic
 
 
 def per_distinct(function: Callable[..., Any], *columns: np.ndarray) -> np.ndarray:
     """Return `function` of every row of `columns`, called once for each distinct row."""
-    rows, inverse = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
-    return np.array([function(*row) for row in rows.tolist()])[inverse.ravel()]
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    values = {row: function(*row) for row in set(rows)}
+    return np.array([values[row] for row in rows])

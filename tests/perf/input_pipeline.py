@@ -13,6 +13,7 @@ the rounds:
   GPU the bound is the step, and 0.95 of it is asked for.
 
     python tests/perf/input_pipeline.py [--photos FOLDER] [--device cuda] [--rounds 3] [--brief]
+        [--network timm/resnet50] [--precision float32]
 """
 
 from __future__ import annotations
@@ -267,11 +268,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=Path, help="folder with JPEGs below it")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--network", help="that trains; else timm/resnet50 on a GPU")
+    parser.add_argument("--precision", help="in which it trains; else bfloat16 on a GPU")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of a round")
     parser.add_argument("--brief", action="store_true", help="only training, as in `train`")
     given = parser.parse_args()
     gpu = given.device.startswith("cuda")
+    network = given.network or ("timm/resnet50" if gpu else "small_cnn")
+    precision = given.precision or ("bfloat16" if gpu else "float32")
     make_deterministic(None if gpu else usable_cores())
     experiment = Experiment.model_validate(
         {
@@ -280,9 +285,9 @@ def main() -> None:
             "input": InputConfig(
                 size=224 if gpu else 96, resize=256 if gpu else 128, crop="random", flip=True
             ).model_dump(),
-            "model": {"backbone": "timm/resnet50" if gpu else "small_cnn", "embedding_dim": 128},
+            "model": {"backbone": network, "embedding_dim": 128},
             "sampler": {"p": 16, "k": 8 if gpu else 2},
-            "train": {"device": given.device, "precision": "bfloat16" if gpu else "float32"},
+            "train": {"device": given.device, "precision": precision},
         }
     )
     print(f"{usable_cores()} cores, {torch.get_num_threads()} threads of PyTorch, {given.device}")

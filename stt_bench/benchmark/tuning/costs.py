@@ -13,7 +13,11 @@ from stt_bench.benchmark.tuning.winners import alarms, winner
 
 
 def tell_price(
-    table: Table, config: TuningConfig, todo: Sequence[Search], reporter: Reporter
+    table: Table,
+    config: TuningConfig,
+    todo: Sequence[Search],
+    reporter: Reporter,
+    shard: tuple[int, int] = (1, 1),
 ) -> int:
     """Say before it starts what it costs, by the trials that are there.
 
@@ -22,7 +26,8 @@ def tell_price(
     """
     number = sum(len(search.missing) for search in todo)
     if not number:
-        reporter.say(f"{table.name}: every trial is there")
+        part = f" of part {shard[0]} of {shard[1]} of the chosen rows" if shard[1] > 1 else ""
+        reporter.say(f"{table.name}: every trial{part} is there")
         return 0
     known = [trial.seconds for search in todo for trial in search.valid]
     mean = sum(known) / len(known) if known else None

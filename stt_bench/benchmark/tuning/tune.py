@@ -60,7 +60,7 @@ def tune(
         reporter.say(note)
     if idle := idle_classifiers(table.select(rows)):
         reporter.warn(f"{table.name}: {idle}")
-    left = tell_price(table, config, todo, reporter)
+    left = tell_price(table, config, todo, reporter, shard)
     with stop_requested() as stop:
         executor = executor or Here()
         work = _Work(table, config, results, shard, stop, reporter, executor, left)

@@ -230,6 +230,8 @@ def test_the_price_is_told_before_and_after(copied: Path, stt_bench: Command) ->
     assert "core-minutes by the trials that are there" in again.stderr
     end = stt_bench("tune", table, "--results", results)
     assert "tuned: every trial is there" in end.stderr
+    part = stt_bench("tune", table, "--results", results, "--shard", "2/3")
+    assert "tuned: every trial of part 2 of 3 of the chosen rows is there" in part.stderr
     spent = sum(t.seconds for row in ("softmax", "hard") for t in trials_of(results, row))
     assert f"{spent / 60:,.1f} core-minutes" in end.stderr
 
