@@ -20,7 +20,9 @@ from simulated_tables import (
     SPREADS,
     best_of_more_seeds,
     covers_uneven_classes,
+    equal_rows,
     gallery_of_classes,
+    marks_beside_the_best,
     null_differences,
     rows_against_a_baseline,
     seeds_against_a_baseline,
@@ -74,6 +76,28 @@ def family_wise_error(rng: np.random.Generator, tables: int) -> None:
             power.append(np.mean([v.mark == "▲" for v in found[: k // 2]]))
         where = f"{kind} k={k} S={seeds} C={classes} rho={rho}"
         print(f"  {where}: {wrong / tables:.3f} {np.mean(power):.2f}", flush=True)
+
+
+def picked_baselines(rng: np.random.Generator, tables: int) -> None:
+    """Print how many tables of equal rows show marks beside the best of several Softmax rows."""
+    print("equal rows: tables with a mark; if it had been known before which Softmax row is best")
+    for kind, classes, softmax, rows, seeds in (
+        ("scratch", 25, 12, 39, 5),
+        ("frozen", 25, 12, 39, 5),
+        ("scratch", 25, 6, 54, 5),
+        ("scratch", 25, 3, 30, 3),
+        ("scratch", 1, 12, 39, 5),
+        ("scratch", 1, 6, 54, 5),
+    ):
+        counts, marks = {False: 0, True: 0}, {*("▲▼" if classes > 1 else "△▽")}
+        for _ in range(tables):
+            values = equal_rows(rng, softmax + rows, seeds, classes, kind)
+            for fixed in counts:
+                found = marks_beside_the_best(values, softmax, 500, fixed=fixed)
+                counts[fixed] += bool(found & marks)
+        what = "new classes" if classes > 1 else "these classes"
+        shares = "; ".join(f"{count / tables:.3f}" for count in counts.values())
+        print(f"  {kind} {softmax} + {rows} S={seeds}, {what}: {shares}", flush=True)
 
 
 def marks_for_seeds(rng: np.random.Generator, tables: int) -> None:
@@ -167,6 +191,7 @@ def picked_seeds(rng: np.random.Generator, tables: int) -> None:
 PARTS = {  # how many tables each draws, and with --quick
     coverage: (1000, 100),
     family_wise_error: (400, 20),
+    picked_baselines: (100, 10),
     marks_for_seeds: (1200, 60),
     best_rows: (200, 20),
     galleries: (300, 20),

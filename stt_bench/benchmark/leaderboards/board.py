@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
@@ -143,9 +143,16 @@ class Leaderboard:
 
     def best_softmax(self, row: Row, metric: str) -> Row | None:
         """Return the Softmax row with the highest mean of a metric, of the row's protocol."""
-        protocol = row.protocol_for(metric)
-        alike = [other for other in self.rows if other.protocol_for(metric) == protocol]
-        return best_softmax(alike, metric)
+        return best_softmax(self.softmax_rows(row, metric), metric)
+
+    def softmax_rows(self, row: Row, metric: str) -> list[Row]:
+        """Return the trained Softmax rows of a row's protocol, one of which is the best."""
+        alike, protocol = filter(is_softmax, self.rows), row.protocol_for(metric)
+        return [
+            other
+            for other in alike
+            if metric in other.scores and other.protocol_for(metric) == protocol
+        ]
 
     @cached_property
     def pairs(self) -> list[Pair]:
@@ -154,13 +161,30 @@ class Leaderboard:
         A row whose loss had nothing to learn from is not compared, nor one that lacks a seed before
         its last: its seeds may have been picked.
         """
+        return self._pairs(
+            lambda row, metric: [self.baseline(row, metric).row, self.best_softmax(row, metric)]
+        )
+
+    @cached_property
+    def family(self) -> list[Pair]:
+        """Return what the verdicts are adjusted over: `pairs`, and all that might have been there.
+
+        Which Softmax row is the best is read from the numbers that are then judged, so that each
+        of them counts. (With twelve equal Softmax rows and 39 others, one in six tables would else
+        show a ▼.)
+        """
+        return self._pairs(
+            lambda row, metric: [self.baseline(row, metric).row, *self.softmax_rows(row, metric)]
+        )
+
+    def _pairs(self, others: Callable[[Row, str], Sequence[Row | None]]) -> list[Pair]:
         found: dict[Pair, None] = {}
         for metric in self.leads:
             for row in self.rows:
                 trained = row.is_trained and metric in row.scores
                 if not trained or is_softmax(row) or row.inactive or not row.has_all_seeds:
                     continue
-                for other in (self.baseline(row, metric).row, self.best_softmax(row, metric)):
+                for other in others(row, metric):
                     if other is not None and other.has_all_seeds:
                         found[Pair(row.name, other.name, metric)] = None
         return list(found)
@@ -176,13 +200,15 @@ class Leaderboard:
 
     @cached_property
     def verdicts(self) -> dict[Pair, Verdict]:
-        """Return the verdicts on all pairs, adjusted over all of them.
+        """Return the verdicts on all pairs, adjusted over the family.
 
         They have no mark where one of the two rows may not have one.
         """
+        found = judge(self.measured, self.family)
         return {
-            pair: replace(verdict, withheld=not {pair.row, pair.other} <= self.whole)
-            for pair, verdict in judge(self.measured, self.pairs).items()
+            pair: replace(found[pair], withheld=not {pair.row, pair.other} <= self.whole)
+            for pair in self.pairs
+            if pair in found
         }
 
     @cached_property

@@ -73,13 +73,19 @@ def _marks(board: Leaderboard) -> str:
     return (
         f"±: half of the 95 % interval {interval}. ▲ above, ▼ below for new seeds and new classes "
         "like these; △ above, ▽ below for new seeds on these very test classes only; ≈: not "
-        f"significant. {_all(len(board.verdicts))} of the page are one family: about "
+        f"significant. {_all(board)} are one family: about "
         f"5 % of such pages show any mark where there is no difference ({correction})."
     )
 
 
-def _all(comparisons: int) -> str:
-    return f"All {comparisons} comparisons" if comparisons > 1 else "The differences"
+def _all(board: Leaderboard) -> str:
+    shown, counted = len(board.verdicts), len(board.family)
+    if counted > shown:
+        return (
+            f"The {shown} comparisons of the page and those with the other Softmax rows, each of "
+            f"which might have come out as the best ({counted} in all),"
+        )
+    return f"All {shown} comparisons of the page" if shown > 1 else "The differences of the page"
 
 
 def _not_said(board: Leaderboard) -> list[str]:

@@ -96,29 +96,37 @@ def _by_half(record: Record, metric: str) -> dict[str, np.ndarray]:
 def _judged(
     board: Leaderboard, rows: list[Row], values: dict[_Cell, dict[int, np.ndarray]]
 ) -> dict[_Cell, Verdict]:
-    """Return the verdicts on a row's halves against the best Softmax row, adjusted over all."""
-    differences: dict[_Cell, np.ndarray] = {}
-    softmax: dict[_Cell, str] = {}
+    """Return the verdicts on a row's halves against the best Softmax row, adjusted over all.
+
+    All Softmax rows count, since any of them might have been the best.
+    """
+    differences: dict[tuple[_Cell, str], np.ndarray] = {}
+    best: dict[_Cell, str] = {}
     for row in rows:
+        if row.inactive or not row.has_all_seeds:
+            continue
         for cell in (cell for cell in values if cell.row == row.name):
             other = board.best_softmax(row, cell.metric)
-            if other is None or other is row or row.inactive:
+            if other is None or other is row or not other.has_all_seeds:
                 continue
-            if not (row.has_all_seeds and other.has_all_seeds):
-                continue
-            theirs = values.get(cell._replace(row=other.name), {})
-            both = sorted(values[cell].keys() & theirs.keys())
-            if both and len({len(of[seed]) for of in (values[cell], theirs) for seed in both}) == 1:
-                softmax[cell] = other.name
-                by_seed = np.stack([values[cell][seed] - theirs[seed] for seed in both])
-                differences[cell] = board.measured.by_draw(row.name, both, by_seed)
+            best[cell] = other.name
+            # Each might have come out best, so each counts in the correction.
+            for softmax in board.softmax_rows(row, cell.metric):
+                theirs = values.get(cell._replace(row=softmax.name), {})
+                both = sorted(values[cell].keys() & theirs.keys())
+                sizes = {len(of[seed]) for of in (values[cell], theirs) for seed in both}
+                if softmax is not row and softmax.has_all_seeds and len(sizes) == 1:
+                    by_seed = np.stack([values[cell][seed] - theirs[seed] for seed in both])
+                    drawn = board.measured.by_draw(row.name, both, by_seed)
+                    differences[cell, softmax.name] = drawn
     found = verdicts(
         [d.mean(axis=1) for d in differences.values()],
         # Classes of retrieval are each other's gallery, so their means say too much of new ones.
-        [d if cell.metric == "accuracy" else None for cell, d in differences.items()],
-        pools=[(cell.metric, cell.half) for cell in differences],
+        [d if cell.metric == "accuracy" else None for (cell, _), d in differences.items()],
+        pools=[(cell.metric, cell.half) for cell, _ in differences],
     )
     return {
-        cell: replace(verdict, withheld=not {cell.row, softmax[cell]} <= board.whole)
-        for cell, verdict in zip(differences, found, strict=True)
+        cell: replace(verdict, withheld=not {cell.row, softmax} <= board.whole)
+        for (cell, softmax), verdict in zip(differences, found, strict=True)
+        if softmax == best[cell]
     }

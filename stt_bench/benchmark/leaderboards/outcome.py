@@ -183,7 +183,7 @@ class Outcome:
         if not verdict.mark or not there:
             return None
         new = next(iter(there)) if verdict.mark == "≈" else verdict.mark in "▲▼"
-        return Interval(*there[new].corrected(len(self.board.pairs)), verdict.mark)
+        return Interval(*there[new].corrected(len(self.board.family)), verdict.mark)
 
 
 def outcome(board: Leaderboard) -> Outcome | None:

@@ -132,7 +132,7 @@ def _differences(source: Source) -> Iterator[Line]:
                             "distance": distance,
                             "difference": verdict.mean,
                             "question": question,
-                            **_interval(answer, len(board.pairs)),
+                            **_interval(answer, len(board.family)),
                             "mark": verdict.mark,
                             "draws": verdict.seeds,
                         }

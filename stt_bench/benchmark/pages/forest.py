@@ -42,7 +42,7 @@ def forest(board: Leaderboard) -> Markup:
     if not drawn:
         return Markup()
     drawn.sort(key=lambda one: one.verdict.mean)
-    tests = len(board.pairs)
+    tests = len(board.family)
     tips = {f"tip{place}": _tip(one) for place, one in enumerate(drawn)}
     name = metric_name(metric)
     softmax = [

@@ -16,7 +16,9 @@ from stt_bench.benchmark.leaderboards.class_shares import class_shares
 from stt_bench.benchmark.leaderboards.comparisons import Pair
 from stt_bench.benchmark.leaderboards.front_page import front_page
 from stt_bench.benchmark.leaderboards.markdown import markdown
+from stt_bench.benchmark.statistics.adjustment import holm
 from stt_bench.benchmark.statistics.crossed import crossed
+from stt_bench.benchmark.statistics.moderated import moderated
 from stt_bench.benchmark.store.class_records import ClassRetrieval, ClassScores, ClassShare
 from stt_bench.benchmark.store.records import Record
 
@@ -91,6 +93,25 @@ def test_the_baseline_is_the_row_that_agrees_and_the_best_softmax_another() -> N
         "| ccc | 50.0 ± 0.0 | -11.0 ± 1.8 ▽ | below, on these classes | 3 | 1.0 s |"
     )
     assert baseline_of(board.rows[0], board.rows).row is None
+
+
+def test_every_softmax_row_that_might_have_been_the_best_counts() -> None:
+    softmax = {name: {"optimizer": {"lr": lr}} for name, lr in (("a", 0.1), ("b", 0.2), ("c", 0.3))}
+    scores = {"a": [0.3, 0.32, 0.33], "b": [0.31, 0.3, 0.33], "c": [0.2, 0.23, 0.21]}
+    scores |= {"loss": [0.28, 0.29, 0.31]}
+    loss = {**TRIPLET, **softmax["c"]}
+    board = board_of({**softmax, "loss": loss}, scores)
+    assert [pair.other for pair in board.pairs] == ["c", "a"]
+    assert {pair.other for pair in board.family} == {"a", "b", "c"}
+    by_seed = np.array([np.subtract(scores["loss"], scores[name]) for name in "abc"])
+    by_hand = holm(moderated(by_seed).p_value())
+    rows = {row.name: row for row in board.rows}
+    verdict = board.verdict(rows["loss"], rows["a"], "map@r")
+    assert verdict is not None
+    assert verdict.classes is not None
+    assert verdict.classes.adjusted == pytest.approx(by_hand[0])
+    assert verdict.classes.adjusted > holm(moderated(by_seed[[0, 2]]).p_value())[0]
+    assert "best (3 in all), are one family" in markdown(board)
 
 
 @pytest.mark.parametrize("head", [{}, {"normalize": True}, {"features": "flattened"}])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from stt_bench.benchmark.statistics.crossed import crossed
+from stt_bench.benchmark.statistics.verdicts import verdicts
 from stt_bench.benchmark.statistics.weights import linearised, uneven
 
 SPREADS = {"frozen": (0.05, 3.8, 0.8), "scratch": (1.9, 9.5, 4.7), "twins": (0.07, 0.4, 0.5)}
@@ -46,6 +47,35 @@ def rows_against_a_baseline(
     effects = rho**0.5 * heavy(rng, (1, 1, classes))
     effects = effects + (1 - rho) ** 0.5 * heavy(rng, (k, 1, classes))
     return size * effects + seed * shared((seeds, 1)) + residual * shared((seeds, classes))
+
+
+def equal_rows(rng: np.random.Generator, k: int, seeds: int, classes: int, kind: str) -> np.ndarray:
+    """(k, S, C) class values of rows that do not differ; the spreads are of a difference of two."""
+    seed, of_class, residual = (spread / 2**0.5 for spread in SPREADS[kind])
+    return (
+        seed * rng.standard_normal((k, seeds, 1))
+        + of_class * heavy(rng, (k, 1, classes))
+        + residual * rng.standard_normal((k, seeds, classes))
+    )
+
+
+def marks_beside_the_best(values: np.ndarray, softmax: int, draws: int, *, fixed: bool) -> set[str]:
+    """Marks of all later rows beside the best of the first `softmax` rows, in one table.
+
+    Adjusted over the pairs with each of those rows; or `fixed`, as if it had been known which is
+    the best. With one class only the question of new seeds is asked.
+    """
+    means = values.mean(axis=(1, 2))
+    best = int(np.argmax(means[:softmax]))
+    pairs = [
+        (row, other)
+        for row in range(softmax, len(values))
+        for other in ([best] if fixed else range(softmax))
+    ]
+    d = [values[row] - values[other] for row, other in pairs]
+    by_class = d if values.shape[2] > 1 else [None] * len(d)
+    found = verdicts([one.mean(axis=1) for one in d], by_class, draws=draws)
+    return {one.mark for (_, other), one in zip(pairs, found, strict=True) if other == best}
 
 
 def uneven_tables(

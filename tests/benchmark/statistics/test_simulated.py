@@ -13,7 +13,9 @@ from simulated_tables import (
     SPREADS,
     best_of_more_seeds,
     covers_uneven_classes,
+    equal_rows,
     gallery_of_classes,
+    marks_beside_the_best,
     null_differences,
     rows_against_a_baseline,
     seeds_against_a_baseline,
@@ -76,6 +78,17 @@ def test_rows_that_differ_in_their_spread_are_rarely_marked(seeds: int) -> None:
         d = seeds_against_a_baseline(rng, 17, seeds, 0.8)
         marked += any(one.mark != "≈" for one in verdicts(list(d), [None] * 17))
     assert marked / tables <= 0.05 + error_of(0.05, tables)
+
+
+def test_a_best_softmax_row_that_the_numbers_pick_marks_no_others() -> None:
+    tables, rng = 80, np.random.default_rng(11)
+    marked = {True: 0, False: 0}
+    for _ in range(tables):
+        values = equal_rows(rng, 8 + 16, 5, 25, "scratch")
+        for fixed in marked:
+            marked[fixed] += bool(marks_beside_the_best(values, 8, 300, fixed=fixed) & {*"▲▼"})
+    assert marked[False] / tables <= 0.05 + error_of(0.05, tables)
+    assert marked[True] > marked[False] + 4
 
 
 def test_a_real_difference_is_found() -> None:
