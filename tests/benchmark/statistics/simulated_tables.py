@@ -50,8 +50,12 @@ def rows_against_a_baseline(
 
 
 def equal_rows(rng: np.random.Generator, k: int, seeds: int, classes: int, kind: str) -> np.ndarray:
-    """(k, S, C) class values of rows that do not differ; the spreads are of a difference of two."""
+    """(k, S, C) class values of rows that do not differ; the spreads are of a difference of two.
+
+    One class is all that there are, so that it makes no difference.
+    """
     seed, of_class, residual = (spread / 2**0.5 for spread in SPREADS[kind])
+    of_class *= classes > 1
     return (
         seed * rng.standard_normal((k, seeds, 1))
         + of_class * heavy(rng, (k, 1, classes))
