@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
 from simulated_tables import (
+    NINE_TABLES,
     SPREADS,
     best_of_more_seeds,
     covers_uneven_classes,
@@ -26,13 +28,15 @@ from simulated_tables import (
     null_differences,
     rows_against_a_baseline,
     seeds_against_a_baseline,
+    tables_of_sources,
     uneven_tables,
 )
 
-from stt_bench.benchmark.statistics.across import across_tables
+from stt_bench.benchmark.statistics.across import across_sources
 from stt_bench.benchmark.statistics.best import tied_with_best
 from stt_bench.benchmark.statistics.crossed import crossed
 from stt_bench.benchmark.statistics.planning import Spread, planned_half_width
+from stt_bench.benchmark.statistics.rank_correlation import rank_correlation
 from stt_bench.benchmark.statistics.verdicts import verdicts
 from stt_bench.evaluation import class_values
 
@@ -168,15 +172,41 @@ def uneven_classes(rng: np.random.Generator, tables: int) -> None:
             print(f"  C={classes} coefficient of variation {variation}: {covered:.3f}", flush=True)
 
 
-def means_over_tables(rng: np.random.Generator, sets: int) -> None:
-    """Print how often the interval of a mean over tables holds the truth, and leaves out 0."""
-    print("mean over tables: coverage; intervals without 0 at an effect of 1.5 and 3 sd")
-    for tables in (3, 4, 5, 8, 12):
-        found = []
-        for effect in (0.0, 1.5, 3.0):
-            each = map(across_tables, effect + rng.standard_normal((sets, tables)))
-            found.append(np.mean([abs(one.mean) > (one.half_width or 0.0) for one in each]))
-        print(f"  T={tables}: {1 - found[0]:.3f}; {found[1]:.2f} {found[2]:.2f}", flush=True)
+def means_over_sources(rng: np.random.Generator, sets: int) -> None:
+    """Print how often the interval of a mean over sources holds the truth, and leaves out 0.
+
+    Then what it holds where nine tables are of five sources that spread twice as much as the tables
+    of one, and each table counts as a source of its own.
+    """
+    print("mean over sources: coverage; intervals without 0 at an effect of 1.5 and 3 sd")
+
+    def without_0(drawn: np.ndarray, sources: Sequence[int]) -> float:
+        found = [across_sources(of_tables, sources) for of_tables in drawn]
+        return float(np.mean([abs(one.mean) > (one.half_width or 0.0) for one in found]))
+
+    for n in (3, 4, 5, 8, 12):
+        found = [
+            without_0(effect + rng.standard_normal((sets, n)), range(n)) for effect in (0, 1.5, 3)
+        ]
+        print(f"  n={n}: {1 - found[0]:.3f}; {found[1]:.2f} {found[2]:.2f}", flush=True)
+    drawn = tables_of_sources(rng, sets, NINE_TABLES)
+    averaged, counted = (1 - without_0(drawn, of) for of in (NINE_TABLES, range(9)))
+    print(f"  9 tables of 5 sources: {averaged:.3f}; as if of 9: {counted:.3f}", flush=True)
+
+
+def rank_correlations(rng: np.random.Generator, tables: int) -> None:
+    """Print how often the jackknife interval of Kendall's τ holds that of the two tables' law."""
+    print("Kendall's τ of normal values that correlate: coverage of the jackknife interval")
+    for rows in (6, 8, 12, 25):
+        told = []
+        for rho in (0.0, 0.5, 0.8, 0.95):
+            true, covered = 2 / np.pi * np.arcsin(rho), 0
+            for x, noise in rng.standard_normal((tables, 2, rows)):
+                found = rank_correlation(x, rho * x + (1 - rho**2) ** 0.5 * noise, fewest=6)
+                low, high = (found and found.interval) or (1.0, 1.0)  # all alike: it says 1
+                covered += low <= true <= high
+            told.append(f"ρ={rho}: {covered / tables:.3f}")
+        print(f"  {rows} rows: {' '.join(told)}", flush=True)
 
 
 def picked_seeds(rng: np.random.Generator, tables: int) -> None:
@@ -196,7 +226,8 @@ PARTS = {  # how many tables each draws, and with --quick
     best_rows: (200, 20),
     galleries: (300, 20),
     uneven_classes: (1000, 100),
-    means_over_tables: (1000, 100),
+    means_over_sources: (1000, 100),
+    rank_correlations: (600, 60),
     picked_seeds: (10_000, 1000),
 }
 

@@ -1,12 +1,14 @@
-"""Over several tables: the mean difference and its interval, and how often a row is above.
+"""Over several data sources: the mean difference, its interval, and how often a row is above.
 
-Scales differ from table to table, so that averaged points are no ranking; ranks of four to eight
-tables can hardly be told apart (Demšar, "Statistical Comparisons of Classifiers over Multiple Data
-Sets", 2006, asks for ten or more).
+Tables of one source share classes or photos, so their differences are no independent draws: they
+are averaged first. Scales differ from table to table, so that averaged points are no ranking; ranks
+of four to eight sources can hardly be told apart (Demšar, "Statistical Comparisons of Classifiers
+over Multiple Data Sets", 2006, asks for ten or more).
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,37 +16,39 @@ from scipy import stats
 
 from stt_bench.benchmark.statistics.crossed import LEVEL
 
+FEWEST_SOURCES = 3  # below, an interval is too wide to say anything, and no p is less than 0.5
+
 
 class Across(NamedTuple):
-    """A row over T tables: the mean, its half-width (None with one table), and the signs."""
+    """A row over n sources: the mean, and the signs; half-width and p are None below three."""
 
     mean: float
     half_width: float | None
     above: int
-    tables: int
-    sign_p: float
-
-    @property
-    def text(self) -> str:
-        """Return the signs in words."""
-        return f"above in {self.above} of {self.tables} (sign test {self.sign_p:.3g})"
+    sources: int
+    sign_p: float | None
 
 
-def across_tables(differences: np.ndarray, level: float = LEVEL) -> Across:
-    """Return the mean of (T,) differences with its t interval of T − 1 degrees of freedom.
+def across_sources(
+    differences: np.ndarray, sources: Sequence[Hashable], level: float = LEVEL
+) -> Across:
+    """Return what (T,) differences, of tables of the named sources, say together.
 
-    The sign test is two-sided and leaves out differences of 0.
+    With d_q the mean over the tables of source q: mean d̄ = Σ_q d_q / n, its half-width
+    t_(n−1)·sd(d_q)/√n, and a two-sided sign test of the d_q that leaves out those of 0.
 
     Raises:
-        ValueError: there is no table.
+        ValueError: there is no table, or not one source for each.
     """
-    T = len(differences)
-    if not T:
+    if not len(differences):
         raise ValueError("There is no table to look at.")
-    reach = None
-    if T > 1:
-        error = differences.std(ddof=1) / np.sqrt(T)
-        reach = float(stats.t.isf((1 - level) / 2, T - 1) * error)
-    above, decided = int((differences > 0).sum()), int((differences != 0).sum())
-    sign_p = float(stats.binomtest(above, decided).pvalue) if decided else 1.0
-    return Across(float(differences.mean()), reach, above, T, sign_p)
+    of: dict[Hashable, list[float]] = {}
+    for difference, source in zip(differences, sources, strict=True):
+        of.setdefault(source, []).append(float(difference))
+    d = np.array([np.mean(one) for one in of.values()])
+    n, above, decided = len(d), int((d > 0).sum()), int((d != 0).sum())
+    reach = sign_p = None
+    if n >= FEWEST_SOURCES:
+        reach = float(stats.t.isf((1 - level) / 2, n - 1) * d.std(ddof=1) / np.sqrt(n))
+        sign_p = float(stats.binomtest(above, decided).pvalue) if decided else 1.0
+    return Across(float(d.mean()), reach, above, n, sign_p)

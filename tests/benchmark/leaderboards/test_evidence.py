@@ -257,10 +257,12 @@ def test_class_values_of_a_record_are_read_in_one_form() -> None:
 
 def test_the_front_page_shows_rows_that_tables_share_and_their_mean() -> None:
     values = [{"bb": [0.6, 0.61, 0.62]}, {"bb": [0.5, 0.53, 0.53]}, {"bb": [0.45, 0.46, 0.46]}]
-    boards = [
-        replace(board_of({"a": {}, "bb": TRIPLET}, one), table=f"t{place}")
-        for place, one in enumerate(values)
-    ]
+    boards = []
+    for place, (source, one) in enumerate(zip(("digits", "sop", "dogs"), values, strict=True)):
+        of = {"data": {"name": source}}
+        board = board_of({"a": of, "bb": TRIPLET | of}, one)
+        rows = [replace(row, protocol=row.protocol | {"data": source}) for row in board.rows]
+        boards.append(replace(board, table=f"t{place}", rows=rows))
     alone = board_of({"a": {}, "only": TRIPLET}, {"only": [0.6, 0.6, 0.6]})
     page = front_page([*boards, alone], [], timing=False)
     (line,) = [line for line in page.splitlines() if line.startswith("| bb")]
@@ -268,7 +270,8 @@ def test_the_front_page_shows_rows_that_tables_share_and_their_mean() -> None:
     reach = stats.t.isf(0.025, 2) * means.std(ddof=1) / 3**0.5
     assert line.endswith(f"| {100 * means.mean():+.1f} ± {100 * reach:.1f} | 2 of 3 (p 1) |")
     assert line.count(" ± ") == 4
-    assert "| Row | [t0](t0.md) | [t1](t1.md) | [t2](t2.md) | Mean | Above in |" in page
+    assert "| Row | [t0](t0.md) | [t1](t1.md) | [t2](t2.md) | Mean over data sources | " in page
+    assert "3 tables over 3 data sources. Rows of one name" in page
     assert "only" not in page.partition("## MAP@R")[2].partition("## Each table")[0]
     assert "table by table" not in front_page([alone], [], timing=False)
 

@@ -15,6 +15,9 @@ from stt_bench.benchmark.statistics.weights import linearised, uneven
 
 SPREADS = {"frozen": (0.05, 3.8, 0.8), "scratch": (1.9, 9.5, 4.7), "twins": (0.07, 0.4, 0.5)}
 
+NINE_TABLES = (0, 0, 0, 1, 2, 3, 3, 4, 4)
+"""The data source of each of nine tables."""
+
 
 def heavy(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.standard_t(6, shape) / 1.5**0.5
@@ -148,3 +151,9 @@ def gallery_of_classes(
     x = x + spread[labels] * rng.standard_normal((len(labels), dims))
     fewer = x[:, : dims - 2] * np.r_[1.5, np.ones(dims - 3)]
     return x, fewer, labels
+
+
+def tables_of_sources(rng: np.random.Generator, sets: int, sources: tuple[int, ...]) -> np.ndarray:
+    """(sets, T) differences around 0: sources spread twice as much as the tables of one."""
+    of_source = rng.standard_normal((sets, max(sources) + 1))
+    return of_source[:, sources] + 0.5 * rng.standard_normal((sets, len(sources)))

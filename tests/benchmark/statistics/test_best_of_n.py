@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from stt_bench.benchmark.statistics.best_of_n import BestOf, best_of_n, expected_best
-from stt_bench.benchmark.statistics.rank_correlation import rank_correlation
+from stt_bench.benchmark.statistics.rank_correlation import half_correlation, rank_correlation
 
 
 def test_the_expected_best_by_hand() -> None:
@@ -86,3 +86,29 @@ def test_the_interval_of_a_rank_correlation_covers() -> None:
         assert found is not None
         covered += found.interval is not None and found.interval[0] <= true <= found.interval[1]
     assert 0.90 <= covered / tables <= 0.99
+
+
+def test_between_disjoint_halves_shared_classes_add_nothing() -> None:
+    """Rows that are equal but for what they make of each class, which is the same in two tables."""
+    rng = np.random.default_rng(2)
+    of_class = rng.standard_normal((20, 12, 30))
+    found = [half_correlation(x, x, splits=20) for x in of_class]
+    assert all(one is not None and one.same == 1.0 for one in found)
+    assert np.mean([one.disjoint for one in found if one is not None]) < 0.1
+
+
+def test_halves_are_compared_both_ways_over_every_split() -> None:
+    """Of four classes all six halves are drawn; row means and pairs by plain loops."""
+    x, y = np.random.default_rng(3).standard_normal((2, 5, 4))
+
+    def tau(of_x: tuple[int, ...], of_y: tuple[int, ...]) -> float:
+        ours, theirs = x[:, of_x].sum(axis=1), y[:, of_y].sum(axis=1)
+        return stats.kendalltau(ours, theirs).statistic
+
+    halves = [(half, tuple({0, 1, 2, 3} - set(half))) for half in combinations(range(4), 2)]
+    same = np.mean([tau(half, half) for half, _ in halves])
+    disjoint = np.mean([tau(half, rest) for half, rest in halves])
+    found = half_correlation(x, y, splits=4000)
+    assert found == pytest.approx((same, disjoint), abs=0.03)
+    assert half_correlation(x[:, :3], y[:, :3]) is None
+    assert half_correlation(x, np.zeros((5, 4))) is None

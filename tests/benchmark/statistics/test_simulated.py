@@ -6,10 +6,13 @@ same at full size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from scipy import stats
 from simulated_tables import (
+    NINE_TABLES,
     SPREADS,
     best_of_more_seeds,
     covers_uneven_classes,
@@ -19,10 +22,11 @@ from simulated_tables import (
     null_differences,
     rows_against_a_baseline,
     seeds_against_a_baseline,
+    tables_of_sources,
     uneven_tables,
 )
 
-from stt_bench.benchmark.statistics.across import across_tables
+from stt_bench.benchmark.statistics.across import across_sources
 from stt_bench.benchmark.statistics.best import tied_with_best
 from stt_bench.benchmark.statistics.crossed import crossed
 from stt_bench.benchmark.statistics.verdicts import verdicts
@@ -135,12 +139,16 @@ def test_classes_of_uneven_size_are_covered(classes: int, variation: float) -> N
     assert 0.94 - error_of(0.95, tables) < covers_uneven_classes(*drawn) <= 0.99
 
 
-def test_the_mean_over_tables_covers() -> None:
-    sets = 300
-    differences = np.random.default_rng(8).standard_normal((sets, 5))
-    found = [across_tables(of_tables) for of_tables in differences]
-    covered = np.mean([abs(one.mean) <= (one.half_width or 0.0) for one in found])
-    assert abs(covered - 0.95) <= error_of(0.95, sets)
+def test_the_mean_over_sources_covers_and_over_tables_of_one_source_it_would_not() -> None:
+    sets = 1000
+    drawn = tables_of_sources(np.random.default_rng(8), sets, NINE_TABLES)
+
+    def covered(sources: Sequence[int]) -> float:
+        found = [across_sources(of_tables, sources) for of_tables in drawn]
+        return float(np.mean([abs(one.mean) <= (one.half_width or 0.0) for one in found]))
+
+    assert abs(covered(NINE_TABLES) - 0.95) <= error_of(0.95, sets)
+    assert covered(range(9)) < 0.9
 
 
 def test_the_best_three_of_ten_seeds_would_be_marked_far_too_often() -> None:

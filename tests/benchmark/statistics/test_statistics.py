@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from stt_bench.benchmark.statistics.across import across_tables
+from stt_bench.benchmark.statistics.across import across_sources
 from stt_bench.benchmark.statistics.adjustment import holm, step_down
 from stt_bench.benchmark.statistics.best import tied_with_best
 from stt_bench.benchmark.statistics.crossed import components, crossed, mean_squares
@@ -329,13 +329,27 @@ def test_class_means_are_linearised_about_the_mean_over_queries() -> None:
         assert (chosen_weighting(counts) == "class") is uneven(counts)
 
 
-def test_tables_are_put_together_by_a_t_interval_and_signs() -> None:
+def test_sources_are_put_together_by_a_t_interval_and_signs() -> None:
     d = np.array([1.0, 2.0, 0.5, 3.0])
-    found = across_tables(d)
+    found = across_sources(d, range(4))
     low, high = stats.ttest_1samp(d, 0).confidence_interval(0.95)
     assert (found.mean, found.half_width) == pytest.approx((1.625, (high - low) / 2))
-    assert found.text == "above in 4 of 4 (sign test 0.125)"
-    assert across_tables(np.array([1.0, 0.0, -1.0])).sign_p == 1.0
-    assert across_tables(np.array([2.0])).half_width is None
+    assert found[2:] == (4, 4, 0.125)
+    assert across_sources(np.array([1.0, 0.0, -1.0]), "abc").sign_p == 1.0
     with pytest.raises(ValueError, match="no table"):
-        across_tables(np.array([]))
+        across_sources(np.array([]), [])
+    with pytest.raises(ValueError, match="shorter"):
+        across_sources(d, range(3))
+
+
+def test_tables_of_one_source_are_averaged_first() -> None:
+    """Of the sources a, b and c: 2, −1 and 5; standard deviation 3, t of two degrees 4.3027."""
+    found = across_sources(np.array([1.0, -1.0, 3.0, 5.0, 2.0]), "abaca")
+    assert found.mean == pytest.approx(2.0)
+    assert found.half_width == pytest.approx(4.3027 * 3 / 3**0.5, rel=1e-4)
+    assert found[2:] == (2, 3, 1.0)
+
+
+def test_two_sources_have_a_mean_and_no_test_however_many_tables_they_are() -> None:
+    assert across_sources(np.array([1.0, 2.0, 3.0, 6.0]), "aaab") == (4.0, None, 2, 2, None)
+    assert across_sources(np.array([2.0, -1.0]), "aa") == (0.5, None, 1, 1, None)
