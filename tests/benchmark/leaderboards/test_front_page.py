@@ -231,7 +231,7 @@ def test_tables_of_one_source_count_once_in_the_mean_and_the_sign_test() -> None
     page = "\n".join(matrix(boards))
     (line,) = [line for line in page.splitlines() if line.startswith("| rowa")]
     assert line.endswith("| +6.7 ± 37.9 | 2 of 3 (p 1) |")
-    of_one = r"cub\_a, cub\_b, cub\_c; mini, omniglot"
+    of_one = "cub_a, cub_b, cub_c; mini, omniglot"
     assert f"6 tables over 3 data sources. Of one source are: {of_one}." in page
     (line,) = [line for line in "\n".join(matrix(boards[:4])).splitlines() if "rowa" in line]
     assert line.endswith("| +5.0 | 1 of 2 |")
