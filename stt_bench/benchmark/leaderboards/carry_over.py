@@ -152,7 +152,7 @@ def _of_shared_classes(pairs: Sequence[_Pair]) -> list[str]:
         table_line(["---", "---:", "---:", "---:"]),
         *map(table_line, cells),
         "",
-        "The luck of the test classes is the same in tables that share them, and pulls τ up: it is "
+        "Tables that share test classes share the luck of these, too, which may pull τ up: it is "
         "no answer for new classes. Disjoint halves: τ between the rows' means over one half of "
         "the shared classes in one table and over the other half in the other, both ways, mean of "
         f"{SPLITS} random splits. Same half: the same with one half in both tables, which is as "

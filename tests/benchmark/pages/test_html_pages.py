@@ -262,3 +262,4 @@ def test_the_matrix_has_the_difference_of_each_table(
         softmax = next(row for row in board.rows if row.name == "softmax")
         difference = 100 * (row.scores["map@r"].mean - softmax.scores["map@r"].mean)
         assert f"{difference:+.1f}" in cells
+    assert "2 tables over 2 data sources." in cells
