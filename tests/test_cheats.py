@@ -8,6 +8,8 @@ place is missed here.
 from __future__ import annotations
 
 import ast
+import re
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -197,14 +199,66 @@ CHEATS = {
 }
 
 
+SKIPPED = re.compile(r"pytest\.(mark\.(skip|skipif|xfail|gpu|data|ray)|skip|xfail|importorskip)\b")
+
+
 @cache
-def _names_in(file: str) -> set[str]:
+def _tests_in(file: str) -> dict[str, ast.FunctionDef]:
     tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
-    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@cache
+def _skips(file: str) -> bool:
+    """Tell whether a file skips its tests all together."""
+    tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
+    return any(
+        SKIPPED.search(ast.unparse(node))
+        for node in tree.body
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef)
+    )
+
+
+def _checks(test: ast.FunctionDef) -> bool:
+    """Tell whether a test can fail: by an assert that says something, or an expected error."""
+    return any(
+        (isinstance(node, ast.Assert) and not isinstance(node.test, ast.Constant))
+        or (isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.raises")
+        for node in ast.walk(test)
+    )
 
 
 @pytest.mark.parametrize("cheat", CHEATS)
 def test_each_cheat_has_its_tests(cheat: str) -> None:
     for place in CHEATS[cheat]:
         file, _, name = place.partition("::")
-        assert name in _names_in(file), place
+        assert Path(file).name.startswith("test_"), place
+        assert name.startswith("test_"), place
+        assert name in _tests_in(file), place
+        assert not _skips(file), place
+        assert not SKIPPED.search(ast.unparse(_tests_in(file)[name])), place
+        assert _checks(_tests_in(file)[name]), place
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def test_it(): pass",
+        "def test_it(): assert True",
+        "@pytest.mark.skip\ndef test_it(): assert 1 < 2",
+        "@pytest.mark.xfail(reason='')\ndef test_it(): assert 1 < 2",
+        "def test_it():\n    pytest.skip('')\n    assert 1 < 2",
+        "pytestmark = pytest.mark.skipif(True, reason='')\ndef test_it(): assert 1 < 2",
+        "pytest.importorskip('none')\ndef test_it(): assert 1 < 2",
+        "def it(): assert 1 < 2",
+    ],
+)
+def test_a_test_that_cannot_fail_is_none(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "TESTS", tmp_path)
+    name = f"{tmp_path.name}.py"
+    (tmp_path / name).write_text(f"import pytest\n{text}\n", encoding="utf-8")
+    monkeypatch.setitem(CHEATS, "planted", [f"{name}::test_it"])
+    with pytest.raises(AssertionError, match=name):
+        test_each_cheat_has_its_tests("planted")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard
@@ -31,7 +32,7 @@ def tuning_section(board: Leaderboard, searches: Sequence[RowSearch]) -> list[st
 def tuning_page(board: Leaderboard, searches: Sequence[RowSearch]) -> str:
     """Return the page of the searches of a table."""
     title = escape_markdown(board.title)
-    told = [*_price(searches), *_faults(searches), *_alarms(searches)]
+    told = [*_price(searches), *_commits(searches), *_faults(searches), *_alarms(searches)]
     return "\n".join(
         [
             f"# {title}: tuning",
@@ -95,6 +96,16 @@ def _price(searches: Sequence[RowSearch]) -> list[str]:
         f"Price: {before:,.1f} core-minutes for {trials:,} trials, {after:,.1f} for the "
         f"training of {runs:,} final runs."
     ]
+
+
+def _commits(searches: Sequence[RowSearch]) -> list[str]:
+    """Name the commits that the trials were made at, the one with most of them first."""
+    made = Counter(trial.commit for search in searches for trial in search.trials)
+    named = [
+        f"{commit[:12]}{commit[40:]} ({number:,})" if commit else f"not told ({number:,})"
+        for commit, number in made.most_common()
+    ]
+    return [f"Trials by commit: {', '.join(named)}."] if named else []
 
 
 def _spread(board: Leaderboard, searches: Sequence[RowSearch]) -> list[str]:

@@ -88,6 +88,19 @@ def test_a_failed_trial_counts_as_0(tmp_path: Path) -> None:
     )
 
 
+def test_the_page_counts_the_trials_of_each_commit(tmp_path: Path) -> None:
+    experiment = experiment_of("triplet")
+    commits = ["a" * 40, "b" * 40, "b" * 40 + "+changes", "a" * 40, None, "a" * 40]
+    trials = [
+        tried(experiment, 0, index, 0.4, commit=commit) for index, commit in enumerate(commits)
+    ]
+    append_trials(journal_path(tmp_path, "t", "triplet"), trials)
+    board = build_leaderboard("t", [final("triplet", 0, 0.5, trials, **TRIPLET)], [])
+    page = tuning_page(board, read_searches(tmp_path, board))
+    told = f"{'a' * 12} (3), {'b' * 12} (1), {'b' * 12}+changes (1), not told (1)"
+    assert f"- Trials by commit: {told}." in page
+
+
 def at_bound(point: dict[str, float], field: str, unit: float) -> dict[str, float]:
     (dimension,) = [one for one in space_of(experiment_of("triplet")) if one.field == field]
     return {**point, field: dimension.bounds.value(unit)}
