@@ -1,10 +1,10 @@
 """How far a training on a GPU is from one on a CPU, and from itself: weights and MAP@R.
 
-Rows of `digits_retrieval`, by a short recipe, each seed trained in float32 on the CPU, twice in float32 on the GPU,
-and there in TF32, bfloat16 and float16. Printed are whether both trainings in float32 gave the same
-bytes, the largest difference of a weight from the CPU's as a share of the largest weight of its
-tensor, and MAP@R in percent: the CPU's, and the mean and the largest difference from it. The
-spread of MAP@R between seeds on the CPU stands beside it.
+Rows of `digits_retrieval`, by a short recipe, each seed trained in float32 on the CPU, twice in
+float32 on the GPU, and there in TF32, bfloat16 and float16. Printed are whether both trainings in
+float32 gave the same bytes, the largest difference of a weight from the CPU's as a share of the
+largest weight of its tensor, and MAP@R in percent: the CPU's, and the mean and the largest
+difference from it. The spread of MAP@R between seeds on the CPU stands beside it.
 
     python tests/perf/device_spread.py [--device cuda] [--seeds 5] [--rows softmax,hard_triplet]
 """
