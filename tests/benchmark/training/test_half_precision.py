@@ -59,14 +59,15 @@ def test_the_scale_of_the_loss_is_taken_out_of_the_gradients() -> None:
             assert (half.gradients()[name] - gradient).abs().max() < 0.05 * size, name
 
 
+@pytest.mark.parametrize("chunk", ["null", "5"])
 def test_a_compiled_network_trains_as_the_plain_one(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: str
 ) -> None:
     """By the backend that needs no compiler; the way through torch.compile is the same."""
     monkeypatch.setattr(compiling, "BACKEND", "eager")
     weights = []
     for more in ([], ["train.compile=true"]):
-        table = load_table(str(tiny), ["train.steps=2", *more])
+        table = load_table(str(tiny), ["train.steps=2", f"train.chunk={chunk}", *more])
         run = run_of(table, "hard", 0, tmp_path / str(len(more)))
         train(run, Reporter(quiet=True))
         weights.append(safetensors.torch.load_file(run.weights))
