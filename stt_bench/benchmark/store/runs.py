@@ -16,7 +16,7 @@ from stt_bench.benchmark.store.facts import Origin, TrainingFacts
 from stt_bench.benchmark.store.names import RowName, Seed, TableName
 from stt_bench.benchmark.store.progress import progress_file
 from stt_bench.benchmark.store.trials import TuningRecord
-from stt_bench.benchmark.system.atomic import discard_folder
+from stt_bench.benchmark.system.atomic import discard_folder, remove_unlinked
 from stt_bench.benchmark.system.errors import BenchError, OtherSettingsError
 from stt_bench.benchmark.system.files import check_not_newer, read_mapping, read_model, write_json
 
@@ -112,6 +112,8 @@ class Run:
     def discard(self) -> None:
         """Remove the folder, at once also for a process that is killed in the middle.
 
+        So is what it was the last to have in common with others.
+
         Raises:
             BenchError: what lies in it is no run.
         """
@@ -123,6 +125,7 @@ class Run:
                     "name another folder with --runs"
                 )
             discard_folder(self.folder)
+            remove_unlinked(self.common)
 
     @property
     def is_trained(self) -> bool:

@@ -156,6 +156,14 @@ def discard_folder(folder: Path) -> None:
     shutil.rmtree(aside)
 
 
+def remove_unlinked(folder: Path, kept: Path | None = None) -> None:
+    """Remove the files of a folder that have no other name any more; not the one that is kept."""
+    for file in folder.glob("[!.]*"):  # the others are being written
+        with suppress(OSError):
+            if file != kept and file.stat().st_nlink == 1:
+                file.unlink()
+
+
 class _Counted(io.BufferedWriter):
     """Counts the bytes that it is asked to write, also those for which there is no room."""
 

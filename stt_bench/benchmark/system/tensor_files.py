@@ -11,7 +11,12 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from stt_bench.benchmark.system.atomic import link_atomically, remove_leftovers, write_atomically
+from stt_bench.benchmark.system.atomic import (
+    link_atomically,
+    remove_leftovers,
+    remove_unlinked,
+    write_atomically,
+)
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import sha256_of
 
@@ -91,10 +96,7 @@ def _write_once(path: Path, content: bytes, common: Path) -> None:
         with suppress(OSError):
             common.parent.mkdir(exist_ok=True)
         link_atomically(common, path)  # unless the file system has no links
-    for other in common.parent.glob("*.safetensors"):
-        with suppress(OSError):
-            if other != common and other.stat().st_nlink == 1:  # all its runs are gone
-                other.unlink()
+    remove_unlinked(common.parent, common)  # whose runs are all gone
 
 
 def _holds(common: Path, content: bytes) -> bool:

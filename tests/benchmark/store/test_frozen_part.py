@@ -131,6 +131,15 @@ def test_what_no_run_has_any_more_is_removed_with_the_next_one(tiny: Path, start
     assert common.samefile(second.folder / FROZEN)
 
 
+def test_what_no_run_has_any_more_goes_with_the_last_one(tiny: Path, start: Path) -> None:
+    first, second = (trained(tiny, start, "hard", seed) for seed in (0, 1))
+    (common,) = first.common.iterdir()
+    first.discard()
+    assert common.samefile(second.folder / FROZEN)
+    second.discard()
+    assert not common.exists()
+
+
 @pytest.mark.parametrize("damage", [b"", b"{}", None])
 def test_another_frozen_part_is_one_sentence(tiny: Path, start: Path, damage: bytes | None) -> None:
     run = trained(tiny, start, "hard", 0)
@@ -181,6 +190,20 @@ def test_verify_reads_both_files(tiny: Path, start: Path, stt_bench: Command) ->
     safetensors.torch.save_file(other, beside)
     told = stt_bench("verify", "tiny/softmax/seed-0", *where).stdout
     assert f"{FROZEN} is not what training wrote" in told
+
+
+def test_a_reproduction_that_agrees_leaves_no_frozen_part(
+    tiny: Path, start: Path, stt_bench: Command
+) -> None:
+    model = f"embedding_dim: 8, freeze: all, weights: {start}"
+    tiny.write_text(tiny.read_text().replace("embedding_dim: 8", model))
+    results, again = tiny.parent / "results", tiny.parent / "again"
+    places = ("--runs", tiny.parent / "runs", "--results", results)
+    assert stt_bench("run", tiny, "--rows", "softmax", *places).returncode == 0
+    record = results / "records/tiny/softmax/seed-0.json"
+    done = stt_bench("reproduce", record, "--runs", again, "-q")
+    assert done.returncode == 0, done.stderr
+    assert not [*again.rglob("*.safetensors")]
 
 
 def test_a_common_file_that_another_process_removes_is_made_again(
