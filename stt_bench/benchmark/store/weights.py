@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import zipfile
@@ -19,6 +20,7 @@ from stt_bench.benchmark.store.facts import Origin, TrainingFacts
 from stt_bench.benchmark.system.atomic import write_atomically
 from stt_bench.benchmark.system.errors import BenchError, NewerError
 from stt_bench.benchmark.system.files import sha256_of
+from stt_bench.benchmark.system.memory import of_full_memory
 from stt_bench.benchmark.system.tensor_files import check_frozen, read_tensors, write_tensors
 
 
@@ -49,7 +51,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint whose bytes are those that were written.
 
     Raises:
-        BenchError: it is damaged, if by a single bit, or no checkpoint of a training.
+        BenchError: it is damaged, if by a single bit, or no checkpoint of a training; or the
+            machine cannot read it now.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -58,17 +61,23 @@ def read_checkpoint(path: Path) -> Checkpoint:
         unknown = sorted(state.keys() - Checkpoint.model_fields.keys())
         if not unknown:
             return Checkpoint.model_validate(state)
-    except Exception:  # torch and zipfile raise many kinds for a damaged file
-        raise BenchError(damaged_checkpoint(path)) from None
+    except Exception as error:  # torch and zipfile raise many kinds for a damaged file
+        raise BenchError(unread_checkpoint(path, error)) from None
     raise NewerError(
         f"{path}: was written by a newer stt-bench (it has '{unknown[0]}'): use that one, or train "
         "again with --force"
     )
 
 
-def damaged_checkpoint(path: Path) -> str:
-    """Say that a checkpoint is damaged, and how to fix it."""
-    return f"{path} is damaged; train again with --force"
+def unread_checkpoint(path: Path, error: Exception) -> str:
+    """Say that a checkpoint is damaged, or that the machine is why it cannot be read."""
+    if of_full_memory(error, "train") is not None:
+        why = "memory is full: end what else runs there"
+    elif isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        why = str(error.strerror)
+    else:  # also where a damaged file names a place before its beginning, which is EINVAL
+        return f"{path} is damaged; train again with --force"
+    return f"{path} cannot be read now ({why}); it is left as it is: the same command goes on"
 
 
 def write_weights(
@@ -116,7 +125,9 @@ def read_weights(path: Path, facts: TrainingFacts, modules: Mapping[str, nn.Modu
             module.load_state_dict(
                 {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
             )
-    except (RuntimeError, SafetensorError):
+    except (RuntimeError, SafetensorError) as error:
+        if of_full_memory(error, "embed") is not None:
+            raise
         raise BenchError(
             f"{path} does not fit the network of its run.json; train again with --force"
         ) from None

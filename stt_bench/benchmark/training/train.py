@@ -16,8 +16,8 @@ from stt_bench.benchmark.models import weights_id
 from stt_bench.benchmark.store.facts import Origin, TrainingFacts
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.store.weights import (
-    damaged_checkpoint,
     read_checkpoint,
+    unread_checkpoint,
     write_weights,
 )
 from stt_bench.benchmark.system.devices import resolve_device, tell_device
@@ -103,8 +103,8 @@ def _train(run: Run, items: ItemTable, reporter: Reporter) -> TrainingFacts | No
             )
         try:
             learner.load(state)
-        except (RuntimeError, ValueError, KeyError, TypeError):
-            raise BenchError(damaged_checkpoint(run.checkpoint)) from None
+        except (RuntimeError, MemoryError, ValueError, KeyError, TypeError) as error:
+            raise BenchError(unread_checkpoint(run.checkpoint, error)) from None
         reporter.say(f"{run.name}: continues at step {learner.step} of {settings.steps}")
     begin_alike(learner, origin)
     if settings.compile:

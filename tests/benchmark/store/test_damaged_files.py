@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -267,6 +268,52 @@ def test_a_checkpoint_of_something_else_is_refused(copied: Run, state: Any) -> N
     torch.save(state, copied.checkpoint)
     with pytest.raises(BenchError, match=r"checkpoint\.pt is damaged; train again with --force"):
         read_checkpoint(copied.checkpoint)
+
+
+def lacking(error: Exception) -> Callable[..., Any]:
+    def fail(*_args: object, **_options: object) -> None:
+        raise error
+
+    return fail
+
+
+FULL = {
+    "none left": (MemoryError(), "memory is full: end what else runs there"),
+    "torch": (
+        RuntimeError("can't allocate memory: you tried to allocate 9 bytes"),
+        "memory is full",
+    ),
+    "GPU": (torch.OutOfMemoryError("CUDA out of memory."), "memory is full"),
+    "disk": (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+    "rights": (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+}
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_what_the_machine_lacks_is_no_damage_of_a_checkpoint(
+    copied: Run, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    copied.weights.unlink()
+    before = sha256_of(copied.checkpoint)
+    error, why = FULL[name]
+    places = (
+        [(torch, "load")] if isinstance(error, OSError) else [(torch, "load"), (Learner, "load")]
+    )
+    for place in places:
+        with monkeypatch.context() as patch:
+            patch.setattr(*place, lacking(error))
+            with pytest.raises(BenchError, match=f"cannot be read now .{why}.*left as it is"):
+                train(copied, QUIET)
+    assert sha256_of(copied.checkpoint) == before
+
+
+def test_full_memory_is_no_damage_of_the_weights(
+    copied: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory.")
+    monkeypatch.setattr(torch.nn.Module, "load_state_dict", lacking(error))
+    with pytest.raises(torch.OutOfMemoryError):
+        load_network(copied, copied.facts())
 
 
 @pytest.mark.parametrize("part", ["network", "objective", "optimizer"])
