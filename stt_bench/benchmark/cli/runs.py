@@ -66,7 +66,7 @@ def show_runs(
         while True:
             found = run_states(runs, results, expected, names)
             yield found
-            if not watch or all(one.state in _ENDED for one in found):
+            if not watch or (found and all(one.state in _ENDED for one in found)):
                 return
             time.sleep(every)
 

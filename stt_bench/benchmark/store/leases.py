@@ -23,6 +23,7 @@ from pathlib import Path
 from stt_bench.benchmark.system.signals import is_running
 
 BEAT, DEAD = 15.0, 90.0  # seconds
+_SINCE = "%Y-%m-%d %H:%M:%S UTC"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,14 @@ class Holder:
     def is_here(self) -> bool:
         """Tell whether it is, or was, a process of this machine."""
         return self.machine == _machine()
+
+    @property
+    def began(self) -> float | None:
+        """Return when it began, in Unix time (s) of its machine; None where that is not known."""
+        with suppress(ValueError, TypeError):
+            began = datetime.datetime.strptime(self.since, _SINCE)
+            return began.replace(tzinfo=datetime.UTC).timestamp()
+        return None
 
 
 def lease_file(path: Path) -> Path:
@@ -166,7 +175,7 @@ def _now_at(file: Path) -> float:
 
 
 def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return datetime.datetime.now(datetime.UTC).strftime(_SINCE)
 
 
 @cache

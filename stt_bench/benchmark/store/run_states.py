@@ -32,11 +32,12 @@ class RunState:
     Attributes:
         table: Its table, by the folder's name, as are `row` and `seed`.
         state: See `State`.
-        step: Steps that are done; where nobody works on it, those that it goes on from.
+        step: Steps that are done; those that it goes on from, where nobody works on it or who does
+            has made none yet.
         steps: Steps of the whole training; None: not known.
         metric: Name of `best`: of its record, else of the validation, else `loss`.
-        best: The record's value; else the best of the validation so far; else the last loss; where
-            nobody works on it, of those up to `step`.
+        best: The record's value; else the best of the validation so far; else the last loss; of
+            those up to `step`.
         images_per_second: Of its training; of one that is going on, since it was last started.
         seconds_left: Of its training, at that pace.
         told: Why it failed, or who works on it.
@@ -97,7 +98,12 @@ def state_of(
     told = _mapping(folder / "failed.json").get("failed")
     trained = _mapping(folder / "training.json")
     kept = folder / "checkpoint.pt"
-    goes_on_from = None if trained or worker is not None else checkpoint_step(kept) or 0
+    pace = None if worker is None else read_progress(folder)
+    began = None if worker is None else worker.began
+    resuming = pace is not None and began is not None and pace.now < began  # no step is made yet
+    goes_on_from = None
+    if not trained and (worker is None or resuming):
+        goes_on_from = checkpoint_step(kept) or 0
     step, metric, best = _logged(folder / "metrics.jsonl", until=goes_on_from)
     settings = _mapping(folder / "run.json").get("experiment")
     steps = _number(settings, "train", "steps", kind=int) if settings is not None else steps
@@ -108,7 +114,9 @@ def state_of(
         step = steps or step
     elif worker is not None:
         state, told = "training", worker.told() or None
-        if (pace := read_progress(folder)) is not None:
+        if goes_on_from is not None:
+            step = goes_on_from
+        elif pace is not None:
             step = max(step, pace.step)
             speed, left = pace.images_per_second, pace.seconds_left(steps, _since_noted(folder))
     else:

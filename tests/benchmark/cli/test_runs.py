@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from stt_bench.benchmark.cli import runs as command
 from stt_bench.benchmark.store import progress, run_states
 from stt_bench.benchmark.store.leases import lease_file
 from stt_bench.benchmark.store.locks import locked
-from stt_bench.benchmark.store.run_states import state_of
+from stt_bench.benchmark.store.run_states import RunState, state_of
 from stt_bench.benchmark.store.runs import run_of
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import TrainingStopped
@@ -58,7 +59,8 @@ def world(tmp_path: Path) -> Iterator[Path]:
     write(table / "d_waiting" / "seed-0", run__json=SETTINGS)
     facts = {"images_per_second": 100.0}
     write(table / "e_trained" / "seed-0", run__json=SETTINGS, training__json=facts)
-    now = {"first": 10, "step": 30, "started": 1000.0, "now": 1040.0, "images": 16}
+    end = time.time() + 60
+    now = {"first": 10, "step": 30, "started": end - 40, "now": end, "images": 16}
     training = write(
         table / "f_training" / "seed-0",
         run__json=SETTINGS,
@@ -186,6 +188,52 @@ def test_watching_ends_when_all_have_ended_and_tells_what_changed(
         ["t/z/seed-0", "done"],
     ]
     assert looks == [0.5, 0.5, 0.5]
+
+
+def test_watching_waits_for_the_first_run(
+    tmp_path: Path, stt_bench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            write(tmp_path / "results/records/t/z", **{"seed-0__json": RECORD})
+
+    monkeypatch.setattr(command.time, "sleep", sleep)
+    places = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
+    done = stt_bench("runs", "--watch", *places)
+    assert done.stdout.split("\t")[:2] == ["t/z/seed-0", "done"]
+    assert done.stderr.startswith("no runs in ")
+    assert looks == [2.0, 2.0]
+
+
+def test_a_run_that_is_resumed_is_at_its_checkpoint_until_it_makes_steps(
+    tiny: Path, tmp_path: Path, killed_at: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "NOTED_EVERY", 0.0)
+    settings = ["train.checkpoint_every=3", "train.log_every=1"]
+    run = run_of(load_table(str(tiny), settings), "hard", 0, tmp_path)
+
+    def look() -> RunState:
+        return state_of("tiny", "hard", 0, tmp_path, tmp_path / "results")
+
+    with killed_at(8):
+        train(run, Reporter(quiet=True))
+    at_rest = look()
+    noted = progress.read_progress(run.folder)
+    assert noted is not None
+    before = {"started": noted.started - 60, "now": noted.now - 60}
+    progress.write_progress(run.folder, noted.model_copy(update=before))
+    with locked(run.folder):
+        found = look()
+        assert (found.state, found.step, found.steps) == ("training", 6, 12)
+        assert (found.metric, found.best) == (at_rest.metric, at_rest.best)
+        assert (found.images_per_second, found.seconds_left) == (None, None)
+        progress.write_progress(run.folder, noted.model_copy(update={"now": time.time()}))
+        found = look()
+        assert (found.state, found.step) == ("training", 8)
+        assert found.images_per_second is not None
 
 
 @pytest.mark.parametrize(("seconds", "step"), [(0.0, 8), (1e9, 0)])
