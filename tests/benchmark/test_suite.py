@@ -44,6 +44,7 @@ from stt_bench.benchmark.training.learner import new_model
 from stt_bench.benchmark.training.train import train
 
 QUIET = Reporter(quiet=True)
+CHUNKS = "model: {head: fc1024}\n    train: {chunk: 4}"
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +165,10 @@ def test_nothing_is_discarded_where_the_ledger_cannot_be_read(
         (("digits", "images, root: nowhere"), "nowhere"),
         (("embedding_dim: 8", "embedding_dim: 8, weights: gone.pth"), "'gone.pth'"),
         (("p: 4, k: 4", "p: 400, k: 4"), "sampler.p is 400"),
+        (("small_cnn", "identity"), "identity takes vectors, and dataset 'digits' has images"),
+        (("  hard:\n", f"  hard:\n    {CHUNKS}\n"), "train.chunk: 4: the batch norm 'head.1'"),
     ],
-    ids=["data", "weights", "sampler"],
+    ids=["data", "weights", "sampler", "vectors", "batch norm"],
 )
 def test_nothing_is_discarded_where_a_run_could_not_begin_anew(
     tiny: Path, tmp_path: Path, stt_bench: Command, change: tuple[str, str], told: str
@@ -243,6 +246,16 @@ def photos(tiny: Path, tmp_path: Path) -> Path:
     text = text.replace("{name: digits, task: retrieval}", f"{{name: images, root: {tmp_path}/in}}")
     tiny.write_text(text.replace("p: 4, k: 4", "p: 2, k: 2"))
     return folder_of_images(tmp_path / "in")
+
+
+def test_nothing_is_discarded_where_a_head_could_not_start(photos: Path, tmp_path: Path) -> None:
+    table = tmp_path / "tiny.yaml"
+    run = run_of(load_table(str(table)), "hard", 0, tmp_path / "runs")
+    run.save()
+    table.write_text(table.read_text().replace("dim: 8", "dim: 8, head_start: pca"))
+    with pytest.raises(BenchError, match="8 training images have at most 7 principal"):
+        run_all(tmp_path, rows=["hard"], force=True)
+    assert (run.folder / "run.json").exists()
 
 
 def test_other_data_are_never_taken_for_the_same(photos: Path, tmp_path: Path) -> None:

@@ -61,6 +61,15 @@ def _orthogonal(inputs: int, outputs: int) -> nn.Linear:
     return layer
 
 
+def check_components(count: int, dim: int) -> None:
+    """Raise BenchError where so many rows do not have so many principal components."""
+    if dim >= count:
+        raise BenchError(
+            f"model.head_start: {count} training images have at most {count - 1} principal "
+            f"components: lower model.embedding_dim ({dim})"
+        )
+
+
 def components(
     count: int, total: np.ndarray, products: np.ndarray, dim: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -77,11 +86,7 @@ def components(
     Raises:
         BenchError: n rows do not have D components.
     """
-    if dim >= count:
-        raise BenchError(
-            f"model.head_start: {count} training images have at most {count - 1} principal "
-            f"components: lower model.embedding_dim ({dim})"
-        )
+    check_components(count, dim)
     mean = total / count
     _, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
     weight = vectors.T[::-1][:dim]

@@ -20,29 +20,37 @@ from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite.one import Data
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
-from stt_bench.benchmark.training.checks import check_columns, check_weights
+from stt_bench.benchmark.training.checks import check_items
+from stt_bench.benchmark.training.learner import model_for
 from stt_bench.benchmark.training.objective import row_needs
+from stt_bench.benchmark.training.validation import check_validation
 
 
 def check_fits(experiment: Experiment, items: ItemTable) -> None:
     """Raise BenchError where an experiment cannot be trained on these items."""
-    check_weights(experiment, items)
-    check_columns(experiment, items)
+    check_items(experiment, items)
+    check_validation(experiment, items)
     if experiment.train.steps:
         labels = items.split("train")["label"].to_numpy()
         build_sampler(experiment.sampler, labels, seed=0, needs=row_needs(experiment))
+
+
+def check_begins(experiment: Experiment, items: ItemTable) -> None:
+    """Raise BenchError where a training would be refused before its first step."""
+    check_fits(experiment, items)
+    weights_id(experiment.model)
+    model_for(experiment, items)
 
 
 def check_anew(experiments: Sequence[Run], results: Path, data: Data) -> None:
     """Check that runs could begin anew, before what they left is removed.
 
     Raises:
-        BenchError: the ledger cannot be read, data or weights are not here, or batches cannot be
-            drawn.
+        BenchError: the ledger cannot be read, data or weights are not here, batches cannot be
+            drawn, or network and data do not fit.
     """
     for experiment in {run.experiment.digest(): run.experiment for run in experiments}.values():
-        check_fits(experiment, data.of(experiment))
-        weights_id(experiment.model)
+        check_begins(experiment, data.of(experiment))
     for table in dict.fromkeys(run.table for run in experiments):
         read_ledger(results, table)  # else it is told once they are gone
 

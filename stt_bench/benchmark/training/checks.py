@@ -78,6 +78,23 @@ def check_opened(experiment: Experiment, folder: Path) -> None:
         ) from None
 
 
+def check_items(experiment: Experiment, items: ItemTable) -> None:
+    """Check that the network takes the kind of items, the losses their weights, the rules columns.
+
+    Raises:
+        BenchError: it is images for vectors or the reverse, a loss takes no weights, or a column is
+            missing.
+    """
+    if (items.width is not None) != (experiment.model.backbone == IDENTITY):
+        words = ["images", "vectors"] if items.width is not None else ["vectors", "images"]
+        raise BenchError(
+            f"model.backbone: {experiment.model.backbone} takes {words[0]}, and dataset "
+            f"'{items.name}' has {words[1]}"
+        )
+    check_weights(experiment, items)
+    check_columns(experiment, items)
+
+
 def check_weights(experiment: Experiment, items: ItemTable) -> None:
     """Check that every loss of an experiment takes the weights of the items, if they have any.
 

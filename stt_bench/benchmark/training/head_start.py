@@ -15,9 +15,22 @@ from stt_bench.benchmark.datasets.batches import embedding_batches
 from stt_bench.benchmark.features.encoded import EncodedSet, inputs_of
 from stt_bench.benchmark.features.vector_set import VectorSet
 from stt_bench.benchmark.models import EmbeddingNetwork
-from stt_bench.benchmark.models.heads import components, start_from
+from stt_bench.benchmark.models.heads import check_components, components, start_from
 
 _BATCH = 256
+
+
+def check_start(network: EmbeddingNetwork, experiment: Experiment, items: ItemTable) -> None:
+    """Check, before features are computed, that they have the components that a head starts from.
+
+    Raises:
+        BenchError: there are fewer training images, or views of them, than components.
+    """
+    if experiment.model.head_start == "pca":
+        assert isinstance(network.head, nn.Linear)
+        many = network.cut is not None and items.vectors is None
+        views = (experiment.input.views or 1) if many else 1
+        check_components(views * len(items.split("train")), network.head.out_features)
 
 
 def start_head(network: EmbeddingNetwork, experiment: Experiment, items: ItemTable) -> None:

@@ -13,13 +13,11 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets import ItemTable
 from stt_bench.benchmark.models import EmbeddingNetwork, build_network
 from stt_bench.benchmark.models.cut import cut_of
-from stt_bench.benchmark.models.names import IDENTITY
 from stt_bench.benchmark.models.views import check_views
 from stt_bench.benchmark.store.weights import Checkpoint
-from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.training.average import Average
-from stt_bench.benchmark.training.checks import check_chunks, check_columns, check_weights
-from stt_bench.benchmark.training.head_start import start_head
+from stt_bench.benchmark.training.checks import check_chunks, check_items
+from stt_bench.benchmark.training.head_start import check_start, start_head
 from stt_bench.benchmark.training.objective import Objective
 from stt_bench.benchmark.training.optimization import build_optimizer, load_optimizer
 from stt_bench.benchmark.training.scaling import LossScaler
@@ -55,6 +53,20 @@ def new_model(
     return network, objective
 
 
+def model_for(experiment: Experiment, items: ItemTable) -> tuple[EmbeddingNetwork, Objective]:
+    """Return the network and objective of an experiment that learns from these items.
+
+    Raises:
+        BenchError: they do not fit: the kind of items, their weights or columns, images that are
+            fewer than the components a head starts from, or batch norm that would see chunks.
+    """
+    check_items(experiment, items)
+    network, objective = new_model(experiment, len(items.classes), items.class_counts, items.width)
+    check_start(network, experiment, items)
+    check_chunks(experiment, network)
+    return network, objective
+
+
 class Learner:
     """All that a training changes; `state` is what a checkpoint holds of it.
 
@@ -70,24 +82,12 @@ class Learner:
         """Build everything at step 0; the weights are drawn from torch's generator.
 
         Raises:
-            BenchError: the backbone takes vectors and the items are images, or the reverse; or the
-                items have weights and the loss takes none.
+            BenchError: they do not fit: see `model_for`; or the validation part has no positives.
         """
-        if (items.width is not None) != (experiment.model.backbone == IDENTITY):
-            words = ["images", "vectors"] if items.width is not None else ["vectors", "images"]
-            raise BenchError(
-                f"model.backbone: {experiment.model.backbone} takes {words[0]}, and dataset "
-                f"'{items.name}' has {words[1]}"
-            )
-        check_weights(experiment, items)
-        check_columns(experiment, items)
-        network, objective = new_model(
-            experiment, len(items.classes), items.class_counts, items.width
-        )
+        network, objective = model_for(experiment, items)
         # Channels last halves the time of depthwise convolutions on the CPU.
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         start_head(self.network, experiment, items)
-        check_chunks(experiment, self.network)
         self.forward = self.network
         self.objective = objective.to(device)
         self.optimizer = build_optimizer(experiment.optimizer, self.network, self.objective)

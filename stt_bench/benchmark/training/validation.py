@@ -28,6 +28,23 @@ from stt_bench.benchmark.training.validation_rules import check_positives, ruled
 from stt_bench.evaluation import classification_metrics, on_device, retrieval_metrics
 
 
+def check_validation(experiment: Experiment, items: ItemTable) -> None:
+    """Check that a query of the validation part has a positive, where one is needed.
+
+    Raises:
+        BenchError: none has.
+    """
+    if not experiment.train.validate_every or experiment.validation_metric == "accuracy":
+        return
+    held_out = one_row_each(items.split("validation"))
+    if not held_out["label"].duplicated().any():
+        raise BenchError(
+            "data.validation holds no two items of one class, so that no query has a positive: "
+            "raise it"
+        )
+    check_positives(held_out, experiment.evaluation, "data.validation")
+
+
 class Selection:
     """Measures the network on the validation part and keeps the best weights.
 
@@ -43,15 +60,7 @@ class Selection:
         self.shared_by = Processes()  # this one alone
         self.first = sum(phase.steps for phase in experiment.phases)
         self.best: dict[str, Any] | None = None
-        labels = one_row_each(items.split("validation"))["label"]
-        if self.every and self.metric != "accuracy" and not labels.duplicated().any():
-            raise BenchError(
-                "data.validation holds no two items of one class, so that no query has a positive: "
-                "raise it"
-            )
-        if self.every and self.metric != "accuracy":
-            rules = experiment.evaluation
-            check_positives(one_row_each(items.split("validation")), rules, "data.validation")
+        check_validation(experiment, items)
 
     def is_due(self, step: int, last: int) -> bool:
         """Tell whether the network is measured after a step (from 1)."""

@@ -13,6 +13,7 @@ from stt_bench.benchmark.scoring.evaluate import score
 from stt_bench.benchmark.store.locks import held
 from stt_bench.benchmark.store.records import Record, read_record
 from stt_bench.benchmark.store.runs import Run
+from stt_bench.benchmark.suite.before import check_begins
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import write_text
 from stt_bench.benchmark.system.machine import same_code
@@ -118,14 +119,15 @@ def reproduce(
     marker = folder / "reproduces.txt"  # until it is compared: one that was stopped goes on
     check_experiment(run.experiment, lambda *field: f"{path}: experiment.{'.'.join(field)}")
     with held(run):
-        if force:
-            run.discard()
-        elif run.is_trained and not marker.exists():
+        if not force and run.is_trained and not marker.exists():
             raise BenchError(
                 f"{folder} holds a finished run, and reproducing means to train afresh: name "
                 "another folder with --runs, or discard that run with --force"
             )
         items = _items(run, reporter)
+        if force:
+            check_begins(run.experiment, items)
+            run.discard()
         write_text(marker, f"{run.name}\n")
         facts = train(run, reporter, items=items)
         embedded = embed_split(run, facts, items, reporter)

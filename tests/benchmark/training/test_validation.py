@@ -23,6 +23,7 @@ from stt_bench.benchmark.embedding.embed import embed
 from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table
+from stt_bench.benchmark.suite.before import check_fits
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import read_json
 from stt_bench.benchmark.system.progress import Reporter
@@ -180,6 +181,8 @@ def test_a_part_without_positives_is_told_before_training(tiny: Path, tmp_path: 
     ]
     with pytest.raises(BenchError, match="no two items of one class"):
         Selection(run.experiment, replace(items, frame=single), torch.device("cpu"))
+    with pytest.raises(BenchError, match="no two items of one class"):  # before anything is removed
+        check_fits(run.experiment, replace(items, frame=single))
 
 
 def test_two_classes_are_held_out_at_least() -> None:
