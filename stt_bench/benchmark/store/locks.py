@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -24,6 +24,7 @@ from stt_bench.benchmark.system.atomic import (
     told_in_a_sentence,
 )
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.resources import open_files
 
 _LOOKS_AGAIN = 0.2  # seconds, at what another process holds
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a shared folder
@@ -44,6 +45,21 @@ class InUseError(BenchError):
 def held(run: Run, *, wait: bool = False) -> AbstractContextManager[None]:
     """Keep other processes from training, embedding or discarding a run; as `locked`."""
     return locked(run.folder, wait=wait)
+
+
+@contextmanager
+def all_locked(paths: Iterable[Path]) -> Iterator[None]:
+    """Keep other processes from several things at once; as `locked`.
+
+    Raises:
+        InUseError: another process holds one of them.
+        BenchError: they are more than files may be open.
+    """
+    several = list(paths)
+    with open_files(len(several)), ExitStack() as locks:
+        for path in several:
+            locks.enter_context(locked(path))
+        yield
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from stt_bench.benchmark.config.experiment import Experiment
@@ -14,7 +14,7 @@ from stt_bench.benchmark.models import weights_id
 from stt_bench.benchmark.scoring.probe import made_by_other_code
 from stt_bench.benchmark.store.display import Display, display_of
 from stt_bench.benchmark.store.ledger import read_ledger
-from stt_bench.benchmark.store.locks import held
+from stt_bench.benchmark.store.locks import all_locked, held
 from stt_bench.benchmark.store.records import Record, read_record, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite.one import Data
@@ -59,11 +59,9 @@ def discard(experiments: Sequence[Run], results: Path) -> None:
     """Remove runs and their records; none of them while another process works on one.
 
     Raises:
-        BenchError: another works on one: nothing is removed.
+        BenchError: another works on one, or they are too many: nothing is removed.
     """
-    with ExitStack() as locks:
-        for run in experiments:
-            locks.enter_context(held(run))
+    with all_locked(run.folder for run in experiments):
         for run in experiments:
             record_path(results, run.table, run.row, run.seed).unlink(missing_ok=True)
             run.discard()

@@ -1,21 +1,49 @@
-"""What of the machine is this process's: processor cores and memory."""
+"""What of the machine is this process's: processor cores, memory and open files."""
 
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
+from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.freed_memory import give_back_freed_memory
 
 SHARE = "STT_BENCH_JOBS"
 """The variable that says how many runs work on this machine at once."""
+_OTHER_FILES = 256  # that a process has open besides, at most
 _UNKNOWN = 4 << 30  # bytes, where the system tells nothing
 _MEMORY = {  # of each version of control groups: limit, what is used, and of that by files
     "": ("memory.max", "memory.current", "inactive_file"),
     "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
+
+
+@contextmanager
+def open_files(number: int) -> Iterator[None]:
+    """Let this process have so many more files open within; the soft limit is raised for it.
+
+    Raises:
+        BenchError: the system allows fewer.
+    """
+    wanted = number + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        yield
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (ValueError, OSError):
+        raise BenchError(
+            f"{number:,} things at once need {wanted:,} open files, and {hard:,} are allowed here: "
+            "name fewer at once (--rows, --seeds), or raise the hard limit (`ulimit -Hn`)"
+        ) from None
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def usable_cores(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,12 +13,13 @@ from pathlib import Path
 import pytest
 from command_line import Command
 
-from stt_bench.benchmark.store.locks import InUseError, held
+from stt_bench.benchmark.store.locks import InUseError, all_locked, held
 from stt_bench.benchmark.store.records import read_table_records, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table, run_table
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.resources import open_files
 
 HOLDER = """
 import sys
@@ -105,3 +108,26 @@ def test_a_folder_that_cannot_be_locked_is_one_sentence(tiny: Path, tmp_path: Pa
     run = run_of(load_table(str(tiny)), "hard", 0, tmp_path / "file")
     with pytest.raises(BenchError, match="cannot be locked"), held(run):
         pass
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    """Let this process open ten more files; return the hard limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 10, hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_more_things_are_held_than_files_were_allowed(few_files: int, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    paths = [tmp_path / str(number) for number in range(40)]
+    with all_locked(paths), pytest.raises(InUseError), all_locked(paths[-1:]):
+        pass
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
+    told = r"open files, and .* are allowed here: name fewer at once"
+    if few_files != resource.RLIM_INFINITY:
+        with pytest.raises(BenchError, match=told), open_files(few_files):
+            pass
