@@ -44,6 +44,9 @@ from stt_bench.benchmark.training.learner import new_model
 from stt_bench.benchmark.training.train import train
 
 QUIET = Reporter(quiet=True)
+IMAGES = """\
+input: {size: 16, channels: 1, mean: [0.3], std: [0.37]}
+model: {backbone: small_cnn"""
 CHUNKS = "model: {head: fc1024}\n    train: {chunk: 4}"
 
 
@@ -165,7 +168,10 @@ def test_nothing_is_discarded_where_the_ledger_cannot_be_read(
         (("digits", "images, root: nowhere"), "nowhere"),
         (("embedding_dim: 8", "embedding_dim: 8, weights: gone.pth"), "'gone.pth'"),
         (("p: 4, k: 4", "p: 400, k: 4"), "sampler.p is 400"),
-        (("small_cnn", "identity"), "identity takes vectors, and dataset 'digits' has images"),
+        (
+            (IMAGES, "model: {backbone: identity"),
+            "identity takes vectors, and dataset 'digits' has",
+        ),
         (("  hard:\n", f"  hard:\n    {CHUNKS}\n"), "train.chunk: 4: the batch norm 'head.1'"),
     ],
     ids=["data", "weights", "sampler", "vectors", "batch norm"],

@@ -120,9 +120,7 @@ def compare(
         if begun:
             print(f"{folder.path}: begun; {state.spent / 60:.1f} min are spent")
         return
-    if force:
-        folder.discard()
-    board = comparing.compare(request, folder, Reporter(quiet=quiet))
+    board = comparing.compare(request, folder, Reporter(quiet=quiet), force=force)
     show_leaderboards([board], folder.results, quiet)
     print(folder.results / f"{folder.name}.html")
     print(f"to change or grow it: {folder.table_file}, then `{folder.command}`")

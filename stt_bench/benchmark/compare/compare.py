@@ -23,6 +23,7 @@ from stt_bench.benchmark.leaderboards.board import Leaderboard
 from stt_bench.benchmark.leaderboards.report import report
 from stt_bench.benchmark.pages.write import write_html
 from stt_bench.benchmark.suite import run_table
+from stt_bench.benchmark.system.atomic import folder_beside
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Bar, Reporter, duration
 from stt_bench.benchmark.system.text import one_line
@@ -45,11 +46,14 @@ def plan_of(request: Request, folder: Folder) -> tuple[State, bool]:
     return State(plan=plan, seeds=plan.shares.studies), False
 
 
-def compare(request: Request, folder: Folder, reporter: Reporter) -> Leaderboard:
+def compare(
+    request: Request, folder: Folder, reporter: Reporter, *, force: bool = False
+) -> Leaderboard:
     """Look at the data, plan, tune, run and report; return the leaderboard.
 
     The plan and how far it is are kept in the folder: the same request goes on where it was
-    stopped, and measures nothing again.
+    stopped, and measures nothing again. With `force` it begins anew: what the folder holds is
+    removed once there is another plan.
 
     Raises:
         BenchError: the data, the time or the folder do not do, or a row cannot be tuned or run.
@@ -57,7 +61,7 @@ def compare(request: Request, folder: Folder, reporter: Reporter) -> Leaderboard
     """
     with folder.held():
         work = _Work(request, folder, reporter)
-        work.begin()
+        work.begin(anew=force)
         try:
             work.measure_untrained()
             work.tune()
@@ -99,9 +103,11 @@ class _Work:
         self.state = self.state.model_copy(update={**changes, "spent": self.spent})
         self.folder.save(self.state)
 
-    def begin(self) -> None:
-        """Find the plan in the folder, or make it from the data."""
-        there = self.folder.state(self.request)
+    def begin(self, *, anew: bool) -> None:
+        """Find the plan in the folder, or make it from the data; always, if `anew`."""
+        if anew:
+            self.folder.check_ours()
+        there = None if anew else self.folder.state(self.request)
         if there is not None:
             self.state, self.before = there, there.spent
             self.reporter.say(
@@ -115,7 +121,6 @@ class _Work:
         while True:
             left = 60 * self.request.minutes - self.spent
             plan, frame = make_plan(found, self.request, left)
-            self.folder.write_items(frame, found.vectors)
             if found.width is not None:
                 break
             alike, broken = self._compared(plan, found, frame)
@@ -125,6 +130,9 @@ class _Work:
             found = found.without(broken)
         for line in list(plan.lines())[len(found.lines) :]:
             self.reporter.say(line)
+        if anew:
+            self.folder.discard()
+        self.folder.write_items(frame, found.vectors)
         self.state = State(plan=plan, seeds=plan.shares.studies)
         self.save()
 
@@ -136,9 +144,14 @@ class _Work:
         Returns:
             What is told of them, and the images that cannot be read, each with the reason.
         """
-        items = load_items(DataConfig.model_validate(self.folder.data(plan)))
         try:
-            with self.reporter.bar("compare images", 1, stage=True) as bar:
+            with (
+                folder_beside(self.folder.path) as beside,
+                self.reporter.bar("compare images", 1, stage=True) as bar,
+            ):
+                there = Folder(beside)
+                there.write_items(frame, None)
+                items = load_items(DataConfig.model_validate(there.data(plan)))
                 return _alike(items, near_duplicates(items, bar.of)), {}
         except BenchError:
             broken = _unreadable(found, frame["path"].tolist())

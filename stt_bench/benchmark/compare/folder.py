@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from stt_bench.benchmark.compare.plan import Plan, Request
 from stt_bench.benchmark.compare.rows import catalogue
 from stt_bench.benchmark.compare.table import ITEMS, link_vectors, table_text, write_items
 from stt_bench.benchmark.config.table import Table
-from stt_bench.benchmark.store.locks import locked
+from stt_bench.benchmark.store.locks import all_locked, lock_file, locked, locked_in
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.atomic import discard_folder
 from stt_bench.benchmark.system.errors import BenchError
@@ -130,18 +131,26 @@ class Folder:
         ]
         return kept[0] != kept[1]
 
-    def held(self) -> AbstractContextManager[None]:
-        """Keep other processes from the comparison; as `locked`."""
-        return locked(self.path)
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from the comparison, as `locked`; one not begun leaves no file."""
+        with locked(self.path):
+            try:
+                yield
+            finally:
+                if not self.path.exists():
+                    lock_file(self.path).unlink(missing_ok=True)
 
-    def discard(self) -> None:
-        """Remove a comparison; a folder that holds anything else is left alone.
+    def check_ours(self) -> None:
+        """Check that the folder, if it is there, holds a comparison and nothing else.
 
         Raises:
-            BenchError: it does.
+            BenchError: it does not.
         """
         if not self.path.exists():
             return
+        if not self.path.is_dir():
+            raise BenchError(f"{self.path} is a file: name another folder with --out")
         ours = {*_OURS, self.table_file.name}
         others = [
             one.name
@@ -152,7 +161,18 @@ class Folder:
             raise BenchError(
                 f"{self.path} holds files that are no comparison: name another folder with --out"
             )
-        discard_folder(self.path)
+
+    def discard(self) -> None:
+        """Remove a comparison, if there is one.
+
+        Raises:
+            BenchError: the folder holds anything else, or another process works on a run or a
+                search in it.
+        """
+        self.check_ours()
+        if self.path.exists():
+            with all_locked(locked_in(self.path)):
+                discard_folder(self.path)
 
     def save(self, state: State) -> None:
         """Write how far it is, and the table as it is then; at its end it is the user's."""

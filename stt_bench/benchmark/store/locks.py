@@ -42,6 +42,17 @@ class InUseError(BenchError):
         )
 
 
+def lock_file(path: Path) -> Path:
+    """Return the file whose lock is that of what lies, or will lie, at a path."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def locked_in(folder: Path) -> list[Path]:
+    """Return the paths below a folder that some process holds or has held."""
+    files = sorted(folder.rglob(".*.lock"))
+    return [file.with_name(file.name.removeprefix(".").removesuffix(".lock")) for file in files]
+
+
 def held(run: Run, *, wait: bool = False) -> AbstractContextManager[None]:
     """Keep other processes from training, embedding or discarding a run; as `locked`."""
     return locked(run.folder, wait=wait)
@@ -80,7 +91,7 @@ def locked(
         InUseError: another process holds it, or took it over while this one slept.
         TrainingStopped: ``stop`` was set.
     """
-    file = path.with_name(f".{path.name}.lock")
+    file = lock_file(path)
     lock, lease = FileLock(file), Lease(path)
     try:
         make_folder(file.parent)

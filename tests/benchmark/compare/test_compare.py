@@ -21,10 +21,11 @@ from stt_bench.benchmark.compare.plan import Request
 from stt_bench.benchmark.compare.rows import BASELINE, CHOSEN, catalogue, chosen_rows
 from stt_bench.benchmark.leaderboards.answer import answer
 from stt_bench.benchmark.pages.write import read_boards
+from stt_bench.benchmark.store.locks import locked
 from stt_bench.benchmark.store.trials import read_trials
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
-from stt_bench.benchmark.system.progress import Bar
+from stt_bench.benchmark.system.progress import Bar, Reporter
 
 ROWS = ["untrained", "untrained_pca", "softmax", "contrastive"]
 
@@ -156,6 +157,38 @@ def test_one_at_a_time(telling: Path, quick: None) -> None:
         compared(telling / "X.npy", telling / "out")
 
 
+def test_force_removes_nothing_that_another_works_on_or_for_data_that_do_not_do(
+    tmp_path: Path, stt_bench: Command, quick: None
+) -> None:
+    data, out = write_vectors(tmp_path, telling=True), tmp_path / "out"
+    kept = out / "results" / "kept"
+    run = out / "runs" / "out" / "softmax" / "seed-0"
+    for folder in (kept, run):
+        folder.mkdir(parents=True)
+    (out / "compare.json").write_text("{}")
+    command = ("compare", data, "--out", out, "--force")
+    for place in (out, run):
+        with locked(place):
+            done = stt_bench(*command)
+        assert (done.returncode, kept.exists()) == (2, True)
+        assert "in use by another stt-bench" in done.stderr
+    data.with_suffix(".csv").unlink()
+    assert "the labels of its vectors are missing" in stt_bench(*command).stderr
+    assert kept.exists()
+
+
+def test_force_begins_anew_once_there_is_a_plan(tmp_path: Path, tuned_alone: None) -> None:
+    data, out = write_vectors(tmp_path, telling=True), tmp_path / "out"
+    (out / "results" / "old").mkdir(parents=True)
+    (out / "compare.json").write_text("{}")
+    request = Request(data=str(data), rows=("contrastive",))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparing._Work, "tune", lambda _work: None)
+        comparing.compare(request, Folder(out), Reporter(quiet=True), force=True)
+    assert not (out / "results" / "old").exists()
+    assert (out / "items.csv").exists()
+
+
 def test_another_request_is_another_comparison(telling: Path, quick: None) -> None:
     with pytest.raises(BenchError, match=r"a comparison with minutes 30\.0: .*--force"):
         compared(telling / "X.npy", telling / "out", minutes=9.0)
@@ -225,6 +258,7 @@ def test_vectors_that_do_not_do_are_refused_in_a_sentence(
     assert last.startswith("error: ")
     assert told in last
     assert not (tmp_path / "out").exists()
+    assert not [*tmp_path.glob(".*")]
 
 
 def test_minutes_that_are_too_few_say_how_many_do(
