@@ -6,6 +6,7 @@ or memory. Both take turns in one process of one thread. Chosen shapes are a par
 drawn ones are run here: the least seconds of each side count, and the worst ratios come first.
 
     python tests/perf/retrieval_shapes.py [--shapes 40] [--seed 0] [--rounds 3] [--pairs 2e7]
+    python tests/perf/retrieval_shapes.py --sizes 1000 --dims 16 600 --classes "huge 0.88"
 
 Of a large gallery some items are queries, so that a loop makes about `--pairs` pairs; more where
 `--pairs 1e9` is given, all of them.
@@ -14,6 +15,7 @@ Of a large gallery some items are queries, so that a loop makes about `--pairs` 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator
 
@@ -201,5 +203,12 @@ if __name__ == "__main__":
     given.add_argument("--seed", type=int, default=0)
     given.add_argument("--rounds", type=int, default=3)
     given.add_argument("--pairs", type=float, default=2e7)
+    given.add_argument("--sizes", type=int, nargs="+", help="these shapes, not drawn ones")
+    given.add_argument("--dims", type=int, nargs="+", default=[128])
+    given.add_argument("--classes", nargs="+", default=["12"], help="such as 12 or 'huge 0.88'")
+    given.add_argument("--kinds", nargs="+", choices=KINDS, default=["plain"])
     options = given.parse_args()
+    if options.sizes:
+        scan(options.sizes, options.dims, options.classes, options.kinds, options.rounds)
+        sys.exit()
     sample(options.shapes, options.seed, options.rounds, options.pairs)
