@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from stt_bench.benchmark.system.signals import is_running
+from stt_bench.benchmark.system.signals import is_running, pid_namespace
 
 BEAT, DEAD = 15.0, 90.0  # seconds
 _SINCE = "%Y-%m-%d %H:%M:%S UTC"
@@ -180,11 +180,11 @@ def _now() -> str:
 
 @cache
 def _machine() -> str:
-    """Return what tells this machine, since it was started, from all others."""
+    """Return what tells this machine, or container, since it was started, from all others."""
     started = ""
     with suppress(OSError):
         started = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-    return f"{platform.node()} {started}".strip()
+    return f"{platform.node()} {started} {pid_namespace()}".strip()
 
 
 def _interrupt() -> None:

@@ -18,19 +18,25 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.signals import is_running
+from stt_bench.benchmark.system.signals import is_running, pid_namespace
 
-_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Of an OSError: the disk is full, or the user's share of it, or files may not be that long."""
 
 _BLOCK = 1 << 16  # bytes
 _FORGOTTEN = 7 * 24 * 3600  # seconds after which a writer on another machine has surely ended
 _looked_at: set[Path] = set()  # folders, by this process
+
+
+@cache
+def _host() -> str:
+    """Return what tells the machine, or container, that can ask for this process by its number."""
+    return hashlib.sha256(f"{platform.node()} {pid_namespace()}".encode()).hexdigest()[:8]
 
 
 def write_atomically(
@@ -230,7 +236,7 @@ def _told(size: int) -> str:
 
 def _beside(path: Path) -> Path:
     """Return a name that nobody else has, of which it can be told who writes there."""
-    return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
 
 
 def remove_leftovers(folder: Path, name: str | None = None) -> None:
@@ -250,7 +256,7 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
 
 
 def _is_left(part: Path, host: str, pid: str) -> bool:
-    if host == _HOST:
+    if host == _host():
         return pid.isdecimal() and not is_running(int(pid))
     with suppress(OSError):
         return part.stat().st_mtime < time.time() - _FORGOTTEN

@@ -6,7 +6,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -75,8 +76,19 @@ def heeded_by(note: Callable[[], Any]) -> Iterator[None]:
         restore()
 
 
+@cache
+def pid_namespace() -> str:
+    """Return which processes' numbers are those of this one: two containers may both have a 1."""
+    with suppress(OSError):
+        return os.readlink("/proc/self/ns/pid")
+    return ""  # not Linux
+
+
 def is_running(pid: int) -> bool:
-    """Tell whether a process of this machine lives, whoever it belongs to."""
+    """Tell whether a process of this machine lives, whoever it belongs to.
+
+    Where the machine is a container, of that container: see `pid_namespace`.
+    """
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

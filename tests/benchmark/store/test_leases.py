@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +68,22 @@ def test_a_crash_on_this_machine_leaves_nothing_to_wait_for(tmp_path: Path) -> N
     assert holder(path) is None
     with locked(path):
         pass
+
+
+def test_a_process_in_another_container_of_the_same_host_name_is_not_looked_for_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number is nobody's here: only its signs of life count."""
+    with monkeypatch.context() as patch:
+        patch.setattr(leases, "pid_namespace", lambda: "pid:[1]")
+        leases._machine.cache_clear()
+        machine = leases._machine()
+    leases._machine.cache_clear()
+    path, there = tmp_path / "thing", replace(ELSEWHERE, pid=2**22 + 1, machine=machine)
+    write(path, there)
+    assert holder(path) == there
+    write(path, replace(there, machine=leases._machine()))
+    assert holder(path) is None
 
 
 def test_without_locks_of_the_folder_the_lease_alone_decides(

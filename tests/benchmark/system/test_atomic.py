@@ -135,7 +135,7 @@ def part(folder: Path, host: str, pid: int) -> Path:
 
 
 def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    here, there = atomic._HOST, "0" * 8
+    here, there = atomic._host(), "0" * 8
     left = [part(tmp_path, here, GONE), part(tmp_path, there, 1)]
     kept = [part(tmp_path, here, os.getpid()), part(tmp_path, there, 2), tmp_path / ".x.part"]
     for path in (*left, *kept):
@@ -145,6 +145,23 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) ->
     (folder / "deep").mkdir(parents=True)
     remove_leftovers(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_writer_in_another_container_of_the_same_host_name_is_not_asked_for_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number may be nobody's here, or another process's."""
+    here = atomic._beside(tmp_path / "x").name
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "pid_namespace", lambda: "pid:[1]")
+        atomic._host.cache_clear()
+        there = atomic._beside(tmp_path / "x").name.replace(f"-{os.getpid()}-", f"-{GONE}-")
+    atomic._host.cache_clear()
+    gone = here.replace(f"-{os.getpid()}-", f"-{GONE}-")
+    for name in (gone, there):
+        (tmp_path / name).write_text("half")
+    remove_leftovers(tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == [there]
 
 
 def test_a_folder_beside_is_gone_after_the_block_and_after_a_kill(tmp_path: Path) -> None:
