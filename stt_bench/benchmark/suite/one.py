@@ -30,6 +30,7 @@ from stt_bench.benchmark.system.errors import (
     TrainingStopped,
 )
 from stt_bench.benchmark.system.files import write_text
+from stt_bench.benchmark.system.freed_memory import give_back_freed_memory
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.train import train
 
@@ -73,6 +74,12 @@ class Worker:
         Raises:
             TrainingStopped: the user stopped the training.
         """
+        try:
+            return self._ended(content)
+        finally:
+            give_back_freed_memory()  # to others, for as long as this waits
+
+    def _ended(self, content: ToRun) -> Ending:
         run = content.run
         start = time.perf_counter()
         try:
@@ -101,6 +108,7 @@ class Worker:
             note_start(run, self.results)
             facts = train(run, self.reporter, items=items)
             embedded = embed_split(run, facts, items, self.reporter)
+            give_back_freed_memory()  # evaluation asks for other blocks
             return write_record(run, facts, embedded, self.results, self.reporter)[0]
 
 

@@ -17,7 +17,10 @@ import torch.utils.deterministic
 
 from stt_bench import __version__
 from stt_bench.benchmark.system.devices import set_float32
-from stt_bench.benchmark.system.freed_memory import keep_freed_memory
+from stt_bench.benchmark.system.freed_memory import (
+    give_back_freed_memory,
+    keep_freed_memory,
+)
 from stt_bench.benchmark.system.resources import SHARE
 
 _DEFAULT_THREADS = torch.get_num_threads()
@@ -82,6 +85,7 @@ def restart_peak_memory(device: torch.device) -> None:
         torch.cuda.init()  # without which a GPU of any number is refused
         torch.cuda.reset_peak_memory_stats(device)
         return
+    give_back_freed_memory()  # which would count to what comes
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
