@@ -78,6 +78,9 @@ def test_a_training_is_that_of_one_process(
     train(alone, QUIET)
     assert together(size, tmp_path / "out", shared) == []
     assert_close(shared, alone)
+    embed(alone, QUIET)
+    mine, wanted = (np.load(one.embeddings() / "embeddings.npy") for one in (shared, alone))
+    np.testing.assert_allclose(mine, wanted, rtol=0, atol=2e-6)  # as docs/cluster.md says
     assert shared.facts().processes == size
     assert "processes" not in json.loads(alone.training.read_text())
     steps = [[json.loads(one)["step"] for one in r.metrics.open()] for r in (alone, shared)]
