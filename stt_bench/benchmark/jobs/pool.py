@@ -22,14 +22,16 @@ from typing import Any
 
 from stt_bench.benchmark.jobs.reports import Message, SendingReporter, Shown
 from stt_bench.benchmark.jobs.team import Along, Place, leading
-from stt_bench.benchmark.jobs.work import RETRIES, Lost, Maker, Task, always
+from stt_bench.benchmark.jobs.work import RETRIES, Hold, Lost, Maker, Task, always, unheld
 from stt_bench.benchmark.system.errors import TrainingStopped
+from stt_bench.benchmark.system.freed_memory import give_back_freed_memory
 from stt_bench.benchmark.system.plugins import loaded_plugins
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.system.signals import STOPPING, Stopped, heeded_by, stop_by_signal
 
 START = "forkserver"
 _LOOKS = 0.2  # seconds between two looks for the user's wish to stop
+_AT_ONCE = 2.0  # seconds
 
 
 class Pool:
@@ -55,6 +57,7 @@ class Pool:
         reporter: Reporter,
         begun: Callable[[Task], None] = lambda _: None,
         wanted: Callable[[Task], bool] = always,
+        hold: Hold = unheld,
     ) -> Iterator[tuple[Task, Any]]:
         """See `Executor`."""
         stop = threading.Event()
@@ -260,7 +263,7 @@ def _serve(
         place.take()
         with leading(team, along, place, START):
             worker = make(SendingReporter(send))
-            while (content := connection.recv()) is not None:
+            while (content := _next(connection)) is not None:
                 send(("result", worker.do(content)))
     except EOFError:
         return
@@ -270,6 +273,13 @@ def _serve(
             send(("stopped", told))
     except OSError:
         return  # nobody listens any more
+
+
+def _next(connection: Connection) -> Any:
+    """Wait for what is next; memory that was kept for it is given back unless it comes at once."""
+    if not connection.poll(_AT_ONCE):
+        give_back_freed_memory()
+    return connection.recv()
 
 
 def _stop_when_alone() -> None:

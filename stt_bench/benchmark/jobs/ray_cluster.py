@@ -1,9 +1,10 @@
 """Tasks on the machines of a Ray cluster, or in Ray's processes of this one.
 
 Ray starts each task where its CPUs and GPUs are free. One whose process or machine died is tried
-again, there or elsewhere, from its checkpoint: where the machines share no folder of the runs, the
-files of a task travel to it and back through Ray, those that change while it works every now and
-then. Ray's dashboard and its reports of usage are off.
+again, there or elsewhere, from its checkpoint. Where its machine does not see the folder of the
+runs, a task that begins asks this process, which holds what it works on for it; its files travel to
+it then, and back through Ray, those that change while it works every now and then. Ray's dashboard
+and its reports of usage are off.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from stt_bench.benchmark.jobs.carried import Files, pack, unpack
-from stt_bench.benchmark.jobs.ray_task import Board, Halted, do
+from stt_bench.benchmark.jobs.ray_task import Board, Call, Halted, do
 from stt_bench.benchmark.jobs.reports import Shown
-from stt_bench.benchmark.jobs.work import RETRIES, Lost, Maker, Task, always
+from stt_bench.benchmark.jobs.work import RETRIES, Hold, Later, Lost, Maker, Task, always, unheld
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.plugins import loaded_plugins
 from stt_bench.benchmark.system.progress import Reporter
@@ -67,6 +68,8 @@ class Ray:
             raise BenchError(
                 f"--gpus-per-run {self.gpus:g}: a run shares one GPU with others, or has whole ones"
             )
+        # Who says how many CPUs a run has gets these; else all that a machine has room for share it
+        self.share = {"CPU": cpus} if cpus else {kind: n for kind, n in wanted.items() if n}
         self.jobs = int(min(there.get(kind, 0) // n for kind, n in wanted.items() if n))
 
     def _start(self) -> None:
@@ -92,11 +95,12 @@ class Ray:
         reporter: Reporter,
         begun: Callable[[Task], None] = lambda _: None,
         wanted: Callable[[Task], bool] = always,
+        hold: Hold = unheld,
     ) -> Iterator[tuple[Task, Any]]:
         """See `Executor`."""
         stop = threading.Event()
         with reporter.display(), heeded_by(stop.set), _Marks(tasks) as marks:
-            call = _Call(self, make, tasks, reporter, marks)
+            call = _Call(self, make, tasks, reporter, marks, hold)
             try:
                 yield from call.results(begun, wanted, stop)
             finally:
@@ -134,37 +138,51 @@ class _Call:
     """What this process knows of the tasks of one call."""
 
     def __init__(
-        self, cluster: Ray, make: Maker, tasks: Sequence[Task], reporter: Reporter, marks: _Marks
+        self,
+        cluster: Ray,
+        make: Maker,
+        tasks: Sequence[Task],
+        reporter: Reporter,
+        marks: _Marks,
+        hold: Hold,
     ) -> None:
-        self.ray, self.reporter, self.make, self.marks = cluster._ray, reporter, make, marks
+        self.ray, self.reporter, self.marks, self.hold = cluster._ray, reporter, marks, hold
         self.board = self.ray.remote(num_cpus=0)(Board).remote()
-        self.do = self.ray.remote(do).options(  # Ray's own retries would send the first files again
+        self.do = self.ray.remote(do).options(  # Ray's own retries would not be told
             num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=0
         )
-        self.alone = len([node for node in self.ray.nodes() if node["Alive"]]) == 1
+        self.call = Call(make, loaded_plugins(), os.getcwd(), self.board, cluster.share)
         self.tasks: dict[Any, Task] = {}
         self.tries: dict[str, int] = {}
         self.shown: dict[str, Shown] = {}
         self.came: dict[str, set[str]] = {}  # files of the tasks at work, by the tasks' names
+        self.held: dict[str, ExitStack] = {}  # what these work on, where they see no folder of ours
+        self.asking: dict[str, Task] = {}
         for task in tasks:
             self._submit(task)
 
     def _submit(self, task: Task) -> Any:
-        """Give a task to Ray, with its files as they lie here now; return Ray's reference."""
-        sent = {} if self.alone else pack(task.files)
-        reference = self.do.remote(
-            self.make,
-            task,
-            loaded_plugins(),
-            os.getcwd(),
-            self.marks.of(task),
-            self.board,
-            self.ray.put(sent),
-        )
+        """Give a task to Ray; return Ray's reference."""
+        number = self.tries[task.name] = self.tries.get(task.name, 0) + 1
+        self.asking.pop(task.name, None)
+        reference = self.do.remote(self.call, task, number, self.marks.of(task))
         self.tasks[reference] = task
-        self.tries[task.name] = self.tries.get(task.name, 0) + 1
         self.came.setdefault(task.name, set())
         return reference
+
+    def _answer(self) -> None:
+        """Tell the tasks that ask what becomes of them; send those that go on their files."""
+        for task in [*self.asking.values()]:
+            result = None
+            if task.name not in self.held:  # by an earlier try
+                with ExitStack() as until:
+                    result = self.hold(task, until)
+                    if result is None:
+                        self.held[task.name] = until.pop_all()
+            if not isinstance(result, Later):
+                del self.asking[task.name]
+                files = [] if result is not None else [self.ray.put(pack(task.files))]
+                self.board.answer.remote((task.name, self.tries[task.name]), result, files)
 
     def results(
         self,
@@ -189,6 +207,7 @@ class _Call:
                 break
             ended, left = self.ray.wait(left, timeout=_LOOKS)
             self._show(names, begun)
+            self._answer()
             for reference in ended:
                 task = self.tasks[reference]
                 self._close(task)
@@ -197,12 +216,14 @@ class _Call:
                 except self.ray.exceptions.TaskCancelledError:
                     continue
                 except self.ray.exceptions.RayTaskError as error:
+                    self._let_go(task)
                     yield task, Lost(f"it failed on Ray {_told(error)}")
                     continue
                 except self.ray.exceptions.RayError as error:
                     if told_to_stop:
                         continue
                     if (tries := self.tries[task.name]) > RETRIES:
+                        self._let_go(task)
                         yield task, Lost(f"Ray lost it {tries} times {_told(error)}")
                         continue
                     self.reporter.warn(
@@ -212,6 +233,7 @@ class _Call:
                     left.append(self._submit(task))
                     continue
                 self._unpack(task, files)
+                self._let_go(task)
                 if isinstance(result, Halted):
                     stopped.append(result.told)
                 else:
@@ -229,6 +251,9 @@ class _Call:
                         begun(names[name])
                     self._close(names[name])
                     self.shown[name] = Shown(self.reporter)
+                elif message[0] == "asks":
+                    if message[1] == self.tries[name]:
+                        self.asking[name] = names[name]
                 elif message[0] == "files":
                     if name in self.came:
                         self.came[name] |= message[1].keys()
@@ -244,6 +269,11 @@ class _Call:
             for name in came - files.keys():
                 Path(name).unlink(missing_ok=True)
 
+    def _let_go(self, task: Task) -> None:
+        """Let others have what a task works on, since it has ended."""
+        self.asking.pop(task.name, None)
+        self.held.pop(task.name, ExitStack()).close()
+
     def _close(self, task: Task) -> None:
         if task.name in self.shown:
             self.shown[task.name].close()
@@ -252,6 +282,8 @@ class _Call:
         for reference in self.tasks:
             with suppress(Exception):
                 self.ray.cancel(reference, force=True)
+        for task in self.tasks.values():
+            self._let_go(task)
         with suppress(Exception):
             self.ray.kill(self.board)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import tempfile
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +19,31 @@ from stt_bench.benchmark.jobs.carried import LEDGER, Files, Stamps, changed, pac
 from stt_bench.benchmark.jobs.reports import Message, SendingReporter
 from stt_bench.benchmark.jobs.work import Maker, Task
 from stt_bench.benchmark.system.errors import TrainingStopped
+from stt_bench.benchmark.system.freed_memory import give_back_freed_memory
+from stt_bench.benchmark.system.machine import share_threads
 from stt_bench.benchmark.system.plugins import import_plugin, loaded_plugins
+from stt_bench.benchmark.system.resources import usable_cores
 
 SENT_EVERY = 30.0
 """Seconds between two looks for files that a task has changed, where they must travel."""
+_LOOKS = 0.2  # seconds between two looks for the answer of the first process
 _numbers = itertools.count()
+
+Try = tuple[str, int]
+"""A task's name, and which try it is."""
 
 
 class Board:
-    """Where the tasks leave what they say until the first process takes it."""
+    """Where the tasks leave what they say until the first process takes it, and that its answers.
+
+    An answer is what becomes of the task, and, where that is None, its files as `ray.put` left
+    them, in a list.
+    """
 
     def __init__(self) -> None:
         """Hold nothing yet."""
         self._said: deque[tuple[str, Message]] = deque()
+        self._answers: dict[Try, tuple[Any, list[Any]]] = {}
 
     def put(self, name: str, message: Message) -> None:
         """Leave a message of a task."""
@@ -40,6 +55,14 @@ class Board:
         self._said.clear()
         return said
 
+    def answer(self, one: Try, what: Any, files: list[Any]) -> None:
+        """Answer a task that asks whether it may begin."""
+        self._answers[one] = what, files
+
+    def answered(self, one: Try) -> tuple[Any, list[Any]] | None:
+        """Return the answer, once; None where there is none yet."""
+        return self._answers.pop(one, None)
+
 
 class Halted:
     """In place of a result: the task was told to stop."""
@@ -49,37 +72,89 @@ class Halted:
         self.told = told
 
 
-def do(
-    make: Maker,
-    task: Task,
-    plugins: Sequence[str],
-    folder: str,
-    mark: Path | None,
-    board: Any,
-    sent: Files,
-) -> tuple[Any, Files]:
-    """Do a task in a process of Ray; return what comes of it, and its files if they must travel."""
+@dataclass(frozen=True)
+class Call:
+    """What all tasks of a call are given.
+
+    Attributes:
+        make: makes what does them.
+        plugins: files to import.
+        folder: that they work in.
+        board: where they leave what they say.
+        share: of a machine's resources, by Ray's names, those that say how many tasks share it.
+    """
+
+    make: Maker
+    plugins: Sequence[str]
+    folder: str
+    board: Any
+    share: Mapping[str, float]
+
+
+def do(call: Call, task: Task, number: int, mark: Path | None) -> tuple[Any, Files]:
+    """Do a task in a process of Ray; return what comes of it, and its files if they must travel.
+
+    Args:
+        call: that the task is part of.
+        task: whose files lie on the first process's machine.
+        number: of the try.
+        mark: a file there; where it is not seen, the first process is asked for the task's files.
+    """
 
     def send(message: Message) -> None:
-        board.put.remote(task.name, message)
+        call.board.put.remote(task.name, message)
 
     try:
         send(("begun",))
-        _enter(folder)
+        _enter(call.folder)
+        _keep_to(call.share)
         apart = mark is not None and not mark.exists()
-        if apart:  # what an earlier try has left on this machine is as new, or newer
-            unpack(sent, [one for one in task.files if one.name == LEDGER or not one.exists()])
+        if apart:
+            send(("asks", number))
+            result, files = _answer(call.board, (task.name, number))
+            if result is not None:
+                return result, {}
+            # What an earlier try has left on this machine is as new, or newer.
+            unpack(files, [one for one in task.files if one.name == LEDGER or not one.exists()])
+            del files
         if not loaded_plugins():
-            for file in plugins:
+            for file in call.plugins:
                 import_plugin(Path(file), next(_numbers))
         try:
             with _sending(task.files[0], send) if apart else nullcontext():
-                result = make(SendingReporter(send)).do(task.content)
+                result = call.make(SendingReporter(send)).do(task.content)
         except TrainingStopped as stopped:
             result = Halted(str(stopped))
         return result, pack(task.files) if apart else {}
     except KeyboardInterrupt:
         return Halted(f"{task.name} stopped"), {}
+    finally:
+        give_back_freed_memory()
+
+
+def _answer(board: Any, one: Try) -> tuple[Any, Files]:
+    """Wait until the first process has answered; return what it says, and the files."""
+    import ray
+
+    while (answer := ray.get(board.answered.remote(one))) is None:
+        time.sleep(_LOOKS)
+    result, references = answer
+    return result, ray.get(references[0]) if references else {}
+
+
+def _keep_to(share: Mapping[str, float]) -> None:
+    """Take this task's part of the machine's cores and memory, and no more.
+
+    The part is by how many tasks the machine has room for as Ray counts its resources; where Ray
+    was given some of its cores, it is of those.
+    """
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    (there,) = [node["Resources"] for node in ray.nodes() if node["NodeID"] == here]
+    room = max(1, int(min(there.get(kind, 0) // number for kind, number in share.items())))
+    cores = usable_cores({})
+    share_threads(math.ceil(room * max(1.0, cores / there["CPU"])), cores=cores)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,6 +53,19 @@ Maker = Callable[[Reporter], Worker]
 """Makes a worker in the process that it works in; pickle can take it there."""
 
 
+class Later:
+    """In place of a task's result: what it works on is another's, for whose end it waits."""
+
+
+Hold = Callable[[Task, ExitStack], Any]
+"""Keeps others from what a task works on until the stack is closed; returns None if the task is
+to go on, what comes of it where it is not, or `Later`."""
+
+
+def unheld(_task: Task, _until: ExitStack) -> None:
+    """Keep nobody from what a task works on."""
+
+
 def always(_: Task) -> bool:
     """Tell that a task is wanted: all are."""
     return True
@@ -70,6 +84,7 @@ class Executor(Protocol):
         reporter: Reporter,
         begun: Callable[[Task], None] = lambda _: None,
         wanted: Callable[[Task], bool] = always,
+        hold: Hold = unheld,
     ) -> Iterator[tuple[Task, Any]]:
         """Yield each task with its result, or `Lost`, as it ends.
 
@@ -79,6 +94,7 @@ class Executor(Protocol):
             reporter: shows the progress of all.
             begun: is called with each task when it begins, here.
             wanted: is asked before a task begins; one that no longer is wanted is left out.
+            hold: is asked, here, when a task begins on a machine that does not see its files.
 
         Raises:
             TrainingStopped: the user stopped it; what had begun has written its checkpoints.
@@ -98,6 +114,7 @@ class Here:
         reporter: Reporter,
         begun: Callable[[Task], None] = lambda _: None,
         wanted: Callable[[Task], bool] = always,
+        hold: Hold = unheld,
     ) -> Iterator[tuple[Task, Any]]:
         """See `Executor`."""
         worker = make(reporter)

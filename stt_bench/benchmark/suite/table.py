@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.config.tables import read_table
-from stt_bench.benchmark.jobs.work import Executor, Here, Lost, Task, shard_of
+from stt_bench.benchmark.jobs.work import Executor, Here, Later, Lost, Task, shard_of
 from stt_bench.benchmark.store.ledger import ledger_path
+from stt_bench.benchmark.store.locks import InUseError, held
 from stt_bench.benchmark.store.pace import Pace, rest_text
 from stt_bench.benchmark.store.records import record_path
 from stt_bench.benchmark.store.runs import Run
@@ -126,7 +127,9 @@ class _Work:
         if isinstance(self.executor, Here):
             make = partial(make, data=self.data)
         tasks = [Task(one.run.name, one, self._files(one.run)) for one in experiments]
-        for task, ending in self.executor.run(make, tasks, self.reporter, self._begun):
+        for task, ending in self.executor.run(
+            make, tasks, self.reporter, self._begun, hold=self._hold
+        ):
             run = task.content.run
             self.under_way = [other for other in self.under_way if other is not run]
             if isinstance(ending, Lost):
@@ -140,6 +143,19 @@ class _Work:
             else:
                 self._ended(run, ending)
         return busy
+
+    def _hold(self, task: Task, until: ExitStack) -> Ending | Later | None:
+        """Hold a run for another machine, which sees neither its lock nor its record."""
+        run: Run = task.content.run
+        try:
+            until.enter_context(held(run))
+            if is_done(run, self.results, self.data):
+                return Ending("skipped")
+        except InUseError as error:
+            return Later() if task.content.wait else Ending("busy", error.who)
+        except BenchError as error:
+            return Ending("failed", note_failure(str(error), run, self.results))
+        return None
 
     def _files(self, run: Run) -> tuple[Path, ...]:
         record = record_path(self.results, run.table, run.row, run.seed)

@@ -45,14 +45,18 @@ def make_deterministic(threads: int | None, *, tf32: bool = False) -> None:
     keep_freed_memory()
 
 
-def share_threads(among: int) -> None:
+def share_threads(among: int, *, cores: int | None = None) -> None:
     """Leave this process its part of threads and memory, where `among` work side by side.
 
     A number of threads that a config sets (`train.threads`) stays what it is.
+
+    Args:
+        among: so many processes.
+        cores: of the machine; None: as many as torch has threads before this is called.
     """
     os.environ[SHARE] = str(among)
     global _DEFAULT_THREADS
-    _DEFAULT_THREADS = max(1, _DEFAULT_THREADS // among)
+    _DEFAULT_THREADS = max(1, (cores or _DEFAULT_THREADS) // among)
     torch.set_num_threads(_DEFAULT_THREADS)
 
 

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.freed_memory import give_back_freed_memory
 from stt_bench.benchmark.system.processes import Processes, leave, processes
 from stt_bench.benchmark.system.text import one_line
 
@@ -78,6 +79,8 @@ def follow(known: Mapping[str, Callable[..., Any]]) -> None:
             continue
         except Exception as error:
             _meet(present, error)
+        finally:
+            give_back_freed_memory()  # to others, for as long as this waits
 
 
 def end_orders() -> None:

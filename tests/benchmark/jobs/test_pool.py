@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import signal
 import threading
@@ -199,3 +200,16 @@ def test_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     teams = Pool(4, team=2)
     assert [teams.gpus_of(place) for place in range(4)] == ["0,1", "2,3", "4,5", "0,1"]
+
+
+def test_a_process_that_waits_gives_back_the_memory_that_it_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(pool, "give_back_freed_memory", lambda: given.append("back"))
+    here, there = multiprocessing.Pipe()
+    there.send("at once")
+    assert (pool._next(here), given) == ("at once", [])
+    monkeypatch.setattr(pool, "_AT_ONCE", 0.01)
+    threading.Timer(0.5, there.send, ["later"]).start()
+    assert (pool._next(here), given) == ("later", ["back"])

@@ -7,21 +7,26 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from command_line import Command
 
 from stt_bench.benchmark.jobs import ray_cluster, ray_task
 from stt_bench.benchmark.jobs.carried import Stamps, changed, pack, unpack
 from stt_bench.benchmark.jobs.ray_cluster import Ray
 from stt_bench.benchmark.jobs.reports import Shown
-from stt_bench.benchmark.jobs.work import Lost, Task
+from stt_bench.benchmark.jobs.work import Later, Lost, Task
+from stt_bench.benchmark.system import machine
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.resources import SHARE
 
 
 def test_the_files_of_a_task_come_back_and_no_others(tmp_path: Path) -> None:
@@ -72,7 +77,9 @@ def test_options_that_do_not_go_together(
 
 
 class FakeRay:
-    """What is used of Ray, in this process: tasks are done one by one, when they are waited for."""
+    """What is used of Ray, in this process: tasks are done one by one, each in a thread,
+    and while one works nothing that it says is taken, unless it asks.
+    """
 
     class exceptions:  # noqa: N801  (as in Ray)
         class RayError(Exception): ...
@@ -81,8 +88,10 @@ class FakeRay:
 
         class TaskCancelledError(RayError): ...
 
-    def __init__(self, machines: int = 1) -> None:
-        self.machines, self.done, self.options = machines, {}, {}
+    def __init__(self, cpus: float = 4.0) -> None:
+        self.cpus, self.options = cpus, {}
+        self.done: dict[int, Any] = {}
+        self.asking: set[str] = set()
         self.sent: list[Any] = []
 
     def is_initialized(self) -> bool:
@@ -91,8 +100,11 @@ class FakeRay:
     def cluster_resources(self) -> dict[str, float]:
         return {"CPU": 4.0, "GPU": 2.0}
 
-    def nodes(self) -> list[dict[str, bool]]:
-        return [{"Alive": True}] * self.machines
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"NodeID": "x"}, {"NodeID": "here", "Resources": {"CPU": self.cpus, "GPU": 2.0}}]
+
+    def get_runtime_context(self) -> Any:
+        return SimpleNamespace(get_node_id=lambda: "here")
 
     def put(self, value: Any) -> Any:
         self.sent.append(value)
@@ -113,19 +125,37 @@ class FakeRay:
 
     def actor(self, made: Any) -> Any:
         self.board = made
-        methods = {name: getattr(made, name) for name in ("put", "take")}
+
+        def put(name: str, message: Any) -> None:
+            if message[0] == "asks":
+                self.asking.add(name)
+            made.put(name, message)
+
+        def answer(one: Any, *what: Any) -> None:
+            made.answer(one, *what)
+            self.asking.discard(one[0])
+
+        methods = {"put": put, "answer": answer, "take": made.take, "answered": made.answered}
         return SimpleNamespace(
             **{name: SimpleNamespace(remote=method) for name, method in methods.items()}
         )
 
     def wait(self, left: list[int], timeout: float) -> tuple[list[int], list[int]]:
-        task = self.done[left[0]]
-        if callable(task):
-            try:
-                self.done[left[0]] = task()
-            except ZeroDivisionError:  # stands for a process that dies
-                self.done[left[0]] = self.exceptions.RayError("the worker died\nand more")
-        return left[:1], left[1:]
+        if callable(task := self.done[left[0]]):
+            self.done[left[0]] = None
+            Thread(target=self.work, args=(task, left[0]), daemon=True).start()
+        while not self.asking and self.done[left[0]] is None:
+            time.sleep(0.001)
+        ended = int(self.done[left[0]] is not None)
+        return left[:ended], left[ended:]
+
+    def work(self, task: Any, number: int) -> None:
+        try:
+            self.done[number] = task()
+        except ZeroDivisionError:  # stands for a process that dies
+            self.done[number] = self.exceptions.RayError("the worker died\nand more")
+        except BaseException as error:
+            self.done[number] = self.exceptions.RayTaskError(str(error))
 
     def get(self, reference: Any) -> Any:
         if not isinstance(reference, int):
@@ -158,6 +188,13 @@ class Halves:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "half").write_text(f"{1 / number}")
         return 1 / number
+
+
+@pytest.fixture(autouse=True)
+def _own_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a task takes of the machine is not for the tests that follow."""
+    monkeypatch.setenv(SHARE, "1")
+    monkeypatch.setattr(machine, "_DEFAULT_THREADS", 1)
 
 
 def halves(
@@ -230,11 +267,90 @@ def test_files_travel_where_the_folder_of_the_runs_is_not_seen(
     monkeypatch.setattr(ray_cluster._Marks, "of", lambda *_: tmp_path / "not-seen")
     for module in (ray_task, ray_cluster):
         monkeypatch.setattr(module, "unpack", lambda files, paths: come.append((files, paths)))
-    halves(tmp_path, [4], monkeypatch, FakeRay(machines=2))
+    halves(tmp_path, [4], monkeypatch, FakeRay())
     (sent, _), (back, paths) = come
     assert sent == {}  # nothing was there yet
     assert back == {str(tmp_path / "4" / "half"): b"0.25"}
     assert paths == (tmp_path / "4",)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "options", "share", "threads"),
+    [
+        (16, {"cpus": 2, "gpus": 1}, 8, 2),  # two CPUs each
+        (16, {"gpus": 0.5}, 4, 4),  # a node has room for four of them
+        (16, {"gpus": 0}, 16, 1),
+        (4, {"cpus": 2, "gpus": 0}, 8, 2),  # Ray has a quarter of the machine
+        (64, {"cpus": 4, "gpus": 0}, 16, 1),  # and here more than there is
+        (4, {"cpus": 3, "gpus": 0}, 4, 4),
+    ],
+)
+def test_a_task_keeps_to_its_part_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    cpus: int,
+    options: dict[str, float],
+    share: int,
+    threads: int,
+) -> None:
+    fake = FakeRay(cpus)
+    monkeypatch.setitem(sys.modules, "ray", fake)  # type: ignore[arg-type]
+    monkeypatch.setattr(ray_task, "usable_cores", lambda _: 16)
+
+    class Shares:
+        def __init__(self, _: Reporter) -> None: ...
+
+        def do(self, _: object) -> tuple[str, int]:
+            return os.environ[SHARE], torch.get_num_threads()
+
+    tasks = [Task(name, None, (tmp_path / name,)) for name in "ab"]  # one process may do many
+    found = [result for _, result in Ray(**options).run(Shares, tasks, Reporter(quiet=True))]
+    assert found == [(str(share), threads)] * 2
+
+
+def test_a_task_on_a_machine_that_does_not_see_its_folder_is_held_here_while_it_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done already, or is another's, does not travel; what another has at first waits."""
+    (tmp_path / "4").mkdir()
+    (tmp_path / "4" / "weights").write_bytes(b"many")
+    monkeypatch.setattr(ray_cluster._Marks, "of", lambda *_: tmp_path / "not-seen")
+    fake, held, asked = FakeRay(), list[str](), list[str]()
+    halve = Halves.do
+
+    def watched(self: Halves, content: Any) -> Any:
+        assert held == [str(content[1])]
+        return halve(self, content)
+
+    def hold(task: Task, until: ExitStack) -> Any:
+        asked.append(task.name)
+        held.append(task.name)
+        until.callback(held.remove, task.name)
+        return {"4": "done", "1": Later() if asked.count("1") == 1 else None}.get(task.name)
+
+    monkeypatch.setattr(Halves, "do", watched)
+    assert halves(tmp_path, [4, 2, 1], monkeypatch, fake, hold=hold) == [
+        (4, "done"),
+        (2, 0.5),
+        (1, 1.0),
+    ]
+    assert (asked, held) == (["4", "2", "1", "1"], [])
+    assert fake.sent == [{}, {}]
+
+
+def test_what_died_is_held_until_its_last_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster._Marks, "of", lambda *_: tmp_path / "not-seen")
+    told: list[str] = []
+
+    def hold(_: Task, until: ExitStack) -> None:
+        told.append("taken")
+        until.callback(told.append, "left")
+
+    ((_, lost),) = halves(tmp_path, [0], monkeypatch, FakeRay(), hold=hold)
+    assert isinstance(lost, Lost)
+    assert told == ["taken", "left"]
 
 
 class Moves:
@@ -268,7 +384,7 @@ def test_a_task_goes_on_from_its_checkpoint_on_another_machine_without_a_shared_
 ) -> None:
     monkeypatch.setattr(ray_cluster._Marks, "of", lambda *_: tmp_path / "not-seen")
     monkeypatch.setattr(ray_task, "SENT_EVERY", 0.001)
-    fake = FakeRay(machines=2)
+    fake = FakeRay()
     monkeypatch.setitem(sys.modules, "ray", fake)  # type: ignore[arg-type]
     folder = tmp_path / "runs" / "seed-0"
     tasks = [Task("it", folder, (folder,))]
@@ -278,12 +394,19 @@ def test_a_task_goes_on_from_its_checkpoint_on_another_machine_without_a_shared_
     assert [one.name for one in folder.iterdir()] == ["model"]
 
 
-def test_a_machine_that_knows_the_ledger_gets_the_other_files_of_a_task(tmp_path: Path) -> None:
+def test_a_machine_that_knows_the_ledger_gets_the_other_files_of_a_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, ledger = tmp_path / "seed-0", tmp_path / "ledger.jsonl"
     ledger.write_text("one\n")
     task = Task("it", 0, (run, ledger))
     sent = {str(run / "checkpoint.pt"): b"step 5", str(ledger): b"one\ntwo\n"}
-    board = SimpleNamespace(put=SimpleNamespace(remote=lambda *_: None))
+    board = SimpleNamespace(
+        put=SimpleNamespace(remote=lambda *_: None),
+        answered=SimpleNamespace(remote=lambda *_: (None, [sent])),
+    )
+    monkeypatch.setitem(sys.modules, "ray", FakeRay())  # type: ignore[arg-type]
+    monkeypatch.setattr(ray_task, "_LOOKS", 0.001)
 
     class Reads:
         def __init__(self, _: Reporter) -> None: ...
@@ -291,7 +414,8 @@ def test_a_machine_that_knows_the_ledger_gets_the_other_files_of_a_task(tmp_path
         def do(self, _: object) -> bytes:
             return (run / "checkpoint.pt").read_bytes()
 
-    found, _ = ray_task.do(Reads, task, [], os.getcwd(), tmp_path / "not-seen", board, sent)
+    call = ray_task.Call(Reads, [], os.getcwd(), board, {"CPU": 1})
+    found, _ = ray_task.do(call, task, 1, tmp_path / "not-seen")
     assert found == b"step 5"
     assert ledger.read_text() == "one\ntwo\n"
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,11 @@ from command_line import Command
 from stt_bench.benchmark.cli.several import work_along
 from stt_bench.benchmark.jobs import pool
 from stt_bench.benchmark.jobs.pool import Pool
+from stt_bench.benchmark.jobs.work import Later, Task
+from stt_bench.benchmark.store import leases
 from stt_bench.benchmark.store.facts import TrainingFacts
+from stt_bench.benchmark.store.leases import Lease
+from stt_bench.benchmark.store.run_states import state_of
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import Outcome, load_table, one, run_table
 from stt_bench.benchmark.suite.one import Ending, ToRun, Worker
@@ -224,3 +230,54 @@ def test_jobs_and_shards_on_the_command_line(
     assert "tiny/hard/seed-0: train: 12/12, loss" in done.stderr
     code, _, said = stt_bench("run", tiny, "--shard", "4/3")
     assert (code, "--shard '4/3': write it as 2/8" in said) == (2, True)
+
+
+class Elsewhere:
+    """Stands for a cluster whose machines see no folder of this one; does no task there."""
+
+    jobs = 1
+
+    def __init__(self, during: Callable[[Task], None] = lambda _: None) -> None:
+        self.during, self.answers = during, list[Any]()
+
+    def run(self, make: Any, tasks: Any, reporter: Any, begun: Any, hold: Any) -> Iterator[Any]:
+        for task in tasks:
+            with ExitStack() as until:
+                answer = hold(task, until)
+                self.answers.append(answer)
+                begun(task)
+                self.during(task)
+            if not isinstance(answer, Later):
+                yield task, answer or Ending("failed", "it was only looked at")
+
+
+def test_a_run_on_a_machine_without_the_folder_is_held_and_looked_up_here(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = []
+
+    def look(task: Task) -> None:
+        of = task.content.run
+        states.append(state_of(of.table, of.row, of.seed, tmp_path / "runs", tmp_path / "results"))
+
+    run(tiny, tmp_path, seeds=[0])
+    (tmp_path / "results/records/tiny/hard/seed-0.json").unlink()
+    shutil.rmtree(tmp_path / "runs" / "tiny" / "hard")
+    first = Elsewhere(look)
+    outcome = run(tiny, tmp_path, seeds=[0], executor=first)
+    assert first.answers == [Ending("skipped"), None]
+    assert (outcome.skipped, [*outcome.failed]) == (["tiny/softmax/seed-0"], ["tiny/hard/seed-0"])
+    assert [one.state for one in states] == ["evaluating", "training"]
+    assert f"pid {os.getpid()} on " in str(states[1].told)
+
+    def finish(task: Task) -> None:
+        if task.content.run.row == "hard":
+            other.release()
+
+    other = Lease(tmp_path / "runs" / "tiny" / "hard" / "seed-0")
+    with monkeypatch.context() as patch:  # as another machine that shares the folder has it
+        patch.setattr(leases, "_machine", lambda: "another")
+        assert other.take(alone=False) is None
+    second = Elsewhere(finish)
+    run(tiny, tmp_path, seeds=[0], executor=second)
+    assert [getattr(one, "kind", one) for one in second.answers] == ["skipped", "busy", None]
