@@ -156,7 +156,7 @@ def summed_precision(
     beta = p * (p - 1) / (t * (t - 1))
     last = n + m + 1
     # Long lists ask for the same places again and again.
-    psi = digamma(np.arange(last.max() + 1.0)).take if len(n) > last.max() else digamma
+    psi = digamma(np.arange(last.max() + 1.0)).take if last.size > last.max() else digamma
     harmonic = np.where(m == 1, 1.0 / (n + 1), psi(last) - psi(n + 1))
     return beta * m + (alpha * (c + 1) - beta * (n + 1)) * harmonic
 

@@ -168,7 +168,7 @@ def test_a_run_that_another_process_still_trains_is_left(
     class TwoAtOnce:
         jobs = 2
 
-        def run(self, make: Any, tasks: Any, reporter: Any, begun: Any, wanted: Any = None) -> Any:
+        def run(self, make: Any, tasks: Any, reporter: Any, begun: Any, **_options: Any) -> Any:
             for task in tasks:
                 begun(task)
             for task in tasks:
