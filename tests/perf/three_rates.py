@@ -4,16 +4,17 @@ The rule, for the tables that show each loss at three learning rates. Candidate 
 table and, with `--beside`, a third of the lowest and three times the highest; three neighbours are
 a window. Candidate lengths: a quarter, half, three quarters and all of the most that the table may
 cost; half and all where the rate falls with the steps, since there a shorter run is no beginning of
-a longer one. Every loss that trains is trained at every rate on half of the training split (the
-classes, or for classification the images of each class, dealt as by `stt-bench tune` with two
+a longer one. Every loss that trains is trained at every rate on either half of the training split
+(the classes, or for classification the images of each class, dealt as by `stt-bench tune` with two
 folds) and measured on the other half by what `tune` goes by: leave-one-out MAP@R on held-out
-classes, or on held-out images accuracy, MAP@R where a row has no classifier. With `--both` the
-halves change places, too. A row counts with the best of its three rates, as a reader of the table
-sees it; the window and length with the highest mean over rows are the table's. Of equal ones the
-shorter, then the lower. Rows in phases do not vote. The test split is not read.
+classes, or on held-out images accuracy, MAP@R where a row has no classifier. A row counts with the
+best of its three rates, as a reader of the table sees it; the window and length with the highest
+mean over rows are the table's. Of equal ones the shorter, then the lower. Rows in phases do not
+vote, and a loss beside Softmax does only where it does not stand alone, too, for the price. The
+test split is not read.
 
-    python tests/perf/three_rates.py cub50_retrieval --most 100 --both --beside
-    python tests/perf/three_rates.py cub50_classification --most 200 --both
+    python tests/perf/three_rates.py cub50_retrieval --most 100 --beside
+    python tests/perf/three_rates.py cub50_classification --most 200
     python tests/perf/three_rates.py fashion_mnist --most 1000
     python tests/perf/three_rates.py fashion_mnist_grid --most 1000
     python tests/perf/three_rates.py fashion_mnist_long_tail --most 1000
@@ -71,14 +72,22 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("table")
     options.add_argument("--most", type=int, required=True, help="steps of the longest run")
-    options.add_argument("--both", action="store_true", help="each half is held out once")
     options.add_argument("--beside", action="store_true", help="try a lower and a higher rate, too")
+    options.add_argument("--only", nargs="+", help="measure these rows alone, as a part of it")
     given = options.parse_args()
     table = load_table(given.table)
     rows = {
         one.row: table.rows[name]
         for name, one in table.varied.items()
         if one.usual and not table.rows[name].phases
+    }
+    alone = {row.loss.name for row in rows.values() if not row.softmax_head}
+    rows = {
+        name: row
+        for name, row in rows.items()
+        if (
+            name in given.only if given.only else not row.softmax_head or row.loss.name not in alone
+        )
     }
     rates = sorted({table.rows[name].optimizer.lr for name in table.varied})
     if given.beside:
@@ -89,8 +98,6 @@ def main() -> None:
     lengths = [given.most * part // parts for part in range(1, parts + 1)]
     material = Material(training_items(first.data), first.data.task, FOLDS)
     classes = min(len(set(fold.items.split("train")["label"])) for fold in material.folds)
-    if not given.both:
-        del material.folds[1:]
     means = np.zeros((len(rows), len(rates), len(lengths)))
     print(f"| row | lr | {' | '.join(map(str, lengths))} |")
     print("|---|---:|" + "---:|" * len(lengths))
