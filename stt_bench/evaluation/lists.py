@@ -39,9 +39,10 @@ class ListRanker:
     """Ranks the lists of queries."""
 
     def __init__(self, queries: Points, gallery: Gallery) -> None:
-        """Keep the points and what they stand for."""
+        """Keep the points and what they stand for; `compared` counts exact comparisons."""
         self.queries = queries
         self.gallery = gallery
+        self.compared = 0
 
     def rank(
         self,
@@ -156,6 +157,7 @@ class ListRanker:
             looked_at = np.repeat(unclear, length)
             looked_at[places] = True
             places = np.flatnonzero(looked_at)
+        self.compared += len(places)
         query = places // width
         values.ravel()[places] = self._check(
             queries[query], points.ravel()[places], values.ravel()[places], errors[query], unit
@@ -173,15 +175,11 @@ class ListRanker:
 
     def _untied(self, sizes: np.ndarray, positives: np.ndarray, depth: np.ndarray) -> TieGroups:
         """Return the tie groups of lists without ties: each point with a positive is one."""
-        query, place = np.nonzero(positives)
         if self.gallery.plain:
-            # Only the query itself may stand between items without being counted.
-            itself = np.where(sizes.all(axis=1), sizes.shape[1], np.argmin(sizes, axis=1))
-            before = place - (place > itself[query])
-            size = found = np.ones(len(query), dtype=np.int64)
-        else:
-            size, found = (table[query, place].astype(np.int64) for table in (sizes, positives))
-            before = np.cumsum(sizes, axis=1)[query, place] - size
+            return _alone(sizes, positives, depth)
+        query, place = np.nonzero(positives)
+        size, found = (table[query, place].astype(np.int64) for table in (sizes, positives))
+        before = np.cumsum(sizes, axis=1)[query, place] - size
         first = np.ones(len(query), dtype=bool)
         np.not_equal(query[1:], query[:-1], out=first[1:])
         kept = np.flatnonzero(first | (before < depth[query]))
@@ -195,6 +193,25 @@ class ListRanker:
             right = self.gallery.points.rows(points[part])
             distances[part] = exact_pairs(left, right, self.queries.distance)
         return distances
+
+
+def _alone(others: np.ndarray, positives: np.ndarray, depth: np.ndarray) -> TieGroups:
+    """Return the tie groups of lists without ties where every point is one item.
+
+    Only the query itself, at most, is not among the `others` (Q, L), and so is not counted.
+    """
+    count, width = positives.shape
+    itself = np.where(others.all(axis=1), width, np.argmin(others, axis=1))
+    reached = positives & (np.arange(width) < (depth + (itself <= depth))[:, None])
+    reached[np.arange(count), np.argmax(positives, axis=1)] = True
+    flat = np.flatnonzero(reached)
+    counts = np.count_nonzero(reached, axis=1)
+    query = np.repeat(np.arange(count), counts)
+    start = width * np.arange(count)
+    before = flat - np.repeat(start, counts)
+    before -= flat > np.repeat(start + itself, counts)
+    one = np.broadcast_to(np.int64(1), len(flat))
+    return TieGroups(query, before, one, one)
 
 
 def _last_run(close: np.ndarray) -> np.ndarray:

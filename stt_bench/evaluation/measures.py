@@ -77,8 +77,9 @@ def list_metrics(
     usual = ranked_list_metrics(groups, relevant, ks)
     columns = []
     query = groups.query
-    first = np.searchsorted(query, np.arange(len(relevant)))
-    found = positives_before(groups, first)
+    found = np.empty(0)
+    if not set(metrics) <= set(USUAL):
+        found = positives_before(groups, np.searchsorted(query, np.arange(len(relevant))))
     for one in metrics:
         if one == "recall":
             columns += list(usual[:, : len(ks)].T)

@@ -84,7 +84,9 @@ def ranked_list_metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[in
         for column, k in zip(columns, ks, strict=True):
             column[drawn_from] = per_distinct(_hit, *some, np.full(len(drawn_from), k))
         reciprocal[drawn_from] = per_distinct(_reciprocal_rank, *some)
-    hits = np.bincount(query, share)
+    # The sum of truths is exact in any order; of numbers bincount keeps it.
+    whole = share.dtype == bool
+    hits = np.add.reduceat(share, first, dtype=np.int64) if whole else np.bincount(query, share)
     precisions = np.bincount(query, precision)
     columns += [hits / relevant, precisions / relevant, reciprocal]
     return np.stack(columns, axis=1)
@@ -109,7 +111,10 @@ def within_reach(
     _, before, size, positives = groups
     # A group of one is what it is; expectations are for the others.
     within = before < reach
-    precision = within * (1.0 + (found - before) * (1.0 / (before + 1)))
+    precision = np.reciprocal(before + 1.0)
+    precision *= found - before
+    precision += 1.0
+    precision *= within
     shared = np.flatnonzero(size > 1)
     if not len(shared):
         return precision, within

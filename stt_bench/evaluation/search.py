@@ -17,6 +17,7 @@ Equal rows of the gallery are one point that stands for several items.
 from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
+import torch
 
 from stt_bench.evaluation import coarse
 from stt_bench.evaluation.backends import devices_of
@@ -37,6 +38,7 @@ WIDE_SHARE = 1 / 16  # of the gallery, that a wide list holds at least
 GRID_SHARE = 24  # beyond one so-manieth of the gallery, a list of many ties is all of it
 PROBED = 64  # queries that show whether float32 is worth it for the others
 PLACES = 2**17  # of lists that are ranked at once
+LISTED = 190  # nanoseconds, about, that each place of a narrow list costs
 
 
 class NeighborSearch:
@@ -49,12 +51,14 @@ class NeighborSearch:
         self.memory = memory
         self.ranker = ListRanker(queries, gallery)
         self.narrow: Level | None = None
+        self._on_processor = True
         self.wide = Level(ExactFrame(), DenseSearch(queries.distance), gallery, memory)
         if backend == "dense":
             return
         inner_product = queries.distance == "cosine"
         frame = CoarseFrame(queries, gallery.points, inner_product)
         device, gpus = devices_of(backend)
+        self._on_processor = not gpus and torch.device(device).type == "cpu"
         searcher = TorchSearch(inner_product, memory // 4, device)
         if backend.startswith("faiss"):
             searcher = FaissSearch(inner_product, memory // 4, device, gpus)
@@ -93,7 +97,7 @@ class NeighborSearch:
             rest = np.delete(pending, probe)
             failed = yield from self._pass(self.narrow, pending[probe], 1)
             later.append(failed)
-            if 2 * len(failed) > len(probe):
+            if not self._narrow_pays(pending[probe], len(failed)):
                 later.append(rest)
             elif len(rest):
                 later.append((yield from self._pass(self.narrow, rest, 1)))
@@ -104,6 +108,19 @@ class NeighborSearch:
         while len(pending):
             pending = yield from self._pass(self.wide, pending, factor)
             factor *= LONGER
+
+    def _narrow_pays(self, asked: np.ndarray, failed: int) -> bool:
+        """Tell by the first queries whether a narrow search is worth it for the others.
+
+        To its own price come what is compared exactly, and the wide search of those that fail.
+        """
+        share = failed / max(1, len(asked))
+        pairs = self.ranker.compared / max(1, len(asked))
+        if not self._on_processor:  # a GPU's product costs hardly anything
+            return share <= 1 / 2 and pairs <= self._patience()
+        width = float(self._length(asked).mean()) if len(asked) else 0.0
+        spent = self._narrow_price(width) + pairs * self._pair_price()
+        return spent + share * self._wide_price() <= self._wide_price()
 
     def _reach(self, queries: np.ndarray) -> np.ndarray:
         """Return up to which position lists count, of items that a rule removes with the others."""
@@ -120,8 +137,13 @@ class NeighborSearch:
 
     def _most(self) -> float:
         """Return the length beyond which lists are wide."""
-        exact = self.narrow is not None and self.narrow.frame.exact
-        return (1 / GRID_SHARE if exact else coarse.SORTED_SHARE) * len(self.gallery.points)
+        size = len(self.gallery.points)
+        if self.narrow is not None and self.narrow.frame.exact:
+            return size / GRID_SHARE
+        most = coarse.SORTED_SHARE * size
+        if not self._on_processor:
+            return most
+        return min(most, (self._wide_price() - self._narrow_price(0)) / LISTED)
 
     def _pass(
         self, level: Level, pending: np.ndarray, factor: int
@@ -160,13 +182,21 @@ class NeighborSearch:
         return failed
 
     def _patience(self) -> float:
-        """Return how many exact comparisons cost as much as a float64 product for all points.
+        """Return how many exact comparisons cost as much as a wide search of one query."""
+        return self._wide_price() / self._pair_price()
 
-        In nanoseconds, about: 3 for a coordinate and 60 for a pair that is compared; 1/20 for a
-        coordinate of a product and 10 for what is done with its result.
-        """
-        dimension = self.queries.dimension
-        return len(self.gallery.points) * (dimension / 20 + 10) / (3 * dimension + 60)
+    # What a query costs on a processor, in nanoseconds, about: measured by
+    # tests/perf/search_prices.py. Only their ratios count.
+
+    def _wide_price(self) -> float:
+        return len(self.gallery.points) * (self.queries.dimension / 32 + 6)
+
+    def _narrow_price(self, width: float) -> float:
+        """Return the price of a narrow list, which is sorted and ordered, without comparisons."""
+        return len(self.gallery.points) * (self.queries.dimension / 64 + 3) + LISTED * width
+
+    def _pair_price(self) -> float:
+        return 3 * self.queries.dimension + 60
 
     def _blocks(
         self, queries: np.ndarray, level: Level, factor: int

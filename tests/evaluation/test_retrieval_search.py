@@ -8,7 +8,14 @@ import torch
 from clustered_points import clustered
 from evaluation_reference import retrieval_reference
 
-from stt_bench.evaluation import chosen_backend, coarse, retrieval, retrieval_metrics, search
+from stt_bench.evaluation import (
+    chosen_backend,
+    coarse,
+    retrieval,
+    retrieval_metrics,
+    retrieval_scores,
+    search,
+)
 from stt_bench.evaluation.backends import faiss_gpus, full_precision
 from stt_bench.evaluation.coarse import TorchSearch
 from stt_bench.evaluation.exact import Points, exact_distances
@@ -50,6 +57,7 @@ CASES = {
 def short_lists(monkeypatch):
     """Lists of a few points although the gallery is small, from a search that groups them."""
     monkeypatch.setattr(search, "SPARE", 2)
+    monkeypatch.setattr(search, "LISTED", 1e-9)
     monkeypatch.setattr(coarse, "SORTED_SHARE", 1.0)
     monkeypatch.setattr(coarse, "GROUPS_WORTH", 0)
     monkeypatch.setattr(coarse, "GROUP", 2)
@@ -278,3 +286,44 @@ def test_torch_on_the_gpu_agrees_to_the_bit(case, distance, short_lists):
     points, labels = CASES[case]()
     expected = retrieval_metrics(points, labels, distance=distance, backend="dense")
     assert retrieval_metrics(points, labels, distance=distance, backend="torch-cuda") == expected
+
+
+@pytest.mark.parametrize(
+    ("each", "dimension", "outlier", "wide"),
+    [
+        (4, 128, 1.0, False),  # short lists
+        (100, 128, 1.0, True),  # lists of a tenth of the gallery are sorted sooner all together
+        (4, 600, 1.0, False),
+        (4, 600, 1e3, True),  # one point so far away that float32 leaves most orders open
+    ],
+)
+def test_the_cheaper_search_is_taken(each, dimension, outlier, wide, monkeypatch):
+    """Of 1,000 items most are searched by the one way or by the other."""
+    asked = {True: 0, False: 0}
+    taken = NeighborSearch._pass
+
+    def counted(self, level, pending, factor):
+        asked[level is self.wide] += len(pending)
+        return taken(self, level, pending, factor)
+
+    monkeypatch.setattr(NeighborSearch, "_pass", counted)
+    points, labels = clustered(1000 // each, each, dimension, 1.0)
+    points[0] *= outlier
+    retrieval_metrics(points, labels, backend="torch-cpu")
+    assert (asked[True] > asked[False]) == wide
+
+
+def test_a_query_far_from_its_own_row_is_left_out_where_it_stands():
+    """Without ties, and with another embedding as a query than in the gallery."""
+    points, labels = clustered(10, 12, 8, 1.0)
+    queries = np.random.default_rng(1).normal(size=points.shape)
+    ids = np.arange(len(points))
+    given = {"gallery": points, "gallery_labels": labels, "query_ids": ids, "gallery_ids": ids}
+    ours = retrieval_scores(queries, labels, **given, metrics=["map", "map@r", "mrr"])
+    for query, values in enumerate(ours.values):
+        order = np.argsort(((points - queries[query]) ** 2).sum(axis=1))
+        hits = labels[order[order != query]] == labels[query]
+        ranks = np.flatnonzero(hits) + 1
+        precision = np.arange(1, len(ranks) + 1) / ranks
+        within = precision[ranks <= len(ranks)].sum() / len(ranks)
+        assert values == pytest.approx([within, 1 / ranks[0], precision.mean()])
