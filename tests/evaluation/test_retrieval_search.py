@@ -289,14 +289,14 @@ def test_torch_on_the_gpu_agrees_to_the_bit(case, distance, short_lists):
 
 
 @pytest.mark.parametrize(
-    ("each", "dimension", "outlier", "wide"),
+    ("each", "dimension", "apart", "wide"),
     [
-        (100, 128, 1.0, True),  # lists of a tenth of the gallery are sorted sooner all together
-        (4, 600, 1.0, False),  # short lists
-        (4, 600, 1e5, True),  # one point so far away that float32 leaves most orders open
+        (100, 128, 0, True),  # lists of a tenth of the gallery are sorted sooner all together
+        (4, 600, 0, False),  # short lists
+        (4, 600, 1e4, True),  # two halves so far apart that float32 leaves most orders open
     ],
 )
-def test_the_cheaper_search_is_taken(each, dimension, outlier, wide, monkeypatch):
+def test_the_cheaper_search_is_taken(each, dimension, apart, wide, monkeypatch):
     """Of 1,000 items most are searched by the one way or by the other."""
     asked = {True: 0, False: 0}
     taken = NeighborSearch._pass
@@ -307,7 +307,8 @@ def test_the_cheaper_search_is_taken(each, dimension, outlier, wide, monkeypatch
 
     monkeypatch.setattr(NeighborSearch, "_pass", counted)
     points, labels = clustered(1000 // each, each, dimension, 1.0)
-    points[0] *= outlier
+    points[: len(points) // 2] += apart
+    points[len(points) // 2 :] -= apart
     retrieval_metrics(points, labels, backend="torch-cpu")
     assert (asked[True] > asked[False]) == wide
 
