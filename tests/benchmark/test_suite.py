@@ -168,13 +168,14 @@ def test_nothing_is_discarded_where_the_ledger_cannot_be_read(
         (("digits", "images, root: nowhere"), "nowhere"),
         (("embedding_dim: 8", "embedding_dim: 8, weights: gone.pth"), "'gone.pth'"),
         (("p: 4, k: 4", "p: 400, k: 4"), "sampler.p is 400"),
+        (("train: {", "train: {device: 'cuda:99', "), "train.device is 'cuda:99'"),
         (
             (IMAGES, "model: {backbone: identity"),
             "identity takes vectors, and dataset 'digits' has",
         ),
         (("  hard:\n", f"  hard:\n    {CHUNKS}\n"), "train.chunk: 4: the batch norm 'head.1'"),
     ],
-    ids=["data", "weights", "sampler", "vectors", "batch norm"],
+    ids=["data", "weights", "sampler", "device", "vectors", "batch norm"],
 )
 def test_nothing_is_discarded_where_a_run_could_not_begin_anew(
     tiny: Path, tmp_path: Path, stt_bench: Command, change: tuple[str, str], told: str

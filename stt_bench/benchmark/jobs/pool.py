@@ -37,6 +37,8 @@ _AT_ONCE = 2.0  # seconds
 class Pool:
     """Does up to `jobs` tasks at once, each in a process of its own."""
 
+    is_here = True
+
     def __init__(
         self, jobs: int, *, spread_gpus: bool = True, team: int = 1, along: Along | None = None
     ) -> None:

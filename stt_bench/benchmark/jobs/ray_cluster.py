@@ -33,6 +33,8 @@ _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
 class Ray:
     """Does tasks on the cluster that this machine is part of; without one, on this machine."""
 
+    is_here = False
+
     def __init__(self, *, cpus: float | None = None, gpus: float | None = None) -> None:
         """Connect.
 

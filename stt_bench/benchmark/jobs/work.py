@@ -76,6 +76,8 @@ class Executor(Protocol):
 
     jobs: int
     """How many tasks are done at once; 1 where that is not known."""
+    is_here: bool
+    """Whether they are done on this machine, with its devices."""
 
     def run(
         self,
@@ -106,6 +108,7 @@ class Here:
     """Does the tasks one after the other, in this process."""
 
     jobs = 1
+    is_here = True
 
     def run(
         self,

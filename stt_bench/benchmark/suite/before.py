@@ -18,6 +18,7 @@ from stt_bench.benchmark.store.locks import all_locked, held
 from stt_bench.benchmark.store.records import Record, read_record, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite.one import Data
+from stt_bench.benchmark.system.devices import resolve_device
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.checks import check_items
@@ -42,14 +43,24 @@ def check_begins(experiment: Experiment, items: ItemTable) -> None:
     model_for(experiment, items)
 
 
-def check_anew(experiments: Sequence[Run], results: Path, data: Data) -> None:
+def check_anew(
+    experiments: Sequence[Run], results: Path, data: Data, *, is_here: bool = True
+) -> None:
     """Check that runs could begin anew, before what they left is removed.
 
+    Args:
+        experiments: the runs.
+        results: the folder of the ledger.
+        data: is read for them.
+        is_here: they will run on this machine, whose devices are known.
+
     Raises:
-        BenchError: the ledger cannot be read, data or weights are not here, batches cannot be
-            drawn, or network and data do not fit.
+        BenchError: the ledger cannot be read, data, weights or the device are not here, batches
+            cannot be drawn, or network and data do not fit.
     """
     for experiment in {run.experiment.digest(): run.experiment for run in experiments}.values():
+        if is_here:
+            resolve_device(experiment.train.device)
         check_begins(experiment, data.of(experiment))
     for table in dict.fromkeys(run.table for run in experiments):
         read_ledger(results, table)  # else it is told once they are gone

@@ -81,7 +81,7 @@ def run_table(
     experiments = chosen
     data = Data(reporter)
     if force:  # all at once: the same command without --force then continues, if this is stopped
-        check_anew(experiments, results, data)
+        check_anew(experiments, results, data, is_here=(executor or Here()).is_here)
         discard(experiments, results)
     refresh_displays(table, results, runs)
     tell_other_code(table, experiments, results, reporter)

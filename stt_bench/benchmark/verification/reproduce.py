@@ -14,6 +14,7 @@ from stt_bench.benchmark.store.locks import held
 from stt_bench.benchmark.store.records import Record, read_record
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.suite.before import check_begins
+from stt_bench.benchmark.system.devices import resolve_device
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import write_text
 from stt_bench.benchmark.system.machine import same_code
@@ -126,6 +127,7 @@ def reproduce(
             )
         items = _items(run, reporter)
         if force:
+            resolve_device(run.experiment.train.device)
             check_begins(run.experiment, items)
             run.discard()
         write_text(marker, f"{run.name}\n")
