@@ -76,12 +76,9 @@ def build_optimizer(
             "nothing trains: all is frozen and the loss has no weights; shorten model.freeze, "
             "raise optimizer.backbone_lr_factor, or give the model a head"
         )
-    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
     if config.name == "sgd":
         options["momentum"] = config.momentum
-    on_gpu = groups[0]["params"][0].device.type == "cuda"
-    if on_gpu or network.cut is not None:  # on a CPU else other bytes than those of earlier runs
-        options["fused"] = True
     optimizer = _OPTIMIZERS[config.name](_joined(groups), **options)
     for group in optimizer.param_groups:
         group["base_lr"] = group["lr"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -60,3 +61,37 @@ def test_a_state_that_was_kept_in_three_groups_goes_on_to_the_same_bytes(name: s
     load_optimizer(again, state)
     ours = steps(again, range(2, 4))
     assert all(torch.equal(a, b) for a, b in zip(ours, through, strict=True))
+
+
+def _written_out(
+    name: str, start: np.ndarray, lr: float, decay: float, momentum: float, count: int
+) -> np.ndarray:
+    """Some steps in float64, by the definitions of the optimisers."""
+    x, first, second = start.copy(), np.zeros_like(start), np.zeros_like(start)
+    for step in range(1, count + 1):
+        gradient = np.cos(x * (step + 1))
+        if name == "adamw":
+            x *= 1 - lr * decay
+        else:
+            gradient = gradient + decay * x
+        if name == "sgd":
+            first = gradient if step == 1 else momentum * first + gradient
+            x -= lr * first
+            continue
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        x -= lr * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+    return x
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_a_step_is_one_pass_over_the_weights_and_what_the_optimiser_is_defined_as(
+    name: str,
+) -> None:
+    optimizer = optimizer_of(name=name, weight_decay=0.1, momentum=0.9)
+    assert all(group["fused"] for group in optimizer.param_groups)
+    start = [p.detach().double().numpy().copy() for p in optimizer.param_groups[0]["params"]]
+    found = steps(optimizer, range(5))
+    for weights, before in zip(found, start, strict=True):
+        expected = _written_out(name, before, 0.01, 0.1, 0.9, 5)
+        assert weights.numpy() == pytest.approx(expected, abs=1e-6)
