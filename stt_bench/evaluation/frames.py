@@ -9,6 +9,7 @@ from stt_bench.evaluation.exact import Points, row_norms
 
 MIDDLE_ROWS = 101
 FEW_ROWS = 4
+FLOAT32_DIGITS = 22  # bits of the whole numbers that a float32 product holds on a grid
 BLOCK = 2**17  # coordinates that a processor keeps at hand
 
 
@@ -54,6 +55,8 @@ class CoarseFrame:
         """
         wide = copy(self)
         wide.precision = np.float64
+        if self.exact and 49 - spare_bits >= FLOAT32_DIGITS:
+            return wide
         return self._grid(queries, gallery, 49 - spare_bits) or wide
 
     def sharpened(self, queries: Points, gallery: Points) -> "CoarseFrame":
@@ -61,7 +64,7 @@ class CoarseFrame:
 
         Such are codes of ±1, and embeddings of few distinct values.
         """
-        grid = self._grid(queries, gallery, 22)
+        grid = self._grid(queries, gallery, FLOAT32_DIGITS)
         if grid is None:
             return self
         grid.precision = np.float32

@@ -11,7 +11,7 @@ from stt_bench.evaluation.coarse import DenseSearch, Part, TorchSearch, nearest_
 from stt_bench.evaluation.exact import Points
 from stt_bench.evaluation.frames import CoarseFrame, ExactFrame
 from stt_bench.evaluation.gallery import Gallery
-from stt_bench.evaluation.wide import WideSearch, lost_share, split_keys
+from stt_bench.evaluation.wide import WideSearch, lost_share, nearest_keys, split_keys
 
 PART_ROWS = 65_536
 
@@ -19,11 +19,12 @@ PART_ROWS = 65_536
 class Lists(NamedTuple):
     """Lists of Q queries.
 
-    `of` gives some queries' distances, ascending, and points, both (S, width); `errors` (Q,)
+    `of` gives some queries' distances, ascending, and points, both (S, width); given a place, it
+    may leave out what is farther than what stands there in each list, but for one. `errors` (Q,)
     bounds the error of the distances.
     """
 
-    of: Callable[[slice], tuple[np.ndarray, np.ndarray]]
+    of: Callable[[slice, int | None], tuple[np.ndarray, np.ndarray]]
     errors: np.ndarray
 
 
@@ -53,10 +54,12 @@ class Level:
             farthest = split_keys(keys[:, -1:], size)[0][:, 0]
             lost = np.zeros(len(rows)) if self.frame.exact else lost_share(size) * farthest
             errors = self.frame.errors(rows, farthest + 2 * lost) + lost
-            return Lists(lambda some: split_keys(keys[some], size), errors)
+            return Lists(
+                lambda some, last: split_keys(nearest_keys(keys[some], last, size), size), errors
+            )
         values, points = nearest_of_parts(self.searcher, rows, self.parts(), width)
         return Lists(
-            lambda some: (values[some], points[some]), self.frame.errors(rows, values[:, -1])
+            lambda some, _: (values[some], points[some]), self.frame.errors(rows, values[:, -1])
         )
 
     @property

@@ -38,20 +38,26 @@ def find_tie_groups(
         depth: (Q,) the position up to which a list counts, R for MAP@R. Beyond it only the first
             group does, so the others are dropped.
     """
+    count, width = distances.shape
     new = np.ones(distances.shape, dtype=bool)
     np.not_equal(distances[:, 1:], distances[:, :-1], out=new[:, 1:])
-    starts = np.flatnonzero(new)
-    query = np.repeat(np.arange(len(new)), new.sum(axis=1))
-    ends = np.append(starts[1:], distances.size)
+    bounds = np.append(np.flatnonzero(new), distances.size)
+    groups = np.count_nonzero(new, axis=1)
     items, hits = (_sums_before(table) for table in (sizes, positives))
-    held = np.flatnonzero(hits[ends] > hits[starts])
-    starts, ends, query = starts[held], ends[held], query[held]
-    size, found = items[ends] - items[starts], hits[ends] - hits[starts]
-    before = items[starts] - items[query * distances.shape[1]]
-    first = np.ones(len(held), dtype=bool)
-    np.not_equal(query[1:], query[:-1], out=first[1:])
-    kept = first | (before < depth[query])
-    return TieGroups(query[kept], before[kept], size[kept], found[kept])
+    at = items[bounds]
+    size, found = np.diff(at), np.diff(hits[bounds])
+    before = at[:-1] - np.repeat(items[np.arange(count) * width], groups)
+    query = np.repeat(np.arange(count), groups)
+    held = found > 0
+    kept = held & (before < np.repeat(depth, groups))
+    # Where the first group that holds a positive lies beyond the depth, it is kept all the same.
+    beyond = np.flatnonzero(np.bincount(query[kept], minlength=count) == 0)
+    if len(beyond):
+        places = np.flatnonzero(held)
+        kept[places[np.searchsorted(query[places], beyond)]] = True
+    if not kept.all():
+        query, before, size, found = (one[kept] for one in (query, before, size, found))
+    return TieGroups(query, before, size, found)
 
 
 def _sums_before(table: np.ndarray) -> np.ndarray:

@@ -62,7 +62,8 @@ class NeighborSearch:
         searcher = TorchSearch(inner_product, memory // 4, device)
         if backend.startswith("faiss"):
             searcher = FaissSearch(inner_product, memory // 4, device, gpus)
-        self.narrow = Level(frame.sharpened(queries, gallery.points), searcher, gallery, memory)
+        frame = frame.sharpened(queries, gallery.points)
+        self.narrow = Level(frame, searcher, gallery, memory)
         frame = frame.widened(queries, gallery.points, key_bits(len(gallery.points)))
         self.wide = Level(frame, WideSearch(inner_product, memory // 4, device), gallery, memory)
 
@@ -156,14 +157,13 @@ class NeighborSearch:
             lists = level.lists(self.queries, block, width)
             few = max(1, min(self.memory // 4 // 128, PLACES) // width)
             for rows in blocks(len(block), few):
-                values, points = lists.of(rows)
+                last: int | None = None
                 wide = level.frame.exact and isinstance(level.searcher, WideSearch)
                 if wide and counted[block[rows]].all():
                     # Of many ties, those beyond the last position are nobody's concern.
                     most = self.gallery.depth + self.gallery.removed
                     last = min(int(most[block[rows]].max()) + 1, width - 1)
-                    kept = int((values <= values[:, last : last + 1]).sum(axis=1).max()) + 1
-                    values, points = values[:, :kept], points[:, :kept]
+                values, points = lists.of(rows, last)
                 ranked = self.ranker.rank(
                     block[rows], values, points, lists.errors[rows], level.frame.unit, patience
                 )

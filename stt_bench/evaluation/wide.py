@@ -66,6 +66,15 @@ class WideSearch(TorchSearch):
         return lists
 
 
+def nearest_keys(keys: np.ndarray, last: int | None, points: int) -> np.ndarray:
+    """Return the keys (Q, width), ascending, up to the ties of the place `last`, and one more."""
+    if last is None:
+        return keys
+    farthest = keys[:, last] | ((1 << key_bits(points)) - 1)
+    beyond = keys[:, last + 1 :] <= farthest[:, None]
+    return keys[:, : last + 2 + int(np.count_nonzero(beyond, axis=1).max())]
+
+
 def split_keys(keys: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the distances and the numbers of the points that keys hold.
 
