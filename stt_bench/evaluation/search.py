@@ -96,12 +96,13 @@ class NeighborSearch:
             # Some of all depths show what becomes of the others.
             probe = np.arange(0, len(pending), max(1, len(pending) // PROBED))
             rest = np.delete(pending, probe)
+            before = self.ranker.compared
             failed = yield from self._pass(self.narrow, pending[probe], 1)
             later.append(failed)
-            if not self._narrow_pays(pending[probe], len(failed)):
-                later.append(rest)
-            elif len(rest):
-                later.append((yield from self._pass(self.narrow, rest, 1)))
+            pairs = self.ranker.compared - before
+            if len(rest) and self._narrow_pays(pending[probe], len(failed), pairs):
+                rest = yield from self._pass(self.narrow, rest, 1)
+            later.append(rest)
             self.narrow.forget()
             pending = np.concatenate(later)
             pending = pending[np.argsort(-self._reach(pending), kind="stable")]
@@ -110,17 +111,15 @@ class NeighborSearch:
             pending = yield from self._pass(self.wide, pending, factor)
             factor *= LONGER
 
-    def _narrow_pays(self, asked: np.ndarray, failed: int) -> bool:
+    def _narrow_pays(self, asked: np.ndarray, failed: int, compared: int) -> bool:
         """Tell by the first queries whether a narrow search is worth it for the others.
 
         To its own price come what is compared exactly, and the wide search of those that fail.
         """
-        share = failed / max(1, len(asked))
-        pairs = self.ranker.compared / max(1, len(asked))
+        share, pairs = failed / len(asked), compared / len(asked)
         if not self._on_processor:  # a GPU's product costs hardly anything
             return share <= 1 / 2 and pairs <= self._patience()
-        width = float(self._length(asked).mean()) if len(asked) else 0.0
-        spent = self._narrow_price(width) + pairs * self._pair_price()
+        spent = self._narrow_price(float(self._length(asked).mean())) + pairs * self._pair_price()
         return spent + share * self._wide_price() <= self._wide_price()
 
     def _reach(self, queries: np.ndarray) -> np.ndarray:

@@ -107,8 +107,7 @@ class Minimal:
         assert learner.objective.softmax is not None
         self.classifier = copy.deepcopy(learner.objective.softmax.linear)
         weights = [*self.network.parameters(), *self.classifier.parameters()]
-        fused = learner.device.type == "cuda"
-        self.optimizer = torch.optim.Adam(weights, lr=3e-4, fused=fused or None)
+        self.optimizer = torch.optim.Adam(weights, lr=3e-4, fused=True)
         self.images, self.drawn, self.device, self.step = images, drawn, learner.device, 0
         self.in_precision = partial(autocast, precision, learner.device)
 

@@ -1,8 +1,8 @@
-"""Three neighbouring learning rates and one length for a table, chosen on its training items alone.
+r"""Three neighbouring learning rates and one length for a table, chosen on training items alone.
 
 The rule, for the tables that show each loss at three learning rates. Candidate rates: those of the
-table and, with `--beside`, a third of the lowest and three times the highest; three neighbours are
-a window. Candidate lengths: a quarter, half, three quarters and all of the most that the table may
+table, or `--rates`; three neighbours are a window. Candidate lengths: a quarter, half, three
+quarters and all of the most that the table may
 cost; half and all where the rate falls with the steps, since there a shorter run is no beginning of
 a longer one. Every loss that trains is trained at every rate on either half of the training split
 (the classes, or for classification the images of each class, dealt as by `stt-bench tune` with two
@@ -13,7 +13,8 @@ mean over rows are the table's. Of equal ones the shorter, then the lower. Rows 
 vote, and a loss beside Softmax does only where it does not stand alone, too, for the price. The
 test split is not read.
 
-    python tests/perf/three_rates.py cub50_retrieval --most 100 --beside
+    python tests/perf/three_rates.py cub50_retrieval --most 100 \
+        --rates 0.00002 0.00006 0.0002 0.0006 0.002
     python tests/perf/three_rates.py cub50_classification --most 200
     python tests/perf/three_rates.py fashion_mnist --most 1000
     python tests/perf/three_rates.py fashion_mnist_grid --most 1000
@@ -72,7 +73,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("table")
     options.add_argument("--most", type=int, required=True, help="steps of the longest run")
-    options.add_argument("--beside", action="store_true", help="try a lower and a higher rate, too")
+    options.add_argument("--rates", type=float, nargs="+", help="these, not those of the table")
     options.add_argument("--only", nargs="+", help="measure these rows alone, as a part of it")
     given = options.parse_args()
     table = load_table(given.table)
@@ -89,9 +90,7 @@ def main() -> None:
             name in given.only if given.only else not row.softmax_head or row.loss.name not in alone
         )
     }
-    rates = sorted({table.rows[name].optimizer.lr for name in table.varied})
-    if given.beside:
-        rates = [float(f"{rates[0] / 3:.1g}"), *rates, float(f"{rates[-1] * 3:.1g}")]
+    rates = sorted(given.rates or {table.rows[name].optimizer.lr for name in table.varied})
     first = next(iter(rows.values()))
     falls = {row.optimizer.schedule != "constant" for row in rows.values()}
     parts = 2 if falls == {True} else 4
