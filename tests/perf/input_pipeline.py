@@ -13,7 +13,7 @@ the rounds:
   GPU the bound is the step, and 0.95 of it is asked for.
 
     python tests/perf/input_pipeline.py [--photos FOLDER] [--device cuda] [--rounds 3] [--brief]
-        [--network timm/resnet50] [--precision float32]
+        [--network timm/resnet50] [--precision float32] [--resize-by torch]
 """
 
 from __future__ import annotations
@@ -176,7 +176,8 @@ def decoding(items: ItemTable, experiment: Experiment, rounds: int) -> float:
             },
             rounds,
         )
-    show("From JPEGs, no network", rates, bound, [name for name in rates if "batches" in name])
+    title = f"From JPEGs, resized by {experiment.input.resize_by}, no network"
+    show(title, rates, bound, [name for name in rates if "batches" in name])
     return rates[bound]
 
 
@@ -259,7 +260,8 @@ def training(
     if device.type == "cpu" and decoded is not None:
         bound = "bound: step and decoding share the cores"
         rates[bound] = 1 / (1 / rates["one batch on the device"] + 1 / decoded)
-    name = f"{experiment.model.backbone}, {experiment.input.size} px, {experiment.train.precision}"
+    network, image = experiment.model.backbone, experiment.input
+    name = f"{network}, {image.size} px resized by {image.resize_by}, {experiment.train.precision}"
     show(f"Training, {name}, {size} images", rates, bound, [n for n in rates if "JPEGs" in n])
 
 
@@ -270,6 +272,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--network", help="that trains; else timm/resnet50 on a GPU")
     parser.add_argument("--precision", help="in which it trains; else bfloat16 on a GPU")
+    parser.add_argument("--resize-by", choices=["pillow", "torch"], default="pillow")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of a round")
     parser.add_argument("--brief", action="store_true", help="only training, as in `train`")
@@ -283,7 +286,11 @@ def main() -> None:
             "data": {"name": "photos"},
             "loss": "softmax",
             "input": InputConfig(
-                size=224 if gpu else 96, resize=256 if gpu else 128, crop="random", flip=True
+                size=224 if gpu else 96,
+                resize=256 if gpu else 128,
+                resize_by=given.resize_by,
+                crop="random",
+                flip=True,
             ).model_dump(),
             "model": {"backbone": network, "embedding_dim": 128},
             "sampler": {"p": 16, "k": 8 if gpu else 2},

@@ -1,4 +1,4 @@
-"""From a decoded image to the network's input: the fixed part, converted and resized with PIL.
+"""From a decoded image to the network's input: the fixed part, converted with PIL and resized.
 
 The random part is `augmentation`.
 """
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from torch.nn import functional
 
 from stt_bench.benchmark.config.sections import InputConfig
 from stt_bench.benchmark.datasets.depth import bits_that_hold, check_range, is_deep
@@ -81,11 +82,23 @@ def prepare(image: Image.Image, config: InputConfig, bits: int | None = None) ->
             f"it is {image.width} × {image.height} pixels and would become {size[0]:,} × "
             f"{size[1]:,}: crop or remove it, or set input.aspect to squash"
         )
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
-    pixels = np.asarray(image).reshape(size[1], size[0], config.channels)
+    if image.size == size:
+        pixels = np.asarray(image)
+    elif config.resize_by == "torch":
+        pixels = _resized_by_torch(image, size)
+    else:
+        pixels = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+    pixels = pixels.reshape(size[1], size[0], config.channels)
     # By NumPy: PyTorch would share so little work out among its threads, which costs more.
     return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
+
+
+def _resized_by_torch(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """Return the pixels (H, W, C) at another width and height, bilinear with antialiasing."""
+    pixels = np.atleast_3d(np.array(image))  # not asarray: torch wants what it could write to
+    channels_last = torch.from_numpy(pixels).permute(2, 0, 1)[None]  # its kernel's own layout
+    made = functional.interpolate(channels_last, size[::-1], mode="bilinear", antialias=True)
+    return made[0].permute(1, 2, 0).numpy()
 
 
 def center_crop(images: torch.Tensor, size: int) -> torch.Tensor:

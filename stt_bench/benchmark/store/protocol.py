@@ -43,6 +43,7 @@ def protocol_of(
     sampler, model, image = experiment.sampler, experiment.model, experiment.input
     fixed = f", {image.views} fixed views an image" if image.views else ""
     largest = f"–{image.resize_max}" if image.resize_max else ""
+    by = ", by torch" if image.resize_by == "torch" else ""
     measured = experiment.evaluation
     extra: dict[
         str, Any
@@ -67,7 +68,7 @@ def protocol_of(
     extra |= _retrieval_rules(measured)
     seen = {
         "input": f"{image.size} px, {image.channels} channel(s)",
-        "resize": f"{image.aspect} aspect to {image.resize or image.size}{largest}",
+        "resize": f"{image.aspect} aspect to {image.resize or image.size}{largest}{by}",
         "augmentation": f"{image.crop} crop" + (", flip" if image.flip else "") + fixed,
     }
     if model.backbone == "identity":
