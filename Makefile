@@ -25,10 +25,11 @@ docs: $(VENV)/docs-installed
 
 setup: $(VENV)/installed
 
+# --no-compile: most of what is installed is never imported; what is, Python compiles then.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("stt-bench needs Python 3.11.4 or newer; try: make PYTHON=python3.12" if sys.version_info < (3, 11, 4) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRA),dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[$(EXTRA),dev]'
 	touch $@
 
 $(VENV)/docs-installed: $(VENV)/installed

@@ -7,6 +7,7 @@ More threads than processes only get in each other's way.  ``pytest --hypothesis
 draws new examples.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: at the end one process would work at it and the others wait.
+
+    What is there by now stays, and the garbage collector need not look at it again and again.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,6 +15,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 TABLES = sorted(path.name for path in (RESULTS / "records").iterdir())
 
 
+@pytest.mark.long
 def test_pages_are_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "results"
     copy.mkdir()

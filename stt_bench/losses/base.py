@@ -78,6 +78,8 @@ def check_batch(embeddings: Tensor, labels: Tensor) -> Tensor:
             f"labels are on {labels.device} but embeddings are on {embeddings.device}: "
             f"move them to one device"
         )
+    if labels.dtype == torch.int64 and labels.ndim == 1:
+        return labels
     if labels.is_complex() or (labels.is_floating_point() and (labels != labels.round()).any()):
         raise ValueError(f"labels must be whole numbers, got {labels.dtype}")
     return labels.reshape(size).long()

@@ -11,7 +11,7 @@ from stt_bench.losses.base import LossResult, RankingLoss, at_least_float32, los
 from stt_bench.losses.parameters import AtLeast0, Count, Share
 from stt_bench.losses.registry import register_loss
 from stt_bench.losses.search import Range
-from stt_bench.losses.terms import check_class_range, mean_cross_entropy
+from stt_bench.losses.terms import mean_cross_entropy
 
 
 @loss_function
@@ -58,7 +58,6 @@ def softmax_loss(
         tensor(0.3133)
 
     """
-    check_class_range(labels, len(weight))
     logits = _logits(embeddings, weight, bias)
     if logit_adjustment > 0:
         counts = _counts(class_counts, len(weight)).to(logits.dtype)

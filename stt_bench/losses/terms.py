@@ -12,6 +12,7 @@ from stt_bench.losses.others import all_rows, beside_itself, columns, others_now
 from stt_bench.losses.weights import by_anchor, counted, mean_of_rows, weighted_mean, weights_now
 
 SPREAD = 2.0**-16  # keeps a sum of large terms finite; a power of two changes no digit
+_NO_LABEL = torch.iinfo(torch.int64).min
 BLOCK = 2**20  # triplets that are looked at together where each must be
 
 Margin = float | Literal["soft", "none"]
@@ -97,13 +98,24 @@ def mean_over_rows(terms: Tensor) -> LossResult:
 def mean_cross_entropy(
     logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0
 ) -> LossResult:
-    """Return the mean cross-entropy of (B, C) logits, by the rows' weights, and counts."""
-    if weights_now() is None:
-        loss = cross_entropy(logits, labels, label_smoothing=label_smoothing)
-        return loss, row_counts(labels)
-    return mean_over_rows(
-        cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
-    )
+    """Return the mean cross-entropy of (B, C) logits, by the rows' weights, and counts.
+
+    Raises:
+        ValueError: a label is none of 0 to C − 1 (on CPU).
+    """
+    weighted = weights_now() is not None
+    try:
+        loss = cross_entropy(
+            logits,
+            labels,
+            ignore_index=_NO_LABEL,  # or torch would pass over labels of −100
+            reduction="none" if weighted else "mean",
+            label_smoothing=label_smoothing,
+        )
+    except IndexError:
+        check_class_range(labels, logits.shape[1])
+        raise
+    return mean_over_rows(loss) if weighted else (loss, row_counts(labels))
 
 
 def row_counts(rows: Tensor) -> Diagnostics:

@@ -54,13 +54,12 @@ class Watch:
                 raise NotFiniteError("a gradient is not finite", step)
 
 
-@torch.no_grad()
 def overflow_of(parameters: Sequence[Tensor], one: Tensor) -> Tensor:
     """Return (): 1 where a gradient is NaN or infinite, else 0; left on the device.
 
     `one` (), float32, is 1 on the device of the parameters.
     """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    gradients = [grad for parameter in parameters if (grad := parameter.grad) is not None]
     found = torch.zeros_like(one)
     if gradients:
         # What the loss scaler asks for, in one pass over all: scaled by 1, they keep their bytes.

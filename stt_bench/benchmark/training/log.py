@@ -19,6 +19,7 @@ from stt_bench.benchmark.system.atomic import told_in_a_sentence, write_atomical
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import finite
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.training.health import BatchPairs
 from stt_bench.benchmark.training.look import (
     hardest_triplets,
     histogram,
@@ -77,29 +78,26 @@ class TrainingLog:
             )
             self._board.file_writer.add_summary(summary, int(entry["step"]))
 
-    def look(
-        self, step: int, embeddings: Tensor, labels: Tensor, images: Tensor | None = None
-    ) -> None:
+    def look(self, step: int, pairs: BatchPairs, images: Tensor | None = None) -> None:
         """Show in TensorBoard how a batch lies: its distances and, of images, hardest triplets.
 
         Args:
             step: how many are done.
-            embeddings: (B, D).
-            labels: (B,).
+            pairs: of the batch.
             images: (B, C, S, S), uint8; anything else is not shown.
 
         Raises:
             BenchError: the disk is full.
         """
         with told_in_a_sentence(self._events):
-            pairs = pair_distances(embeddings, labels)
-            for name, values in zip(("positives", "negatives"), pairs, strict=True):
+            distances = pair_distances(pairs)
+            for name, values in zip(("positives", "negatives"), distances, strict=True):
                 if len(values):
                     bars = histogram(values)
                     self._board.add_histogram_raw(f"distances/{name}", **bars, global_step=step)
-            if images is None or images.dtype != torch.uint8 or len(images) != len(labels):
+            if images is None or images.dtype != torch.uint8 or len(images) != len(pairs.norms):
                 return
-            triplets = hardest_triplets(embeddings, labels)
+            triplets = hardest_triplets(pairs)
             if len(triplets):
                 self._board.add_image(
                     "hardest triplets (anchor, positive, negative)",
@@ -144,9 +142,7 @@ class Unwritten:
     def write(self, entry: dict[str, float]) -> None:
         """Leave the measurements to the other process."""
 
-    def look(
-        self, step: int, embeddings: Tensor, labels: Tensor, images: Tensor | None = None
-    ) -> None:
+    def look(self, step: int, pairs: BatchPairs, images: Tensor | None = None) -> None:
         """Show nothing."""
 
     def flush(self) -> None:

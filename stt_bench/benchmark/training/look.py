@@ -4,73 +4,67 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from stt_bench.benchmark.training.health import BatchPairs
 
 TRIPLETS, SIDE = 4, 96  # rows of the picture, and their height at most, pixels
 BARS = 30  # of a histogram, all of one width, from 0 to the largest distance
 
 
-@torch.no_grad()
-def pair_distances(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def pair_distances(pairs: BatchPairs) -> tuple[np.ndarray, np.ndarray]:
     """Return the Euclidean distances of the pairs of one class, and of the pairs of two.
 
-    Args:
-        embeddings: (B, D).
-        labels: (B,).
-
     Returns:
-        Two vectors of float64 on the CPU, each pair once; those that are not finite are left out.
+        Two vectors of float64, each pair once; those that are not finite are left out.
     """
-    distance, same = _distances(embeddings, labels)
-    first, second = torch.triu_indices(len(distance), len(distance), offset=1)
-    values, alike = distance[first, second], same[first, second]
-    values, alike = values[values.isfinite()], alike[values.isfinite()]
-    return values[alike], values[~alike]
+    upper = np.tri(len(pairs.same), k=-1, dtype=bool).T & np.isfinite(pairs.distance)
+    return pairs.distance[upper & pairs.same], pairs.distance[upper & ~pairs.same]
 
 
-def histogram(distances: Tensor) -> dict[str, Any]:
+def histogram(distances: np.ndarray) -> dict[str, Any]:
     """Return what TensorBoard's `add_histogram_raw` takes of distances (N,), of which one is there.
 
     TensorBoard's own bars are each a tenth wider than the one before, and dearer: 1,549 of them.
     """
     longest = float(distances.max())
-    counts = torch.histc(distances, BARS, 0.0, longest or 1.0)
-    limits = torch.linspace(0.0, longest or 1.0, BARS + 1, dtype=torch.float64)[1:]
+    bars = np.minimum((distances / (longest or 1.0) * BARS).astype(int), BARS - 1)
+    with np.errstate(over="ignore"):
+        squares = float(distances @ distances)
     return {
         "min": float(distances.min()),
         "max": longest,
         "num": len(distances),
         "sum": float(distances.sum()),
-        "sum_squares": float(distances @ distances),
-        "bucket_limits": limits.tolist(),
-        "bucket_counts": counts.tolist(),
+        "sum_squares": squares,
+        "bucket_limits": np.linspace(0.0, longest or 1.0, BARS + 1)[1:].tolist(),
+        "bucket_counts": np.bincount(bars, minlength=BARS).tolist(),
     }
 
 
-@torch.no_grad()
-def hardest_triplets(embeddings: Tensor, labels: Tensor, count: int = TRIPLETS) -> Tensor:
+def hardest_triplets(pairs: BatchPairs, count: int = TRIPLETS) -> Tensor:
     """Return the hardest triplets of a batch, the hardest first.
 
     Each anchor is taken with the farthest item of its class and the nearest of another; a triplet
     is the harder, the greater d(anchor, positive) − d(anchor, negative).
 
     Args:
-        embeddings: (B, D).
-        labels: (B,).
+        pairs: of the batch.
         count: triplets at most.
 
     Returns:
         (T, 3) rows of the batch: anchor, positive, negative.
     """
-    distance, same = _distances(embeddings, labels)
-    other = same & ~torch.eye(len(distance), dtype=torch.bool)
-    far, positive = distance.masked_fill(~other, -torch.inf).max(dim=1)
-    near, negative = distance.masked_fill(same, torch.inf).min(dim=1)
-    margin = far - near
-    anchors = torch.argsort(margin, descending=True, stable=True)
-    anchors = anchors[margin[anchors].isfinite()][:count]
-    return torch.stack([anchors, positive[anchors], negative[anchors]], dim=1)
+    other = pairs.same & ~np.eye(len(pairs.same), dtype=bool)
+    far = np.where(other, pairs.distance, -np.inf)
+    near = np.where(pairs.same, np.inf, pairs.distance)
+    positive, negative = far.argmax(axis=1), near.argmin(axis=1)
+    margin = far.max(axis=1) - near.min(axis=1)
+    anchors = np.argsort(-margin, kind="stable")
+    anchors = anchors[np.isfinite(margin[anchors])][:count]
+    return torch.from_numpy(np.stack([anchors, positive[anchors], negative[anchors]], axis=1))
 
 
 def triplet_picture(images: Tensor, triplets: Tensor) -> Tensor:
@@ -87,9 +81,3 @@ def triplet_picture(images: Tensor, triplets: Tensor) -> Tensor:
     side = chosen.shape[-1]
     parts = chosen.expand(-1, 3, -1, -1).reshape(len(triplets), 3, 3, side, side)
     return parts.permute(2, 0, 3, 1, 4).reshape(3, len(triplets) * side, 3 * side)
-
-
-def _distances(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    x, labels = embeddings.detach().double().cpu(), labels.flatten().cpu()
-    distance = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
-    return distance, labels[:, None] == labels[None, :]

@@ -15,6 +15,7 @@ from stt_bench.benchmark.system.processes import processes
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.system.text import decimals
 from stt_bench.benchmark.training.finite import NotFiniteError, Watch
+from stt_bench.benchmark.training.health import pairs_of
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.log import TrainingLog, Unwritten
 from stt_bench.benchmark.training.measured import measured
@@ -64,12 +65,13 @@ def fit(
             if report or select or keep or watch.is_due():  # all else leaves a GPU at its work
                 watch.look()
             if report:
-                entry = measured(run, learner, step, taken, reporter)
+                pairs = pairs_of(taken.embeddings, taken.labels)
+                entry = measured(run, learner, step, taken, pairs, reporter)
                 log.write(entry)
                 often = max(10, -(-settings.steps // (_PICTURES * settings.log_every)))
                 pictured = done % (often * settings.log_every) == 0
                 shown = images if pictured or done in (1, settings.steps) else None
-                log.look(done, taken.embeddings, taken.labels, shown)
+                log.look(done, pairs, shown)
             if report or select or keep:
                 stay_alike(learner)
             if select:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.progress import Reporter
-from stt_bench.benchmark.training.health import COLLAPSED_SPREAD, batch_health, gradient_norm
+from stt_bench.benchmark.training.health import (
+    COLLAPSED_SPREAD,
+    BatchPairs,
+    batch_health,
+    gradient_norm,
+)
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.optimization import learning_rate_factor
 from stt_bench.benchmark.training.scaling import many
@@ -16,16 +21,20 @@ def measured(
     learner: Learner,
     step: int,
     taken: Step,
+    pairs: BatchPairs,
     reporter: Reporter,
 ) -> dict[str, float]:
-    """Return what is logged of a step (from 0), once its gradients are there."""
+    """Return what is logged of a step (from 0), once its gradients are there.
+
+    `pairs` are those of the step's embeddings.
+    """
     objective = learner.objective
     entry: dict[str, float] = {"step": step + 1, "loss": float(taken.loss)}
     if run.experiment.phases:
         entry["phase"] = objective.phase(step)
     tensors = {**taken.parts, **objective.diagnostics(step)}
-    entry |= {name: float(tensor) for name, tensor in tensors.items()}
-    entry |= batch_health(taken.embeddings, taken.labels)
+    entry |= {name: float(tensor.detach()) for name, tensor in tensors.items()}
+    entry |= batch_health(pairs)
     entry["gradient_norm"] = gradient_norm(learner.trained)
     rate = run.experiment.optimizer.lr * learning_rate_factor(run.experiment, step)
     entry["learning_rate"] = rate  # of heads and losses, without the factors of the rest

@@ -87,10 +87,10 @@ class Objective(nn.Module):
         total = loss(embeddings, labels, weights)
         if not self.two_heads:
             name = "softmax_loss" if loss.name == "softmax" else "ranking_loss"
-            return total, {name: total.detach()}
+            return total, {name: total}
         assert self.softmax is not None
         softmax = self.softmax(features if self.on_features else embeddings, labels, weights)
-        parts = {"softmax_loss": softmax.detach(), "ranking_loss": total.detach()}
+        parts = {"softmax_loss": softmax, "ranking_loss": total}
         return softmax + self.weight * total, parts
 
     def phase(self, step: int | None) -> int:

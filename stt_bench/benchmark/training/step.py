@@ -21,9 +21,9 @@ from stt_bench.benchmark.training.optimization import set_learning_rate
 class Step(NamedTuple):
     """What a step leaves to be looked at; the gradients are still in the parameters.
 
-    The total loss () and its parts, detached; embeddings (B, D) and labels (B,) of the whole batch,
-    where processes share one, too. All are on the learner's device. `overflow` () is above 0 where
-    a gradient is not finite, though no loss scaler is there to skip the step.
+    The total loss (), detached, and its parts; embeddings (B, D) and labels (B,) of the whole
+    batch, where processes share one, too. All are on the learner's device. `overflow` () is above 0
+    where a gradient is not finite, though no loss scaler is there to skip the step.
     """
 
     loss: Tensor
@@ -60,7 +60,9 @@ def take_step(
     if weights is not None:
         weights = weights.to(device, non_blocking=True)
     set_learning_rate(optimizer, experiment, step)
-    optimizer.zero_grad(set_to_none=True)
+    trained = learner.trained
+    for parameter in trained:  # a tenth of the time that `zero_grad` takes
+        parameter.grad = None
     in_precision = partial(autocast, experiment.train.precision, device)
     drawn_anew = partial(seed_torch, seed, step + 1)
     drawn_anew()
@@ -83,11 +85,11 @@ def take_step(
     if chunks is not None:
         chunks.backward()
     scaler.unscale_(optimizer)
-    watched = [] if scaler.is_enabled() else learner.trained  # the scaler skips such a step
+    watched = [] if scaler.is_enabled() else trained  # the scaler skips such a step
     overflow = overflow_of(watched, scaler.one)
     scaler.step(optimizer)
     scaler.update()
     if learner.average is not None:
         learner.average.update(step)
     learner.step = step + 1
-    return Step(loss.detach(), parts, embeddings.detach(), labels, overflow)
+    return Step(loss.detach(), parts, embeddings, labels, overflow)

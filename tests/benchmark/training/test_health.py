@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from stt_bench.benchmark.training.health import batch_health, gradient_norm
+from stt_bench.benchmark.training.health import batch_health, gradient_norm, pairs_of
 
 
 def test_health_is_the_loop_over_pairs() -> None:
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(9, 3)), np.array([0, 0, 0, 1, 1, 2, 2, 2, 3])
-    health = batch_health(torch.from_numpy(x), torch.from_numpy(labels))
+    health = batch_health(pairs_of(torch.from_numpy(x), torch.from_numpy(labels)))
     distance = {(i, j): float(np.linalg.norm(x[i] - x[j])) for i in range(9) for j in range(9)}
     pairs = list(itertools.combinations(range(9), 2))
     within = [distance[p] for p in pairs if labels[p[0]] == labels[p[1]]]
@@ -41,13 +41,13 @@ def test_health_is_the_loop_over_pairs() -> None:
 
 
 def test_what_has_no_pair_is_left_out() -> None:
-    one_class = batch_health(torch.randn(4, 2), torch.zeros(4, dtype=torch.long))
+    one_class = batch_health(pairs_of(torch.randn(4, 2), torch.zeros(4, dtype=torch.long)))
     assert "distance_between" not in one_class
     assert "hardest_negative" not in one_class
-    singletons = batch_health(torch.randn(4, 2), torch.arange(4))
+    singletons = batch_health(pairs_of(torch.randn(4, 2), torch.arange(4)))
     assert "distance_within" not in singletons
     assert "hardest_positive" not in singletons
-    assert batch_health(torch.zeros(1, 2), torch.zeros(1)) == {"mean_norm": 0.0}
+    assert batch_health(pairs_of(torch.zeros(1, 2), torch.zeros(1))) == {"mean_norm": 0.0}
 
 
 def test_gradient_norm_is_over_all_parameters() -> None:

@@ -16,6 +16,7 @@ from stt_bench.benchmark.store.runs import run_of
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training import log
+from stt_bench.benchmark.training.health import pairs_of
 from stt_bench.benchmark.training.look import (
     BARS,
     hardest_triplets,
@@ -39,7 +40,9 @@ def test_each_pair_is_counted_once(seed: int) -> None:
     for i, j in itertools.combinations(range(len(labels)), 2):
         one, other = (row.double().tolist() for row in (embeddings[i], embeddings[j]))
         expected[bool(labels[i] == labels[j])].append(math.dist(one, other))
-    for found, wanted in zip(pair_distances(embeddings, labels), (True, False), strict=True):
+    for found, wanted in zip(
+        pair_distances(pairs_of(embeddings, labels)), (True, False), strict=True
+    ):
         assert found.tolist() == pytest.approx(expected[wanted], abs=1e-12)
 
 
@@ -50,7 +53,7 @@ DENSE = [1e-9, 1e-9 + 1e-25, 1e-9]  # bars between the two would have no width
     "distances", [[0.5, 2.0, 0.0, 1.99], [0.0, 0.0], DENSE, [5e-324], [1e307, 1e308]]
 )
 def test_a_histogram_counts_each_distance(distances: list[float]) -> None:
-    found = histogram(torch.tensor(distances, dtype=torch.float64))
+    found = histogram(np.array(distances))
     limits, counts = found["bucket_limits"], found["bucket_counts"]
     assert sum(counts) == found["num"] == len(distances)
     assert len(limits) == len(counts) == BARS
@@ -73,13 +76,13 @@ def test_the_hardest_triplets_are_those_of_a_plain_loop(seed: int) -> None:
             if margin > margins.get(a, (-math.inf,))[0]:
                 margins[a] = (margin, p, n)
     expected = sorted(((*found, a) for a, found in margins.items()), reverse=True)[:4]
-    found = hardest_triplets(embeddings, labels)
+    found = hardest_triplets(pairs_of(embeddings, labels))
     assert found.tolist() == [[a, p, n] for _, p, n, a in expected]
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 2]])
 def test_a_batch_without_triplets_shows_none(labels: list[int]) -> None:
-    assert len(hardest_triplets(torch.eye(3), torch.tensor(labels))) == 0
+    assert len(hardest_triplets(pairs_of(torch.eye(3), torch.tensor(labels)))) == 0
 
 
 @pytest.mark.parametrize("channels", [1, 3])
