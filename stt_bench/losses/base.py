@@ -102,14 +102,18 @@ def _on_batch(
     embeddings = at_least_float32(embeddings)
     if weights is not None:
         weights = checked_weights(weights, embeddings)
-    if len(embeddings) == 0:
+    if embeddings.shape[0] == 0:
         return embeddings.sum(), {"terms": labels.new_zeros(())}
-    weighted = nullcontext() if weights is None else weighted_by(weights)
     device = embeddings.device.type
-    casts = torch.is_autocast_enabled(device)
-    with torch.autocast(device, enabled=False) if casts else nullcontext(), weighted:
+    if weights is None and not torch.is_autocast_enabled(device):  # a context costs time
         loss, diagnostics = function(embeddings, labels, *args)
-    return loss, {key: value.detach() for key, value in diagnostics.items()}
+    else:
+        weighted = nullcontext() if weights is None else weighted_by(weights)
+        with torch.autocast(device, enabled=False), weighted:
+            loss, diagnostics = function(embeddings, labels, *args)
+    return loss, {
+        key: value.detach() if value.requires_grad else value for key, value in diagnostics.items()
+    }
 
 
 class RankingLoss(nn.Module):
@@ -210,7 +214,9 @@ class RankingLoss(nn.Module):
         """Return the loss of the batch and keep its diagnostics."""
         if weights is not None and not self.with_weights:
             raise ValueError(f"the loss {self.name!r} takes no sample weights")
-        loss, self.diagnostics = _on_batch(self.compute, embeddings, labels, weights=weights)
+        loss, found = _on_batch(self.compute, embeddings, labels, weights=weights)
+        self.diagnostics.clear()  # to set the attribute of a module takes longer
+        self.diagnostics.update(found)
         return loss
 
     def compute(self, embeddings: Tensor, labels: Tensor) -> LossResult:

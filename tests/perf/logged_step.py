@@ -21,6 +21,7 @@ from step_time import QUIET, TABLE, made
 
 from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.system.machine import make_deterministic, seed_torch
+from stt_bench.benchmark.training.health import pairs_of
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.log import TrainingLog
 from stt_bench.benchmark.training.measured import measured
@@ -37,7 +38,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     text = TABLE.format(
         size=28, channels=1, backbone="small_cnn", normalize="false", loss="softmax", steps=10**6,
-        device="cpu", log_every=1,
+        device="cpu", log_every=1, precision="float32", task="retrieval", p=5, k=8,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         run = made(text, Path(folder))
@@ -56,7 +57,12 @@ def main() -> None:
 
         with TrainingLog(run, 0, QUIET) as log:
             taken = take_step(learner, run.experiment, 0, step, images, labels)
-            entry = measured(run, learner, step, taken, QUIET)
+            pairs = pairs_of(taken.embeddings, taken.labels)
+            entry = measured(run, learner, step, taken, pairs, QUIET)
+
+            def numbers() -> None:
+                found = pairs_of(taken.embeddings, taken.labels)
+                measured(run, learner, step, taken, found, QUIET)
 
             def one_event_each() -> None:
                 for name, value in entry.items():
@@ -64,10 +70,10 @@ def main() -> None:
 
             parts: dict[str, Callable[[], object]] = {
                 "the step": taking,
-                "its numbers": lambda: measured(run, learner, step, taken, QUIET),
+                "its numbers": numbers,
                 "a line and one event": lambda: log.write(entry),
-                "histograms": lambda: log.look(1, taken.embeddings, taken.labels),
-                "and pictures": lambda: log.look(1, taken.embeddings, taken.labels, images),
+                "histograms": lambda: log.look(1, pairs),
+                "and pictures": lambda: log.look(1, pairs, images),
                 f"{len(entry)} x add_scalar": one_event_each,
             }
             seconds: dict[str, list[float]] = {name: [] for name in parts}

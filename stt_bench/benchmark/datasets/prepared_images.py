@@ -122,7 +122,7 @@ class PreparedImages:
 
     def _prepared(self, rows: np.ndarray) -> torch.Tensor | list[torch.Tensor]:
         if isinstance(self._kept, torch.Tensor):
-            return self._kept[torch.from_numpy(rows)]
+            return torch.index_select(self._kept, 0, torch.from_numpy(rows))
         if self._kept is not None:
             return [self._kept[row] for row in rows]
         return self._decode(rows)

@@ -62,6 +62,8 @@ def _pinned(batch: Batch) -> Batch:
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return a tensor on a device; a copy to a GPU is from pinned memory, and nobody waits."""
+    if tensor.device == device:
+        return tensor
     if tensor.device.type == "cpu" and _is_running(device) and not tensor.is_pinned():
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)

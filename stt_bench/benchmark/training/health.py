@@ -64,5 +64,5 @@ def batch_health(pairs: BatchPairs) -> dict[str, float]:
 
 def gradient_norm(parameters: Iterable[Tensor]) -> float:
     """Return the L2 norm of all gradients together."""
-    gradients = [p.grad.detach().float() for p in parameters if p.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients).item() if gradients else 0.0
+    norms = [p.grad.detach().float().norm() for p in parameters if p.grad is not None]
+    return torch.stack(norms).norm().item() if norms else 0.0

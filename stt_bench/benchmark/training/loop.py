@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable
 
+from stt_bench.benchmark.config.sections import TrainConfig
 from stt_bench.benchmark.datasets.batches import Batch
 from stt_bench.benchmark.store.facts import Origin
 from stt_bench.benchmark.store.runs import Run
@@ -22,7 +23,9 @@ from stt_bench.benchmark.training.measured import measured
 from stt_bench.benchmark.training.sharing import stay_alike
 from stt_bench.benchmark.training.step import take_step
 
-_PICTURES = 20  # of a training, at most, beside the first and the last
+# Of a training, at most, beside the first and the last; and so many logged steps lie between them.
+_HISTOGRAMS = 50, 1
+_PICTURES = 20, 10
 
 
 def fit(
@@ -68,10 +71,9 @@ def fit(
                 pairs = pairs_of(taken.embeddings, taken.labels)
                 entry = measured(run, learner, step, taken, pairs, reporter)
                 log.write(entry)
-                often = max(10, -(-settings.steps // (_PICTURES * settings.log_every)))
-                pictured = done % (often * settings.log_every) == 0
-                shown = images if pictured or done in (1, settings.steps) else None
-                log.look(done, pairs, shown)
+                pictured = _is_shown(done, settings, *_PICTURES)
+                if pictured or _is_shown(done, settings, *_HISTOGRAMS):
+                    log.look(done, pairs, images if pictured else None)
             if report or select or keep:
                 stay_alike(learner)
             if select:
@@ -94,6 +96,12 @@ def fit(
             if stopping:
                 raise TrainingStopped(f"{run.name} stopped at step {done}")
         learner.seconds += time.perf_counter() - since
+
+
+def _is_shown(done: int, settings: TrainConfig, most: int, every: int) -> bool:
+    """Tell whether a logged step is shown: every `every`-th, fewer where they are too many."""
+    every = max(every, -(-settings.steps // (most * settings.log_every)))
+    return done % (every * settings.log_every) == 0 or done in (1, settings.steps)
 
 
 def check_finite(learner: Learner) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import MethodType
 from typing import Any
 
 import torch
@@ -82,6 +83,9 @@ def build_optimizer(
     optimizer = _OPTIMIZERS[config.name](_joined(groups), **options)
     for group in optimizer.param_groups:
         group["base_lr"] = group["lr"]
+    # Without the entry for PyTorch's profiler around it, a third of its time on a CPU.
+    step = type(optimizer).step
+    optimizer.step = MethodType(getattr(step, "__wrapped__", step), optimizer)  # type: ignore[method-assign]
     return optimizer
 
 

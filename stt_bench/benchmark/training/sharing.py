@@ -82,8 +82,9 @@ def stay_alike(learner: Learner) -> None:
     On a CPU the objectives are equal in every bit; on a GPU, where some sums depend on the order of
     threads, they may part by rounding.
     """
-    network, objective = learner.network, learner.objective
-    processes().alike([*network.buffers(), *objective.parameters(), *objective.buffers()])
+    present, network, objective = processes(), learner.network, learner.objective
+    if present.size > 1:
+        present.alike([*network.buffers(), *objective.parameters(), *objective.buffers()])
 
 
 class SharedForward:

@@ -66,10 +66,8 @@ def take_step(
     in_precision = partial(autocast, experiment.train.precision, device)
     drawn_anew = partial(seed_torch, seed, step + 1)
     drawn_anew()
-    chunks = None
-    # All processes that share a batch go the same way, or they wait for each other for ever.
-    most = len(images) if learner.gather is None else processes().share(len(labels), 0).stop
-    if (size := experiment.train.chunk) is not None and size < most:
+    chunks, size = None, experiment.train.chunk
+    if size is not None and size < _most(learner, images, labels):
         chunks = Chunks(learner, images.split(size), in_precision, drawn_anew)
         features, embeddings = chunks.outputs
     else:
@@ -93,3 +91,11 @@ def take_step(
         learner.average.update(step)
     learner.step = step + 1
     return Step(loss.detach(), parts, embeddings, labels, overflow)
+
+
+def _most(learner: Learner, images: Tensor, labels: Tensor) -> int:
+    """Return the most images that a process has of the batch.
+
+    All processes that share it go the same way, or they wait for each other for ever.
+    """
+    return len(images) if learner.gather is None else processes().share(len(labels), 0).stop
