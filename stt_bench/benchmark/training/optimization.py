@@ -85,7 +85,7 @@ def build_optimizer(
         group["base_lr"] = group["lr"]
     # Without the entry for PyTorch's profiler around it, a third of its time on a CPU.
     step = type(optimizer).step
-    optimizer.step = MethodType(getattr(step, "__wrapped__", step), optimizer)  # type: ignore[method-assign]
+    optimizer.step = MethodType(getattr(step, "__wrapped__", step), optimizer)
     return optimizer
 
 
