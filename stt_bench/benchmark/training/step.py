@@ -82,11 +82,14 @@ def take_step(
     scaler.scale(loss).backward()
     if chunks is not None:
         chunks.backward()
-    scaler.unscale_(optimizer)
-    watched = [] if scaler.is_enabled() else trained  # the scaler skips such a step
-    overflow = overflow_of(watched, scaler.one)
-    scaler.step(optimizer)
-    scaler.update()
+    if scaler.is_enabled():
+        scaler.unscale_(optimizer)
+        overflow = torch.zeros_like(scaler.one)  # it skips a step that overflows
+        scaler.step(optimizer)
+        scaler.update()
+    else:
+        overflow = overflow_of(trained, scaler.one)
+        optimizer.step()
     if learner.average is not None:
         learner.average.update(step)
     learner.step = step + 1
