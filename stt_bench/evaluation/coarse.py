@@ -4,7 +4,7 @@ Distances are those of a `CoarseFrame`: squared, or 1 − x·y with `inner_produ
 keep within the frame's error bound, so all lead to the same ranks; they differ in speed alone.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stt_bench.evaluation.backends import full_precision, load_faiss
+from stt_bench.evaluation.backends import full_precision
 from stt_bench.evaluation.checks import blocks
 from stt_bench.evaluation.exact import exact_distances, row_squares
 
@@ -22,10 +22,6 @@ GROUP = 16
 GROUPS_WORTH = 2
 # Where a larger share of a row is wanted, a GPU is quicker to sort all of it.
 SORTED_SHARE = 1 / 8
-# Beyond this many neighbours FAISS is slower than a whole sort, and refuses to work on a GPU.
-FAISS_MAX_NEIGHBOURS = 2048
-FAISS_QUERIES = 4096
-FAISS_ROOM = 2**28  # bytes of a GPU's memory that FAISS works in; its own default is 1.5 GiB
 PLACES = 2**20  # of lists that are merged or sorted at once
 FLOAT32_COUNTS = 2**24  # up to here float32 holds every integer
 DENSE_PAIRS = 2**20
@@ -46,6 +42,12 @@ class Part:
     def __len__(self) -> int:
         """Return the number of points."""
         return self.length
+
+    def items(self, chosen: Tensor) -> np.ndarray:
+        """Return how many items the points of each row stand for, (Q,), given 1 or 0 for each."""
+        with full_precision():
+            counts = chosen.to(self.weights.dtype) @ self.weights
+        return counts.cpu().numpy().astype(np.int64)
 
 
 @dataclass
@@ -132,9 +134,18 @@ class TorchSearch:
                 torch.from_numpy(bound[block]).to(self.device)[:, None] for bound in (low, high)
             )
             pairs = ((table <= ceiling) & (table >= floor)).nonzero().cpu().numpy()
-            with full_precision():
-                counts = torch.lt(table, floor, out=table).to(part.weights.dtype) @ part.weights
-            yield block, counts.cpu().numpy().astype(np.int64), pairs[:, 0], pairs[:, 1]
+            below = part.items(torch.lt(table, floor, out=table))
+            yield block, below, pairs[:, 0], pairs[:, 1]
+
+    def counts(
+        self, queries: Queries, part: Part, at: np.ndarray
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Yield blocks of queries and how many items are nearer than `at` (Q,), and up to it."""
+        for block, table in self._tiles(queries, part, copies=4):
+            table += queries.lengths[block]
+            limit = torch.from_numpy(at[block]).to(self.device)[:, None]
+            through = part.items(table <= limit)
+            yield block, part.items(torch.lt(table, limit, out=table)), through
 
     def distances(self, queries: Queries, part: Part) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield blocks of queries and their distances to the whole part, (Q, len(part))."""
@@ -160,57 +171,6 @@ class TorchSearch:
                     out=room[: len(rows)],
                 )
             yield block, table
-
-
-class FaissSearch(TorchSearch):
-    """Short lists by a FAISS flat search, on the CPU or sharded over GPUs.
-
-    All parts share what FAISS allocates of a GPU (`resources`), which goes with the searcher.
-    """
-
-    copies = 2
-
-    def __init__(
-        self,
-        inner_product: bool,
-        tile_bytes: int,
-        device: str | torch.device,
-        gpus: Sequence[int] = (),
-    ) -> None:
-        """Search on the GPUs of these numbers, or on the CPU; count on `device`."""
-        super().__init__(inner_product, tile_bytes, device)
-        self.gpus, self.resources = list(gpus), []
-        if gpus:
-            faiss = load_faiss("The search")
-            if torch.cuda.is_initialized():
-                torch.cuda.empty_cache()  # what torch keeps of the memory FAISS would not get
-            for _ in gpus:
-                self.resources.append(faiss.StandardGpuResources())
-                self.resources[-1].setTempMemory(FAISS_ROOM)
-
-    def load(self, rows: np.ndarray, sizes: np.ndarray) -> Part:
-        """Prepare the rows, and a FAISS index that holds them."""
-        faiss = load_faiss("The search")
-        part = super().load(rows, sizes)
-        kind = faiss.IndexFlatIP if self.inner_product else faiss.IndexFlatL2
-        part.index = kind(rows.shape[1])
-        if self.gpus:
-            options = faiss.GpuMultipleClonerOptions()
-            options.shard = True
-            part.index = faiss.index_cpu_to_gpu_multiple_py(
-                self.resources, part.index, options, self.gpus
-            )
-        part.index.add(rows[: len(sizes)])
-        return part
-
-    def nearest(self, queries: Queries, part: Part, count: int) -> Found:
-        """Yield blocks of queries with the distances and places of their `count` nearest rows."""
-        if count > min(FAISS_MAX_NEIGHBOURS, SORTED_SHARE * len(part)):
-            yield from super().nearest(queries, part, count)
-            return
-        for block in blocks(len(queries), FAISS_QUERIES):
-            values, places = part.index.search(queries.rows[block], count)
-            yield block, 1.0 - values if self.inner_product else values, places
 
 
 class DenseSearch:

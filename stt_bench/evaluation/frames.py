@@ -49,14 +49,15 @@ class CoarseFrame:
         self.unit = self.scale**2
 
     def widened(self, queries: Points, gallery: Points, spare_bits: int) -> "CoarseFrame":
-        """Return the frame in float64; exact, if the points lie on a grid that allows it.
+        """Return the frame in float64, or in float32 where that is exact and has bits to spare.
 
-        On a grid products are whole numbers: of up to 52 − `spare_bits` bits, they are exact.
+        It is exact, if the points lie on a grid that allows it: there products are whole numbers,
+        and those of up to 52 − `spare_bits` bits are exact.
         """
+        if self.exact and 49 - spare_bits >= FLOAT32_DIGITS:
+            return self
         wide = copy(self)
         wide.precision = np.float64
-        if self.exact and 49 - spare_bits >= FLOAT32_DIGITS:
-            return wide
         return self._grid(queries, gallery, 49 - spare_bits) or wide
 
     def sharpened(self, queries: Points, gallery: Points) -> "CoarseFrame":
@@ -79,22 +80,8 @@ class CoarseFrame:
         grid.precision, grid.exact = np.float64, True
         step = np.ldexp(1.0 / self.scale, -bits)
         grid.shift = np.rint(self.shift / step) * step
-        # In float64, in which no point is rounded to a place on the grid.
         sets = (gallery,) if queries is gallery else (queries, gallery)
-        held = all(grid._holds(points, step * self.scale) for points in sets)
-        return grid if held else None
-
-    def _holds(self, points: Points, step: float) -> bool:
-        """Tell whether all points lie on the grid: in the frame, and not by rounding alone."""
-        few = slice(0, min(len(points), FEW_ROWS))  # tell at once of most points that they do not
-        for index in (few, *points.blocks()):
-            rows = self.rows(points, index)
-            steps = rows / step
-            if not np.array_equal(steps, np.rint(steps)):
-                return False
-            if not np.array_equal(rows / self.scale + self.shift, points.rows(index)):
-                return False
-        return True
+        return grid if all(_on_grid(points, step) for points in sets) else None
 
     def _extent(self, points: Points) -> tuple[float, float]:
         """Return the largest coordinate and the largest norm, about the shift."""
@@ -120,12 +107,15 @@ class CoarseFrame:
             rows = points.narrowest(
                 slice(some.start, some.stop) if isinstance(some, range) else some
             )
-            rows = rows.astype(np.result_type(rows, kind), copy=False)
+            rows = rows.astype(np.result_type(rows, kind))  # a copy, of which no other is made
             shift = self.shift.astype(rows.dtype)
             if self.scale < 1:  # in this order nothing overflows
-                framed[part] = rows * self.scale - shift * self.scale
+                rows *= self.scale
+                rows -= shift * self.scale
             else:
-                framed[part] = (rows - shift) * self.scale
+                rows -= shift
+                rows *= self.scale
+            framed[part] = rows
         return framed
 
     def errors(self, rows: np.ndarray, largest: np.ndarray | None = None) -> np.ndarray:
@@ -137,9 +127,9 @@ class CoarseFrame:
         Up to a coarse distance v, (Q,) `largest`, the bound is smaller than that for the farthest
         y: ‖y‖ ≤ ‖x‖ + s with s² the exact distance, and s² − v ≤ γ (2‖x‖ + s)² bounds s.
         """
-        norms = row_norms(rows)
         if self.exact:
-            return np.zeros_like(norms)
+            return np.zeros(len(rows))
+        norms = row_norms(rows)
         share = rounding_share(rows.shape[1], self.precision)
         tiny = (rows.shape[1] + 16) * 2.0**-120
         if self.inner_product:
@@ -165,6 +155,16 @@ class ExactFrame:
     def errors(self, rows: np.ndarray, largest: np.ndarray | None = None) -> np.ndarray:
         """Return 0 for each row."""
         return np.zeros(len(rows))
+
+
+def _on_grid(points: Points, step: float) -> bool:
+    """Tell whether all coordinates are whole multiples of `step`, a power of two."""
+    few = slice(0, min(len(points), FEW_ROWS))  # tell at once of most points that they are not
+    for index in (few, *blocks(len(points), max(1, BLOCK // points.dimension))):
+        steps = points.rows(index) / step
+        if not np.array_equal(steps, np.rint(steps)):
+            return False
+    return True
 
 
 def rounding_share(dimension: int, precision: type[np.floating] = np.float32) -> float:

@@ -19,13 +19,13 @@ PART_ROWS = 65_536
 class Lists(NamedTuple):
     """Lists of Q queries.
 
-    `of` gives some queries' distances, ascending, and points, both (S, width); given a place, it
-    may leave out what is farther than what stands there in each list, but for one. `errors` (Q,)
+    `of` gives some queries' distances, ascending, and points, both (S, width). `errors` (Q,)
     bounds the error of the distances.
     """
 
-    of: Callable[[slice, int | None], tuple[np.ndarray, np.ndarray]]
+    of: Callable[[slice], tuple[np.ndarray, np.ndarray]]
     errors: np.ndarray
+    width: int
 
 
 class Level:
@@ -45,8 +45,13 @@ class Level:
         self.memory = memory
         self._kept_parts: list[tuple[slice, Part]] = []
 
-    def lists(self, queries: Points, index: np.ndarray, width: int) -> "Lists":
-        """Return the `width` nearest points by coarse distance, of queries (Q,)."""
+    def lists(
+        self, queries: Points, index: np.ndarray, width: int, last: int | None = None
+    ) -> "Lists":
+        """Return the `width` nearest points by coarse distance, of queries (Q,).
+
+        Given a place, lists may leave out what is farther than what stands there, but for one.
+        """
         rows = self.frame.rows(queries, index)
         size = len(self.gallery.points)
         if isinstance(self.searcher, WideSearch):
@@ -54,13 +59,11 @@ class Level:
             farthest = split_keys(keys[:, -1:], size)[0][:, 0]
             lost = np.zeros(len(rows)) if self.frame.exact else lost_share(size) * farthest
             errors = self.frame.errors(rows, farthest + 2 * lost) + lost
-            return Lists(
-                lambda some, last: split_keys(nearest_keys(keys[some], last, size), size), errors
-            )
+            keys = nearest_keys(keys, last, size)
+            return Lists(lambda some: split_keys(keys[some], size), errors, keys.shape[1])
         values, points = nearest_of_parts(self.searcher, rows, self.parts(), width)
-        return Lists(
-            lambda some, _: (values[some], points[some]), self.frame.errors(rows, values[:, -1])
-        )
+        errors = self.frame.errors(rows, values[:, -1])
+        return Lists(lambda some: (values[some], points[some]), errors, width)
 
     @property
     def is_kept(self) -> bool:

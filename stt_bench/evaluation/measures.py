@@ -26,6 +26,7 @@ from stt_bench.evaluation.ranking import (
     positives_before,
     ranked_list_metrics,
     summed_precision,
+    sums_of_queries,
     within_reach,
 )
 
@@ -76,28 +77,27 @@ def list_metrics(
     """
     usual = ranked_list_metrics(groups, relevant, ks)
     columns = []
-    query = groups.query
-    found = np.empty(0)
+    first = found = np.empty(0, dtype=np.int64)
     if not set(metrics) <= set(USUAL):
-        found = positives_before(groups, np.searchsorted(query, np.arange(len(relevant))))
+        first = np.searchsorted(groups.query, np.arange(len(relevant)))
+        found = positives_before(groups, first)
     for one in metrics:
         if one == "recall":
             columns += list(usual[:, : len(ks)].T)
         elif one in USUAL:
             columns.append(usual[:, len(ks) - 1 + USUAL.index(one)])
         elif one == "map":
-            everything = groups.before + groups.size
-            columns.append(
-                np.bincount(query, within_reach(groups, found, everything)[0]) / relevant
-            )
+            everything = np.full(len(relevant), int((groups.before + groups.size).max()))
+            precision, _ = within_reach(groups, first, found, everything)
+            columns.append(sums_of_queries(precision, first) / relevant)
         elif one == "ndcg":
             columns += [_ndcg(groups, relevant, k) for k in ks]
         elif one == "precision":
             for k in ks:
-                _, hits = within_reach(groups, found, np.full(len(query), k))
-                columns.append(np.bincount(query, hits) / k)
+                _, hits = within_reach(groups, first, found, np.full(len(relevant), k))
+                columns.append(hits / k)
         else:
-            columns += [_map_at(groups, found, relevant, k, divisor) for k in ks]
+            columns += [_map_at(groups, first, found, relevant, k, divisor) for k in ks]
     return np.stack(columns, axis=1)
 
 
@@ -116,18 +116,23 @@ def _ndcg(groups: TieGroups, relevant: np.ndarray, k: int) -> np.ndarray:
 
 
 def _map_at(
-    groups: TieGroups, found: np.ndarray, relevant: np.ndarray, k: int, divisor: str
+    groups: TieGroups,
+    first: np.ndarray,
+    found: np.ndarray,
+    relevant: np.ndarray,
+    k: int,
+    divisor: str,
 ) -> np.ndarray:
     """Return MAP@K of every query, (Q,)."""
     query, before, size, positives = groups
-    precision, hits = within_reach(groups, found, np.full(len(query), k))
+    precision, total = within_reach(groups, first, found, np.full(len(relevant), k))
     if divisor != "hits":
         by = np.minimum(relevant, k) if divisor == "min" else relevant
-        return np.bincount(query, precision) / by
+        return sums_of_queries(precision, first) / by
     # The group that K cuts decides how many hits there are, so it is counted case by case.
     cut = np.flatnonzero((before < k) & (before + size > k) & (positives < size))
-    hits[cut] = precision[cut] = 0
-    total, sums = np.bincount(query, hits), np.bincount(query, precision)
+    total[query[cut]], precision[cut] = found[cut], 0
+    sums = sums_of_queries(precision, first)
     averages = sums / np.maximum(total, 1)
     if len(cut):
         drawn = k - before[cut]
@@ -154,6 +159,5 @@ def _over_hits(n: int, t: int, p: int, c: int, m: int) -> tuple[float, float]:
     if m == 1:
         inside = x * (c + 1) / (n + 1)
     else:
-        places = np.array(m)
-        inside = summed_precision(np.array(n), places, x, np.array(c), places)
+        inside = summed_precision(*np.broadcast_arrays(n, m, x, c, m))
     return float(inverse.sum()), float((inverse * inside).sum())

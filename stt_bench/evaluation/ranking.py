@@ -11,7 +11,10 @@ from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from scipy.special import digamma
+
+EXACT_BITS = 53  # of whole numbers that float64 holds
 
 
 class TieGroups(NamedTuple):
@@ -38,33 +41,33 @@ def find_tie_groups(
         depth: (Q,) the position up to which a list counts, R for MAP@R. Beyond it only the first
             group does, so the others are dropped.
     """
-    count, width = distances.shape
     new = np.ones(distances.shape, dtype=bool)
     np.not_equal(distances[:, 1:], distances[:, :-1], out=new[:, 1:])
-    bounds = np.append(np.flatnonzero(new), distances.size)
     groups = np.count_nonzero(new, axis=1)
-    items, hits = (_sums_before(table) for table in (sizes, positives))
-    at = items[bounds]
-    size, found = np.diff(at), np.diff(hits[bounds])
-    before = at[:-1] - np.repeat(items[np.arange(count) * width], groups)
-    query = np.repeat(np.arange(count), groups)
+    first = np.cumsum(groups) - groups
+    last = np.append(np.flatnonzero(new)[1:], distances.size) - 1
+    # Sums along each row, of items and of positives in the halves of one number; torch takes half
+    # the time of NumPy.
+    both = np.left_shift(sizes, 32, dtype=np.int64) + positives
+    through = torch.cumsum(torch.from_numpy(both), 1).numpy().take(last)
+    before = np.empty_like(through)
+    before[1:] = through[:-1]
+    before[first] = 0
+    through -= before
+    before >>= 32
+    size, found = through >> 32, through & (2**32 - 1)
     held = found > 0
     kept = held & (before < np.repeat(depth, groups))
+    counts = np.add.reduceat(kept, first, dtype=np.int64)
     # Where the first group that holds a positive lies beyond the depth, it is kept all the same.
-    beyond = np.flatnonzero(np.bincount(query[kept], minlength=count) == 0)
+    beyond = np.flatnonzero(counts == 0)
     if len(beyond):
         places = np.flatnonzero(held)
-        kept[places[np.searchsorted(query[places], beyond)]] = True
-    if not kept.all():
-        query, before, size, found = (one[kept] for one in (query, before, size, found))
-    return TieGroups(query, before, size, found)
-
-
-def _sums_before(table: np.ndarray) -> np.ndarray:
-    """Return the sums of the first 0, 1, 2 ... entries of a table, row by row."""
-    sums = np.zeros(table.size + 1, dtype=np.int64)
-    np.cumsum(table, out=sums[1:])
-    return sums
+        kept[places[np.searchsorted(places, first[beyond])]] = True
+        counts[beyond] = 1
+    places = np.flatnonzero(kept)  # which take more quickly than truths do
+    query = np.repeat(np.arange(len(distances)), counts)
+    return TieGroups(query, *(one.take(places) for one in (before, size, found)))
 
 
 def ranked_list_metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[int]) -> np.ndarray:
@@ -80,7 +83,7 @@ def ranked_list_metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[in
     query, before, size, positives = groups
     first = np.searchsorted(query, np.arange(len(relevant)))
     found = positives_before(groups, first)
-    precision, share = within_reach(groups, found, relevant[query])
+    precision, hits = within_reach(groups, first, found, relevant)
     n, t, p = before[first], size[first], positives[first]
     columns = [(n < k).astype(np.float64) for k in ks]
     reciprocal = 1.0 / (n + 1)
@@ -88,58 +91,82 @@ def ranked_list_metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[in
     if len(drawn_from):
         some = n[drawn_from], t[drawn_from], p[drawn_from]
         for column, k in zip(columns, ks, strict=True):
-            column[drawn_from] = per_distinct(_hit, *some, np.full(len(drawn_from), k))
+            column[drawn_from] = _hits(*some, k)
         reciprocal[drawn_from] = per_distinct(_reciprocal_rank, *some)
-    # The sum of truths is exact in any order; of numbers bincount keeps it.
-    whole = share.dtype == bool
-    hits = np.add.reduceat(share, first, dtype=np.int64) if whole else np.bincount(query, share)
-    precisions = np.bincount(query, precision)
-    columns += [hits / relevant, precisions / relevant, reciprocal]
+    columns += [hits / relevant, sums_of_queries(precision, first) / relevant, reciprocal]
     return np.stack(columns, axis=1)
 
 
 def positives_before(groups: TieGroups, first: np.ndarray) -> np.ndarray:
     """Return how many positives stand before each group, (T,), given each query's first group."""
-    query, _, size, positives = groups
-    if np.all(size <= 1):
-        return np.arange(len(query)) - first[query]
-    found = np.cumsum(positives) - positives
-    return found - found[first][query]
+    counts = _counts(first, len(groups.query))
+    if np.all(groups.size <= 1):
+        return np.arange(len(groups.query)) - np.repeat(first, counts)
+    found = np.cumsum(groups.positives) - groups.positives
+    return found - np.repeat(found[first], counts)
 
 
 def within_reach(
-    groups: TieGroups, found: np.ndarray, reach: np.ndarray
+    groups: TieGroups, first: np.ndarray, found: np.ndarray, reach: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return each group's Σ E[relevance × precision] and Σ E[relevance] up to a position, (T,).
+    """Return Σ E[relevance × precision] of each group (T,) and Σ E[relevance] of each query (Q,).
 
-    `reach` (T,) is that position of each group's list; `found` (T,) the positives before it.
+    Both up to a position of each query's list, `reach` (Q,). `first` (Q,) is the first group of
+    each query; `found` (T,) are the positives before each group.
     """
     _, before, size, positives = groups
+    limit = np.repeat(reach, _counts(first, len(before)))
+    within = before < limit
     # A group of one is what it is; expectations are for the others.
-    within = before < reach
-    precision = np.reciprocal(before + 1.0)
+    precision = before + 1.0
+    np.divide(1.0, precision, out=precision)
     precision *= found - before
     precision += 1.0
     precision *= within
     shared = np.flatnonzero(size > 1)
-    if not len(shared):
-        return precision, within
-    drawn = np.clip(reach - before, 0, size)
-    precision[shared] = summed_precision(
-        *(column[shared] for column in (before, size, positives, found, drawn))
-    )
-    return precision, positives * (drawn / size)
+    if len(shared):
+        n, t, p, c, limit = (x.take(shared) for x in (before, size, positives, found, limit))
+        precision[shared] = summed_precision(n, t, p, c, np.clip(limit - n, 0, t))
+    # Of the groups that are reached all but the last count whole.
+    reached = np.add.reduceat(within, first, dtype=np.int64)
+    last = first + np.maximum(reached, 1) - 1
+    drawn = np.clip(reach - before[last], 0, size[last])
+    return precision, found[last] + positives[last] * (drawn / size[last])
 
 
-def _hit(n: int, t: int, p: int, k: int) -> float:
-    """Return the probability that a positive is among the first `k`.
+def sums_of_queries(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Return the sum of each query's values (T,), one after another, from its `first` on, (Q,)."""
+    counts = torch.from_numpy(_counts(first, len(values)))
+    # As np.bincount would sum them, in a quarter of its time.
+    sums = torch.segment_reduce(torch.from_numpy(values), "sum", lengths=counts)
+    return np.asarray(sums)
+
+
+def _counts(first: np.ndarray, total: int) -> np.ndarray:
+    """Return how many groups each query has, given where its first one is among all."""
+    return np.diff(first, append=total)
+
+
+def _hits(n: np.ndarray, t: np.ndarray, p: np.ndarray, k: int) -> np.ndarray:
+    """Return the probability that a positive is among the first `k`, for each group (Q,).
 
     All r = k − n places that the group gets are negatives with probability
-    C(t−p, r) / C(t, r) = C(t−r, p) / C(t, p); big integers make it exact.
+    C(t−p, r) / C(t, r) = C(t−r, p) / C(t, p); big integers make it exact where int64 does not.
     """
-    r = min(max(k - n, 0), t)
-    fewer, more = min(p, r), max(p, r)
-    return 1.0 - comb(t - more, fewer) / comb(t, fewer)
+    r = np.clip(k - n, 0, t)
+    fewer, more = np.minimum(p, r), np.maximum(p, r)
+    chances = np.empty(len(n))
+    small = fewer * np.log2(t) < EXACT_BITS
+    few, sizes, rest = fewer[small], t[small], (t - more)[small]
+    ways = of = np.ones(len(few), dtype=np.int64)
+    for i in range(int(few.max(initial=0))):
+        ways = ways * np.where(i < few, np.maximum(rest - i, 0), 1)
+        of = of * np.where(i < few, sizes - i, 1)
+    chances[small] = 1.0 - ways / of
+    if not small.all():
+        large = (column[~small] for column in (t, more, fewer))
+        chances[~small] = per_distinct(lambda t, m, f: 1.0 - comb(t - m, f) / comb(t, f), *large)
+    return chances
 
 
 def _reciprocal_rank(n: int, t: int, p: int) -> float:
@@ -148,6 +175,8 @@ def _reciprocal_rank(n: int, t: int, p: int) -> float:
     Pr(first at j) = C(t−j, p−1) / C(t, p), j = 1 .. t−p+1; each from the one before it.
     """
     j = np.arange(1, t - p + 2)
+    if p == 1:  # it is as likely at each
+        return float((p / t / (n + j)).sum())
     steps = (t - p + 1 - j[:-1]) / (t - j[:-1])
     chances = p / t * np.concatenate(([1.0], np.cumprod(steps)))
     return float((chances / (n + j)).sum())
@@ -168,7 +197,9 @@ def summed_precision(
     last = n + m + 1
     # Long lists ask for the same places again and again.
     psi = digamma(np.arange(last.max() + 1.0)).take if last.size > last.max() else digamma
-    harmonic = np.where(m == 1, 1.0 / (n + 1), psi(last) - psi(n + 1))
+    harmonic = psi(last) - psi(n + 1)
+    alone = np.flatnonzero(m == 1)
+    harmonic[alone] = 1.0 / (n[alone] + 1)
     return beta * m + (alpha * (c + 1) - beta * (n + 1)) * harmonic
 
 

@@ -4,9 +4,9 @@ All ranks follow from `exact_pairs`, so every searcher gives the same groups:
 
 * A float32 search **lists** the nearest points of a query, and `ListRanker` tells what is certain.
 * Where much would have to be compared exactly, where a list ends before the position up to which
-  it counts, or where it
-  would hold a good part of the gallery, a float64 search makes another: a **wide** one, longer
-  each time, up to the whole gallery.
+  it counts, or where it would hold a good part of the gallery, a float64 search makes another: a
+  **wide** one, longer each time, up to the whole gallery. On a grid that float32 holds it is a
+  float32 search, too.
 * Where a list is long enough but holds no positive, only the rank of the nearest positive is
   missing. Its exact distance is found among the positives; nearer points are then **counted**, and
   those too close to call are compared exactly; if a rule removes very many, lists grow instead.
@@ -22,8 +22,9 @@ import torch
 from stt_bench.evaluation import coarse
 from stt_bench.evaluation.backends import devices_of
 from stt_bench.evaluation.checks import blocks
-from stt_bench.evaluation.coarse import DenseSearch, FaissSearch, TorchSearch
+from stt_bench.evaluation.coarse import DenseSearch, TorchSearch
 from stt_bench.evaluation.exact import Points
+from stt_bench.evaluation.faiss_search import FaissSearch
 from stt_bench.evaluation.frames import CoarseFrame, ExactFrame
 from stt_bench.evaluation.gallery import Gallery
 from stt_bench.evaluation.levels import Level
@@ -35,9 +36,11 @@ from stt_bench.evaluation.wide import WideSearch, key_bits
 SPARE, SPARE_SHARE = 32, 1 / 16
 LONGER = 8
 WIDE_SHARE = 1 / 16  # of the gallery, that a wide list holds at least
+WHOLE_SHARE = 7 / 8  # beyond which a wide list is all of the gallery: nothing is short then
 GRID_SHARE = 24  # beyond one so-manieth of the gallery, a list of many ties is all of it
 PROBED = 64  # queries that show whether float32 is worth it for the others
 PLACES = 2**17  # of lists that are ranked at once
+LOADED = 4  # nanoseconds, about, that each coordinate of the gallery costs once more
 LISTED = 190  # nanoseconds, about, that each place of a narrow list costs
 
 
@@ -65,7 +68,8 @@ class NeighborSearch:
         frame = frame.sharpened(queries, gallery.points)
         self.narrow = Level(frame, searcher, gallery, memory)
         frame = frame.widened(queries, gallery.points, key_bits(len(gallery.points)))
-        self.wide = Level(frame, WideSearch(inner_product, memory // 4, device), gallery, memory)
+        wide = WideSearch(inner_product, memory // 4, device, frame.precision)
+        self.wide = Level(frame, wide, gallery, memory)
 
     def tie_groups(
         self, wanted: np.ndarray, progress: Callable[[int], None] = lambda done: None
@@ -92,6 +96,9 @@ class NeighborSearch:
         pending = wanted[np.argsort(-self._reach(wanted), kind="stable")]
         if self.narrow:
             deep = self._length(pending) > self._most()
+            saved = self._wide_price() - self._narrow_price(float(self._length(pending[-1:])[0]))
+            if deep.any() and np.count_nonzero(~deep) * saved < self._load_price():
+                deep[:] = True  # too few to load the gallery once more for them
             pending, later = pending[~deep], [pending[deep]]
             # Some of all depths show what becomes of the others.
             probe = np.arange(0, len(pending), max(1, len(pending) // PROBED))
@@ -138,9 +145,9 @@ class NeighborSearch:
     def _most(self) -> float:
         """Return the length beyond which lists are wide."""
         size = len(self.gallery.points)
-        if self.narrow is not None and self.narrow.frame.exact:
-            return size / GRID_SHARE
         most = coarse.SORTED_SHARE * size
+        if self.narrow is not None and self.narrow.frame.exact:
+            most = size / GRID_SHARE
         if not self._on_processor:
             return most
         return min(most, (self._wide_price() - self._narrow_price(0)) / LISTED)
@@ -153,16 +160,16 @@ class NeighborSearch:
         counted = self.gallery.removed <= self._patience()
         failed = beyond = np.empty(0, dtype=np.int64)
         for block, width in self._blocks(pending, level, factor):
-            lists = level.lists(self.queries, block, width)
-            few = max(1, min(self.memory // 4 // 128, PLACES) // width)
+            last: int | None = None
+            wide = level.frame.exact and isinstance(level.searcher, WideSearch)
+            if wide and counted[block].all():
+                # Of many ties, those beyond the last position are nobody's concern.
+                most = self.gallery.depth[block] + self.gallery.removed[block]
+                last = min(int(most.max()) + 1, width - 1)
+            lists = level.lists(self.queries, block, width, last)
+            few = max(1, min(self.memory // 4 // 128, PLACES) // lists.width)
             for rows in blocks(len(block), few):
-                last: int | None = None
-                wide = level.frame.exact and isinstance(level.searcher, WideSearch)
-                if wide and counted[block[rows]].all():
-                    # Of many ties, those beyond the last position are nobody's concern.
-                    most = self.gallery.depth + self.gallery.removed
-                    last = min(int(most[block[rows]].max()) + 1, width - 1)
-                values, points = lists.of(rows, last)
+                values, points = lists.of(rows)
                 ranked = self.ranker.rank(
                     block[rows], values, points, lists.errors[rows], level.frame.unit, patience
                 )
@@ -188,11 +195,15 @@ class NeighborSearch:
     # tests/perf/search_prices.py. Only their ratios count.
 
     def _wide_price(self) -> float:
-        return len(self.gallery.points) * (self.queries.dimension / 32 + 6)
+        at_once = 64 if self.wide.searcher.precision is np.float32 else 32
+        return len(self.gallery.points) * (self.queries.dimension / at_once + 6)
 
     def _narrow_price(self, width: float) -> float:
         """Return the price of a narrow list, which is sorted and ordered, without comparisons."""
         return len(self.gallery.points) * (self.queries.dimension / 64 + 3) + LISTED * width
+
+    def _load_price(self) -> float:
+        return LOADED * len(self.gallery.points) * self.queries.dimension
 
     def _pair_price(self) -> float:
         return 3 * self.queries.dimension + 60
@@ -207,7 +218,8 @@ class NeighborSearch:
             if level is self.wide:
                 width = max(width, int(WIDE_SHARE * size) * factor)
             # Points on a grid have many ties, which the end of a list may not part.
-            if width > (size / GRID_SHARE if level is self.wide and level.frame.exact else size):
+            most = WHOLE_SHARE if not level.frame.exact else 1 / GRID_SHARE
+            if width > (most * size if level is self.wide else size):
                 width = size
             if isinstance(level.searcher, DenseSearch):
                 width = size
@@ -227,33 +239,38 @@ class NeighborSearch:
         assert isinstance(level.searcher, TorchSearch), "a dense list is never too short"
         query, points = self.gallery.positive_points(queries)
         first = np.searchsorted(query, np.arange(len(queries)))
-        nearest = np.minimum.reduceat(self.ranker.exact(queries[query], points), first)
+        distances = self.ranker.exact(queries[query], points)
+        nearest = np.minimum.reduceat(distances, first)
+        _, hits = self.gallery.others(queries[query], points[:, None])
+        hits = hits[:, 0] * (distances == nearest[query])
+        positives = np.add.reduceat(hits, first, dtype=np.int64)
+        before, size = np.zeros((2, len(queries)), dtype=np.int64)
 
-        coarse_rows = level.frame.rows(self.queries, queries)
-        errors = level.frame.errors(coarse_rows, nearest * level.frame.unit)
-        kind = level.searcher.precision
-        low = np.nextafter((nearest * level.frame.unit - errors).astype(kind), -np.inf)
-        high = np.nextafter((nearest * level.frame.unit + errors).astype(kind), np.inf)
-        before, size, positives = counts = np.zeros((3, len(queries)), dtype=np.int64)
-
-        def add(query: np.ndarray, points: np.ndarray, items: np.ndarray, hits: np.ndarray) -> None:
+        def add(query: np.ndarray, points: np.ndarray, items: np.ndarray) -> None:
             distances = self.ranker.exact(queries[query], points)
             np.add.at(before, query, items * (distances < nearest[query]))
-            tied = distances == nearest[query]
-            np.add.at(size, query, items * tied)
-            np.add.at(positives, query, hits * tied)
+            np.add.at(size, query, items * (distances == nearest[query]))
 
+        coarse_rows = level.frame.rows(self.queries, queries)
+        at, kind = nearest * level.frame.unit, level.searcher.precision
+        errors = level.frame.errors(coarse_rows, at)
+        low = np.nextafter((at - errors).astype(kind), -np.inf)
+        high = np.nextafter((at + errors).astype(kind), np.inf)
         held = level.searcher.queries(coarse_rows)
         for rows, part in level.parts():
+            if level.frame.exact:
+                for block, below, through in level.searcher.counts(held, part, at.astype(kind)):
+                    before[block] += below
+                    size[block] += through - below
+                continue
             for block, below, doubtful, places in level.searcher.nearer(held, part, low, high):
                 before[block] += below
                 for some in blocks(len(places), max(1, self.memory // 8 // 128)):
-                    query, points = block.start + doubtful[some], rows.start + places[some]
-                    _, hits = self.gallery.others(queries[query], points[:, None])
-                    add(query, points, self.gallery.sizes[points], hits[:, 0])
+                    points = rows.start + places[some]
+                    add(block.start + doubtful[some], points, self.gallery.sizes[points])
         # What lists leave out was counted like any other item.
         query, points, items = self.gallery.removed_points(queries)
-        add(query, points, -items, np.zeros_like(items))
-        if np.any(positives < 1):
+        add(query, points, -items)
+        if np.any(size < positives):
             raise OutsideBoundError
-        return TieGroups(np.arange(len(queries)), *counts)
+        return TieGroups(np.arange(len(queries)), before, size, positives)

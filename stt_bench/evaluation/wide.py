@@ -17,19 +17,23 @@ from stt_bench.evaluation.coarse import Part, TorchSearch
 NUMBERS_AT_ONCE = 2**15  # what a processor keeps at hand
 # Where the rest of a row is more than this share and so many, it is put aside before the sort.
 REST_SHARE, REST_LEAST = 0.42, 1000
+WORTH_CUTTING = 7 / 8  # of a list: the end of a shorter one is looked for, which takes time too
 TILE_BYTES = 2**24  # as wide as a product needs to be quick
 
 
 class WideSearch(TorchSearch):
-    """Distances by float64 matrix products."""
-
-    copies = 2
-    precision = np.float64
+    """Distances by float64 matrix products, or by float32 ones that are exact."""
 
     def __init__(
-        self, inner_product: bool, tile_bytes: int, device: str | torch.device = "cpu"
+        self,
+        inner_product: bool,
+        tile_bytes: int,
+        device: str | torch.device = "cpu",
+        precision: type[np.floating] = np.float64,
     ) -> None:
-        """Search on `device` with tables of at most `tile_bytes`."""
+        """Search on `device` with tables of at most `tile_bytes`; in float32 if that is exact."""
+        self.precision = precision
+        self.copies = np.dtype(precision).itemsize // 4
         super().__init__(inner_product, min(tile_bytes, TILE_BYTES), device)
 
     def keys(
@@ -44,12 +48,15 @@ class WideSearch(TorchSearch):
         for place, part in parts:
             numbers = np.arange(place.start, place.stop)
             last = place.stop == points
+            whole = len(part) == width == points  # the keys are made where they are to lie
             for block, table in self._tiles(held, part):
                 tile = table.cpu().numpy()[:, : len(part)]
                 for some in blocks(len(tile), max(1, NUMBERS_AT_ONCE // len(part))):
                     to = slice(block.start + some.start, block.start + some.stop)
-                    distances = tile[some] + lengths[to]
-                    keys = np.maximum(distances, 0.0, out=distances).view(np.int64)
+                    keys = lists[to] if whole else np.empty(tile[some].shape, dtype=np.int64)
+                    distances = keys.view(np.float64)
+                    np.add(tile[some], lengths[to], out=distances, dtype=np.float64)
+                    np.maximum(distances, 0.0, out=distances)
                     keys &= 2**63 - 1 - low  # −0 loses its sign
                     keys |= numbers
                     if seen:
@@ -61,7 +68,8 @@ class WideSearch(TorchSearch):
                         keys = keys[:, :width]
                     if last:
                         keys.sort(axis=1)
-                    lists[to, : min(width, count)] = keys[:, :width]
+                    if not whole:
+                        lists[to, : min(width, count)] = keys[:, :width]
             seen = min(width, place.stop)
         return lists
 
@@ -72,7 +80,8 @@ def nearest_keys(keys: np.ndarray, last: int | None, points: int) -> np.ndarray:
         return keys
     farthest = keys[:, last] | ((1 << key_bits(points)) - 1)
     beyond = keys[:, last + 1 :] <= farthest[:, None]
-    return keys[:, : last + 2 + int(np.count_nonzero(beyond, axis=1).max())]
+    width = last + 2 + int(np.count_nonzero(beyond, axis=1).max())
+    return keys[:, :width] if width < WORTH_CUTTING * keys.shape[1] else keys
 
 
 def split_keys(keys: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from stt_bench.evaluation import chosen_backend, coarse, on_device, retrieval_metrics
+from stt_bench.evaluation import chosen_backend, faiss_search, on_device, retrieval_metrics
 from stt_bench.evaluation.backends import devices_of, resolve_backend, torch_device
 
 
@@ -94,7 +94,7 @@ def test_faiss_takes_memory_of_a_gpu_once(faiss_gpu, monkeypatch, gpus):
     assert len(faiss_gpu) >= 6
     assert all(placed == (Resources.alive, True, gpus) for placed in faiss_gpu)
     assert len(Resources.alive) == len(gpus)
-    assert {one.size for one in Resources.alive} == {coarse.FAISS_ROOM}
+    assert {one.size for one in Resources.alive} == {faiss_search.FAISS_ROOM}
     assert emptied == [0]  # torch's cache, before FAISS takes anything
 
 

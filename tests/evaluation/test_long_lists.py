@@ -103,6 +103,12 @@ def test_distances_on_a_coarse_grid_are_exact_products_of_float32(size):
         part = searcher.load(rows, np.ones(size))
         found = np.concatenate([t for _, t in searcher.distances(searcher.queries(rows), part)])
         assert np.array_equal(found[:size], exact * frame.unit)
+        wide = frame.widened(held, held, 6)
+        searcher = WideSearch(False, 2**16, precision=wide.precision)
+        parts = [(slice(0, size), searcher.load(wide.rows(held, slice(None)), np.ones(size)))]
+        values, places = split_keys(searcher.keys(rows[:size], parts, size, size), size)
+        assert wide.precision is np.float32
+        assert np.array_equal(values, np.take_along_axis(exact * wide.unit, places, axis=1))
     for odd in (0.5, 1e-30, 1 + 1e-6):
         points = np.sign(rng.normal(size=(size, 900))).astype(np.float32)
         points[7, 5] = odd

@@ -1,5 +1,8 @@
 """The closed-form expectations over ties, against enumeration of every order."""
 
+from fractions import Fraction
+from math import comb
+
 import numpy as np
 import pytest
 from evaluation_reference import by_enumeration, by_loops
@@ -88,6 +91,23 @@ def test_a_point_that_stands_for_items_is_a_tie():
     distances = [0, 0, 1, 1, 1, 2, 2, 2, 2]
     relevance = [i in (2, 3, 5) for i in range(9)]
     assert np.array_equal(scores, measured(distances, relevance))
+
+
+def test_the_chance_of_a_hit_is_that_of_counting_all_draws():
+    """Of groups of all sizes at once, most of whose numbers of draws no int64 holds."""
+    rng = np.random.default_rng(0)
+    size = np.exp(rng.uniform(np.log(2), np.log(1e5), 200)).astype(int)
+    positives = 1 + (rng.uniform(size=200) ** 3 * (size - 1)).astype(int)
+    before = rng.integers(0, 30, 200)
+    groups = TieGroups(np.arange(200), before, size, positives)
+    ks = (1, 2, 7, 30, 1000)
+    found = ranked_list_metrics(groups, positives, ks)
+    for n, t, p, hits in zip(
+        before.tolist(), size.tolist(), positives.tolist(), found, strict=True
+    ):
+        drawn = [min(max(k - n, 0), t) for k in ks]
+        expected = [float(1 - Fraction(comb(t - p, r), comb(t, r))) for r in drawn]
+        assert hits[: len(ks)] == pytest.approx(expected, abs=1e-15)
 
 
 def test_very_large_tie_groups_stay_exact():

@@ -158,6 +158,20 @@ def test_a_count_that_misses_the_nearest_positive_is_not_believed(short_lists, m
     assert retrieval_metrics(points, labels, backend="torch-cpu") == expected
 
 
+def test_a_count_that_misses_the_ties_on_a_grid_is_not_believed(short_lists, monkeypatch):
+    points, labels = grid()
+    expected = retrieval_metrics(points, labels, backend="dense")
+    honest, asked = TorchSearch.counts, []
+
+    def shifted(self, queries, part, at):
+        asked.append(len(at))
+        return honest(self, queries, part, np.nextafter(at, -1))
+
+    monkeypatch.setattr(TorchSearch, "counts", shifted)
+    assert retrieval_metrics(points, labels, backend="torch-cpu") == expected
+    assert asked
+
+
 def test_the_precision_of_the_process_is_not_touched():
     points, labels = clustered(30, 8, 8, 0.3)
     libraries = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
@@ -311,6 +325,23 @@ def test_the_cheaper_search_is_taken(each, dimension, apart, wide, monkeypatch):
     points[len(points) // 2 :] -= apart
     retrieval_metrics(points, labels, backend="torch-cpu")
     assert (asked[True] > asked[False]) == wide
+
+
+def test_the_gallery_is_not_read_once_more_for_a_few_short_lists(monkeypatch):
+    """Beside 880 items of one class, whose lists are wide, there are 60 pairs."""
+    wide = []
+    taken = NeighborSearch._pass
+
+    def seen(self, level, pending, factor):
+        wide.append(level is self.wide or not len(pending))
+        return taken(self, level, pending, factor)
+
+    monkeypatch.setattr(NeighborSearch, "_pass", seen)
+    points, _ = clustered(10, 100, 600, 1.0)
+    labels = np.maximum(np.arange(1000) - 880, -1) // 2
+    found = retrieval_metrics(points, labels, backend="torch-cpu")
+    assert all(wide)
+    assert found == retrieval_metrics(points, labels, backend="dense")
 
 
 def test_a_query_far_from_its_own_row_is_left_out_where_it_stands():
