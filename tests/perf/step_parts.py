@@ -1,0 +1,83 @@
+"""What small parts of a training step cost in it, beside what is done instead: the small CNN.
+
+A part that takes a microsecond alone takes ten after a backward pass, whose convolutions drive
+Python out of the processor's caches. So each is timed once after a forward and a backward pass, in
+turns; given are the medians, in microseconds of one thread.
+
+    python tests/perf/step_parts.py [--rounds 200]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from step_time import QUIET, TABLE, made
+
+from stt_bench.benchmark.datasets import load_items
+from stt_bench.benchmark.system.machine import make_deterministic, seed_torch
+from stt_bench.benchmark.training.finite import overflow_of
+from stt_bench.benchmark.training.learner import Learner
+from stt_bench.benchmark.training.prepare import batches_of
+from stt_bench.losses.terms import check_class_range
+
+
+def main() -> None:
+    """Print a line for each part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=200)
+    rounds = parser.parse_args().rounds
+    text = TABLE.format(
+        size=28, channels=1, backbone="small_cnn", normalize="false", loss="softmax", steps=10**6,
+        device="cpu", log_every=1, precision="float32", task="retrieval", p=5, k=8,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        run = made(text, Path(folder))
+        make_deterministic(1)
+        seed_torch(0, 0)
+        items = load_items(run.experiment.data)
+        learner = Learner(run.experiment, items, torch.device("cpu"))
+        learner.network.train()
+        batches = batches_of(run, items, learner, QUIET)
+        _, images, labels, _ = next(batches)
+        batches.close()  # type: ignore[attr-defined]
+    optimizer, trained, loss = learner.optimizer, learner.trained, learner.objective.softmax
+    assert loss is not None
+    embeddings = learner.network(images)[1].detach()
+
+    def gradients_gone() -> None:
+        for parameter in trained:
+            parameter.grad = None
+
+    parts: dict[str, Callable[[], object]] = {
+        "nothing": lambda: None,
+        "zero_grad": optimizer.zero_grad,
+        "ours: gradients set to None": gradients_gone,
+        "the optimiser's step": lambda: type(optimizer).step(optimizer),
+        "ours: without the profiler's entry": optimizer.step,
+        "a look at the range of the labels": lambda: check_class_range(labels, 10**6),
+        "ours: whether a gradient overflows": lambda: overflow_of(trained, learner.scaler.one),
+        "ours: the loss module": lambda: loss(embeddings, labels),
+        "linear layer and cross-entropy": lambda: torch.nn.functional.cross_entropy(
+            loss.linear(embeddings), labels
+        ),
+    }
+    times: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(rounds):
+        for name, part in parts.items():
+            learner.objective(*learner.network(images), labels)[0].backward()
+            start = time.perf_counter()
+            part()
+            times[name].append(1e6 * (time.perf_counter() - start))
+            gradients_gone()
+    for name, found in times.items():
+        print(f"{name:<36} {np.median(found):6.0f}")
+
+
+if __name__ == "__main__":
+    main()
