@@ -80,7 +80,10 @@ def check_batch(embeddings: Tensor, labels: Tensor) -> Tensor:
         )
     if labels.dtype == torch.int64 and labels.ndim == 1:
         return labels
-    if labels.is_complex() or (labels.is_floating_point() and (labels != labels.round()).any()):
+    whole = not labels.is_complex()
+    if labels.is_floating_point():
+        whole = bool(((labels == labels.round()) & labels.isfinite()).all())
+    if not whole:
         raise ValueError(f"labels must be whole numbers, got {labels.dtype}")
     return labels.reshape(size).long()
 

@@ -12,7 +12,7 @@ from stt_bench.losses.others import all_rows, beside_itself, columns, others_now
 from stt_bench.losses.weights import by_anchor, counted, mean_of_rows, weighted_mean, weights_now
 
 SPREAD = 2.0**-16  # keeps a sum of large terms finite; a power of two changes no digit
-_NO_LABEL = torch.iinfo(torch.int64).min
+_NO_LABEL = -(2**62) - 1  # which no float becomes
 BLOCK = 2**20  # triplets that are looked at together where each must be
 
 Margin = float | Literal["soft", "none"]

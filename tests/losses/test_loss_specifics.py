@@ -205,6 +205,15 @@ def test_softmax_logits_are_those_of_the_loss():
     assert loss.linear.weight.grad.abs().max() > 0
 
 
+@pytest.mark.parametrize("label", [float("inf"), -float("inf"), float("nan"), 1e30, -(2.0**63)])
+@pytest.mark.parametrize("name", ["softmax", "arcface", "proxy_anchor", "center"])
+def test_a_label_that_no_class_can_have_is_refused(name, label):
+    loss = make(name, {}, dtype=torch.float32)
+    x, _ = batch([0, 1, 2], dtype=torch.float32)
+    with pytest.raises(ValueError, match="labels must be"):
+        loss(x, torch.tensor([0.0, 1.0, label]))
+
+
 def test_pure_functions_check_their_batch_too():
     with pytest.raises(ValueError, match="labels must be whole numbers"):
         softmax_loss(torch.ones(2, 2), torch.tensor([0.0, 0.5]), torch.eye(2))

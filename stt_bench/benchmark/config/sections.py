@@ -70,7 +70,7 @@ class InputConfig(Section):
     resize_by: Literal["pillow", "torch"] = Field(
         "pillow",
         description="What resizes decoded images: `torch` takes less time where they are in colour "
-        "and the CPU has AVX2, and some of its pixels are a level off Pillow's.",
+        "and the CPU has AVX2, and some of its pixels are a level, rarely two, off Pillow's.",
     )
     crop: Literal["center", "random", "random_resized"] = Field(
         "center", description="Training crop; the test crop is `evaluation.crops`."

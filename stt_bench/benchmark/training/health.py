@@ -28,6 +28,7 @@ def pairs_of(embeddings: Tensor, labels: Tensor) -> BatchPairs:
     """Return how embeddings (B, D) with labels (B,) or (B, 1) lie; a GPU is waited for once."""
     x, classes = embeddings.detach().double().cpu(), labels.flatten().cpu().numpy()
     distance = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").numpy()
+    np.fill_diagonal(distance, 0.0)  # which is NaN where an embedding is not finite
     return BatchPairs(np.linalg.norm(x.numpy(), axis=1), distance, classes[:, None] == classes)
 
 

@@ -32,12 +32,12 @@ def histogram(distances: np.ndarray) -> dict[str, Any]:
     longest = float(distances.max())
     bars = np.minimum((distances / (longest or 1.0) * BARS).astype(int), BARS - 1)
     with np.errstate(over="ignore"):
-        squares = float(distances @ distances)
+        total, squares = float(distances.sum()), float(distances @ distances)
     return {
         "min": float(distances.min()),
         "max": longest,
         "num": len(distances),
-        "sum": float(distances.sum()),
+        "sum": total,
         "sum_squares": squares,
         "bucket_limits": np.linspace(0.0, longest or 1.0, BARS + 1)[1:].tolist(),
         "bucket_counts": np.bincount(bars, minlength=BARS).tolist(),
@@ -61,7 +61,8 @@ def hardest_triplets(pairs: BatchPairs, count: int = TRIPLETS) -> Tensor:
     far = np.where(other, pairs.distance, -np.inf)
     near = np.where(pairs.same, np.inf, pairs.distance)
     positive, negative = far.argmax(axis=1), near.argmin(axis=1)
-    margin = far.max(axis=1) - near.min(axis=1)
+    with np.errstate(invalid="ignore"):  # of distances that are not finite
+        margin = far.max(axis=1) - near.min(axis=1)
     anchors = np.argsort(-margin, kind="stable")
     anchors = anchors[np.isfinite(margin[anchors])][:count]
     return torch.from_numpy(np.stack([anchors, positive[anchors], negative[anchors]], axis=1))

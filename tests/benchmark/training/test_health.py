@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -55,3 +56,10 @@ def test_gradient_norm_is_over_all_parameters() -> None:
     a.grad, b.grad = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0])
     assert gradient_norm([a, b, c]) == pytest.approx(5.0)
     assert gradient_norm([c]) == 0.0
+
+
+def test_an_embedding_that_is_not_finite_spoils_only_its_own_pairs() -> None:
+    x = torch.tensor([[1.0, 0.0], [3.0, 0.0], [math.inf, 0.0], [4.0, 0.0]])
+    health = batch_health(pairs_of(x, torch.tensor([0, 0, 1, 2])))
+    assert health["distance_within"] == health["hardest_positive"] == 2.0
+    assert math.isinf(health["distance_between"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.training.learner import new_model
-from stt_bench.benchmark.training.optimization import build_optimizer, load_optimizer
+from stt_bench.benchmark.training.optimization import build_optimizer, load_optimizer, take
 
 
 def optimizer_of(**rates: Any) -> torch.optim.Optimizer:
@@ -32,7 +34,7 @@ def steps(optimizer: torch.optim.Optimizer, numbers: range) -> list[torch.Tensor
     for number in numbers:
         for p in parameters:
             p.grad = torch.cos(p.detach() * (number + 2))
-        optimizer.step()
+        take(optimizer)
     return [p.detach().clone() for p in parameters]
 
 
@@ -95,3 +97,38 @@ def test_a_step_is_one_pass_over_the_weights_and_what_the_optimiser_is_defined_a
     for weights, before in zip(found, start, strict=True):
         expected = _written_out(name, before, 0.01, 0.1, 0.9, 5)
         assert weights.numpy() == pytest.approx(expected, abs=1e-6)
+
+
+def test_momentum_starts_with_the_first_gradient_of_each_parameter() -> None:
+    """As where a phase brings in the weights of its loss; an earlier state knows none of theirs."""
+    optimizer = optimizer_of(name="sgd", momentum=0.9)
+    parameters = optimizer.param_groups[0]["params"]
+    late = len(parameters) // 2
+    start = [p.detach().double().numpy().copy() for p in parameters]
+    for step in range(5):
+        for p in parameters[: None if step > 1 else late]:
+            p.grad = torch.cos(p.detach() * max(step, 2))
+        if step == 2:
+            state = optimizer.state_dict()
+            for number in range(late, len(parameters)):
+                del state["state"][number]
+            load_optimizer(optimizer, state)
+        take(optimizer)
+    expected = _written_out("sgd", start[-1], 0.01, 0.0, 0.9, 3)
+    assert parameters[-1].detach().numpy() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_what_no_one_holds_is_freed_at_once(name: str) -> None:
+    """Not only when Python looks for cycles: it holds all weights, and what is kept of each."""
+    optimizer = optimizer_of(name=name, momentum=0.9)
+    for p in optimizer.param_groups[0]["params"]:
+        p.grad = torch.ones_like(p)
+    take(optimizer)
+    left = weakref.ref(optimizer)
+    gc.disable()
+    try:
+        del optimizer, p
+        assert left() is None
+    finally:
+        gc.enable()
