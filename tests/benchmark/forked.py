@@ -33,6 +33,9 @@ def forked(
 
     folder.mkdir(parents=True, exist_ok=True)
     kept = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    # None calls the store before all are there: while its thread answers, it holds a lock of the C
+    # library that the next process would be born with, held for ever.
+    gate, opened = os.pipe()
     children = []
     for rank in range(count):
         child = os.fork()
@@ -41,6 +44,8 @@ def forked(
             continue
         code = 70
         try:
+            os.close(opened)
+            os.read(gate, 1)
             _quietly(folder / f"{rank}.txt")
             orders.GRACE = grace
             store = distributed.TCPStore("127.0.0.1", kept.port)
@@ -54,6 +59,8 @@ def forked(
         finally:
             sys.stdout.flush()
             os._exit(code)
+    os.close(opened)
+    os.close(gate)
     ends = [_end(child, time.monotonic() + LONGEST) for child in children]
     results: list[Any] = []
     for rank, end in enumerate(ends):
