@@ -16,16 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
-from step_time import QUIET, TABLE, made
+from step_time import QUIET, small_training
 
-from stt_bench.benchmark.datasets import load_items
-from stt_bench.benchmark.system.machine import make_deterministic, seed_torch
 from stt_bench.benchmark.training.health import pairs_of
-from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.log import TrainingLog
 from stt_bench.benchmark.training.measured import measured
-from stt_bench.benchmark.training.prepare import batches_of
 from stt_bench.benchmark.training.step import take_step
 
 CALLS = 20  # of each part in a round
@@ -36,20 +31,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds
-    text = TABLE.format(
-        size=28, channels=1, backbone="small_cnn", normalize="false", loss="softmax", steps=10**6,
-        device="cpu", log_every=1, precision="float32", task="retrieval", p=5, k=8,
-    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        run = made(text, Path(folder))
-        run.folder.mkdir(parents=True)
-        make_deterministic(1)
-        seed_torch(0, 0)
-        items = load_items(run.experiment.data)
-        learner = Learner(run.experiment, items, torch.device("cpu"))
-        learner.network.train()
-        batches = batches_of(run, items, learner, QUIET)
-        step, images, labels, _ = next(batches)
+        run, learner, (step, images, labels, _) = small_training(Path(folder))
+        run.folder.mkdir(parents=True, exist_ok=True)
 
         def taking() -> None:
             nonlocal taken
@@ -85,7 +69,6 @@ def main() -> None:
                     log.flush()
                     log._board.flush()
                     seconds[name].append((time.process_time() - start) / CALLS)
-        batches.close()  # type: ignore[attr-defined]
     steps = np.array(seconds["the step"][1:])
     for name, found in seconds.items():
         ratio = float(np.median(np.array(found[1:]) / steps))

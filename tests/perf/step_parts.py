@@ -17,14 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from step_time import QUIET, TABLE, made
+from step_time import small_training
 
-from stt_bench.benchmark.datasets import load_items
-from stt_bench.benchmark.system.machine import make_deterministic, seed_torch
 from stt_bench.benchmark.training.finite import overflow_of
-from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.optimization import take
-from stt_bench.benchmark.training.prepare import batches_of
 from stt_bench.losses.terms import check_class_range
 
 
@@ -33,20 +29,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=200)
     rounds = parser.parse_args().rounds
-    text = TABLE.format(
-        size=28, channels=1, backbone="small_cnn", normalize="false", loss="softmax", steps=10**6,
-        device="cpu", log_every=1, precision="float32", task="retrieval", p=5, k=8,
-    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        run = made(text, Path(folder))
-        make_deterministic(1)
-        seed_torch(0, 0)
-        items = load_items(run.experiment.data)
-        learner = Learner(run.experiment, items, torch.device("cpu"))
-        learner.network.train()
-        batches = batches_of(run, items, learner, QUIET)
-        _, images, labels, _ = next(batches)
-        batches.close()  # type: ignore[attr-defined]
+        _, learner, (_, images, labels, _) = small_training(Path(folder))
     optimizer, trained, loss = learner.optimizer, learner.trained, learner.objective.softmax
     assert loss is not None
     embeddings = learner.network(images)[1].detach()

@@ -92,6 +92,24 @@ def made(text: str, folder: Path) -> Run:
     return run_of(table, "row", 0, folder / "runs")
 
 
+def small_training(folder: Path) -> tuple[Run, Learner, Batch]:
+    """Return the run of the small CNN on a CPU, its learner at step 0, and its first batch."""
+    text = TABLE.format(
+        size=28, channels=1, backbone="small_cnn", normalize="false", loss="softmax", steps=10**6,
+        device="cpu", log_every=1, precision="float32", task="retrieval", p=5, k=8,
+    )  # fmt: skip
+    run = made(text, folder)
+    make_deterministic(1)
+    seed_torch(0, 0)
+    items = load_items(run.experiment.data)
+    learner = Learner(run.experiment, items, torch.device("cpu"))
+    learner.network.train()
+    batches = batches_of(run, items, learner, QUIET)
+    batch = next(batches)
+    batches.close()
+    return run, learner, batch
+
+
 class Minimal:
     """What one writes by hand, for Softmax."""
 

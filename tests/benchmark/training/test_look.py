@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from stt_bench.benchmark.config.sections import TrainConfig
 from stt_bench.benchmark.store.runs import run_of
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.progress import Reporter
-from stt_bench.benchmark.training import log
+from stt_bench.benchmark.training import log, loop
 from stt_bench.benchmark.training.health import pairs_of
 from stt_bench.benchmark.training.look import (
     BARS,
@@ -135,3 +136,18 @@ def test_tensorboard_gets_them_and_the_training_its_bytes(
     train(other, Reporter(quiet=True))
     assert run.weights.read_bytes() == other.weights.read_bytes()
     assert run.metrics.read_bytes() == other.metrics.read_bytes()
+
+
+@pytest.mark.parametrize("every", [1, 20, 33])
+@pytest.mark.parametrize("steps", [1, 60, 999, 1000, 1001, 40_000])
+def test_a_long_training_shows_no_more_than_fifty_histograms_and_twenty_pictures(
+    steps: int, every: int
+) -> None:
+    settings = TrainConfig(steps=steps, log_every=every)
+    logged = [done for done in range(1, steps + 1) if done % every == 0 or done in (1, steps)]
+    for rule, most in ((loop._HISTOGRAMS, 50), (loop._PICTURES, 20)):
+        shown = [done for done in logged if loop._is_shown(done, settings, *rule)]
+        assert len(shown) <= most + 2
+        assert {1, steps} <= set(shown)
+    if len(logged) <= 50:
+        assert [one for one in logged if loop._is_shown(one, settings, *loop._HISTOGRAMS)] == logged
