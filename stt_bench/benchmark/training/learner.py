@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from stt_bench.benchmark.training.head_start import check_start, start_head
 from stt_bench.benchmark.training.objective import Objective
 from stt_bench.benchmark.training.optimization import build_optimizer, load_optimizer
 from stt_bench.benchmark.training.scaling import LossScaler
+from stt_bench.benchmark.training.update import Update
 from stt_bench.benchmark.training.validation import Selection
 
 _PARTS = ("network", "objective", "optimizer", "scaler")
@@ -102,6 +104,11 @@ class Learner:
         self.collapsed_at: int | None = None
         self.terms: dict[int, float] = {}  # of each phase, the most terms that a step had
         self._unread: dict[int, Tensor] = {}  # the same of steps whose numbers were not read yet
+
+    @cached_property
+    def update(self) -> Update:
+        """Return what changes the parameters by their gradients."""
+        return Update(self.optimizer)
 
     @property
     def trained(self) -> list[torch.nn.Parameter]:

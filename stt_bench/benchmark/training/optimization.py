@@ -86,17 +86,6 @@ def build_optimizer(
     return optimizer
 
 
-def take(optimizer: torch.optim.Optimizer) -> None:
-    """Change the parameters by their gradients, without an entry for PyTorch's profiler.
-
-    That takes a third of the time on a CPU. Hooks on the optimiser's step are not called.
-    """
-    step = type(optimizer).step
-    if getattr(step, "hooked", False):  # as PyTorch marks what it has wrapped
-        step = getattr(step, "__wrapped__", step)
-    step(optimizer)
-
-
 def _start_momentum(optimizer: torch.optim.Optimizer) -> None:
     """Give SGD the momentum of 0 of each parameter that has none yet.
 

@@ -15,7 +15,7 @@ from stt_bench.benchmark.system.processes import processes
 from stt_bench.benchmark.training.chunks import Chunks
 from stt_bench.benchmark.training.finite import overflow_of
 from stt_bench.benchmark.training.learner import Learner
-from stt_bench.benchmark.training.optimization import set_learning_rate, take
+from stt_bench.benchmark.training.optimization import set_learning_rate
 
 
 class Step(NamedTuple):
@@ -89,7 +89,7 @@ def take_step(
         scaler.update()
     else:
         overflow = overflow_of(trained, scaler.one)
-        take(optimizer)
+        learner.update()
     if learner.average is not None:
         learner.average.update(step)
     learner.step = step + 1

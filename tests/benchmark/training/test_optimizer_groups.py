@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
 from typing import Any
@@ -12,7 +13,8 @@ import torch
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.training.learner import new_model
-from stt_bench.benchmark.training.optimization import build_optimizer, load_optimizer, take
+from stt_bench.benchmark.training.optimization import build_optimizer, load_optimizer
+from stt_bench.benchmark.training.update import Update
 
 
 def optimizer_of(**rates: Any) -> torch.optim.Optimizer:
@@ -31,10 +33,11 @@ def optimizer_of(**rates: Any) -> torch.optim.Optimizer:
 
 def steps(optimizer: torch.optim.Optimizer, numbers: range) -> list[torch.Tensor]:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    update = Update(optimizer)
     for number in numbers:
         for p in parameters:
             p.grad = torch.cos(p.detach() * (number + 2))
-        take(optimizer)
+        update()
     return [p.detach().clone() for p in parameters]
 
 
@@ -103,7 +106,7 @@ def test_momentum_starts_with_the_first_gradient_of_each_parameter() -> None:
     """As where a phase brings in the weights of its loss; an earlier state knows none of theirs."""
     optimizer = optimizer_of(name="sgd", momentum=0.9)
     parameters = optimizer.param_groups[0]["params"]
-    late = len(parameters) // 2
+    late, update = len(parameters) // 2, Update(optimizer)
     start = [p.detach().double().numpy().copy() for p in parameters]
     for step in range(5):
         for p in parameters[: None if step > 1 else late]:
@@ -113,9 +116,47 @@ def test_momentum_starts_with_the_first_gradient_of_each_parameter() -> None:
             for number in range(late, len(parameters)):
                 del state["state"][number]
             load_optimizer(optimizer, state)
-        take(optimizer)
+        update()
     expected = _written_out("sgd", start[-1], 0.01, 0.0, 0.9, 3)
     assert parameters[-1].detach().numpy() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "adam"},
+        {"name": "adam", "weight_decay": 0.1, "backbone_lr_factor": 0.1},
+        {"name": "adamw", "weight_decay": 0.1},
+        {"name": "sgd"},
+        {"name": "sgd", "momentum": 0.9, "weight_decay": 0.1, "backbone_lr_factor": 0.1},
+    ],
+    ids=str,
+)
+def test_an_update_has_the_bytes_of_the_optimisers_own_step(options: dict[str, Any]) -> None:
+    """Whichever parameters have gradients in a step, at any learning rate, after any load."""
+    ours, theirs = optimizer_of(**options), optimizer_of(**options)
+    update = Update(ours)
+    sides = [
+        [p for group in optimizer.param_groups for p in group["params"]]
+        for optimizer in (ours, theirs)
+    ]
+    rng = np.random.default_rng(0)
+    for step in range(30):
+        chosen = rng.random(len(sides[0])) < 0.8 if step % 4 == 3 else np.full(len(sides[0]), True)
+        for parameters in sides:
+            for p, one in zip(parameters, chosen, strict=True):
+                p.grad = torch.cos(p.detach() * (step + 2)) if one else None
+        for optimizer in (ours, theirs):
+            for group in optimizer.param_groups:
+                group["lr"] = 0.01 / (step + 1)
+            if step in (11, 20):
+                load_optimizer(optimizer, copy.deepcopy(optimizer.state_dict()))
+        update()
+        theirs.step()
+        assert all(torch.equal(a, b) for a, b in zip(*sides, strict=True)), step
+    for kept, expected in zip(ours.state.values(), theirs.state.values(), strict=True):
+        assert kept.keys() == expected.keys()
+        assert all(torch.equal(kept[name], expected[name]) for name in kept)
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd"])
@@ -124,11 +165,13 @@ def test_what_no_one_holds_is_freed_at_once(name: str) -> None:
     optimizer = optimizer_of(name=name, momentum=0.9)
     for p in optimizer.param_groups[0]["params"]:
         p.grad = torch.ones_like(p)
-    take(optimizer)
+    update = Update(optimizer)
+    update()
+    update()
     left = weakref.ref(optimizer)
     gc.disable()
     try:
-        del optimizer, p
+        del optimizer, update, p
         assert left() is None
     finally:
         gc.enable()
