@@ -33,6 +33,6 @@ def tied_with_best(values: np.ndarray, draws: int = DRAWS, level: float = LEVEL)
         elif least * (k - 1) < alpha * _CLEAR:
             tied[row] = False
         elif least <= alpha:
-            null = null_p(d, estimate.freedom, draws, rng, two_sided=False).min(axis=1)
-            tied[row] = ((null <= least).sum() + 1) / (draws + 1) > alpha
+            null = null_p(d, estimate.freedom, draws, rng, two_sided=False, at_most=least)
+            tied[row] = ((null.min(axis=1) <= least).sum() + 1) / (draws + 1) > alpha
     return tied

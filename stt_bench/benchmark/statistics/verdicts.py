@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from scipy import stats
@@ -120,17 +121,17 @@ def _domain(by_class: Sequence[np.ndarray | None], draws: int) -> list[Answer | 
     answers: list[Answer | None] = [None] * len(by_class)
     if not answered:
         return answers
-    estimates = {row: crossed(d) for row, d in answered.items()}
-    p = np.array([float(estimate.p_value()) for estimate in estimates.values()])
+    estimates = Estimate(*map(np.stack, zip(*map(crossed, answered.values()), strict=True)))
+    p = estimates.p_value()
     shapes = {d.shape for d in answered.values()}
     if len(shapes) == 1 and next(iter(shapes))[0] >= JOINT_SEEDS:
-        freedom = np.array([float(estimate.freedom) for estimate in estimates.values()])
         d = np.stack(list(answered.values()))
-        adjusted = step_down(p, null_p(d, freedom, draws, np.random.default_rng(SEED)))
+        null = null_p(d, estimates.freedom, draws, np.random.default_rng(SEED), at_most=p)
+        adjusted = step_down(p, null)
     else:
         adjusted = holm(p)
-    for (row, estimate), one, many in zip(estimates.items(), p, adjusted, strict=True):
-        answers[row] = _answer(estimate, one, many)
+    for row, answer in zip(answered, _answers(estimates, p, adjusted), strict=True):
+        answers[row] = answer
     return answers
 
 
@@ -139,19 +140,18 @@ def _classes(by_seed: Sequence[np.ndarray], pools: Sequence[Hashable]) -> list[A
     for row, (d, pool) in enumerate(zip(by_seed, pools, strict=True)):
         if len(d) > 1:
             alike.setdefault((len(d), pool), []).append(row)
-    estimates: dict[int, Estimate] = {}
-    for rows in alike.values():
-        together = moderated(np.stack([by_seed[row] for row in rows]))
-        for place, row in enumerate(rows):
-            estimates[row] = Estimate(*(column[place] for column in together))
     answers: list[Answer | None] = [None] * len(by_seed)
-    if estimates:
-        p = np.array([float(estimate.p_value()) for estimate in estimates.values()])
-        for (row, estimate), one, many in zip(estimates.items(), p, holm(p), strict=True):
-            answers[row] = _answer(estimate, one, many)
+    if alike:
+        groups = [moderated(np.stack([by_seed[row] for row in rows])) for rows in alike.values()]
+        estimates = Estimate(*map(np.concatenate, zip(*groups, strict=True)))
+        p = estimates.p_value()
+        placed = chain.from_iterable(alike.values())
+        for row, answer in zip(placed, _answers(estimates, p, holm(p)), strict=True):
+            answers[row] = answer
     return answers
 
 
-def _answer(estimate: Estimate, p: float, adjusted: float) -> Answer:
-    mean, _, freedom = map(float, estimate)
-    return Answer(mean, float(estimate.half_width()), freedom, float(p), float(adjusted))
+def _answers(estimates: Estimate, p: np.ndarray, adjusted: np.ndarray) -> list[Answer]:
+    """Return the answers of estimates of shape (k,)."""
+    columns = (estimates.mean, estimates.half_width(), estimates.freedom, p, adjusted)
+    return [Answer(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]

@@ -195,6 +195,22 @@ def test_null_p_is_uniform_row_by_row_and_shared_between_rows() -> None:
     assert same[:, 0] == pytest.approx(same[:, 1])
 
 
+@pytest.mark.parametrize("two_sided", [True, False])
+@pytest.mark.parametrize("limit", [0.0, 1e-200, 1e-4, 0.03, 0.4, 0.7, 1.0])
+def test_null_p_up_to_a_limit_is_the_same_whatever_the_limit(limit: float, two_sided: bool) -> None:
+    d, freedom = table((4, 5, 30)), np.array([1.0, 4.0, 20.0, 3000.0])
+    limits = limit ** np.array([1.0, 2.0, 0.5, 1.0])
+    every, by_row = (
+        null_p(d, freedom, 5000, np.random.default_rng(0), two_sided=two_sided, at_most=at_most)
+        for at_most in (1.0, limits)
+    )
+    left_out = by_row != every
+    assert (by_row[left_out] == 1).all()
+    assert (every > limits)[left_out].all()
+    if limit <= 0.03:
+        assert left_out.mean() > 0.8
+
+
 def test_the_best_row_is_alone_where_it_is_far_above_and_all_stay_where_they_are_equal() -> None:
     rng = np.random.default_rng(0)
     for seeds in (3, 6):
