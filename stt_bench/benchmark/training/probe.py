@@ -14,6 +14,8 @@ drawing, sample weights, half precision and the choice of the best weights.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any
 
@@ -53,11 +55,22 @@ def training_probe(experiment: Experiment) -> dict[str, float] | None:
     such a batch.
     """
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _one_thread():
             found = _probe(_tiny(experiment))
     except Exception:  # a plugin's own faults too: the probe is no reason for a training to fail
         return None
     return {name: float(f"{v:.9g}") for name, v in found.items() if math.isfinite(v)}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute by one thread: for so little, others take time only to wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def changed(before: dict[str, float], now: dict[str, float]) -> list[str]:
