@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -80,16 +81,22 @@ def point_of(space: list[Dimension], study: int, index: int) -> Point:
 
     Neither how many points there are, nor which were tried before, nor where, matters.
     """
-    sequence = qmc.Sobol(len(space), scramble=True, rng=np.random.default_rng(study))
-    if index:
-        sequence.fast_forward(index)
-    unit = sequence.random(1)[0].tolist()
+    unit = _unit(len(space), study, index)
     point = {d.field: d.bounds.value(u) for d, u in zip(space, unit, strict=True)}
     for dimension in space:
         if dimension.factor_of is not None:
             factor = point[dimension.field] / point[dimension.factor_of]
             point[dimension.field] = float(f"{factor:.{_DIGITS}g}")
     return point
+
+
+@lru_cache(maxsize=4096)
+def _unit(dimensions: int, study: int, index: int) -> tuple[float, ...]:
+    """Return a point of a scrambled Sobol sequence, each value in [0, 1); many rows share it."""
+    sequence = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(study))
+    if index:
+        sequence.fast_forward(index)
+    return tuple(sequence.random(1)[0].tolist())
 
 
 def own_point(experiment: Experiment, space: list[Dimension]) -> Point:
