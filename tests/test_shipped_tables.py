@@ -6,7 +6,7 @@ import pytest
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table_files import SHIPPED_FOLDER
-from stt_bench.benchmark.leaderboards.baseline import conditions
+from stt_bench.benchmark.leaderboards.conditions import conditions
 from stt_bench.benchmark.leaderboards.published import SHIPPED, read_published
 from stt_bench.benchmark.suite import load_table
 from stt_bench.losses import loss_names

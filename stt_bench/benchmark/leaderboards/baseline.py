@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.leaderboards.rows import Row
 
-# What makes a method: the loss with its parameters, and how its own learned vectors learn.
-_LOSS = {
-    "label",
-    "loss",
-    "softmax_head",
-    "softmax_on",
-    "loss_weight",
-    "memory",
-    "optimizer.proxy_lr_factor",
-}
-# What changes no trained weights, or only which metrics there are.
-_BESIDE = {
-    "data.root",
-    "train.log_every",
-    "train.checkpoint_every",
-    "train.device",
-    "train.workers",
-    "train.threads",
-    "evaluation.ks",
-    "evaluation.distance",
-    "evaluation.clustering",
-    "evaluation.clustering_start",
-    "evaluation.restarts",
-    "evaluation.batch_size",
-    "evaluation.backend",
-    "evaluation.memory_mib",
-}
 _OF_RETRIEVAL = {"model.embedding_dim"}  # which a classifier does not know
 _NO_HEAD = {"model.head": "none", "model.normalize": False, "model.features": "pooled"}
-_FROM_PROTOCOL = ("data", "weights")  # what the settings do not tell: contents
 
 
 class Baseline(NamedTuple):
@@ -93,14 +64,12 @@ def differences(
     row: Row, other: Row, metric: str, tuned: Collection[str] = ()
 ) -> list[tuple[str, Any, Any]]:
     """Return in which settings two rows differ, but for the loss: (field, ours, the other's)."""
-    ours, theirs = conditions(row.experiment), conditions(other.experiment)
-    ours |= {name: row.protocol.get(name) for name in _FROM_PROTOCOL}
-    theirs |= {name: other.protocol.get(name) for name in _FROM_PROTOCOL}
+    ours, theirs = row.conditions, other.conditions
     left_out = set(tuned)
     if metric.endswith("accuracy"):
         left_out |= _OF_RETRIEVAL
         if _classifies_features(row) and theirs.items() >= _NO_HEAD.items():
-            ours |= _NO_HEAD
+            ours = {**ours, **_NO_HEAD}
     if ours["model.head"] != theirs["model.head"]:  # which says it
         left_out = left_out | {"model.embedding_dim"}
     return [
@@ -112,28 +81,3 @@ def differences(
 
 def _classifies_features(row: Row) -> bool:
     return row.experiment.softmax_head and row.experiment.softmax_on == "features"
-
-
-def conditions(experiment: Experiment) -> dict[str, Any]:
-    """Return all settings that are not the loss and can change a result, by dotted name."""
-    found = {
-        name: value
-        for name, value in _flat(experiment.model_dump(mode="json"))
-        if name not in _LOSS | _BESIDE and not name.startswith(("loss.", "memory."))
-    }
-    found["phases"] = [
-        (phase.steps, phase.lr)
-        for phase in experiment.phases
-        if phase.lr not in (None, experiment.optimizer.lr)
-    ]
-    if experiment.model.head == "none":
-        found.pop("model.embedding_dim", None)
-    return found
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -59,7 +59,7 @@ class Leaderboard:
             twin=self,
         )
 
-    @property
+    @cached_property
     def metrics(self) -> list[str]:
         """Return the metrics shown as columns, those that some row has."""
         found = {name for row in self.rows for name in row.scores}
@@ -138,8 +138,10 @@ class Leaderboard:
 
     def baseline(self, row: Row, metric: str) -> Baseline:
         """Return the Softmax row that agrees with a row in all that is not the loss."""
-        alike = [other for other in self.rows if other.search == row.search]
-        return baseline_of(row, alike, metric, self.tuned)
+        if (row.name, metric) not in self._baselines:
+            alike = [other for other in self._softmax if other.search == row.search]
+            self._baselines[row.name, metric] = baseline_of(row, alike, metric, self.tuned)
+        return self._baselines[row.name, metric]
 
     def best_softmax(self, row: Row, metric: str) -> Row | None:
         """Return the Softmax row with the highest mean of a metric, of the row's protocol."""
@@ -147,12 +149,22 @@ class Leaderboard:
 
     def softmax_rows(self, row: Row, metric: str) -> list[Row]:
         """Return the trained Softmax rows of a row's protocol, one of which is the best."""
-        alike, protocol = filter(is_softmax, self.rows), row.protocol_for(metric)
+        protocol = row.protocol_for(metric)
         return [
             other
-            for other in alike
+            for other in self._softmax
             if metric in other.scores and other.protocol_for(metric) == protocol
         ]
+
+    @cached_property
+    def _softmax(self) -> list[Row]:
+        """Hold the trained Softmax rows."""
+        return [row for row in self.rows if is_softmax(row)]
+
+    @cached_property
+    def _baselines(self) -> dict[tuple[str, str], Baseline]:
+        """Hold the baselines that were asked for, by row and metric."""
+        return {}
 
     @cached_property
     def pairs(self) -> list[Pair]:

@@ -14,6 +14,10 @@ from stt_bench.benchmark.statistics.verdicts import Verdict, verdicts
 from stt_bench.benchmark.store.distances import is_retrieval
 from stt_bench.benchmark.system.text import escape_markdown
 
+ByPair = dict[tuple[str, str], Verdict]
+Ordered = dict[str, tuple[ByPair, ByPair]]
+"""By metric, the verdicts on all pairs of ranked rows, under the two distances."""
+
 
 def distance_notes(board: Leaderboard) -> list[str]:
     """Return the notes, as Markdown; none where no row has retrieval."""
@@ -22,8 +26,12 @@ def distance_notes(board: Leaderboard) -> list[str]:
     told = [_ranked(board), *_measured_by_one(board)]
     name = DISTANCES[board.by_the_other.distance]
     if any(map(is_retrieval, board.by_the_other.metrics)):
-        differ = [*_orders(board), *_verdicts(board)]
-        if not differ and _is_judged(board):
+        ordered = {
+            metric: (_pairs(board, metric), _pairs(board.by_the_other, metric))
+            for metric in filter(is_retrieval, board.leads)
+        }
+        differ = [*_orders(board, ordered), *_verdicts(board)]
+        if not differ and _is_judged(ordered):
             differ = [
                 f"Ranked by {name}, no mark and no order that is significant by the seeds would be "
                 "another."
@@ -61,14 +69,13 @@ def _has_retrieval(row: Row) -> bool:
     return any(map(is_retrieval, row.scores))
 
 
-def _orders(board: Leaderboard) -> Iterator[str]:
+def _orders(board: Leaderboard, ordered: Ordered) -> Iterator[str]:
     """Say which rows are above others by one distance and below them by the other.
 
     Told where one of the two orders is significant for new seeds on these classes (all pairs of
     ranked rows are one family).
     """
-    for metric in filter(is_retrieval, board.leads):
-        ours, theirs = (_pairs(one, metric) for one in (board, board.by_the_other))
+    for metric, (ours, theirs) in ordered.items():
         below: dict[str, list[str]] = {}
         for (first, second), here in ours.items():
             there = theirs.get((first, second))
@@ -87,17 +94,16 @@ def _orders(board: Leaderboard) -> Iterator[str]:
             )
 
 
-def _is_judged(board: Leaderboard) -> bool:
+def _is_judged(ordered: Ordered) -> bool:
     """Tell whether some order of rows was tested under both: one seed cannot say anything."""
     return any(
-        verdict.mark and pair in there
-        for metric in filter(is_retrieval, board.leads)
-        for there in [_pairs(board.by_the_other, metric)]
-        for pair, verdict in _pairs(board, metric).items()
+        verdict.mark and pair in theirs
+        for ours, theirs in ordered.values()
+        for pair, verdict in ours.items()
     )
 
 
-def _pairs(board: Leaderboard, metric: str) -> dict[tuple[str, str], Verdict]:
+def _pairs(board: Leaderboard, metric: str) -> ByPair:
     """Return the verdicts by seeds on all pairs of ranked rows, adjusted over all of them."""
     names = sorted(row.name for row in board.rows if board.is_ranked(row, metric))
     by_seed = {name: board.measured.by_seed(name, metric) for name in names}

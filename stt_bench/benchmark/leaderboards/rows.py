@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table_sections import Varied
+from stt_bench.benchmark.leaderboards.conditions import conditions
 from stt_bench.benchmark.leaderboards.scores import Score
 from stt_bench.benchmark.store.ledger import Effort
 from stt_bench.benchmark.store.protocol import RULES, fingerprint
@@ -17,6 +19,7 @@ from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.text import one_line
 
 _LONGEST_LABEL = 100
+_FROM_PROTOCOL = ("data", "weights")  # what the settings do not tell: contents
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,22 @@ class Row:
         """Tell whether the seeds are those that the table names, as far as that is known."""
         return self.named_seeds in (None, tuple(sorted(self.seeds)))
 
+    @cached_property
+    def conditions(self) -> Mapping[str, Any]:
+        """Return all that is not the loss and can change a result, by name."""
+        contents = {name: self.protocol.get(name) for name in _FROM_PROTOCOL}
+        return conditions(self.experiment) | contents
+
     def protocol_for(self, metric: str) -> str:
         """Return the fingerprint of what must agree for a metric to be compared.
 
         That is the whole protocol; for accuracy, which the classifier alone decides, it is all but
         the size of the embedding and the rules of retrieval.
         """
-        if not metric.endswith("accuracy"):
-            return self.fingerprint
+        return self._of_classifier if metric.endswith("accuracy") else self.fingerprint
+
+    @cached_property
+    def _of_classifier(self) -> str:
         left = {"embedding_dim", *RULES}
         kept = {name: value for name, value in self.protocol.items() if name not in left}
         return fingerprint(kept)
