@@ -9,6 +9,7 @@ row has run gets a small one, since building and writing large ones is what take
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dataset_miniatures import lift_counts, miniature
@@ -57,13 +58,14 @@ def shrunk(experiment: Experiment, root: str | None, *, own_network: bool = True
     return Experiment.model_validate(content)
 
 
-def what_runs() -> list[tuple[str, dict[str, bool]]]:
-    """Return the rows of each table that are run, and whether in their own network."""
+def what_runs() -> list[Any]:
+    """Return each table and its rows that are run, and whether in their own network."""
     kinds: set[str] = set()
     networks: set[str] = set()
     found = []
     for path in CONFIGS:
-        experiments = load_table(str(path)).rows
+        table = load_table(str(path))
+        experiments = table.rows
         one = next(name for name, experiment in experiments.items() if not experiment.is_softmax)
         rows: dict[str, bool] = {}
         for name, experiment in experiments.items():
@@ -78,15 +80,14 @@ def what_runs() -> list[tuple[str, dict[str, bool]]]:
                 rows[name] = network not in networks
             kinds.add(kind)
             networks.add(network)
-        found.append((path.stem, rows))
+        found.append(pytest.param(table, rows, id=path.stem))
     return found
 
 
-@pytest.mark.parametrize(("table", "rows"), what_runs(), ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("loaded", "rows"), what_runs())
 def test_dry_run(
-    table: str, rows: dict[str, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loaded: Table, rows: dict[str, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded = load_table(str(next(path for path in CONFIGS if path.stem == table)))
     name = next(iter(loaded.rows.values())).data.name
     root = None
     if find_dataset(name).folder is not None:  # the others come with the package
