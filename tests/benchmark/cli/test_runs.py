@@ -104,7 +104,7 @@ def test_what_is_to_be_run_waits(world: Path, stt_bench: Command, tiny: Path) ->
     ]
     assert len(called(stt_bench, world, "t")) == 6
     assert len(called(stt_bench, world, "t", tiny)) == 10
-    done = stt_bench("runs", "tt", "--runs", world / "runs")
+    done = stt_bench("runs", "tt", "--runs", world / "runs", "--results", world / "results")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "did you mean 't'" in done.stderr
 
@@ -136,7 +136,8 @@ def test_words_of_others_command_no_terminal(
     assert line == ["t/[31mred [bold]/seed-0", "failed", "", "", "", "", "a ]0;x b [link=x]c"]
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    shown = stt_bench("runs", "--runs", tmp_path / "runs").stdout
+    places = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
+    shown = stt_bench("runs", *places).stdout
     assert "[bold]" in shown
     assert "[link=x]c" in shown
     assert "\x1b]0" not in shown
