@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -58,6 +59,19 @@ def stt_bench(
         return Done(int(end.value.code or 0), out, err)
 
     return call
+
+
+def exit_code_of(*arguments: object) -> int | None:
+    """Return the exit code of a command in a process forked from this one; negative: the signal."""
+
+    def call() -> None:
+        sys.argv = ["stt-bench", *map(str, arguments)]
+        main()
+
+    child = multiprocessing.get_context("fork").Process(target=call)
+    child.start()
+    child.join()
+    return child.exitcode
 
 
 @contextmanager

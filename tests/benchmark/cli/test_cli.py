@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from command_line import ROOT, Done, killed_after_a_checkpoint
+from command_line import ROOT, Done, exit_code_of, killed_after_a_checkpoint
 
 
 def test_stage_by_stage_equals_run(
@@ -240,9 +240,8 @@ def test_after_kill_9_the_same_command_gives_the_same_embeddings(
         return [*command, "--runs", str(tmp_path / name), "--results", str(tmp_path / f"{name}r")]
 
     assert stt_bench(*places("whole")).returncode == 0
-    program = [sys.executable, "-m", "stt_bench", *killed_after_a_checkpoint(tmp_path, "hard")]
-    killed = subprocess.run([*program, *places("parted")], cwd=ROOT, check=False)
-    assert killed.returncode == -signal.SIGKILL
+    killer = killed_after_a_checkpoint(tmp_path, "hard")
+    assert exit_code_of(*killer, *places("parted")) == -signal.SIGKILL
     run = tmp_path / "parted/tiny/hard/seed-0"
     assert torch.load(run / "checkpoint.pt", weights_only=True)["step"] == 5
     assert not (run / "training.json").exists()
