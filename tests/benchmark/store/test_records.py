@@ -12,6 +12,7 @@ import pytest
 from command_line import Command
 
 from stt_bench.benchmark.store.class_records import ClassScores
+from stt_bench.benchmark.store.protocol import protocol_of
 from stt_bench.benchmark.store.records import (
     checksum,
     read_record,
@@ -216,10 +217,18 @@ def test_another_layout_of_the_same_content_is_the_same_record(tmp_path: Path) -
     assert read_record(path).commit == "x"
 
 
-def test_committed_records_are_believed() -> None:
+def test_committed_records_are_believed_and_their_fingerprints_stay() -> None:
     tables = tables_with_records(ROOT / "results")
-    records = [read_table_records(ROOT / "results", table) for table in tables]
-    assert sum(map(len, records)) == len(list(ROOT.glob("results/records/*/*/*.json")))
+    records = [one for table in tables for one in read_table_records(ROOT / "results", table)]
+    assert len(records) == len(list(ROOT.glob("results/records/*/*/*.json")))
+    for record in records:
+        facts = {
+            "data_hash": record.protocol["data"],
+            "initial_weights": record.protocol["weights"],
+            "embedding_dim": record.protocol["embedding_dim"],
+        }
+        assert protocol_of(record.experiment, **facts) == record.protocol
+        assert record.experiment.digest() == record.config_digest
 
 
 def test_a_changed_number_is_printed_nowhere(tmp_path: Path, stt_bench: Command) -> None:
