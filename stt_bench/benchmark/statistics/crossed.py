@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special  # scipy.stats gives the same bits some ten times slower
 
 LEVEL = 0.95
 _TINY = 1e-300
@@ -33,15 +33,15 @@ class Estimate(NamedTuple):
 
     def half_width(self, level: float = LEVEL) -> np.ndarray:
         """Return t_ν · standard error, so that mean ± it holds the truth in `level` of cases."""
-        return stats.t.isf((1 - level) / 2, self.freedom) * self.error
+        return -special.stdtrit(self.freedom, (1 - level) / 2) * self.error
 
     def p_value(self) -> np.ndarray:
         """Return P(|t_ν| ≥ |mean| / standard error), two-sided; 1 where both are 0."""
-        return 2 * stats.t.sf(np.abs(self.mean) / np.maximum(self.error, _TINY), self.freedom)
+        return 2 * special.stdtr(self.freedom, -np.abs(self.mean) / np.maximum(self.error, _TINY))
 
     def p_above(self) -> np.ndarray:
         """Return P(t_ν ≥ mean / standard error): small where the mean is above 0."""
-        return stats.t.sf(self.mean / np.maximum(self.error, _TINY), self.freedom)
+        return special.stdtr(self.freedom, -self.mean / np.maximum(self.error, _TINY))
 
 
 def mean_squares(d: np.ndarray) -> MeanSquares:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from stt_bench.benchmark.statistics.adjustment import holm, step_down
 from stt_bench.benchmark.statistics.crossed import LEVEL, Estimate, crossed
@@ -45,7 +45,7 @@ class Answer:
         """
         m = min(max(self.adjusted / self.p, 1.0), tests) if self.p > 0 else float(tests)
         tail = (1 - LEVEL) / 2
-        wider = stats.t.isf(tail / m, self.freedom) / stats.t.isf(tail, self.freedom)
+        wider = special.stdtrit(self.freedom, tail / m) / special.stdtrit(self.freedom, tail)
         half_width = self.half_width * float(wider)
         return self.mean - half_width, self.mean + half_width
 
