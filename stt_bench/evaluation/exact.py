@@ -91,8 +91,8 @@ class Points:
         return int(self.matrix.shape[1])
 
     def blocks(self) -> Iterator[slice]:
-        """Cut the rows into slices of about 2 MiB of float64 coordinates."""
-        return blocks(len(self), max(1, 2**18 // self.dimension))
+        """Cut the rows into slices of about half a MiB of float64 coordinates."""
+        return blocks(len(self), max(1, 2**16 // self.dimension))
 
     def rows(self, index: slice | np.ndarray) -> np.ndarray:
         """Return the float64 rows at `index`."""
@@ -177,7 +177,7 @@ def _widest(matrix: np.ndarray) -> np.ndarray:
 def row_squares(rows: np.ndarray) -> np.ndarray:
     """Return the float64 sum of squares of every row."""
     squares = np.empty(len(rows))
-    for part in blocks(len(rows), max(1, 2**19 // rows.shape[1])):
+    for part in blocks(len(rows), max(1, 2**16 // rows.shape[1])):
         wide = rows[part].astype(np.float64, copy=False)
         squares[part] = np.einsum("nd,nd->n", wide, wide)
     return squares

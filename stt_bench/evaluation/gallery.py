@@ -36,8 +36,9 @@ class Gallery:
         self._keys, self._counts = np.unique(
             labels.astype(np.int64) * len(self.points) + places, return_counts=True
         )
-        self._label = np.full(len(self.points), -1)
+        self._label = np.full(len(self.points), -1, dtype=np.int32)  # half as long to compare
         self._label[places] = labels
+        self._query_label = query_labels.astype(np.int32)
         mixed = np.bincount(self._keys % len(self.points)) > 1
         self._label[mixed] = -1
         self._mixed = bool(mixed.any())
@@ -65,8 +66,14 @@ class Gallery:
         if self._table is not None:
             rows = self.query_labels[queries] * len(self.points)
             return self.sizes[points], self._table[rows[:, None] + points]
-        sizes, labels = self.sizes[points], self._label[points]
-        positives = sizes * (labels == self.query_labels[queries][:, None])
+        sizes = self.sizes[points]
+        if self._mixed:
+            asked, row = np.unique(self.query_labels[queries], return_inverse=True)
+            if len(asked) * len(self.points) <= points.size:  # a table is quicker for long lists
+                starts = row[:, None] * len(self.points)
+                return sizes, self._counts_of(asked).take(starts + points)
+        labels = self._label.take(points)
+        positives = sizes * (labels == self._query_label[queries][:, None])
         if not self._mixed:
             return sizes, positives
         mixed = np.nonzero(labels < 0)
@@ -75,6 +82,17 @@ class Gallery:
         positives[mixed] = np.where(self._keys[at] == keys, self._counts[at], 0)
         return sizes, positives
 
+    def _counts_of(self, labels: np.ndarray) -> np.ndarray:
+        """Return how many items of each label (L,) every point stands for, (L, U)."""
+        table = np.zeros((len(labels), len(self.points)), dtype=np.int64)
+        first = labels * len(self.points)
+        starts, ends = (
+            np.searchsorted(self._keys, key) for key in (first, first + len(self.points))
+        )
+        for row, start, end in zip(range(len(labels)), starts, ends, strict=True):
+            table[row, self._keys[start:end] - first[row]] = self._counts[start:end]
+        return table
+
     def others(self, queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return how many items (Q, L) points stand for, and how many of these are positives.
 
@@ -82,7 +100,8 @@ class Gallery:
         """
         if self.plain:
             others = points != self.own[queries][:, None]
-            return others, others & (self._label[points] == self.query_labels[queries][:, None])
+            labels = self._label.take(points)
+            return others, others & (labels == self._query_label[queries][:, None])
         sizes, positives = self._items(queries, points)
         own = points == self.own[queries][:, None]
         return sizes - own, positives - (own & self.own_positive[queries][:, None])

@@ -11,7 +11,13 @@ from stt_bench.evaluation.coarse import DenseSearch, Part, TorchSearch, nearest_
 from stt_bench.evaluation.exact import Points
 from stt_bench.evaluation.frames import CoarseFrame, ExactFrame
 from stt_bench.evaluation.gallery import Gallery
-from stt_bench.evaluation.wide import WideSearch, lost_share, nearest_keys, split_keys
+from stt_bench.evaluation.wide import (
+    WideSearch,
+    lost_share,
+    nearest_keys,
+    split_keys,
+    without_outliers,
+)
 
 PART_ROWS = 65_536
 
@@ -46,16 +52,24 @@ class Level:
         self._kept_parts: list[tuple[slice, Part]] = []
 
     def lists(
-        self, queries: Points, index: np.ndarray, width: int, last: int | None = None
+        self,
+        queries: Points,
+        index: np.ndarray,
+        width: int,
+        last: int | None = None,
+        needed: int | None = None,
     ) -> "Lists":
         """Return the `width` nearest points by coarse distance, of queries (Q,).
 
-        Given a place, lists may leave out what is farther than what stands there, but for one.
+        Given a place `last`, lists may leave out what is farther than what stands there, but for
+        one; given how many are `needed`, what is very far beyond them.
         """
         rows = self.frame.rows(queries, index)
         size = len(self.gallery.points)
         if isinstance(self.searcher, WideSearch):
             keys = self.searcher.keys(rows, self.parts(), width, size)
+            if needed is not None:
+                keys = without_outliers(keys, needed, size)
             farthest = split_keys(keys[:, -1:], size)[0][:, 0]
             lost = np.zeros(len(rows)) if self.frame.exact else lost_share(size) * farthest
             errors = self.frame.errors(rows, farthest + 2 * lost) + lost

@@ -70,15 +70,17 @@ class ListRanker:
         width = values.shape[1]
         close = _close(values, errors)
         sizes, positives = self.gallery.others(queries, points)
+        depth = self.gallery.depth[queries]
+        enough = np.ones(len(queries), dtype=bool)  # the whole gallery is
         if width < len(self.gallery.points):
             within = np.arange(width) < _last_run(close)[:, None]
             sizes, positives = np.multiply(sizes, within), np.multiply(positives, within)
-        depth = self.gallery.depth[queries]
-        enough, holds = sizes.sum(axis=1) >= depth, positives.any(axis=1)
+            enough = sizes.sum(axis=1) >= depth
+        holds = positives.any(axis=1)
         ready = enough & holds
 
         tied = np.any(positives[:, 1:] * close, axis=1) | np.any(positives[:, :-1] * close, axis=1)
-        first = np.argmax(positives > 0, axis=1)
+        first = _first(positives)
         found, unclear = [], []
         held: np.ndarray | slice
         if (clear := np.flatnonzero(ready & ~tied)).size:
@@ -138,7 +140,7 @@ class ListRanker:
         width = values.shape[1]
         depth = self.gallery.depth[queries]
         # One of every list at least, to see that the coarse search keeps its promise.
-        places = np.argmax(positives > 0, axis=1) + np.arange(len(queries)) * width
+        places = _first(positives) + np.arange(len(queries)) * width
         left = np.zeros(len(queries), dtype=bool)
         if errors.any():
             doubtful, left = _doubtful(close, sizes, positives, depth, places, patience)
@@ -158,7 +160,7 @@ class ListRanker:
                 table[moved] = np.take_along_axis(table[moved], order, axis=1)
             close = np.equal(values[:, 1:], values[:, :-1])
         if close.any():
-            groups = find_tie_groups(values, sizes, positives, depth[kept])
+            groups = find_tie_groups(values, sizes, positives, depth[kept], close)
         else:
             groups = self._untied(sizes, positives, depth[kept])
         return queries[kept], groups, queries[left]
@@ -167,9 +169,10 @@ class ListRanker:
         """Return the tie groups of lists without ties: each point with a positive is one."""
         if self.gallery.plain:
             return _alone(sizes, positives, depth)
-        query, place = np.nonzero(positives)
-        size, found = (table[query, place].astype(np.int64) for table in (sizes, positives))
-        before = np.cumsum(sizes, axis=1)[query, place] - size
+        flat = np.flatnonzero(positives.astype(bool, copy=False))
+        query = flat // positives.shape[1]
+        size, found = (table.take(flat).astype(np.int64) for table in (sizes, positives))
+        before = np.cumsum(sizes, axis=1).take(flat) - size
         first = np.ones(len(query), dtype=bool)
         np.not_equal(query[1:], query[:-1], out=first[1:])
         kept = np.flatnonzero(first | (before < depth[query]))
@@ -192,7 +195,8 @@ def _alone(others: np.ndarray, positives: np.ndarray, depth: np.ndarray) -> TieG
     """
     count, width = positives.shape
     itself = np.where(others.all(axis=1), width, np.argmin(others, axis=1))
-    reached = positives & (np.arange(width) < (depth + (itself <= depth))[:, None])
+    limit = (depth + (itself <= depth)).astype(np.int32)
+    reached = positives & (np.arange(width, dtype=np.int32) < limit[:, None])
     reached[np.arange(count), np.argmax(positives, axis=1)] = True
     flat = np.flatnonzero(reached)
     # Each list up to the query itself, and after it, where one item less is nearer.
@@ -205,12 +209,18 @@ def _alone(others: np.ndarray, positives: np.ndarray, depth: np.ndarray) -> TieG
     return TieGroups(query, before, one, one)
 
 
+def _first(positives: np.ndarray) -> np.ndarray:
+    """Return the place of the first positive of each list, (Q,), given their numbers (Q, L)."""
+    return np.argmax(positives.astype(bool, copy=False), axis=1)
+
+
 def _close(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
     """Tell where neighbours (Q, L - 1) of lists may stand in another order, or are equal."""
     if not errors.any():
         return np.equal(values[:, 1:], values[:, :-1])
     # All lists as one, which takes half the time; what goes from one to the next is left out.
-    steps = np.zeros(values.shape)
+    steps = np.empty(values.shape)
+    steps[-1:, -1] = 0
     flat = values.ravel()
     np.subtract(flat[1:], flat[:-1], out=steps.ravel()[:-1])
     return (steps <= 2 * errors[:, None])[:, :-1]

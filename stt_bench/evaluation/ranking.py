@@ -30,7 +30,11 @@ class TieGroups(NamedTuple):
 
 
 def find_tie_groups(
-    distances: np.ndarray, sizes: np.ndarray, positives: np.ndarray, depth: np.ndarray
+    distances: np.ndarray,
+    sizes: np.ndarray,
+    positives: np.ndarray,
+    depth: np.ndarray,
+    tied: np.ndarray | None = None,
 ) -> TieGroups:
     """Return the tie groups of ranked points, each of which stands for some items.
 
@@ -40,34 +44,38 @@ def find_tie_groups(
         positives: (Q, L) how many of these are positives; at least one in every row.
         depth: (Q,) the position up to which a list counts, R for MAP@R. Beyond it only the first
             group does, so the others are dropped.
+        tied: (Q, L - 1) which distances equal the next one, where that is known already.
     """
-    new = np.ones(distances.shape, dtype=bool)
-    np.not_equal(distances[:, 1:], distances[:, :-1], out=new[:, 1:])
-    groups = np.count_nonzero(new, axis=1)
-    first = np.cumsum(groups) - groups
-    last = np.append(np.flatnonzero(new)[1:], distances.size) - 1
+    if tied is None:
+        tied = distances[:, 1:] == distances[:, :-1]
+    count, width = sizes.shape
+    ends = np.ones((count, width), dtype=bool)
+    np.logical_not(tied, out=ends[:, :-1])
+    last = np.flatnonzero(ends)
+    first = np.searchsorted(last, width * np.arange(count))
     # Sums along each row, of items and of positives in the halves of one number; torch takes half
     # the time of NumPy.
     both = np.left_shift(sizes, 32, dtype=np.int64) + positives
-    through = torch.cumsum(torch.from_numpy(both), 1).numpy().take(last)
+    through = torch.from_numpy(both).cumsum_(1).numpy().take(last)
     before = np.empty_like(through)
     before[1:] = through[:-1]
     before[first] = 0
     through -= before
-    before >>= 32
-    size, found = through >> 32, through & (2**32 - 1)
-    held = found > 0
-    kept = held & (before < np.repeat(depth, groups))
-    counts = np.add.reduceat(kept, first, dtype=np.int64)
+    held = (through & (2**32 - 1)) > 0
+    limit = np.repeat(np.left_shift(depth, 32, dtype=np.int64), _counts(first, len(before)))
+    kept = held & (before < limit)
+    places = np.flatnonzero(kept)  # which take more quickly than truths do
+    counts = _counts(np.searchsorted(places, first), len(places))
     # Where the first group that holds a positive lies beyond the depth, it is kept all the same.
     beyond = np.flatnonzero(counts == 0)
     if len(beyond):
         places = np.flatnonzero(held)
         kept[places[np.searchsorted(places, first[beyond])]] = True
+        places = np.flatnonzero(kept)
         counts[beyond] = 1
-    places = np.flatnonzero(kept)  # which take more quickly than truths do
-    query = np.repeat(np.arange(len(distances)), counts)
-    return TieGroups(query, *(one.take(places) for one in (before, size, found)))
+    query = np.repeat(np.arange(count), counts)
+    before, both = before.take(places), through.take(places)
+    return TieGroups(query, before >> 32, both >> 32, both & (2**32 - 1))
 
 
 def ranked_list_metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[int]) -> np.ndarray:
@@ -115,22 +123,28 @@ def within_reach(
     each query; `found` (T,) are the positives before each group.
     """
     _, before, size, positives = groups
-    limit = np.repeat(reach, _counts(first, len(before)))
-    within = before < limit
+    counts = _counts(first, len(before))
     # A group of one is what it is; expectations are for the others.
-    precision = before + 1.0
-    np.divide(1.0, precision, out=precision)
-    precision *= found - before
+    precision, gained = before.astype(np.float64), found.astype(np.float64)
+    gained -= precision
     precision += 1.0
-    precision *= within
+    np.divide(1.0, precision, out=precision)
+    precision *= gained
+    precision += 1.0
+    within: np.ndarray | None = None
+    last = first + counts - 1
+    if np.any(before[last] >= reach):  # most lists end where they are reached up to
+        within = before < np.repeat(reach, counts)
+        precision *= within
+        last = first + np.maximum(np.add.reduceat(within, first, dtype=np.int64), 1) - 1
+    # Of the groups that are reached all but the last count whole.
+    drawn = np.clip(reach - before[last], 0, size[last])
     shared = np.flatnonzero(size > 1)
     if len(shared):
-        n, t, p, c, limit = (x.take(shared) for x in (before, size, positives, found, limit))
-        precision[shared] = summed_precision(n, t, p, c, np.clip(limit - n, 0, t))
-    # Of the groups that are reached all but the last count whole.
-    reached = np.add.reduceat(within, first, dtype=np.int64)
-    last = first + np.maximum(reached, 1) - 1
-    drawn = np.clip(reach - before[last], 0, size[last])
+        places = size.copy() if within is None else size * within
+        places[last] = drawn
+        some = (x.take(shared) for x in (before, size, positives, found, places))
+        precision[shared] = summed_precision(*some)
     return precision, found[last] + positives[last] * (drawn / size[last])
 
 
@@ -144,7 +158,7 @@ def sums_of_queries(values: np.ndarray, first: np.ndarray) -> np.ndarray:
 
 def _counts(first: np.ndarray, total: int) -> np.ndarray:
     """Return how many groups each query has, given where its first one is among all."""
-    return np.diff(first, append=total)
+    return np.append(first[1:], total) - first
 
 
 def _hits(n: np.ndarray, t: np.ndarray, p: np.ndarray, k: int) -> np.ndarray:
@@ -192,15 +206,16 @@ def summed_precision(
     βm + (α(c+1) − β(n+1))·H with H = Σ 1/(n+j). Written so, a list of positives alone
     (c = n, p = t) yields exactly m.
     """
-    alpha = p / t
-    beta = p * (p - 1) / (t * (t - 1))
-    last = n + m + 1
+    start, last = n + 1, n + m + 1
     # Long lists ask for the same places again and again.
     psi = digamma(np.arange(last.max() + 1.0)).take if last.size > last.max() else digamma
-    harmonic = psi(last) - psi(n + 1)
+    harmonic = psi(last) - psi(start)
     alone = np.flatnonzero(m == 1)
-    harmonic[alone] = 1.0 / (n[alone] + 1)
-    return beta * m + (alpha * (c + 1) - beta * (n + 1)) * harmonic
+    harmonic[alone] = 1.0 / start[alone]
+    start, t, p, c, m = (one.astype(np.float64) for one in (start, t, p, c, m))
+    alpha = p / t
+    beta = p * (p - 1) / (t * (t - 1))
+    return beta * m + (alpha * (c + 1) - beta * start) * harmonic
 
 
 def per_distinct(function: Callable[..., Any], *columns: np.ndarray) -> np.ndarray:

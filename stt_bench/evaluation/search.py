@@ -160,13 +160,15 @@ class NeighborSearch:
         counted = self.gallery.removed <= self._patience()
         failed = beyond = np.empty(0, dtype=np.int64)
         for block, width in self._blocks(pending, level, factor):
-            last: int | None = None
+            last, needed = None, None
             wide = level.frame.exact and isinstance(level.searcher, WideSearch)
             if wide and counted[block].all():
                 # Of many ties, those beyond the last position are nobody's concern.
                 most = self.gallery.depth[block] + self.gallery.removed[block]
                 last = min(int(most.max()) + 1, width - 1)
-            lists = level.lists(self.queries, block, width, last)
+            elif factor == 1 and not level.frame.exact:
+                needed = int(self._reach(block).max()) + 2 + SPARE
+            lists = level.lists(self.queries, block, width, last, needed)
             few = max(1, min(self.memory // 4 // 128, PLACES) // lists.width)
             for rows in blocks(len(block), few):
                 values, points = lists.of(rows)

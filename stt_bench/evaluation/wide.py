@@ -18,6 +18,7 @@ NUMBERS_AT_ONCE = 2**15  # what a processor keeps at hand
 # Where the rest of a row is more than this share and so many, it is put aside before the sort.
 REST_SHARE, REST_LEAST = 0.42, 1000
 WORTH_CUTTING = 7 / 8  # of a list: the end of a shorter one is looked for, which takes time too
+VERY_FAR = 16  # times as far (squared) as the last point that is needed
 TILE_BYTES = 2**24  # as wide as a product needs to be quick
 
 
@@ -54,9 +55,9 @@ class WideSearch(TorchSearch):
                 for some in blocks(len(tile), max(1, NUMBERS_AT_ONCE // len(part))):
                     to = slice(block.start + some.start, block.start + some.stop)
                     keys = lists[to] if whole else np.empty(tile[some].shape, dtype=np.int64)
-                    distances = keys.view(np.float64)
-                    np.add(tile[some], lengths[to], out=distances, dtype=np.float64)
-                    np.maximum(distances, 0.0, out=distances)
+                    distances = tile[some]
+                    distances += lengths[to]
+                    np.maximum(distances, 0.0, out=keys.view(np.float64))
                     keys &= 2**63 - 1 - low  # −0 loses its sign
                     keys |= numbers
                     if seen:
@@ -82,6 +83,17 @@ def nearest_keys(keys: np.ndarray, last: int | None, points: int) -> np.ndarray:
     beyond = keys[:, last + 1 :] <= farthest[:, None]
     width = last + 2 + int(np.count_nonzero(beyond, axis=1).max())
     return keys[:, :width] if width < WORTH_CUTTING * keys.shape[1] else keys
+
+
+def without_outliers(keys: np.ndarray, needed: int, points: int) -> np.ndarray:
+    """Return the keys (Q, width), only `needed` of them where the last are very far.
+
+    They would bound the errors of all: by their own distance.
+    """
+    if needed >= keys.shape[1]:
+        return keys
+    near, far = np.median(split_keys(keys[:, [needed - 1, -1]], points)[0], axis=0)
+    return keys[:, :needed] if far > VERY_FAR * near else keys
 
 
 def split_keys(keys: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
