@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 EXTRA := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 DEMO := omniglot_mini_retrieval digits_classification
 
+# What Python compiles is kept, whatever the environment says: else each process that a test starts
+# compiles PyTorch anew, which takes three times as long as to load it.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test docs lint setup clean
 
 demo: $(VENV)/installed
