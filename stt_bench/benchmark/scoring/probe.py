@@ -7,13 +7,11 @@ change: retrieval by both distances with its class values, clustering and classi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
-from stt_bench.benchmark.store.distances import Distance
 from stt_bench.benchmark.store.records import Record
 from stt_bench.benchmark.training.probe import changed, numbers, training_probe
 from stt_bench.evaluation import (
@@ -30,13 +28,6 @@ _OF_CLUSTERING = ("nmi", "ami", "nmi_chance")
 
 def metrics_probe(config: EvaluationConfig) -> dict[str, float]:
     """Return the metrics of 48 built-in vectors of eight classes, under a row's own settings."""
-    start = config.clustering_start if config.clustering else None
-    return dict(_metrics(config.distance, start))
-
-
-@cache  # the settings and the code alone decide, and a process has one code
-def _metrics(ranked_by: Distance, start: str | None) -> dict[str, float]:
-    """Return the metrics; those of clusters, which start that way, where there is one."""
     count = _CLASSES * _PER_CLASS
     labels = np.repeat(np.arange(_CLASSES), _PER_CLASS)
     centres = numbers(_CLASSES * _WIDTH, 200).reshape(_CLASSES, -1)
@@ -50,10 +41,10 @@ def _metrics(ranked_by: Distance, start: str | None) -> dict[str, float]:
             found[f"{distance}.{name}"] = metrics[name]
         place = left_out.names.index("map@r")
         found[f"{distance}.class_values"] = float(left_out.values[:, place] @ np.arange(_CLASSES))
-    if start is not None:
+    if config.clustering:
         with on_device("cpu"):  # the same numbers on every machine
             clusters = clustering_metrics(
-                vectors, labels, restarts=1, distance=ranked_by, start=start
+                vectors, labels, restarts=1, distance=config.distance, start=config.clustering_start
             )
         found |= {name: clusters[name] for name in _OF_CLUSTERING}
     scores = numbers(count * _CLASSES, 202).reshape(count, -1) + np.eye(_CLASSES)[labels]

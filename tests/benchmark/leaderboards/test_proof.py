@@ -126,9 +126,7 @@ def test_exactly_the_rows_that_changed_code_concerns_are_marked(
     rows: set[str],
 ) -> None:
     bug(monkeypatch)
-    scoring._metrics.cache_clear()  # they are those of the code before
     board = board_of(proven)
-    scoring._metrics.cache_clear()
     assert {row.name for row in board.rows if "¶" in board.marks(row)} == rows
     page = markdown(board).replace("\\", "")
     assert ("made by earlier code" in page) == bool(rows)
