@@ -138,10 +138,8 @@ class Leaderboard:
 
     def baseline(self, row: Row, metric: str) -> Baseline:
         """Return the Softmax row that agrees with a row in all that is not the loss."""
-        if (row.name, metric) not in self._baselines:
-            alike = [other for other in self._softmax if other.search == row.search]
-            self._baselines[row.name, metric] = baseline_of(row, alike, metric, self.tuned)
-        return self._baselines[row.name, metric]
+        alike = [other for other in self._softmax if other.search == row.search]
+        return baseline_of(row, alike, metric, self.tuned)
 
     def best_softmax(self, row: Row, metric: str) -> Row | None:
         """Return the Softmax row with the highest mean of a metric, of the row's protocol."""
@@ -160,11 +158,6 @@ class Leaderboard:
     def _softmax(self) -> list[Row]:
         """Hold the trained Softmax rows."""
         return [row for row in self.rows if is_softmax(row)]
-
-    @cached_property
-    def _baselines(self) -> dict[tuple[str, str], Baseline]:
-        """Hold the baselines that were asked for, by row and metric."""
-        return {}
 
     @cached_property
     def pairs(self) -> list[Pair]:
