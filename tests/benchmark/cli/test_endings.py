@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -21,6 +22,18 @@ from stt_bench.benchmark.system.signals import STOPPING
 def test_version(stt_bench: Callable[..., Done]) -> None:
     done = stt_bench("--version")
     assert (done.returncode, done.stdout) == (0, f"stt-bench {package.__version__}\n")
+
+
+@pytest.mark.parametrize("module", ["stt_bench", "stt_bench.benchmark.cli", "benchmark.cli"])
+def test_it_is_a_module_to_run_by_the_link_of_a_checkout_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))  # which keeps none of the link's names
+    monkeypatch.setattr(sys, "argv", ["stt-bench", "--version"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    assert (end.value.code, capsys.readouterr().out) == (0, f"stt-bench {package.__version__}\n")
 
 
 @pytest.mark.parametrize(
