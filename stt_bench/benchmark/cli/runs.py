@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -18,11 +19,12 @@ from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.signals import Stopped
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
     from stt_bench.benchmark.store.run_states import Expected, RunState
 
 _ENDED = ("done", "failed")
+_FIRST = ("training", "evaluating", "failed", "stopped", "trained", "waiting", "done")
 _STYLES = {"training": "green", "evaluating": "green", "failed": "red", "stopped": "yellow"}
 
 
@@ -46,6 +48,9 @@ def show_runs(
 ) -> None:
     """Show the state of runs: waiting, training, stopped, failed or done; how far, and how fast.
 
+    With `--watch` the runs that are under way, failed or stopped come first, and what a terminal
+    has no room for is counted; at the end all are listed.
+
     Where the output is no terminal, each run is a line of cells with tabs between them: run, state,
     steps, best value, images a second, seconds left, and what is told. With `--watch` a run's line
     comes again when it has changed.
@@ -54,9 +59,9 @@ def show_runs(
     - `stt-bench runs digits_retrieval --json`
     """
     from rich.console import Console
-    from rich.live import Live
 
     from stt_bench.benchmark.store.run_states import run_states
+    from stt_bench.benchmark.system.files import finite
 
     if as_json and watch:
         raise BenchError("give --json or --watch, not both")
@@ -76,13 +81,44 @@ def show_runs(
     with suppress(KeyboardInterrupt, Stopped):  # whoever watches has seen enough
         if as_json:
             for found in looks():
-                print(json.dumps([{"run": one.name, **asdict(one)} for one in found], indent=1))
+                content = [{"run": one.name, **asdict(one)} for one in found]
+                print(json.dumps(finite(content), indent=1))
         elif not console.is_terminal:
             _print_lines(looks())
+        elif watch:
+            _watch(looks(), console)
         else:
-            with Live(console=console, auto_refresh=False) as live:
-                for found in looks():
-                    live.update(_screen(found), refresh=True)
+            for found in looks():
+                console.print(_screen(found))
+
+
+def _watch(looks: Iterable[list[RunState]], console: Console) -> None:
+    """Show each look in place of the one before, and all of the last one at the end."""
+    from rich.live import Live
+
+    found = None
+    try:
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            for found in looks:
+                live.update(_fitted(found, console), refresh=True)
+    finally:
+        if found is not None:
+            console.print(_screen(found))
+
+
+def _fitted(found: list[RunState], console: Console) -> RenderableType:
+    """Return as many runs as the terminal has room for, and the summary of all.
+
+    Those come first that are under way or need somebody.
+    """
+    ordered = sorted(found, key=lambda one: _FIRST.index(one.state))
+
+    def height(shown: int) -> int:
+        return len(console.render_lines(_screen(ordered, shown)))
+
+    most = min(len(ordered), console.height)
+    fitting = bisect_right(range(most + 1), console.height, key=height) - 1
+    return _screen(ordered, max(fitting, 0))
 
 
 def _print_lines(looks: Iterable[list[RunState]]) -> None:
@@ -125,7 +161,11 @@ def _expected(tables: list[str], runs: Path, results: Path) -> tuple[Expected, l
     return expected, names
 
 
-def _screen(found: list[RunState]) -> RenderableType:
+def _screen(found: list[RunState], shown: int | None = None) -> RenderableType:
+    """Return a table of runs, of the first `shown` if that is given, and how many are in a state.
+
+    Those that are left out are counted; where there is room for none there is no table.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table as ScreenTable
@@ -139,14 +179,22 @@ def _screen(found: list[RunState]) -> RenderableType:
             overflow="fold",
             no_wrap=name not in ("Run", "State"),
         )
-    for one in found:
+    for one in found[:shown]:
         name, state, *cells, told = _cells(one, plain=False)
         state = f"{state}: {told}" if told else state
         style = _STYLES.get(one.state, "")
         screen.add_row(Text(name), Text(state, style=style), *map(Text, cells))
+    summary = Text(_counted(found) or "no runs")
+    left_out = [] if shown is None else found[shown:]
+    if not left_out:
+        return Group(screen, summary)
+    more = Text(f"and {len(left_out):,} more: {_counted(left_out)}")
+    return Group(screen, more, summary) if shown else summary
+
+
+def _counted(found: Iterable[RunState]) -> str:
     counts = Counter(one.state for one in found)
-    summary = ", ".join(f"{count:,} {state}" for state, count in counts.items())
-    return Group(screen, Text(summary or "no runs"))
+    return ", ".join(f"{count:,} {state}" for state, count in counts.items())
 
 
 def _cells(one: RunState, *, plain: bool) -> list[str]:

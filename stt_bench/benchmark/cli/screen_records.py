@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -148,7 +149,7 @@ def _spread(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _number(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else ""
+    return f"{value:.4g}" if isinstance(value, int | float) and math.isfinite(value) else ""
 
 
 def _name(table: str, row: str, seed: int, label: str) -> str:

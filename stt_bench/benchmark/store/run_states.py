@@ -6,6 +6,7 @@ Nothing is written and nothing is checked; a file that cannot be read tells noth
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -118,7 +119,8 @@ def state_of(
             step = goes_on_from
         elif pace is not None:
             step = max(step, pace.step)
-            speed, left = pace.images_per_second, pace.seconds_left(steps, _since_noted(folder))
+            speed = _number(pace.images_per_second)
+            left = _number(pace.seconds_left(steps, _since_noted(folder)))
     else:
         state = "stopped" if step > 0 or kept.exists() else "waiting"
         step = goes_on_from or 0
@@ -222,11 +224,14 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def _number(value: Any, *keys: str, kind: type = float) -> Any:
-    """Return a number in mappings of mappings; None where there is none."""
+    """Return a number in mappings of mappings; None where there is none, or one that is no number.
+
+    Such are NaN and infinity, which Python reads and JSON does not have.
+    """
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     with suppress(OverflowError, ValueError):
-        return kind(value)
+        return kind(value) if math.isfinite(value) else None
     return None

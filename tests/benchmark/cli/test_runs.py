@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import shutil
 import signal
 import time
@@ -160,6 +162,66 @@ def test_files_that_cannot_be_read_tell_nothing(
     assert len(lines) == 6
     readable = content == '{"experiment": 5}'
     assert lines["a_done"][1] == ("done" if readable else "failed")
+
+
+@pytest.mark.parametrize(
+    ("height", "listed", "more"),
+    [
+        (80, ["f_", "c_", "b_", "e_", *["d_"] * 31, "a_"], None),
+        (24, ["f_", "c_", "b_", "e_", *["d_"] * 14], "and 18 more: 17 waiting, 1 done"),
+        (8, ["f_", "c_"], "and 34 more: 1 stopped, 1 trained, 31 waiting, 1 done"),
+        (5, [], None),
+    ],
+)
+def test_watching_on_a_terminal_shows_what_it_has_room_for_and_counts_the_rest(
+    world: Path,
+    stt_bench: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    height: int,
+    listed: list[str],
+    more: str | None,
+) -> None:
+    terminal = {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1", "TERM": "xterm"}
+    size = {"LINES": str(height), "COLUMNS": "300"}  # each run is a line, whatever the host's name
+    for name, value in (terminal | size).items():
+        monkeypatch.setenv(name, value)
+    for seed in range(1, 31):
+        write(world / f"runs/t/d_waiting/seed-{seed}", run__json=SETTINGS)
+
+    def sleep(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.time, "sleep", sleep)
+    places = ("--runs", world / "runs", "--results", world / "results")
+    shown = stt_bench("runs", "--watch", *places).stdout
+    first, _, end = re.sub(r"\x1b\[[?0-9;]*[mlh]", "", shown).partition("\r\x1b")
+    lines = first.splitlines()
+    assert len(lines) <= height
+    assert [line[4:6] for line in lines if line.startswith("  t/")] == listed
+    assert [line for line in lines if line.startswith("and ")] == ([more] if more else [])
+    assert lines[-1] == "1 training, 1 failed, 1 stopped, 1 trained, 31 waiting, 1 done"
+    assert end.rpartition("\x1b")[2].count("  t/") == 36  # what was seen last stays, whole
+    assert stt_bench("runs", *places).stdout.count("  t/") == 36
+
+
+def test_what_is_no_number_is_not_shown_and_is_null_in_json(
+    tmp_path: Path, stt_bench: Command
+) -> None:
+    speed = {"training": {"images_per_second": math.inf}}
+    record = RECORD | speed | {"metrics": {"map@r": math.nan, "recall@1": 0.5}}
+    write(tmp_path / "results/records/t/done", **{"seed-0__json": record})
+    write(tmp_path / "results/records/t/huge", **{"seed-0__json": '{"metrics": {"nmi": 1e999}}'})
+    begun = tmp_path / "runs/t/trained/seed-0"
+    write(begun, training__json={"images_per_second": math.nan}, metrics__jsonl='{"loss": NaN}\n')
+    assert called(stt_bench, tmp_path) == [
+        ["t/done/seed-0", "done", "50/50", "recall@1 50.0", "", "", ""],
+        ["t/huge/seed-0", "done", "", "", "", "", ""],
+        ["t/trained/seed-0", "trained", "", "", "", "", ""],
+    ]
+    places = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
+    text = stt_bench("runs", "--json", *places).stdout
+    found = json.loads(text, parse_constant=pytest.fail)
+    assert [one["best"] for one in found] == [0.5, None, None]
 
 
 def test_watching_ends_when_all_have_ended_and_tells_what_changed(
