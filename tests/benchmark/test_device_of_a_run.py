@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import Command
 from pretend_cuda import OnGpu, pretended_gpus
 
 from stt_bench.benchmark.datasets import load_items
 from stt_bench.benchmark.embedding.embed import embed
+from stt_bench.benchmark.scoring import clustering
 from stt_bench.benchmark.scoring.evaluate import evaluate
 from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.runs import Run, run_of
@@ -50,6 +52,68 @@ def test_a_run_uses_the_device_it_is_given_and_no_other(tiny: Path, tmp_path: Pa
     near = [read_embedding_set(one.embeddings("test")).embeddings for one in (run, plain)]
     np.testing.assert_allclose(*near, atol=1e-5)
     assert found["recall@1"] == pytest.approx(expected["recall@1"], abs=0.05)
+
+
+def test_each_command_tells_the_device_and_warns_where_it_is_not_the_runs(
+    tiny: Path, tmp_path: Path, stt_bench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    runs, results = ("--runs", tmp_path / "runs"), ("--results", tmp_path / "results")
+    folder = tmp_path / "runs/tiny/hard/seed-0"
+
+    def told(*command: object) -> list[str]:
+        done = stt_bench(*command)
+        assert done.returncode == 0, done.stderr
+        return [line for line in done.stderr.splitlines() if "device" in line]
+
+    (line,) = told("run", tiny, "--rows", "hard", *runs, *results)
+    assert line.startswith("train.device: auto is the CPU, ")
+    commands = [("embed", folder, "--force"), ("eval", folder, *results)]
+    commands += [("eval", folder, "--metrics", "map", *results)]
+    for command in (*commands, ("verify", "tiny/hard/seed-0", *runs, *results)):
+        assert told(*command) == [line]
+    settings = folder / "run.json"
+    settings.write_text(settings.read_text().replace('"device": "auto"', '"device": "cuda:3"'))
+    for command in commands:
+        (warning,) = told(*command, "--quiet")
+        assert warning.startswith("warning: train.device is 'cuda:3' but PyTorch finds 0 CUDA GPU")
+        assert "; the work is done on the CPU, " in warning
+
+
+def test_anybodys_embeddings_are_searched_and_clustered_on_the_device_that_is_given(
+    tmp_path: Path, stt_bench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = tmp_path / "x.npy", tmp_path / "y.csv"
+    np.save(x, np.random.default_rng(0).normal(size=(24, 4)))
+    y.write_text("\n".join("abcdef" * 4))
+    given = ("eval", "--embeddings", x, "--labels", y)
+    found = {}
+    used = {"cpu": set(), "cuda:1": {"cuda:1"}, "auto": {"cuda", "cuda:0"}}
+    with pretended_gpus(2) as seen:
+        for device, wanted in used.items():
+            seen.forget()
+            done = stt_bench(*given, "--device", device)
+            found[device] = json.loads(done.stdout)
+            assert {line.split()[0] for line in seen.devices} == wanted
+            said = "--device: auto is cuda, Pretended GPU\n" in done.stderr
+            assert said is (device == "auto")
+        assert any("kmeans.py" in line for line in seen.devices)
+        done = stt_bench(*given, "--device", "cuda:2")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("error: --device is 'cuda:2' but PyTorch finds 2 CUDA GPU(s)")
+    retrieval = [{k: v for k, v in one.items() if "mi" not in k} for one in found.values()]
+    assert retrieval[0] == retrieval[1] == retrieval[2]
+    refused = stt_bench("eval", tmp_path, "--device", "cpu")
+    assert "--device needs --embeddings" in refused.stderr
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(clustering, "clustering_metrics", full)
+    done = stt_bench(*given, "--device", "cpu", "--quiet")
+    assert done.stderr == (
+        f"error: {x}: the GPU's memory is full: lower --memory, or give --device cpu\n"
+    )
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])

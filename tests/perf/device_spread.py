@@ -22,8 +22,7 @@ from stt_bench.benchmark.embedding.embed import embed
 from stt_bench.benchmark.store.embedding_set import read_embedding_set
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import load_table
-from stt_bench.benchmark.system.devices import resolve_device
-from stt_bench.benchmark.system.machine import device_name
+from stt_bench.benchmark.system.devices import device_name, resolve_device
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.train import train
 from stt_bench.evaluation import on_device, retrieval_metrics

@@ -38,7 +38,8 @@ from pytorch_metric_learning import losses as peer_losses
 from pytorch_metric_learning import miners as peer_miners
 from pytorch_metric_learning import reducers as peer_reducers
 
-from stt_bench.benchmark.system.machine import device_name, peak_memory_mib, restart_peak_memory
+from stt_bench.benchmark.system.devices import device_name
+from stt_bench.benchmark.system.machine import peak_memory_mib, restart_peak_memory
 from stt_bench.benchmark.timing.stopwatch import take_turns
 from stt_bench.losses import build_loss, loss_names
 

@@ -112,15 +112,15 @@ def compare(
         split=split,
         seed=seed,
     )
-    folder = Folder(out or default_folder(data))
+    folder, reporter = Folder(out or default_folder(data)), Reporter(quiet=quiet)
     if dry_run:
-        state, begun = comparing.plan_of(request, folder)
+        state, begun = comparing.plan_of(request, folder, reporter)
         for line in state.plan.lines():
             print(one_line(line))
         if begun:
             print(f"{folder.path}: begun; {state.spent / 60:.1f} min are spent")
         return
-    board = comparing.compare(request, folder, Reporter(quiet=quiet), force=force)
+    board = comparing.compare(request, folder, reporter, force=force)
     show_leaderboards([board], folder.results, quiet)
     print(folder.results / f"{folder.name}.html")
     print(f"to change or grow it: {folder.table_file}, then `{folder.command}`")

@@ -72,6 +72,13 @@ def evaluate(
         str | None,
         typer.Option(help="What searches: torch-cpu, torch-cuda, faiss-cpu, faiss-gpu, dense."),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Where torch searches and clusters, with --embeddings: `auto`, `cpu`, `cuda` or "
+            "`cuda:N`; else auto."
+        ),
+    ] = None,
     memory: Annotated[
         int | None, typer.Option(metavar="MIB", min=1, help="Memory of the search.")
     ] = None,
@@ -179,15 +186,21 @@ def evaluate(
     from stt_bench.benchmark.embedding.external import read_external_set
     from stt_bench.benchmark.scoring import evaluate as evaluation
     from stt_bench.benchmark.store.runs import open_run
+    from stt_bench.benchmark.system.devices import given_device
     from stt_bench.benchmark.system.files import finite
     from stt_bench.benchmark.system.memory import full_memory_told
     from stt_bench.benchmark.system.outputs import check_output
     from stt_bench.benchmark.system.progress import Reporter
+    from stt_bench.evaluation import on_device
 
     if (run is None) == (embeddings is None) or (embeddings is None) != (labels is None):
         raise BenchError("give either a run's folder, or --embeddings X.npy with --labels Y.csv")
     if run is not None and (array or columns):
         raise BenchError("--array and --columns need --embeddings: a run has its own")
+    if run is not None and device is not None:
+        raise BenchError(
+            "--device needs --embeddings: a run is measured on its own (`train.device`)"
+        )
     if approximate and run is not None:
         raise BenchError("--approximate needs --embeddings: a record's numbers are exact")
     if approximate and (backend or memory or intervals or per_class):
@@ -247,7 +260,8 @@ def evaluate(
         assert embeddings is not None
         assert labels is not None
         config = settings_of(given)
-        with full_memory_told(str(embeddings), "evaluate"):
+        chosen = given_device(device or "auto", reporter)
+        with on_device(chosen), full_memory_told(str(embeddings), "eval"):
             found, scores, other = evaluation.measure(
                 read_external_set(
                     embeddings, labels, reporter, columns=columns_in(columns), array=array
@@ -290,7 +304,7 @@ def _without_a_record(run: Run, config: EvaluationConfig, reporter: Reporter) ->
     folder = run.embeddings("test")
     if not (folder / "meta.json").exists():
         raise BenchError(f"{run.folder} has no test embeddings; run `stt-bench embed` first")
-    device = device_here(run.experiment.train.device)
+    device = device_here(run.experiment.train.device, reporter)
     with on_device(device), full_memory_told(run.name, "evaluate"):
         found = measure(read_embedding_set(folder), config, reporter, where=str(folder))
     reporter.say("note: no record is written: a record has the rules of its table (`evaluation`)")

@@ -24,6 +24,7 @@ from stt_bench.benchmark.leaderboards.report import report
 from stt_bench.benchmark.pages.write import write_html
 from stt_bench.benchmark.suite import run_table
 from stt_bench.benchmark.system.atomic import folder_beside
+from stt_bench.benchmark.system.devices import resolve_device, tell_device
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Bar, Reporter, duration
 from stt_bench.benchmark.system.text import one_line
@@ -33,7 +34,7 @@ _RESERVE = 0.95  # of the time: what the report and the end take
 _TO_RUN = 0.4  # of the time, at most, for the runs of the seeds that were planned
 
 
-def plan_of(request: Request, folder: Folder) -> tuple[State, bool]:
+def plan_of(request: Request, folder: Folder, reporter: Reporter) -> tuple[State, bool]:
     """Return how far a comparison is with its plan, and whether it has begun; writes nothing.
 
     Raises:
@@ -42,7 +43,7 @@ def plan_of(request: Request, folder: Folder) -> tuple[State, bool]:
     state = folder.state(request)
     if state is not None:
         return state, True
-    plan, _ = make_plan(_look(request), request, 60 * request.minutes)
+    plan, _ = make_plan(_look(request, reporter), request, 60 * request.minutes)
     return State(plan=plan, seeds=plan.shares.studies), False
 
 
@@ -73,10 +74,13 @@ def compare(
         return board
 
 
-def _look(request: Request) -> Found:
+def _look(request: Request, reporter: Reporter) -> Found:
+    """Look at the data; tell on which device what a plan needs will be measured."""
     chosen_rows(request.rows, "pca")  # a wrong name is told before anything is looked at
     labels = None if request.labels is None else Path(request.labels)
-    return look(Path(request.data), labels, request.array, request.layout)
+    found = look(Path(request.data), labels, request.array, request.layout)
+    tell_device("auto", resolve_device("auto"), reporter)
+    return found
 
 
 class _Work:
@@ -115,7 +119,7 @@ class _Work:
                 f"{self.request.minutes:g} min are spent"
             )
             return
-        found = _look(self.request)
+        found = _look(self.request, self.reporter)
         for line in found.lines:
             self.reporter.say(line)
         while True:

@@ -39,7 +39,7 @@ def forward(
     """
     shared_by = shared_by or Processes()
     experiment, measured = run.experiment, run.experiment.evaluation
-    network, objective = load_network(run, facts)
+    network, objective = load_network(run, facts, reporter)
     make_deterministic(experiment.train.threads, tf32=measured.precision == "tf32")
     images = inputs_of(
         items,
@@ -69,10 +69,12 @@ def forward(
     return embeddings, logits
 
 
-def load_network(run: Run, facts: TrainingFacts) -> tuple[EmbeddingNetwork, Objective]:
+def load_network(
+    run: Run, facts: TrainingFacts, reporter: Reporter
+) -> tuple[EmbeddingNetwork, Objective]:
     """Return a run's trained network and objective, on its device, in evaluation mode.
 
-    Where that device is not here it is the one that ``auto`` means.
+    Where that device is not here it is the one that ``auto`` means, which is told.
 
     Raises:
         BenchError: the weights are not what training wrote.
@@ -89,7 +91,7 @@ def load_network(run: Run, facts: TrainingFacts) -> tuple[EmbeddingNetwork, Obje
         )
     modules = {"network": network, "objective": objective}
     read_weights(run.weights, facts, modules)
-    device = device_here(run.experiment.train.device)
+    device = device_here(run.experiment.train.device, reporter)
     layout = layout_of(run.experiment.evaluation, device)
     network = network.to(device, memory_format=layout)  # type: ignore[call-overload]
     return network.eval(), objective.to(device).eval()

@@ -21,7 +21,6 @@ from stt_bench.benchmark.scoring.rules import queries_and_gallery, without_junk
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet, read_embedding_set
 from stt_bench.benchmark.store.records import Record
 from stt_bench.benchmark.store.runs import Run, open_run
-from stt_bench.benchmark.system.devices import device_here
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.evaluation import on_device
 
@@ -114,6 +113,6 @@ def _answered(board: Leaderboard, row: Row, run: Run, embedded: EmbeddingSet) ->
     sets = queries_and_gallery(embedded, row.experiment.evaluation)
     search = Search.of(embedded, sets, board.distance, QUERIES, SEED)
     answers = search.nearest(NEIGHBOURS)
-    with on_device(device_here(run.experiment.train.device)):
+    with on_device("cpu"):  # where `nearest` computes, too, and no other may fill the memory
         precision = search.precision()
     return LookedAt(row, run, embedded, search.queries, precision, answers)

@@ -105,7 +105,7 @@ def score(
 ) -> tuple[Record, QueryScores | None]:
     """Measure the test embeddings of a run; return its record and the scores of every query.
 
-    It is measured on the device that trained, or on another where that is not here.
+    It is measured on the device that trained, or on another where that is not here, which is told.
 
     Raises:
         BenchError: the embeddings were made otherwise, or cannot be measured.
@@ -113,7 +113,7 @@ def score(
     experiment = run.experiment
     config = config or experiment.evaluation
     with (
-        on_device(device_here(experiment.train.device)),
+        on_device(device_here(experiment.train.device, reporter)),
         full_memory_told(run.name, "evaluate"),
     ):
         return _score(run, facts, embedded, reporter, config)

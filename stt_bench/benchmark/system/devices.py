@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -62,16 +63,35 @@ def _own_device(name: str) -> torch.device:
     return torch.device("cuda", present.local)
 
 
-def device_here(name: str) -> torch.device:
-    """Return the device of that name, or what ``auto`` is where this machine has none such.
+def given_device(name: str, reporter: Reporter) -> torch.device:
+    """Return the device of an option ``--device``, as `resolve_device` does; tell what it is.
 
-    It is for what may follow a training on another machine: embedding and evaluation.
+    Raises:
+        BenchError: there is no such device, or not here; it says why.
     """
     try:
-        return resolve_device(name)
-    except BenchError:
+        device = resolve_device(name)
+    except BenchError as error:
+        raise BenchError(str(error).replace("train.device", "--device")) from None
+    tell_device(name, device, reporter, setting="--device")
+    return device
+
+
+def device_here(name: str, reporter: Reporter) -> torch.device:
+    """Return the device of that name, or what ``auto`` is where this machine has none such.
+
+    It is for what may follow a training on another machine: embedding and evaluation. Which one it
+    is is told as `tell_device` does; that it is another one is a warning.
+    """
+    try:
+        device = resolve_device(name)
+    except BenchError as error:
         check_device_name(name)
-        return resolve_device("auto")
+        device = resolve_device("auto")
+        reporter.once(f"{error}; the work is done on {_described(device)}", warn=True)
+    else:
+        tell_device(name, device, reporter)
+    return device
 
 
 def check_device_name(name: str) -> None:
@@ -103,14 +123,31 @@ def why_no_gpu() -> str | None:
     return f"PyTorch {torch.__version__} is built for CUDA {torch.version.cuda}: {told}"
 
 
-def tell_device(name: str, device: torch.device, described: str, reporter: Reporter) -> None:
+def tell_device(
+    name: str, device: torch.device, reporter: Reporter, *, setting: str = "train.device"
+) -> None:
     """Say once which device ``auto`` is here; warn where a GPU is there that cannot be used."""
     if name != "auto":
         return
-    where = f"{device}, {described}" if device.type == "cuda" else f"the CPU, {described}"
     why = why_no_gpu() if device.type == "cpu" else None
-    told = f"train.device: auto is {where}" + (f" ({why})" if why else "")
+    told = f"{setting}: auto is {_described(device)}" + (f" ({why})" if why else "")
     reporter.once(told, warn=why is not None and any(path.exists() for path in _NVIDIA))
+
+
+def _described(device: torch.device) -> str:
+    return f"{device if device.type == 'cuda' else 'the CPU'}, {device_name(device)}"
+
+
+def device_name(device: torch.device) -> str:
+    """Return the GPU's name, or the processor's."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def set_float32(*, tf32: bool) -> None:

@@ -1,4 +1,4 @@
-"""What an experiment runs on: device, threads, seeds, memory, versions."""
+"""What an experiment runs on: threads, seeds, memory, versions."""
 
 from __future__ import annotations
 
@@ -69,18 +69,6 @@ def seed_torch(seed: int, step: int, chunk: int = 0) -> None:
     torch.default_generator.manual_seed(number)
     if torch.cuda.is_initialized():  # else nothing is drawn on a GPU before the next seed
         torch.cuda.manual_seed_all(number)
-
-
-def device_name(device: torch.device) -> str:
-    """Return the GPU's name, or the processor's."""
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def restart_peak_memory(device: torch.device) -> None:

@@ -16,14 +16,18 @@ import torch
 
 from stt_bench.benchmark.system.errors import BenchError
 
-Stage = Literal["train", "embed", "evaluate"]
+Stage = Literal["train", "embed", "evaluate", "eval", "timing"]
+"""What is done with the settings of a table; the last two with the options of a command."""
 
 ADVICE: dict[Stage, str] = {
     "train": "set train.chunk (images encoded at once), lower the images of a batch (sampler) or "
     "input.size, or set train.precision: bfloat16",
     "embed": "lower evaluation.batch_size or input.size",
     "evaluate": "lower evaluation.memory_mib, or set evaluation.backend: torch-cpu",
+    "eval": "lower --memory, or give --device cpu",
+    "timing": "lower --batch or --size, or name fewer --losses",
 }
+_OF_OPTIONS = ("eval", "timing")
 _OF_A_GPU = re.compile(
     r"cuda[^.]*out of memory|out of memory[^.]*cuda|hip out of memory|_STATUS_ALLOC_FAILED"
     r"|cudaMalloc error|Failed to cudaMalloc",
@@ -79,7 +83,8 @@ def of_full_memory(error: BaseException, stage: Stage) -> str | None:
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError | OSError) and _OF_THE_MACHINE.search(text)
     ):
-        return f"the machine's memory is full: {ADVICE[stage]}; lower train.workers where it is set"
+        workers = "" if stage in _OF_OPTIONS else "; lower train.workers where it is set"
+        return f"the machine's memory is full: {ADVICE[stage]}{workers}"
     return None
 
 

@@ -14,13 +14,13 @@ import torch
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.models import check_backbone
-from stt_bench.benchmark.system.devices import resolve_device
+from stt_bench.benchmark.system.devices import device_name, given_device
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.machine import (
-    device_name,
     make_deterministic,
     versions,
 )
+from stt_bench.benchmark.system.memory import full_memory_told
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.timing.memory import peak_of_own_process
 from stt_bench.benchmark.timing.results import BackboneTiming, Timing, Variant
@@ -58,7 +58,7 @@ def measure(
         seed: Of the order in which the variants take turns.
 
     Raises:
-        BenchError: an unknown name, sizes that do not fit, or too little GPU memory.
+        BenchError: an unknown name, sizes that do not fit, or too little memory.
     """
     for backbone in backbones:
         check_backbone(backbone)
@@ -68,10 +68,7 @@ def measure(
             raise BenchError(f"--losses: '{loss}' is no ranking loss; {did_you_mean(loss, valid)}")
     if batch < 2 * K or batch % K:
         raise BenchError(f"--batch {batch}: a batch has {K} images of each class; use {8 * K}")
-    try:
-        chosen = resolve_device(device)
-    except BenchError as error:
-        raise BenchError(str(error).replace("train.device", "--device")) from None
+    chosen = given_device(device, reporter)
     make_deterministic(None)
     timings = []
     for backbone in backbones:
@@ -85,14 +82,11 @@ def measure(
                     except BenchError as error:
                         reporter.warn(f"{backbone} with {variant.loss.name}: {error}")
                     bar.to(number + 1)
-        with reporter.bar(f"{backbone}: time", steps) as bar:
-            try:
-                table = _times(variants, batch, chosen, steps, seed, bar.to)
-            except torch.OutOfMemoryError:
-                raise BenchError(
-                    f"{backbone}: the GPU's memory does not hold {len(variants)} networks at once; "
-                    "lower --batch or --size, or name fewer --losses"
-                ) from None
+        with (
+            reporter.bar(f"{backbone}: time", steps) as bar,
+            full_memory_told(f"{backbone}, {len(variants)} networks at once", "timing"),
+        ):
+            table = _times(variants, batch, chosen, steps, seed, bar.to)
         measured = [
             Variant(
                 loss=variant.loss.name,

@@ -20,12 +20,11 @@ from stt_bench.benchmark.store.weights import (
     unread_checkpoint,
     write_weights,
 )
-from stt_bench.benchmark.system.devices import resolve_device, tell_device
+from stt_bench.benchmark.system.devices import device_name, resolve_device, tell_device
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.files import write_json
 from stt_bench.benchmark.system.machine import (
     commit,
-    device_name,
     make_deterministic,
     peak_memory_mib,
     restart_peak_memory,
@@ -82,7 +81,7 @@ def _train(run: Run, items: ItemTable, reporter: Reporter) -> TrainingFacts | No
     settings = run.experiment.train
     device = resolve_device(settings.device)
     make_deterministic(settings.threads, tf32=settings.precision == "tf32")
-    tell_device(settings.device, device, device_name(device), reporter)
+    tell_device(settings.device, device, reporter)
     restart_peak_memory(device)
     seed_torch(run.seed, 0)
     origin = run.origin(items.data_hash, weights_id(run.experiment.model))

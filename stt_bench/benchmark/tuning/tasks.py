@@ -12,7 +12,6 @@ from stt_bench.benchmark.datasets.training_items import training_items
 from stt_bench.benchmark.store.trials import Trial
 from stt_bench.benchmark.system.devices import resolve_device, tell_device
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
-from stt_bench.benchmark.system.machine import device_name
 from stt_bench.benchmark.system.memory import full_memory_told
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.stop import stop_requested
@@ -95,7 +94,7 @@ class Worker:
             with full_memory_told(f"trial {content.index} of study {content.study}", "train"):
                 name = content.experiment.train.device
                 device = resolve_device(name)
-                tell_device(name, device, device_name(device), self._reporter)
+                tell_device(name, device, self._reporter)
                 return run_trial(
                     content.experiment,
                     self._config,

@@ -206,6 +206,7 @@ def test_the_plan_alone_writes_nothing(
     done = stt_bench("compare", telling / "X.npy", "--dry-run", "--out", out)
     assert done.returncode == 0, done.stderr
     assert "96 vectors of 12 values" in done.stdout
+    assert "train.device: auto is " in done.stderr
     assert "16 classes of 6 to 6 items" in done.stdout
     assert "8 classes (48 items) to learn from, 8 others (48) to retrieve among" in done.stdout
     assert "to tune 8 rows alike (2 studies × 2 trials × 2 folds)" in done.stdout

@@ -16,6 +16,7 @@ import pytest
 from few_records import records_of
 from parsed import Element, parsed
 from PIL import Image
+from pretend_cuda import pretended_gpus
 from toy_runs import HOSTILE, Toy, trained_toy
 
 from stt_bench.benchmark.datasets import load_items
@@ -51,6 +52,13 @@ def made(toy: Toy) -> list[Section]:
 @pytest.fixture(scope="module")
 def sections(made: list[Section]) -> dict[str, Element]:
     return {one.id: parsed(str(one.html)) for one in made}
+
+
+def test_a_page_needs_no_gpu(toy: Toy) -> None:
+    with pretended_gpus() as seen:
+        found, _ = look_at(toy.board, rows_to_show(toy.board), toy.runs)
+    assert found
+    assert not seen.devices
 
 
 def stored(toy: Toy, row: str) -> EmbeddingSet:

@@ -6,6 +6,7 @@ import torch
 from stt_bench.benchmark.system import devices
 from stt_bench.benchmark.system.devices import (
     device_here,
+    given_device,
     resolve_device,
     set_float32,
     tell_device,
@@ -33,6 +34,7 @@ def machine(monkeypatch, tmp_path):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
         monkeypatch.setattr(torch.cuda, "init", init)
         monkeypatch.setattr(torch.version, "cuda", built)
+        monkeypatch.setattr(devices, "device_name", lambda one: f"Some {one.type}")
         file = tmp_path / "version"
         file.touch() if driver else file.unlink(missing_ok=True)
         monkeypatch.setattr(devices, "_NVIDIA", (file,))
@@ -48,7 +50,6 @@ def test_a_gpu_by_its_number(machine):
     assert resolve_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(BenchError, match=r"'cuda:2' but PyTorch finds 2 CUDA GPU\(s\)$"):
         resolve_device("cuda:2")
-    assert device_here("cuda:2") == torch.device("cuda")
 
 
 def test_why_there_is_no_gpu(machine):
@@ -64,29 +65,56 @@ def test_why_there_is_no_gpu(machine):
     )
     with pytest.raises(BenchError, match=r"finds 0 CUDA GPU\(s\): .* driver .* is too old"):
         resolve_device("cuda")
-    assert device_here("cuda") == torch.device("cpu")
-    with pytest.raises(BenchError, match="unknown"):
-        device_here("gpu")
 
 
 def test_auto_says_once_what_it_is(machine, capfd):
     machine(error=_OLD, driver=True)
     reporter = Reporter(quiet=True)
     for _ in range(2):
-        tell_device("auto", torch.device("cpu"), "Some CPU", reporter)
+        tell_device("auto", torch.device("cpu"), reporter)
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("warning: train.device: auto is the CPU, Some CPU (PyTorch")
+    assert line.startswith("warning: train.device: auto is the CPU, Some cpu (PyTorch")
     assert "too old" in line
     machine(error="Found no NVIDIA driver on your system. Please check")
-    tell_device("auto", torch.device("cpu"), "Some CPU", Reporter(quiet=True))
+    tell_device("auto", torch.device("cpu"), Reporter(quiet=True))
     assert capfd.readouterr().err == ""  # nothing is amiss: `--quiet` does not say it
-    tell_device("auto", torch.device("cpu"), "Some CPU", Reporter())
+    tell_device("auto", torch.device("cpu"), Reporter())
     assert "Found no NVIDIA driver on your system)" in capfd.readouterr().err
     machine(gpus=1)
-    tell_device("auto", torch.device("cuda"), "Some GPU", Reporter())
-    assert capfd.readouterr().err == "train.device: auto is cuda, Some GPU\n"
-    tell_device("cuda", torch.device("cuda"), "Some GPU", Reporter())
+    tell_device("auto", torch.device("cuda"), Reporter())
+    assert capfd.readouterr().err == "train.device: auto is cuda, Some cuda\n"
+    tell_device("cuda", torch.device("cuda"), Reporter())
     assert capfd.readouterr().err == ""
+
+
+def test_another_device_than_the_one_that_is_named_is_a_warning_once(machine, capfd):
+    machine(gpus=2)
+    reporter = Reporter(quiet=True)
+    assert device_here("cuda:1", reporter) == torch.device("cuda:1")
+    assert capfd.readouterr().err == ""
+    for _ in range(2):
+        assert device_here("cuda:2", reporter) == torch.device("cuda")
+    assert capfd.readouterr().err == (
+        "warning: train.device is 'cuda:2' but PyTorch finds 2 CUDA GPU(s); the work is done on "
+        "cuda, Some cuda\n"
+    )
+    machine(error=_OLD, driver=True)
+    assert device_here("cuda", reporter) == torch.device("cpu")
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "too old" in line
+    assert line.endswith("; the work is done on the CPU, Some cpu")
+    assert device_here("auto", reporter) == torch.device("cpu")
+    assert capfd.readouterr().err.startswith("warning: train.device: auto is the CPU, Some cpu (Py")
+    with pytest.raises(BenchError, match="unknown"):
+        device_here("gpu", reporter)
+
+
+def test_the_device_of_an_option_is_told_by_its_name(machine, capfd):
+    machine(gpus=1)
+    assert given_device("auto", Reporter()) == torch.device("cuda")
+    assert capfd.readouterr().err == "--device: auto is cuda, Some cuda\n"
+    with pytest.raises(BenchError, match=r"^--device is 'cuda:1' but PyTorch finds 1 CUDA"):
+        given_device("cuda:1", Reporter())
 
 
 def test_float32_is_not_tf32_unless_asked_for():

@@ -37,6 +37,8 @@ _WORKER = "DataLoader worker (pid 4711) is killed by signal: "
             "evaluate",
             ["GPU", "evaluation.memory_mib", "evaluation.backend: torch-cpu"],
         ),
+        (RuntimeError("CUDA error: out of memory"), "eval", ["GPU", "lower --memory, or give"]),
+        (RuntimeError("CUDA error: out of memory"), "timing", ["GPU", "lower --batch or --size"]),
         (MemoryError("Unable to allocate 9.3 TiB for an array"), "evaluate", ["the machine's"]),
         (
             RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),

@@ -307,6 +307,20 @@ def test_ctrl_c_is_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
+def test_full_memory_is_told_with_the_options_whoever_tells_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`")
+
+    monkeypatch.setattr(measuring, "_times", full)
+    told = "small_cnn, 2 networks at once: the GPU's memory is full: lower --batch or --size"
+    with pytest.raises(BenchError, match=told):
+        measure(
+            ["small_cnn"], ["lifted"], QUIET, batch=8, size=16, steps=2, device="cpu", memory=False
+        )
+
+
 @pytest.mark.parametrize(
     ("backbone", "loss", "batch", "device", "said"),
     [
