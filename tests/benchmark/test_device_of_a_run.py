@@ -66,7 +66,8 @@ def test_each_command_tells_the_device_and_warns_where_it_is_not_the_runs(
         assert done.returncode == 0, done.stderr
         return [line for line in done.stderr.splitlines() if "device" in line]
 
-    (line,) = told("run", tiny, "--rows", "hard", *runs, *results)
+    quick = ("--set", "train.steps=4", "--set", "evaluation.clustering=false")
+    (line,) = told("run", tiny, "--rows", "hard", *quick, *runs, *results)
     assert line.startswith("train.device: auto is the CPU, ")
     commands = [("embed", folder, "--force"), ("eval", folder, *results)]
     commands += [("eval", folder, "--metrics", "map", *results)]
@@ -74,7 +75,7 @@ def test_each_command_tells_the_device_and_warns_where_it_is_not_the_runs(
         assert told(*command) == [line]
     settings = folder / "run.json"
     settings.write_text(settings.read_text().replace('"device": "auto"', '"device": "cuda:3"'))
-    for command in commands:
+    for command in commands[:2]:
         (warning,) = told(*command, "--quiet")
         assert warning.startswith("warning: train.device is 'cuda:3' but PyTorch finds 0 CUDA GPU")
         assert "; the work is done on the CPU, " in warning

@@ -260,12 +260,14 @@ def evaluate(
         assert embeddings is not None
         assert labels is not None
         config = settings_of(given)
+        with full_memory_told(str(embeddings), "eval"):
+            theirs = read_external_set(
+                embeddings, labels, reporter, columns=columns_in(columns), array=array
+            )
         chosen = given_device(device or "auto", reporter)
         with on_device(chosen), full_memory_told(str(embeddings), "eval"):
             found, scores, other = evaluation.measure(
-                read_external_set(
-                    embeddings, labels, reporter, columns=columns_in(columns), array=array
-                ),
+                theirs,
                 config,
                 reporter,
                 where=str(embeddings),

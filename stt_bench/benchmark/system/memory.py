@@ -23,7 +23,8 @@ ADVICE: dict[Stage, str] = {
     "train": "set train.chunk (images encoded at once), lower the images of a batch (sampler) or "
     "input.size, or set train.precision: bfloat16",
     "embed": "lower evaluation.batch_size or input.size",
-    "evaluate": "lower evaluation.memory_mib, or set evaluation.backend: torch-cpu",
+    "evaluate": "lower evaluation.memory_mib, or set evaluation.backend: torch-cpu (`eval`: "
+    "--memory, --backend)",
     "eval": "lower --memory, or give --device cpu",
     "timing": "lower --batch or --size, or name fewer --losses",
 }

@@ -137,7 +137,7 @@ def test_files_that_are_refused(
     stt_bench: Command, tmp_path: Path, datasets: dict[str, object], said: str
 ) -> None:
     x, y = theirs(tmp_path, **datasets)
-    code, _, told = stt_bench("eval", "--embeddings", x, "--labels", y)
+    code, _, told = stt_bench("eval", "--embeddings", x, "--labels", y, "--device", "cpu")
     assert code == 2
     assert said in told
     assert str(x) in told

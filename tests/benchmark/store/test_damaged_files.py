@@ -72,7 +72,7 @@ READERS: dict[str, Callable[[Run], Any]] = {
     "run.json": lambda run: open_run(run.folder),
     "training.json": lambda run: run.facts(),
     "checkpoint.pt": lambda run: read_checkpoint(run.checkpoint),
-    "model.safetensors": lambda run: load_network(run, run.facts()),
+    "model.safetensors": lambda run: load_network(run, run.facts(), QUIET),
     f"{SET}/meta.json": lambda run: read_embedding_set(run.embeddings()),
     f"{SET}/items.csv": lambda run: read_embedding_set(run.embeddings()),
     f"{SET}/embeddings.npy": lambda run: read_embedding_set(run.embeddings()),
@@ -313,7 +313,7 @@ def test_full_memory_is_no_damage_of_the_weights(
     error = torch.OutOfMemoryError("CUDA out of memory.")
     monkeypatch.setattr(torch.nn.Module, "load_state_dict", lacking(error))
     with pytest.raises(torch.OutOfMemoryError):
-        load_network(copied, copied.facts())
+        load_network(copied, copied.facts(), QUIET)
 
 
 @pytest.mark.parametrize("part", ["network", "objective", "optimizer"])
@@ -361,7 +361,7 @@ def test_weights_are_those_that_training_wrote(copied: Run) -> None:
     content[-1] ^= 1
     copied.weights.write_bytes(bytes(content))
     with pytest.raises(BenchError, match="not what training wrote"):
-        load_network(copied, facts)
+        load_network(copied, facts, QUIET)
     with pytest.raises(BenchError, match="not what training wrote"):
         embed(copied, QUIET)
 

@@ -53,7 +53,7 @@ def trained(tiny: Path, start: Path, row: str, seed: int, freeze: str = "all") -
 
 def whole(run: Run) -> str:
     """Return the sha256 of one file with all tensors of a run."""
-    network, objective = load_network(run, run.facts())
+    network, objective = load_network(run, run.facts(), QUIET)
     tensors = {f"network.{k}": v.contiguous() for k, v in network.state_dict().items()}
     tensors |= {f"objective.{k}": v.contiguous() for k, v in objective.state_dict().items()}
     return hashlib.sha256(safetensors.torch.save(tensors)).hexdigest()
@@ -116,7 +116,7 @@ def test_a_damaged_common_file_is_written_again(tiny: Path, start: Path) -> None
     common.write_bytes(b"cut")
     second = trained(tiny, start, "hard", 1)
     assert sha256_of(first.folder / FROZEN) == sha256_of(second.folder / FROZEN)
-    load_network(second, second.facts())
+    load_network(second, second.facts(), QUIET)
 
 
 def test_what_no_run_has_any_more_is_removed_with_the_next_one(tiny: Path, start: Path) -> None:
@@ -148,7 +148,7 @@ def test_another_frozen_part_is_one_sentence(tiny: Path, start: Path, damage: by
     if damage is not None:
         beside.write_bytes(damage)
     told = "is gone, which holds" if damage is None else "is not what training wrote"
-    for look in (lambda: load_network(run, run.facts()), lambda: embed(run, QUIET)):
+    for look in (lambda: load_network(run, run.facts(), QUIET), lambda: embed(run, QUIET)):
         with pytest.raises(BenchError, match=rf"{FROZEN} {told}.*train again with --force"):
             look()
 
