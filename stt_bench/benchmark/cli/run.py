@@ -70,6 +70,7 @@ def run(
     """
     from stt_bench.benchmark.cli.spread import executor_of
     from stt_bench.benchmark.dry_run import plan
+    from stt_bench.benchmark.jobs.work import shard_of
     from stt_bench.benchmark.leaderboards.report import check_pages
     from stt_bench.benchmark.leaderboards.report import report as write_leaderboards
     from stt_bench.benchmark.suite import load_table, run_table
@@ -110,6 +111,8 @@ def run(
     refused: BenchError | None = None
     try:
         for table in tables:
+            asked = len(table.select(chosen)) * len(table.seeds if numbers is None else numbers)
+            number = len(shard_of(range(asked), part))
             outcome = run_table(
                 table,
                 rows=chosen,
@@ -119,7 +122,9 @@ def run(
                 force=force,
                 reporter=reporter,
                 shard=part,
-                executor=executor_of(table, jobs, on, cpus_per_run, gpus_per_run, team=gpus),
+                executor=executor_of(
+                    table, number, jobs, on, cpus_per_run, gpus_per_run, team=gpus
+                ),
             )
             failed += len(outcome.failed)
             if outcome.done or outcome.skipped:

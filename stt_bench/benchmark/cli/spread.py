@@ -10,6 +10,7 @@ from stt_bench.benchmark.system.launch import launched
 
 def executor_of(
     table: Table,
+    tasks: int,
     jobs: int,
     on: str | None,
     cpus: float | None,
@@ -17,7 +18,19 @@ def executor_of(
     *,
     team: int = 1,
 ) -> Executor:
-    """Return what does the work of a table; each of several jobs with `team` processes.
+    """Return what does the work of a table.
+
+    No more jobs share the machine than the command has tasks. Those that are done already count, so
+    that the same command, where it goes on, gives each of the others as many threads as before.
+
+    Args:
+        table: whose rows say which devices they use.
+        tasks: runs or trials that the command asks for.
+        jobs: how many of them go on at once in processes of this machine.
+        on: `ray`, or None.
+        cpus: of each, on Ray.
+        gpus: of each, on Ray.
+        team: processes that share each of several jobs.
 
     Raises:
         BenchError: options that do not go together; or there is no Ray.
@@ -38,7 +51,7 @@ def executor_of(
 
         named = {experiment.train.device for experiment in table.rows.values()}
         spread = named <= {"auto", "cuda"}
-        return Pool(jobs, spread_gpus=spread, team=team, along=work_along)
+        return Pool(max(1, min(jobs, tasks)), spread_gpus=spread, team=team, along=work_along)
     if jobs > 1:
         raise BenchError(
             "give --jobs or --on ray: the cluster's CPUs and GPUs decide how many run at once "

@@ -59,9 +59,11 @@ def tune(
     from stt_bench.benchmark.suite import load_table
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.tuning import tune as tuning
+    from stt_bench.benchmark.tuning.searches import number_of_trials
     from stt_bench.benchmark.tuning.show import shown
 
     chosen = None if rows is None else names_in("--rows", rows)
+    part = shard_in(shard)
     table = load_table(config, overrides or (), only=chosen)
     table.select(chosen)
     if table.tuning is None:
@@ -75,12 +77,13 @@ def tune(
         for line in shown(table, size, results, rows=chosen):
             print(line)
         return
+    number = number_of_trials(table, size, rows=chosen, shard=part)
     tuning.tune(
         table,
         size,
         results,
         Reporter(quiet=quiet),
         rows=chosen,
-        shard=shard_in(shard),
-        executor=executor_of(table, jobs, on, cpus_per_run, gpus_per_run),
+        shard=part,
+        executor=executor_of(table, number, jobs, on, cpus_per_run, gpus_per_run),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.config.table_sections import TuningConfig
+from stt_bench.benchmark.jobs.work import shard_of
 from stt_bench.benchmark.store.trials import DEFAULT, Trial, on_data, read_trials
 from stt_bench.benchmark.tuning.space import Point, only_rates, own_point, point_of, space_of
 from stt_bench.benchmark.tuning.winners import (
@@ -80,6 +81,14 @@ def searches(
             )
         found.append(Search(row, experiment, valid, missing, data_hash, notes))
     return found
+
+
+def number_of_trials(
+    table: Table, config: TuningConfig, *, rows: Sequence[str] | None, shard: Shard
+) -> int:
+    """Return how many trials a shard of the chosen rows' searches has, made or not."""
+    tuned = [one for one in table.select(rows).values() if is_tuned(table, one)]
+    return len(shard_of(range(len(tuned) * len(missing_trials(config, []))), shard))
 
 
 def points(experiment: Experiment, places: Sequence[Place]) -> Iterator[tuple[Place, Point]]:

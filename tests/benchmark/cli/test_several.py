@@ -17,11 +17,14 @@ from forked import forked
 from stt_bench.benchmark.cli import several, spread
 from stt_bench.benchmark.cli.main import app
 from stt_bench.benchmark.cli.spread import executor_of
-from stt_bench.benchmark.suite import load_table
+from stt_bench.benchmark.jobs import pool
+from stt_bench.benchmark.suite import load_table, one
 from stt_bench.benchmark.system import devices, launch
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.orders import end_orders
 from stt_bench.benchmark.system.processes import Processes
+from stt_bench.benchmark.system.resources import SHARE
+from stt_bench.benchmark.tuning import tune as tuning
 
 TORCHRUN = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
 TORCHRUN |= {"MASTER_ADDR": "here", "MASTER_PORT": "1"}
@@ -168,4 +171,50 @@ def test_jobs_of_a_table_are_not_started_in_each_process_of_torchrun(
 ) -> None:
     monkeypatch.setattr(spread, "launched", lambda: True)
     with pytest.raises(BenchError, match="leave torchrun out"):
-        executor_of(load_table("digits_retrieval"), jobs, on, None, None)
+        executor_of(load_table("digits_retrieval"), 9, jobs, on, None, None)
+
+
+@pytest.mark.parametrize(
+    ("more", "among"),
+    [
+        (("--rows", "hard"), 1),
+        (("--rows", "hard,softmax"), 2),
+        (("--seeds", "0,1,2", "--shard", "1/6"), 2),
+        (("--seeds", "0,1,2"), 4),
+    ],
+)
+def test_no_more_jobs_share_the_machine_than_there_are_runs(
+    stt_bench: Callable[..., Any],
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more: tuple[str, ...],
+    among: int,
+) -> None:
+    def tell(*_: Any) -> one.Ending:
+        return one.Ending("failed", f"shared among {os.environ[SHARE]}")
+
+    monkeypatch.setattr(pool, "START", "fork")  # everything is imported already
+    monkeypatch.setattr(one.Worker, "do", tell)
+    where = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
+    told = stt_bench("run", tiny, "--jobs", 4, *more, *where).stderr
+    assert f"failed: shared among {among}\n" in told
+
+
+@pytest.mark.parametrize(
+    ("more", "among"), [((), 4), (("--shard", "2/3"), 2), (("--trials", 1), 3)]
+)
+def test_no_more_jobs_share_the_machine_than_there_are_trials(
+    stt_bench: Callable[..., Any],
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more: tuple[Any, ...],
+    among: int,
+) -> None:
+    """Two trials of each of two studies, and the row's own settings."""
+    given: list[Any] = []
+    monkeypatch.setattr(tuning, "tune", lambda *_, **named: given.append(named["executor"]))
+    text = "tuning: {studies: 2, trials: 2, folds: 2, every: 1, patience: 1}\n"
+    tiny.write_text(tiny.read_text() + text)
+    assert stt_bench("tune", tiny, "--rows", "hard", "--jobs", 4, *more).returncode == 0
+    assert [executor.jobs for executor in given] == [among]
