@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -86,6 +86,12 @@ def count(event, arguments):
 
 sys.addaudithook(count)
 """
+IMPORTED = (  # here, so that each command finds it ready
+    "stt_bench.benchmark.suite",
+    "stt_bench.benchmark.leaderboards.report",
+    "torch.utils.tensorboard",
+    "torch._dynamo",
+)
 ROWS = ("softmax", "two_head", "frozen")
 AT_THE_END = {signal.SIGKILL: {-signal.SIGKILL}, signal.SIGTERM: {-signal.SIGTERM, 130}}
 
@@ -101,9 +107,8 @@ class Kill(NamedTuple):
 class Bench:
     """A folder with a table and its data, and folders beside it in which the table is run."""
 
-    def __init__(self, folder: Path, jobs: int = 1, rows: Sequence[str] = ROWS) -> None:
-        self.folder, self.rows, self.killed = folder, rows, folder / "killed"
-        self.more = ["--rows", ",".join(rows), *["--jobs", str(jobs)] * (jobs > 1)]
+    def __init__(self, folder: Path, jobs: int, rows: Sequence[str]) -> None:
+        self.folder, self.jobs, self.rows, self.killed = folder, jobs, rows, folder / "killed"
         photos = folder / "photos"
         rng = np.random.default_rng(0)
         for label in range(6):
@@ -116,10 +121,8 @@ class Bench:
         (folder / "kills.yaml").write_text(TABLE.replace("PHOTOS", str(photos)))
         (folder / "plugin.py").write_text(PLUGIN)
         counted = folder / "operations"
-        self._run("first", None)  # for what it imports
-        for name in json.loads((folder / "modules.json").read_text()):
-            with suppress(Exception):
-                importlib.import_module(name)
+        for name in IMPORTED:
+            importlib.import_module(name)
         start = time.monotonic()
         assert self._run("whole", Kill(signal.SIGKILL, None, -1)) == 0, self.told("whole")
         self.seconds, self.operations = time.monotonic() - start, counted.stat().st_size
@@ -129,33 +132,43 @@ class Bench:
         """Return what the commands of a folder wrote."""
         return (self.folder / name / "log").read_text()
 
-    def run(self, name: str, kill: Kill | None) -> bool:
-        """Run the table in a folder until its end or a kill; tell whether it was killed."""
+    def run(self, name: str, kill: Kill | None) -> tuple[bool, bool]:
+        """Run the table in a folder; tell whether a process was killed, and whether all is done.
+
+        Both are so where it was one of several, without which the command went on.
+        """
         code = self._run(name, kill)
         killed = kill is not None and code in AT_THE_END[kill.kind]
-        killed = killed or self.killed.exists()  # one of its workers was, and another went on
+        killed = killed or self.killed.exists()
         assert killed or code == 0, f"ended with {code}: {self.told(name)}"
         self.check(name)
         left = list((self.folder / name).rglob("*.part"))
         assert not left or (kill is not None and kill.kind == signal.SIGKILL), left
-        return killed
+        return killed, code == 0
 
     def check(self, name: str) -> None:
         """Check that every file with its final name is whole."""
         for place, content in _contents(self.folder / name):
             path = self.folder / name / place
-            if path.name == "checkpoint.pt":
-                read_checkpoint(path)
-            elif path.name == "metrics.jsonl":
-                steps = [line for line in content.split(b"\n") if line.endswith(b"}")]
-                assert set(steps) <= set(self.whole[place].split(b"\n")), place
-            elif "features" in path.parts and path.suffix == ".npy":
-                _load(path)
-            elif "cache" in path.parts and path.suffix == ".json":
-                digest, _, text = content.partition(b"\n")
-                assert hashlib.sha256(text).hexdigest().encode() == digest or json.loads(content)
-            else:
-                assert content == self.whole[place], f"{place} is not what it should be"
+            try:
+                self._check_file(path, place, content)
+            except Exception:
+                if path.exists():  # else a worker, which outlives the command for a moment, is done
+                    raise
+
+    def _check_file(self, path: Path, place: str, content: bytes) -> None:
+        if path.name == "checkpoint.pt":
+            read_checkpoint(path)
+        elif path.name == "metrics.jsonl":
+            steps = [line for line in content.split(b"\n") if line.endswith(b"}")]
+            assert set(steps) <= set(self.whole[place].split(b"\n")), place
+        elif "features" in path.parts and path.suffix == ".npy":
+            _load(path)
+        elif "cache" in path.parts and path.suffix == ".json":
+            digest, _, text = content.partition(b"\n")
+            assert hashlib.sha256(text).hexdigest().encode() == digest or json.loads(content)
+        else:
+            assert content == self.whole[place], f"{place} is not what it should be"
 
     def check_end(self, name: str) -> None:
         """Check that nothing is missing, nothing is left over, and all bytes are the same."""
@@ -229,13 +242,12 @@ class Bench:
                 "SIGNAL": str(int(kill.kind) if kill is not None else 0),
             }
             plugin = ["--plugin", str(self.folder / "plugin.py")]
-            sys.argv = ["stt-bench", *plugin, "run", str(self.folder / "kills.yaml"), *self.more]
+            command = ["run", str(self.folder / "kills.yaml"), "--rows", ",".join(self.rows)]
+            sys.argv = ["stt-bench", *plugin, *command, "--jobs", str(self.jobs)]
             main()
         except SystemExit as end:
             code = int(end.code or 0)
         finally:
-            if root.name == "first":
-                (self.folder / "modules.json").write_text(json.dumps(sorted(sys.modules)))
             os._exit(code)
 
 
@@ -249,36 +261,46 @@ def _contents(root: Path) -> Iterator[tuple[str, bytes]]:
         if ".lease" in path.name or path.name == "progress.json":
             continue  # of a process that was killed; times
         if path.parts[len(root.parts)] in ("runs", "results") or "stt-bench" in path.parts:
-            yield str(path.relative_to(root)), path.read_bytes()
+            with suppress(FileNotFoundError):  # it has just been removed
+                yield str(path.relative_to(root)), path.read_bytes()
 
 
 def kills(
-    folder: Path, number: int, seed: int = 0, jobs: int = 1, rows: Sequence[str] = ROWS
+    folder: Path, numbers: Mapping[int, int], seed: int = 0, rows: Sequence[str] = ROWS
 ) -> Counter[str]:
     """Kill so many times; return how often in which stage.
+
+    Args:
+        folder: an empty one.
+        numbers: how often, for each number of jobs; all are held against one undisturbed run.
+        seed: of the random times and operations.
+        rows: of the table.
 
     Raises:
         AssertionError: a file was not whole, or a result was another one.
     """
     rng = np.random.default_rng(seed)
-    bench = Bench(folder, jobs, rows)
+    bench = Bench(folder, next(iter(numbers)), rows)
     stages: Counter[str] = Counter()
-    rounds = 0
-    while stages.total() < number:
-        name = f"round-{rounds}"
-        rounds += 1
-        while stages.total() < number:
-            kind = signal.SIGTERM if rng.random() < 0.2 else signal.SIGKILL
-            seconds, operation = rng.uniform(0, bench.seconds), int(rng.integers(bench.operations))
-            timed = rng.random() < 0.5
-            kill = Kill(kind, seconds if timed else None, 0 if timed else operation + 1)
-            if not bench.run(name, kill):
-                break
-            stages[stage := bench.stage(name)] += 1
-            when = f"after {seconds:.2f} s" if timed else f"at operation {operation}"
-            print(f"{stages.total()}: {kind.name} {when}, {stage}", flush=True)
-        bench.run(name, None)
-        bench.check_end(name)
+    rounds = wanted = 0
+    for bench.jobs, number in numbers.items():
+        wanted += number
+        while stages.total() < wanted:
+            name, done = f"round-{rounds}", False
+            rounds += 1
+            while not done and stages.total() < wanted:
+                kind = signal.SIGTERM if rng.random() < 0.2 else signal.SIGKILL
+                seconds, operation = rng.uniform(0, bench.seconds), rng.integers(bench.operations)
+                timed = rng.random() < 0.5
+                kill = Kill(kind, seconds if timed else None, 0 if timed else int(operation) + 1)
+                killed, done = bench.run(name, kill)
+                if killed:
+                    stages[stage := bench.stage(name)] += 1
+                    when = f"after {seconds:.2f} s" if timed else f"at operation {operation}"
+                    print(f"{stages.total()}: {kind.name} {when}, {stage}", flush=True)
+            if not done:
+                bench.run(name, None)
+            bench.check_end(name)
     return stages
 
 
@@ -286,11 +308,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=2)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         start = time.monotonic()
-        found = kills(Path(place).resolve(), chosen.kills, chosen.seed, chosen.jobs)
-        print(f"{found.total()} kills in {time.monotonic() - start:.0f} s, every one was resumed,")
+        found = kills(Path(place).resolve(), {chosen.jobs: chosen.kills}, chosen.seed)
+        took = f"{time.monotonic() - start:.0f} s"
+        print(f"{found.total()} kills (--jobs {chosen.jobs}) in {took}, every one was resumed,")
         print("no file was half-written, and all results have the bytes of an undisturbed run:")
         print(", ".join(f"{stage} {count}" for stage, count in found.most_common()))
