@@ -84,7 +84,7 @@ class TrainingLog:
         Args:
             step: how many are done.
             pairs: of the batch.
-            images: (B, C, S, S), uint8; anything else is not shown.
+            images: (B, C, S, S), uint8, of the whole batch; anything else is not shown.
 
         Raises:
             BenchError: the disk is full.

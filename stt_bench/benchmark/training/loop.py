@@ -20,7 +20,7 @@ from stt_bench.benchmark.training.health import pairs_of
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.log import TrainingLog, Unwritten
 from stt_bench.benchmark.training.measured import measured
-from stt_bench.benchmark.training.sharing import stay_alike
+from stt_bench.benchmark.training.sharing import stay_alike, whole_batch
 from stt_bench.benchmark.training.step import take_step
 
 # Of a training, at most, beside the first and the last; and so many logged steps lie between them.
@@ -71,9 +71,10 @@ def fit(
                 pairs = pairs_of(taken.embeddings, taken.labels)
                 entry = measured(run, learner, step, taken, pairs, reporter)
                 log.write(entry)
-                pictured = _is_shown(done, settings, *_PICTURES)
-                if pictured or _is_shown(done, settings, *_HISTOGRAMS):
-                    log.look(done, pairs, images if pictured else None)
+                if _is_shown(done, settings, *_PICTURES):
+                    log.look(done, pairs, whole_batch(images, len(taken.labels)))
+                elif _is_shown(done, settings, *_HISTOGRAMS):
+                    log.look(done, pairs)
             if report or select or keep:
                 stay_alike(learner)
             if select:

@@ -180,6 +180,21 @@ def _add_up(
     return added
 
 
+def whole_batch(images: Tensor, size: int) -> Tensor:
+    """Return the batch of which this process has its part; features and vectors as they are.
+
+    Every process must come here in the same step.
+
+    Args:
+        images: (B', C, S, S) uint8, this process's part; or what is no image.
+        size: B, of the whole batch.
+    """
+    present = processes()
+    if present.size == 1 or images.dtype != torch.uint8:
+        return images
+    return gathered(images, size, present)
+
+
 def gathered(rows: Tensor, size: int, present: Processes) -> Tensor:
     """Return the (size, D) rows of all processes in the order of their parts; differentiable.
 

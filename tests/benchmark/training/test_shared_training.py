@@ -64,6 +64,16 @@ def weights(run: Run) -> dict[str, np.ndarray]:
     return safetensors.numpy.load_file(run.weights)
 
 
+def pictures(run: Run) -> list[tuple[int, bytes]]:
+    """Return step and PNG of the hardest triplets in TensorBoard."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run.folder / "tensorboard"), size_guidance={"images": 0})
+    events.Reload()
+    tags = events.Tags()["images"]
+    return [(one.step, one.encoded_image_string) for tag in tags for one in events.Images(tag)]
+
+
 def assert_close(run: Run, other: Run) -> None:
     mine, wanted = weights(run), weights(other)
     for name, value in wanted.items():
@@ -85,6 +95,7 @@ def test_a_training_is_that_of_one_process(
     assert "processes" not in json.loads(alone.training.read_text())
     steps = [[json.loads(one)["step"] for one in r.metrics.open()] for r in (alone, shared)]
     assert steps[0] == steps[1]
+    assert pictures(shared) == pictures(alone) != []
     # The parts of the embedding together are, byte by byte, what one process makes of the weights.
     items = Data(QUIET).of(shared.experiment)
     whole = embed_split(shared, shared.facts(), items, QUIET, folder=tmp_path / "whole")
