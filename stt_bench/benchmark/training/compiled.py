@@ -6,33 +6,84 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from stt_bench.benchmark.system.memory import of_full_memory
 
 BACKEND = "inductor"
 
-Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
 
+class Compiled(nn.Module):
+    """Computes what a network does, compiled at the first call of each kind.
 
-def compiled(forward: Forward, device: torch.device, warn: Callable[[str], None]) -> Forward:
-    """Return what computes the same, compiled at its first call.
-
-    It gives the plain one, and says why, where a function of one line cannot be compiled: no C++
-    compiler, or no Triton.
+    Where that fails and the network itself does not, as without a C++ compiler or Triton, or with a
+    layer that the compiler cannot take, it says so once and goes on with the network: that call and
+    the later ones give what they would have given without. A failure of the network itself and full
+    memory are raised as they are.
     """
-    try:
-        torch.compile(_tiny, backend=BACKEND)(torch.ones(2, device=device, requires_grad=True))
-    except Exception as error:  # of torch, of its compiler and of the system, of many kinds
-        warn(
-            f"train.compile: nothing can be compiled here ({_first_line(error)}); it trains without"
+
+    def __init__(self, network: nn.Module, warn: Callable[[str], None]) -> None:
+        """Compile nothing yet."""
+        super().__init__()
+        self.network = network
+        self._warn = warn
+        self._known: set[tuple[torch.Size, bool]] = set()  # kinds of calls that are compiled
+        self._call: Callable[[Tensor], tuple[Tensor, Tensor]] | None = self._first
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features and embeddings of the images."""
+        if self._call is None:
+            plain: tuple[Tensor, Tensor] = self.network(images)
+            return plain
+        kind = images.shape, torch.is_grad_enabled()
+        if kind in self._known:
+            return self._call(images)
+        before = _State(self.network, images.device)
+        try:
+            made = self._call(images)
+        except Exception as error:  # of torch, of its compiler and of the system, of many kinds
+            if of_full_memory(error, "train"):
+                raise
+            self._call, failed = None, error
+        else:
+            self._known.add(kind)
+            return made
+        before.restore()  # a part of the network may have been compiled, and run
+        made = self.network(images)
+        self._warn(
+            "train.compile: the network cannot be compiled here "
+            f"({_reason(failed)}); it trains without"
         )
-        return forward
-    built: Any = torch.compile(forward, backend=BACKEND)
-    return built
+        return made
+
+    def _first(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        built: Any = torch.compile(self.network.__call__, backend=BACKEND)
+        self._call = built
+        made: tuple[Tensor, Tensor] = built(images)
+        return made
 
 
-def _tiny(x: Tensor) -> Tensor:
-    return x.sin().sum()
+class _State:
+    """What a forward pass changes: running statistics, and what is drawn next."""
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        self._buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+        self._device = device if device.type == "cuda" else None
+        self._drawn = torch.get_rng_state()
+        self._drawn_there = torch.cuda.get_rng_state(device) if self._device else None
+
+    def restore(self) -> None:
+        with torch.no_grad():
+            for buffer, value in self._buffers:
+                buffer.copy_(value)
+        torch.set_rng_state(self._drawn)
+        if self._device and self._drawn_there is not None:
+            torch.cuda.set_rng_state(self._drawn_there, self._device)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+def _reason(error: Exception) -> str:
+    """Return the first line of an error's text, with the next where it only leads to that."""
+    first, _, rest = str(error).strip().partition("\n")
+    if first.endswith(":"):
+        first += " " + rest.strip().partition("\n")[0]
+    return first.rstrip(".") or type(error).__name__

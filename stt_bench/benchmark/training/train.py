@@ -35,7 +35,7 @@ from stt_bench.benchmark.system.memory import full_memory_told
 from stt_bench.benchmark.system.orders import ordered
 from stt_bench.benchmark.system.processes import processes
 from stt_bench.benchmark.system.progress import Reporter, Silent
-from stt_bench.benchmark.training.compiled import compiled
+from stt_bench.benchmark.training.compiled import Compiled
 from stt_bench.benchmark.training.diverged import diverged, file_of
 from stt_bench.benchmark.training.finite import NotFiniteError
 from stt_bench.benchmark.training.learner import Learner
@@ -107,7 +107,7 @@ def _train(run: Run, items: ItemTable, reporter: Reporter) -> TrainingFacts | No
         reporter.say(f"{run.name}: continues at step {learner.step} of {settings.steps}")
     begin_alike(learner, origin)
     if settings.compile:
-        learner.forward = compiled(learner.forward, device, reporter.warn)
+        learner.forward = Compiled(learner.network, reporter.warn)
     share(learner, run.experiment)
     learner.selection.shared_by = processes()
     with stop_requested() as stop, full_memory_told(run.name, "train"):

@@ -93,5 +93,67 @@ def test_without_a_compiler_it_says_so_and_trains(
     train(run, Reporter())
     assert run.is_trained
     said = capsys.readouterr().err
-    assert "train.compile: nothing can be compiled here (no working C++ compiler)" in said
-    assert "it trains without" in said
+    assert "train.compile: the network cannot be compiled here (no working C++ compiler)" in said
+    assert said.count("it trains without") == 1
+
+
+class Layers(torch.nn.Module):
+    """Batch norm and dropout, then what is compiled apart, since a graph ends between them."""
+
+    def __init__(self, last: Any = torch.sin) -> None:
+        super().__init__()
+        self.first = torch.nn.Sequential(torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.5))
+        self.last = last
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        made = self.first(x)
+        torch._dynamo.graph_break()
+        return made, self.last(made)
+
+
+def outcome(network: Any, layers: Layers) -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    made = [*network(torch.arange(12.0).reshape(3, 4)), *network(torch.ones(2, 4))]
+    return [*made, torch.rand(2), *layers.state_dict().values()]
+
+
+def test_a_network_that_cannot_be_compiled_is_that_of_a_training_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The compiler fails at its second graph, when the first has drawn and moved the statistics."""
+    graphs: list[Any] = []
+
+    def fails(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        if len(graphs) == 2:
+            raise NotImplementedError("cannot lower sin")
+        return graph
+
+    monkeypatch.setattr(compiling, "BACKEND", fails)
+    torch._dynamo.reset()
+    plain, layers, warned = Layers(), Layers(), list[str]()
+    wanted = outcome(plain, plain)
+    found = outcome(compiling.Compiled(layers, warned.append), layers)
+    assert len(graphs) == 2
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+    (told,) = warned
+    assert told.startswith("train.compile: the network cannot be compiled here (")
+    assert "cannot lower sin" in told
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("wrong shape"), torch.OutOfMemoryError("CUDA out of memory")]
+)
+def test_an_error_of_the_network_or_full_memory_is_no_matter_of_compiling(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def last(_: torch.Tensor) -> torch.Tensor:
+        calls.append(error)
+        raise error
+
+    calls, warned = list[Exception](), list[str]()
+    monkeypatch.setattr(torch, "compile", lambda call, **_: call)
+    with pytest.raises(type(error), match=str(error)):
+        compiling.Compiled(Layers(last), warned.append)(torch.ones(2, 4))
+    assert not warned
+    assert len(calls) == (2 if isinstance(error, ValueError) else 1)
