@@ -10,10 +10,13 @@ empty.
 from __future__ import annotations
 
 import io
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -234,7 +237,10 @@ def test_scripts_for_clusters_are_right_and_their_commands_exist(
     for options, command in re.findall(r"^srun torchrun (.*?) -m stt_bench (.*)$", joined, re.M):
         torchrun.parse_args([*shlex.split(options), "script"])
         joined = f"{joined}stt-bench {command}\n"
-    commands = re.findall(r"^(?:srun )?(stt-bench .*)$", joined, flags=re.MULTILINE)
+    if "#SBATCH" in script:  # the signal is for what srun starts; with B: for the shell's process
+        told = "B:TERM" if "\nexec stt-bench" in script else "TERM"
+        assert f"#SBATCH --signal={told}@120\n" in script
+    commands = re.findall(r"^(?:srun |exec )?(stt-bench .*)$", joined, flags=re.MULTILINE)
     assert commands
     for command in commands:
         run(f"{command} --dry-run")
@@ -244,6 +250,65 @@ def test_scripts_for_clusters_are_right_and_their_commands_exist(
         used = {word.split("=")[0] for line in starts for word in shlex.split(line)}
         assert len(starts) == 2
         assert used <= known, used - known
+
+
+PRETENDED = {  # what the script for Ray calls; Ray answers when it is asked a third time
+    "scontrol": "printf 'one\\ntwo\\n'",
+    "sleep": "exec /bin/sleep 0.02",
+    "srun": """
+        while [[ $1 == --* ]]; do [[ $1 == --nodes=0 ]] && exit 1; options+=" $1"; shift; done
+        echo "srun$options" >> said; exec "$@" """,
+    "ray": """
+        if [ "$1" = status ]; then
+            echo asked >> asked
+            grep -q "ray start --head" said && [ "$(wc -l < asked)" -gt 2 ]
+            exit
+        fi
+        echo "ray $*" >> said; exec /bin/sleep 60""",
+    "stt-bench": """
+        trap 'echo stopped >> said; exit 130' TERM
+        until [ "$(grep -c ^ray said)" = "$STARTS" ]; do sleep; done
+        echo "$RAY_ADDRESS: stt-bench $*" >> said; touch runs
+        while :; do sleep; done""",
+}
+
+
+@pytest.mark.parametrize("nodes", [1, 4])
+def test_the_script_for_ray_starts_it_on_all_nodes_and_stops_what_runs(
+    tmp_path: Path, nodes: int
+) -> None:
+    """As far as commands can tell that stand in for SLURM's and Ray's."""
+    (script,) = (one.values[1] for one in blocks("sh") if "ray start" in one.values[1])
+    for name, text in PRETENDED.items():
+        file = tmp_path / "bin" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"#!/bin/bash\n{text}\n")
+        file.chmod(0o755)
+    environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SLURM_NNODES": str(nodes)}
+    environment |= {"SLURM_JOB_NODELIST": "[one-two]", "STARTS": str(min(nodes, 2))}
+    job = subprocess.Popen(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, start_new_session=True
+    )
+    try:
+        limit = time.monotonic() + 60
+        while not (tmp_path / "runs").exists() and time.monotonic() < limit:
+            assert job.poll() is None
+            time.sleep(0.01)
+        job.terminate()  # as `--signal=B:TERM@120` does: the batch shell alone
+        assert job.wait(60) == 130
+    finally:
+        os.killpg(job.pid, signal.SIGKILL)
+    said = (tmp_path / "said").read_text().splitlines()
+    assert sorted(line for line in said if line.startswith("srun")) == [
+        "srun --nodes=1 --ntasks=1 --nodelist=one",
+        *([f"srun --nodes={nodes - 1} --ntasks={nodes - 1} --exclude=one"] if nodes > 1 else []),
+    ]
+    assert said[1].startswith("ray start --head --port=6379 ")
+    assert nodes == 1 or any(line.startswith("ray start --address=one:6379 ") for line in said)
+    assert [line for line in said if "stt-bench" in line] == [
+        "one:6379: stt-bench run digits_retrieval --on ray --gpus-per-run 1"
+    ]
+    assert said[-1] == "stopped"
 
 
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
