@@ -256,8 +256,9 @@ PRETENDED = {  # what the script for Ray calls; Ray answers when it is asked a t
     "scontrol": "printf 'one\\ntwo\\n'",
     "sleep": "exec /bin/sleep 0.02",
     "srun": """
-        while [[ $1 == --* ]]; do [[ $1 == --nodes=0 ]] && exit 1; options+=" $1"; shift; done
-        echo "srun$options" >> said; exec "$@" """,
+        while [[ $1 == --* ]]; do options+=" $1"; shift; done
+        echo "srun$options" >> said
+        [[ $options == *--nodes=0* ]] || exec "$@" """,
     "ray": """
         if [ "$1" = status ]; then
             echo asked >> asked
@@ -286,9 +287,8 @@ def test_the_script_for_ray_starts_it_on_all_nodes_and_stops_what_runs(
         file.chmod(0o755)
     environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SLURM_NNODES": str(nodes)}
     environment |= {"SLURM_JOB_NODELIST": "[one-two]", "STARTS": str(min(nodes, 2))}
-    job = subprocess.Popen(
-        ["bash", "-c", script], cwd=tmp_path, env=environment, start_new_session=True
-    )
+    (tmp_path / "job").write_text(script)
+    job = subprocess.Popen(["bash", "job"], cwd=tmp_path, env=environment, start_new_session=True)
     try:
         limit = time.monotonic() + 60
         while not (tmp_path / "runs").exists() and time.monotonic() < limit:
