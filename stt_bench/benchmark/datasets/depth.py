@@ -18,6 +18,7 @@ from stt_bench.benchmark.system.errors import BenchError
 
 LARGEST_IMAGE = 1 << 27  # pixels: 400 MB in colour
 _DEPTHS = (8, 10, 12, 14, 16)
+MOST_BITS = _DEPTHS[-1]
 _EIGHT_BITS = (b"\xff\xd8", b"GIF8", b"BM", b"RIFF")  # JPEG, GIF, BMP, WebP
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SAMPLE_FORMAT, _PHOTOMETRIC = 339, 262  # TIFF tags
@@ -77,7 +78,7 @@ def depth_of(content: bytes) -> Depth | None:
 
 def bits_that_hold(high: int) -> int:
     """Return the smallest usual number of bits for values up to `high`, 16 at most."""
-    return next((bits for bits in _DEPTHS if high < 1 << bits), 16)
+    return next((bits for bits in _DEPTHS if high < 1 << bits), MOST_BITS)
 
 
 def bits_of(depths: Iterable[tuple[str, Depth | None]]) -> int | None:

@@ -58,6 +58,8 @@ class ItemTable:
         vectors: In place of images, where the items are vectors.
         skippable: Whether a config says what is done with images that cannot be read.
         unreadable: Why images that were left out cannot be read, by path.
+        store: Where `read` finds the images; with files, those known to be readable are not decoded
+            to be checked.
     """
 
     name: str
@@ -71,6 +73,7 @@ class ItemTable:
     vectors: VectorStore | None = None
     skippable: bool = False
     unreadable: Mapping[str, str] = field(default_factory=dict, repr=False)
+    store: Store | None = field(default=None, repr=False)
     prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
     """The image sets made of these items so far: see `image_set`."""
 
@@ -160,6 +163,7 @@ def load_items(config: DataConfig, reporter: Reporter | None = None) -> ItemTabl
         store if isinstance(store, VectorStore) else None,
         skippable=True,
         unreadable=unreadable,
+        store=store,
     )
 
 
@@ -215,7 +219,16 @@ def item_table(
     sha256 = {} if arrays is not None else dict(zip(paths, contents.identity, strict=True))
     vectors = store if isinstance(store, VectorStore) else None
     return ItemTable(
-        name, frame, store.read, data_hash, arrays, contents.bits, notes, sha256, vectors
+        name,
+        frame,
+        store.read,
+        data_hash,
+        arrays,
+        contents.bits,
+        notes,
+        sha256,
+        vectors,
+        store=store,
     )
 
 

@@ -11,11 +11,19 @@ import pandas as pd
 import torch
 
 from stt_bench.benchmark.config.sections import InputConfig
+from stt_bench.benchmark.datasets.depth import MOST_BITS
 from stt_bench.benchmark.datasets.in_memory import from_array, memory_limit, together
 from stt_bench.benchmark.datasets.items import ItemTable
 from stt_bench.benchmark.datasets.refusal import UnreadableError, refusal
+from stt_bench.benchmark.datasets.stores import FileStore, ZipStore
 from stt_bench.benchmark.datasets.threads import BLOCK, Progress, thread_count
-from stt_bench.benchmark.datasets.transforms import TooThinError, center_crop, prepare
+from stt_bench.benchmark.datasets.transforms import (
+    TooThinError,
+    center_crop,
+    prepare,
+    prepared_size,
+)
+from stt_bench.benchmark.datasets.unreadable import look_at
 from stt_bench.benchmark.system.errors import BenchError
 
 _SAMPLE = 16  # images from which the need of memory and time is estimated
@@ -90,7 +98,8 @@ class PreparedImages:
     def check(self, progress: Progress | None = None) -> None:
         """Prepare every image once; one error tells of all that cannot be prepared.
 
-        It tells of the other splits' too. Images that were checked before are not prepared again.
+        It tells of the other splits' too. Images that were checked before are not prepared again;
+        nor are files that this user's programs found readable once, if they have not changed since.
         """
         if self._checked:
             return
@@ -104,14 +113,32 @@ class PreparedImages:
         self._checked = True
 
     def _failures(self, progress: Progress | None = None) -> list[BenchError]:
-        found = []
+        found, rows = [], self._doubtful(progress)
+        first = len(self) - len(rows) + 1
         with ThreadPoolExecutor(thread_count()) as pool:
-            for done, error in enumerate(pool.map(self._failure, range(len(self))), start=1):
+            for done, error in enumerate(pool.map(self._failure, rows), start=first):
                 if error is not None:
                     found.append(error)
                 if progress is not None:
                     progress(done, len(self))
         return found
+
+    def _doubtful(self, progress: Progress | None) -> Sequence[int]:
+        """Return the rows that only preparing can tell of; of the others, note the sizes."""
+        store, bits = self.items.store, self.items.bits or MOST_BITS
+        if not isinstance(store, FileStore | ZipStore):
+            return range(len(self))
+        rows = []
+        for row, known in enumerate(look_at(store, self.paths, progress)):
+            try:
+                if isinstance(known, str) or known.bits > bits:
+                    rows.append(row)
+                else:
+                    size = prepared_size(known.width, known.height, self._kept_as)
+                    self._sizes[row] = size[::-1]
+            except TooThinError:
+                rows.append(row)
+        return rows
 
     def _failure(self, row: int) -> BenchError | None:
         try:

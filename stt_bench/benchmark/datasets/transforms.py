@@ -68,20 +68,30 @@ def resized_size(width: int, height: int, config: InputConfig) -> tuple[int, int
     return int(side * width / height), side
 
 
-def prepare(image: Image.Image, config: InputConfig, bits: int | None = None) -> torch.Tensor:
-    """Return the converted and resized image as uint8 (C, H, W); `bits` as in `to_channels`.
+def prepared_size(width: int, height: int, config: InputConfig) -> tuple[int, int]:
+    """Return width and height of an image as `prepare` returns it.
 
     Raises:
         TooThinError: the image is so long and thin that it would take hundreds of times the memory
             of the input.
     """
-    image = to_channels(image, config.channels, bits)
-    size = resized_size(*image.size, config)
+    size = resized_size(width, height, config)
     if size[0] * size[1] > max(_LARGEST_RESIZED, _LONGEST * min(size) ** 2):
         raise TooThinError(
-            f"it is {image.width} × {image.height} pixels and would become {size[0]:,} × "
+            f"it is {width} × {height} pixels and would become {size[0]:,} × "
             f"{size[1]:,}: crop or remove it, or set input.aspect to squash"
         )
+    return size
+
+
+def prepare(image: Image.Image, config: InputConfig, bits: int | None = None) -> torch.Tensor:
+    """Return the converted and resized image as uint8 (C, H, W); `bits` as in `to_channels`.
+
+    Raises:
+        TooThinError: as in `prepared_size`.
+    """
+    image = to_channels(image, config.channels, bits)
+    size = prepared_size(*image.size, config)
     if image.size == size:
         pixels = np.asarray(image)
     elif config.resize_by == "torch":

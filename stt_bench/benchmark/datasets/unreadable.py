@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import partial
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+import PIL
 
 from stt_bench.benchmark.config.sections import DataConfig, Task
 from stt_bench.benchmark.datasets.catalog import Source
+from stt_bench.benchmark.datasets.depth import bits_that_hold, is_deep
 from stt_bench.benchmark.datasets.item_rules import GROUP
 from stt_bench.benchmark.datasets.refusal import SKIP, UnreadableError
 from stt_bench.benchmark.datasets.stores import (
@@ -24,8 +29,56 @@ from stt_bench.benchmark.system.contents import Stamp, learn, stamp_of
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
 
-_WHAT = "readable-1"
+_WHAT = f"readable-2-{PIL.__version__}"
 _NAMED = 3
+
+
+class Readable(NamedTuple):
+    """An image that can be decoded and converted: its sides, upright, and how deep it is."""
+
+    width: int
+    height: int
+    bits: int
+    """How many its grey values need; 8 where none needs more."""
+
+
+def look_at(
+    store: FileStore | ZipStore, paths: Sequence[str], progress: Progress | None = None
+) -> list[Readable | str]:
+    """Return what is known of each image, or why it cannot be decoded or converted.
+
+    A file that has not changed since it was decoded by the same Pillow is not decoded again.
+    """
+    place = store.root if isinstance(store, FileStore) else store.file
+
+    def stamp(path: str) -> Stamp:
+        return stamp_of(os.path.join(place, path) if isinstance(store, FileStore) else place)
+
+    tell, threads = partial(_tell, store), thread_count()
+    found = learn(_WHAT, place, paths, stamp=stamp, tell=tell, progress=progress, threads=threads)
+    return [
+        Readable(*one)
+        if isinstance(one, Sequence) and not isinstance(one, str)
+        else str(getattr(one, "strerror", None) or one)
+        for one in found
+    ]
+
+
+def _tell(store: Store, path: str) -> Readable | str:
+    from stt_bench.benchmark.datasets.transforms import to_channels  # which imports torch
+
+    try:
+        image = store.read(path)
+        width, height = to_channels(image, 3).size
+        bits = bits_that_hold(int(np.max(np.asarray(image)))) if is_deep(image) else 8
+        return Readable(width, height, bits)
+    except UnreadableError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno is not None:
+            raise cause from None  # of the machine, not of the content
+        return error.reason
+    except Exception as error:  # PIL raises nearly anything on odd modes and broken tags
+        return str(error) or type(error).__name__
 
 
 def unreadable_images(
@@ -37,37 +90,12 @@ def unreadable_images(
     """
     if isinstance(store, ArrayStore | VectorStore):
         return {}
-
-    from stt_bench.benchmark.datasets.transforms import to_channels  # which imports torch
-
-    def tell(path: str) -> str | None:
-        try:
-            to_channels(store.read(path), 3)
-        except UnreadableError as error:
-            cause = error.__cause__
-            if isinstance(cause, OSError) and cause.errno is not None:
-                raise cause from None  # of the machine, not of the content
-            return error.reason
-        except Exception as error:  # PIL raises nearly anything on odd modes and broken tags
-            return str(error) or type(error).__name__
-        return None
-
-    found: list[Any]
     if isinstance(store, FileStore | ZipStore):
-        place = store.root if isinstance(store, FileStore) else store.file
-
-        def stamp(path: str) -> Stamp:
-            return stamp_of(place / path if isinstance(store, FileStore) else place)
-
-        found = learn(_WHAT, place, paths, stamp=stamp, tell=tell, progress=progress)
+        found = look_at(store, paths, progress)
     else:
         with ThreadPoolExecutor(thread_count()) as pool:
-            found = list(pool.map(tell, paths))
-    return {
-        path: str(getattr(reason, "strerror", None) or reason)
-        for path, reason in zip(paths, found, strict=True)
-        if reason is not None
-    }
+            found = list(pool.map(partial(_tell, store), paths))
+    return {path: one for path, one in zip(paths, found, strict=True) if isinstance(one, str)}
 
 
 def readable_part(

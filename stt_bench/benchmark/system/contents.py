@@ -42,6 +42,7 @@ def learn(
     stamp: Callable[[str], Stamp],
     tell: Callable[[str], Any],
     progress: Callable[[int, int], None] | None = None,
+    threads: int = _THREADS,
 ) -> list[Any]:
     """Return what `tell` says of each name, from the cache where its stamp is unchanged.
 
@@ -52,6 +53,7 @@ def learn(
         stamp: the present stamp of a name.
         tell: reads a name's content; returns what JSON can hold, a function of the content alone.
         progress: called now and then with how many are done, and how many there are.
+        threads: how many read at once.
 
     Returns:
         For each name what is told, or the OSError or ValueError that stood in the way.
@@ -80,7 +82,7 @@ def learn(
     blocks = [names[start : start + _BLOCK] for start in range(0, len(names), _BLOCK)]
     found: list[Any] = []
     try:
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             for some in pool.map(look, blocks):
                 found += some
                 if progress is not None:

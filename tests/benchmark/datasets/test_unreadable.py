@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,14 @@ import pytest
 from PIL import Image
 
 from stt_bench.benchmark.config.sections import DataConfig, InputConfig
-from stt_bench.benchmark.datasets import load_items
+from stt_bench.benchmark.datasets import load_items, stores
 from stt_bench.benchmark.datasets.image_set import image_set
 from stt_bench.benchmark.datasets.refusal import listed_in_file
 from stt_bench.benchmark.datasets.training_items import training_items
 from stt_bench.benchmark.datasets.unreadable import unreadable_images
 from stt_bench.benchmark.datasets.verify import verify_dataset
 from stt_bench.benchmark.store.facts import Training
+from stt_bench.benchmark.system import contents
 from stt_bench.benchmark.system.errors import BenchError
 
 INPUT = InputConfig(size=8)
@@ -139,6 +141,81 @@ def test_all_are_told_of_all_splits_and_listed_in_a_file(photos, cache, monkeypa
     assert "\n" not in said
     lines = listed.read_text().splitlines()
     assert [line.partition(" cannot")[0][-7:] for line in lines] == bad
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[str]:
+    """Return the files that are decoded from now on; those of a moment ago count as unchanged."""
+    monkeypatch.setattr(contents, "_SETTLED", -1)
+    seen: list[str] = []
+    decode = stores._decode
+    monkeypatch.setattr(
+        stores, "_decode", lambda stream, where: seen.append(where) or decode(stream, where)
+    )
+    return seen
+
+
+def checked(photos: Path, **more) -> None:
+    """Check all images in a process that has seen none."""
+    items = load_items(config(photos))
+    for split in ("train", "test"):
+        image_set(items, split, INPUT.model_copy(update=more), training=split == "train").check()
+
+
+def test_a_file_that_was_readable_once_is_not_decoded_to_be_checked(photos, decoded):
+    checked(photos)
+    assert len(decoded) == 24
+    decoded.clear()
+    checked(photos, crop="random", size=9)
+    assert decoded == []
+    assert not load_items(config(photos, skip=True)).unreadable  # which asks the same
+    assert decoded == []
+
+
+def test_a_replaced_file_is_decoded_and_told_of_all_splits(photos, decoded):
+    checked(photos)
+    bad = [str(photos / name) for name in ("1/2.jpg", "6/0.jpg")]
+    for name in bad:
+        truncate(Path(name))
+    decoded.clear()
+    with pytest.raises(BenchError, match=r"2 of 24 images cannot be used") as told:
+        checked(photos)
+    assert set(decoded) == set(bad)
+    assert all(name in str(told.value) for name in bad)
+
+
+def test_what_depends_on_the_settings_is_told_of_readable_files_too(photos, decoded):
+    Image.new("L", (8000, 2)).save(photos / "1/2.jpg")
+    checked(photos, aspect="squash")
+    with pytest.raises(BenchError, match=r"1/2.jpg cannot be converted \(it is 8000 × 2 pixels"):
+        checked(photos, size=224)
+
+
+def test_grey_values_beyond_those_of_the_run_are_told_of_readable_files_too(photos, decoded):
+    for number in range(3):
+        deep = np.full((9, 9), 4000, np.uint16)
+        Image.fromarray(deep).save(photos / "1" / f"{number}.png")
+    listed = photos / "list.csv"
+    listed.write_text(listed.read_text().replace("1/2.jpg", "1/2.png"))
+    items = load_items(config(photos))
+    assert items.bits == 12
+    checked(photos)
+    fewer = replace(items, bits=10)
+    decoded.clear()
+    with pytest.raises(BenchError, match=r"beyond the 0 to 1023"):
+        image_set(fewer, "train", INPUT, training=True).check()
+    assert {Path(name).name for name in decoded} == {"2.png"}
+
+
+def test_sizes_are_known_of_files_that_are_not_decoded(photos, decoded):
+    checked(photos)
+    decoded.clear()
+    larger = INPUT.model_copy(update={"resize": 11, "crop": "random"})
+    images = image_set(load_items(config(photos)), "train", larger, training=True)
+    images.check()
+    images.batch(np.arange(6), np.random.default_rng(0), slice(1, 3))
+    assert len(decoded) == 2
+    assert images._sizes_of(np.arange(12)).tolist() == [[11, 13]] * 12
 
 
 def test_each_list_has_a_file_of_its_own(cache):
