@@ -271,6 +271,6 @@ class TrainConfig(Section):
     )
     workers: Annotated[int, Field(ge=0, le=1024)] | Literal["auto"] = Field(
         "auto",
-        description="Processes that read images ahead of the step. `auto`: 0 where all fit into "
-        "memory, on two cores and on the CPU, else one a core. No number is changed.",
+        description="Processes that make batches ahead of the step. `auto`: 0 on two cores, on the "
+        "CPU, and where images in memory are only cropped, else one a core. No number is changed.",
     )

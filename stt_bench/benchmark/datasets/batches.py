@@ -34,6 +34,10 @@ class Inputs(Protocol):
     def in_memory(self) -> bool:
         """Tell whether nothing has to be read for a batch."""
 
+    @property
+    def costly(self) -> bool:
+        """Tell whether images are read or resized for a training batch, not only moved."""
+
     def __len__(self) -> int:
         """Return the number of items."""
 
@@ -110,28 +114,28 @@ class TrainingBatches:
     def iterate(self, start: int, stop: int) -> Iterator[Batch]:
         """Return the batches of steps start, ..., stop - 1, made as `worker_count` says."""
         steps = range(start, stop)
-        if count := worker_count(self._settings, in_memory=self.images.in_memory):
+        if count := worker_count(self._settings, costly=self.images.costly):
             made = by_processes(self._tensors, steps, count)
             return (Batch(step, *one) for step, one in zip(steps, made, strict=True))
-        return _here(self.__getitem__, steps, in_memory=self.images.in_memory)
+        return _here(self.__getitem__, steps, costly=self.images.costly)
 
     def _tensors(self, step: int) -> list[torch.Tensor]:
         return [one for one in self[step][1:] if one is not None]
 
 
-def worker_count(settings: TrainConfig, *, in_memory: bool) -> int:
+def worker_count(settings: TrainConfig, *, costly: bool) -> int:
     """Return how many processes make batches; 0: this one does.
 
-    `workers: auto` takes processes where a GPU trains on images that do not fit into memory: as
-    many as there are cores beside the one that feeds the GPU, at most 16. On one or two cores, and
-    where the cores train, none are quicker.
+    `workers: auto` takes processes where a GPU trains on images that do not fit into memory, or are
+    resized for each batch: as many as there are cores beside the one that feeds the GPU, at most
+    16. On one or two cores, and where the cores train, none are quicker.
     """
     if not CAN_FORK:
         return 0
     if settings.workers != "auto":
         return settings.workers
     cores = usable_cores()
-    if in_memory or cores <= _FEW_CORES or resolve_device(settings.device).type == "cpu":
+    if not costly or cores <= _FEW_CORES or resolve_device(settings.device).type == "cpu":
         return 0
     return min(_MOST_WORKERS, cores - 1)
 
@@ -173,15 +177,15 @@ def embedding_batches(
         return batch, images.views(np.arange(batch.start, batch.stop), flip=flip)
 
     starts = range(rows.start, rows.stop, batch_size)
-    return _here(views, starts, in_memory=images.in_memory)
+    return _here(views, starts, costly=not images.in_memory)
 
 
-def _here(make: Callable[[int], Made], numbers: range, *, in_memory: bool) -> Iterator[Made]:
-    """Make things in this process: ahead, by threads, where files are read while a GPU works.
+def _here(make: Callable[[int], Made], numbers: range, *, costly: bool) -> Iterator[Made]:
+    """Make things in this process: ahead, by threads, where they are costly and a GPU works.
 
     On a CPU all cores read, then all compute: at the same time each would slow the other.
     """
-    if in_memory or not torch.cuda.is_initialized():
+    if not costly or not torch.cuda.is_initialized():
         return map(make, numbers)
     return by_threads(make, numbers)
 

@@ -52,6 +52,7 @@ class PreparedImages:
         self.training, self.five = training, five
         self._crops_later = five or (training and config.crop != "center")
         largest = config.resize_max if training else None
+        self._resized_later = largest is not None or (training and config.crop == "random_resized")
         self._kept_as = config.model_copy(update={"resize": largest}) if largest else config
         self._kept: torch.Tensor | list[torch.Tensor] | None = None
         self._sizes = np.zeros((len(self.paths), 2), np.int32)  # 0: not known yet
@@ -61,6 +62,11 @@ class PreparedImages:
     def in_memory(self) -> bool:
         """Tell whether nothing has to be read for a batch."""
         return self._kept is not None
+
+    @property
+    def costly(self) -> bool:
+        """Tell whether images are read or resized for a training batch, not only moved."""
+        return self._resized_later or not self.in_memory
 
     def __len__(self) -> int:
         """Return the number of images."""

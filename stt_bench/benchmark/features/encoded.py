@@ -95,6 +95,11 @@ class EncodedSet:
         """Tell that nothing has to be read once it is loaded; what is kept on disk is mapped."""
         return True
 
+    @property
+    def costly(self) -> bool:
+        """Tell that rows are only moved."""
+        return False
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.images)

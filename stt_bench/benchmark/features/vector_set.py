@@ -29,6 +29,11 @@ class VectorSet:
         """Tell that nothing has to be read."""
         return True
 
+    @property
+    def costly(self) -> bool:
+        """Tell that vectors are only moved."""
+        return False
+
     def __len__(self) -> int:
         """Return the number of vectors."""
         return len(self._rows)

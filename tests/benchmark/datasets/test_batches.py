@@ -98,20 +98,45 @@ def test_workers_change_nothing(birds, monkeypatch, limit):
 
 
 def test_auto_is_a_number_for_the_machine(monkeypatch):
-    def count(cores: int, gpu: bool, in_memory: bool = False, workers="auto", fork=True) -> int:
+    def count(cores: int, gpu: bool, costly: bool = True, workers="auto", fork=True) -> int:
         monkeypatch.setattr(batches_module, "usable_cores", lambda: cores)
         monkeypatch.setattr(batches_module, "CAN_FORK", fork)
         device = torch.device("cuda" if gpu else "cpu")
         monkeypatch.setattr(batches_module, "resolve_device", lambda _: device)
         settings = experiment(workers=workers).train
-        return worker_count(settings, in_memory=in_memory)
+        return worker_count(settings, costly=costly)
 
     assert [count(cores, gpu=True) for cores in (1, 2, 3, 8, 64)] == [0, 0, 2, 7, 16]
-    assert count(64, gpu=True, in_memory=True) == 0
+    assert count(64, gpu=True, costly=False) == 0
     assert count(64, gpu=False) == 0
-    assert count(1, gpu=False, in_memory=True, workers=5) == 5
+    assert count(1, gpu=False, costly=False, workers=5) == 5
     assert count(64, gpu=True, workers=0) == 0
     assert count(64, gpu=True, workers=5, fork=False) == 0
+
+
+RESIZED = {"crop": "random_resized"}, {"crop": "random", "resize": 20, "resize_max": 30}
+
+
+@pytest.mark.parametrize("more", [*RESIZED, {"crop": "random", "resize": 20}, {"crop": "center"}])
+def test_processes_make_batches_of_images_in_memory_where_these_are_resized(
+    birds, monkeypatch, more
+):
+    """Of a GPU with cores to spare; they read the images where they lie."""
+    setup = experiment(input={"size": 16, "flip": True, **more})
+    expected = list(training_batches(birds, setup, 1, 2, 7))
+    forked = []
+
+    def by_processes(make, steps, count):
+        forked.append(count)
+        monkeypatch.setattr(ImageSet, "_decode", None)  # nothing may be read again
+        return in_processes(make, steps, 2)
+
+    in_processes = batches_module.by_processes
+    monkeypatch.setattr(batches_module, "by_processes", by_processes)
+    monkeypatch.setattr(batches_module, "usable_cores", lambda: 8)
+    monkeypatch.setattr(batches_module, "resolve_device", lambda _: torch.device("cuda"))
+    assert_same(training_batches(birds, setup, 1, 2, 7), expected)
+    assert forked == ([7] if more in RESIZED else [])
 
 
 @pytest.mark.parametrize("gpu", [False, True])
