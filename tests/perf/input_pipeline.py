@@ -1,19 +1,21 @@
 """How fast images come to the network, and how near that is to what decoder and step allow.
 
 JPEGs of 500 × 375 are made from photos at hand (``--photos``, a folder with JPEGs below it), else
-from noise, which takes longer to decode. Three tables, each side by side in this process, best of
+from noise, which takes longer to decode. Four tables, each side by side in this process, best of
 the rounds:
 
 - images per second of decoding alone (libjpeg-turbo in Pillow), of decoding and resizing, and of
   batches by threads and by processes, beside what the cores allow;
 - crops and flips of images in memory, beside a loop that crops image by image and mirrors the whole
   batch;
+- batches of images in memory that are cropped, or resized for each batch, on one core and by
+  processes on all of them;
 - training from the JPEGs, beside the same steps on one batch that stays on the device. On a CPU the
   decoder needs the cores that train: the bound is 1 ÷ (1 ÷ step + 1 ÷ decoding on all cores). On a
   GPU the bound is the step, and 0.95 of it is asked for.
 
     python tests/perf/input_pipeline.py [--photos FOLDER] [--device cuda] [--rounds 3] [--brief]
-        [--network timm/resnet50] [--precision float32] [--resize-by torch]
+        [--only-memory] [--network timm/resnet50] [--precision float32] [--resize-by torch]
 """
 
 from __future__ import annotations
@@ -33,10 +35,11 @@ from PIL import Image
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import InputConfig
-from stt_bench.benchmark.datasets import FileStore, ItemTable
+from stt_bench.benchmark.datasets import ArrayStore, FileStore, ItemTable
 from stt_bench.benchmark.datasets.ahead import by_processes, by_threads
 from stt_bench.benchmark.datasets.augmentation import Windows, draw_mirrored, gather, mirror
 from stt_bench.benchmark.datasets.batches import Batch, TrainingBatches
+from stt_bench.benchmark.datasets.image_set import ImageSet
 from stt_bench.benchmark.datasets.transfer import on_device, to_device
 from stt_bench.benchmark.datasets.transforms import prepare
 from stt_bench.benchmark.system.machine import make_deterministic
@@ -213,6 +216,55 @@ def in_memory(rounds: int) -> None:
     show("In memory, crops of 224 of 256, half mirrored", rates, [*jobs][1], [*jobs])
 
 
+def resized_in_memory(rounds: int) -> None:
+    """Show batches of 224 px from images in memory, by the augmentation; no network."""
+    count, cores = 128, usable_cores()
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 375, 500, 3), np.uint8)
+    paths = [f"{number}" for number in range(count)]
+    labels = [f"{number % CLASSES:02}" for number in range(count)]
+    frame = pd.DataFrame({"path": paths, "label": labels, "split": "train", "role": "both"})
+    store = ArrayStore(paths, pixels)
+    items = ItemTable("photos", frame, store.read, "", store.arrays)
+    ways = {
+        "random crops of 256 × 341": InputConfig(size=224, resize=256, crop="random"),
+        "random_resized crops of 256 × 341": InputConfig(
+            size=224, resize=256, crop="random_resized"
+        ),
+        "crops at 350 to 512 of 512 × 682 (resize_max)": InputConfig(
+            size=224, resize=350, resize_max=512, crop="random"
+        ),
+    }
+    jobs: dict[str, Callable[[], float]] = {}
+
+    def add(name: str, config: InputConfig) -> None:
+        images = ImageSet(items, frame, config, training=True)
+        images.load()
+
+        def batch(number: int) -> list[torch.Tensor]:
+            rng = np.random.default_rng(number)
+            return [images.batch(rng.integers(0, count, 32), rng)]
+
+        def by_team() -> float:
+            made, first = by_processes(batch, range(1 + 34 * cores), cores), 1 + 2 * cores
+            for _ in zip(range(first), made, strict=False):
+                start = time.perf_counter()
+            return 32 * len(list(made)) / (time.perf_counter() - start)
+
+        def alone() -> int:
+            return sum(len(batch(number)[0]) for number in range(4))
+
+        jobs[f"{name}, one core"] = timed(alone)
+        jobs[f"{name}, by {cores} processes"] = by_team
+
+    for name, config in ways.items():
+        add(name, config)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rates = best(jobs, rounds)
+    torch.set_num_threads(threads)
+    show("In memory, batches of 32 at 224 px", rates, next(iter(jobs)), [*jobs])
+
+
 def training(
     items: ItemTable,
     experiment: Experiment,
@@ -275,6 +327,7 @@ def main() -> None:
     parser.add_argument("--resize-by", choices=["pillow", "torch"], default="pillow")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of a round")
+    parser.add_argument("--only-memory", action="store_true", help="only images in memory")
     parser.add_argument("--brief", action="store_true", help="only training, as in `train`")
     given = parser.parse_args()
     gpu = given.device.startswith("cuda")
@@ -300,12 +353,16 @@ def main() -> None:
     print(f"{usable_cores()} cores, {torch.get_num_threads()} threads of PyTorch, {given.device}")
     if gpu:
         print(torch.cuda.get_device_name(given.device))
+    if given.only_memory:
+        resized_in_memory(given.rounds)
+        return
     with tempfile.TemporaryDirectory() as folder:
         items = write_photos(Path(folder), 1024 if gpu else 256, given.photos)
         decoded = None
         if not given.brief:
             decoded = decoding(items, experiment, given.rounds)
             in_memory(given.rounds)
+            resized_in_memory(given.rounds)
         steps = given.steps or (100 if gpu else 12)
         training(items, experiment, steps, given.rounds, decoded)
 

@@ -84,8 +84,13 @@ def at_sizes(images: Sequence[torch.Tensor], sizes: np.ndarray) -> list[torch.Te
     """
     from torchvision.transforms.v2 import functional
 
-    pairs = zip(images, sizes.tolist(), strict=True)
+    pairs = zip(map(_whole, images), sizes.tolist(), strict=True)
     return [functional.resize(image, size, antialias=True) for image, size in pairs]
+
+
+def _whole(image: torch.Tensor) -> torch.Tensor:
+    """Return an image (C, H, W) of which a pixel's channels lie together without gaps."""
+    return image.permute(1, 2, 0).contiguous().permute(2, 0, 1) if image.stride(0) == 1 else image
 
 
 def crop(images: Sequence[torch.Tensor], windows: Windows, size: int) -> torch.Tensor:
@@ -106,7 +111,7 @@ def gather(stacked: torch.Tensor, rows: np.ndarray, windows: Windows, size: int)
     """Return what `crop` does of rows of (N, C, H, W) where no window is resized, all at once."""
     every = sliding_window_view(stacked.numpy(), (size, size), axis=(2, 3))
     tops, lefts = windows.places[:, 0], windows.places[:, 1]
-    return torch.from_numpy(every[rows, :, tops, lefts])
+    return torch.from_numpy(np.ascontiguousarray(every[rows, :, tops, lefts]))
 
 
 def draw_mirrored(count: int, rng: np.random.Generator) -> np.ndarray:

@@ -119,14 +119,15 @@ class ImageSet(PreparedImages):
             windows = draw_windows(sizes, self.config, rng).part(part)
             if not windows.resize(size):
                 return gather(self._kept, made, windows, size)
-            return crop(list(self._kept[torch.from_numpy(made)]), windows, size)
+            return crop([self._kept[row] for row in made.tolist()], windows, size)
         prepared = list(self._prepared(made))
         return crop(prepared, draw_windows(self._sizes_of(rows), self.config, rng).part(part), size)
 
     def _central(self, prepared: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
         if isinstance(prepared, torch.Tensor) and not self._crops_later:
             return prepared
-        return torch.stack([center_crop(image, self.config.size) for image in prepared])
+        crops = [center_crop(image, self.config.size) for image in prepared]
+        return torch.stack(crops).contiguous()
 
     def views(self, rows: np.ndarray, *, flip: bool = False) -> list[torch.Tensor]:
         """Return the views of some rows, each uint8 (B, C, size, size).

@@ -25,6 +25,8 @@ def together(
 ) -> torch.Tensor | list[torch.Tensor]:
     """Return images in their order, in one tensor where they have one size; never twice.
 
+    Their pixels lie as those of the first one do.
+
     Args:
         blocks: the images (C, H, W), uint8, some at a time.
         count: how many there are.
@@ -34,7 +36,9 @@ def together(
     stacked: torch.Tensor | None = None
     for block in blocks:
         if not images:  # what is not filled takes no memory
-            stacked = torch.empty((count, *block[0].shape), dtype=torch.uint8)
+            pixels = block[0].stride(0) == 1  # a pixel's channels lie together
+            layout = torch.channels_last if pixels else torch.contiguous_format
+            stacked = torch.empty((count, *block[0].shape), dtype=torch.uint8, memory_format=layout)
         for image in block:
             if stacked is not None and image.shape == stacked.shape[1:]:
                 images.append(stacked[len(images)].copy_(image))

@@ -164,7 +164,8 @@ class PreparedImages:
         path = self.paths[row]
         image = self.items.read(path)
         try:
-            prepared = prepare(image, self._kept_as, self.items.bits)
+            planes = not self._resized_later
+            prepared = prepare(image, self._kept_as, self.items.bits, planes=planes)
         except TooThinError as error:
             raise BenchError(f"image {path} cannot be converted ({error})") from error
         except Exception as error:  # PIL raises nearly anything on odd modes and broken tags
@@ -210,4 +211,5 @@ class PreparedImages:
             return None
         if not self._crops_later:
             images = center_crop(images, self.config.size)
-        return images.expand(-1, self.config.channels, -1, -1).contiguous()
+        layout = torch.channels_last if self._resized_later else torch.contiguous_format
+        return images.expand(-1, self.config.channels, -1, -1).contiguous(memory_format=layout)

@@ -84,8 +84,13 @@ def prepared_size(width: int, height: int, config: InputConfig) -> tuple[int, in
     return size
 
 
-def prepare(image: Image.Image, config: InputConfig, bits: int | None = None) -> torch.Tensor:
+def prepare(
+    image: Image.Image, config: InputConfig, bits: int | None = None, *, planes: bool = True
+) -> torch.Tensor:
     """Return the converted and resized image as uint8 (C, H, W); `bits` as in `to_channels`.
+
+    In memory its channels are planes one after the other; else the channels of a pixel lie
+    together, as what resizes the image again reads it most quickly.
 
     Raises:
         TooThinError: as in `prepared_size`.
@@ -99,6 +104,8 @@ def prepare(image: Image.Image, config: InputConfig, bits: int | None = None) ->
     else:
         pixels = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
     pixels = pixels.reshape(size[1], size[0], config.channels)
+    if not planes:
+        return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
     # By NumPy: PyTorch would share so little work out among its threads, which costs more.
     return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
 

@@ -150,7 +150,7 @@ CONFIGS = {
     "random": {"crop": "random"},
     "random at one size": {"crop": "random", "resize": 20},
     "random_resized": {"crop": "random_resized"},
-    "resize_max": {"crop": "random", "resize_max": 20},
+    "resize_max": {"crop": "random", "resize_max": 22},
     "squash": {"crop": "random", "aspect": "squash"},
 }
 
@@ -177,6 +177,21 @@ def test_a_batch_and_its_parts_are_those_of_a_loop(
             fresh = images if loaded else ImageSet(items, items.frame, config, training=True)
             found = fresh.batch(ROWS, np.random.default_rng(seed), part)
             assert torch.equal(found, expected[part])
+
+
+@pytest.mark.parametrize("changes", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("source", ["files", "array"])
+def test_a_pixels_channels_lie_together_where_images_are_resized_for_each_batch(
+    sources, source, changes
+):
+    """Torch resizes them in two thirds of the time; where they are only cropped, planes do."""
+    config = InputConfig(**{"size": 12, "resize": 20, **changes})
+    items = sources[source]
+    images = ImageSet(items, items.frame, config, training=True)
+    assert images.load()
+    resized = "resize_max" in changes or config.crop == "random_resized"
+    assert {image.stride(0) == 1 for image in images._kept} == {resized}
+    assert images.batch(ROWS).is_contiguous()
 
 
 def test_a_part_of_images_whose_sizes_are_known_decodes_no_other(sources, monkeypatch):
