@@ -101,10 +101,15 @@ class Ray:
     ) -> Iterator[tuple[Task, Any]]:
         """See `Executor`."""
         stop = threading.Event()
-        with reporter.display(), heeded_by(stop.set), _Marks(tasks) as marks:
+        with (
+            reporter.display(),
+            heeded_by(stop.set),
+            ExitStack() as heeding,
+            _Marks(tasks) as marks,
+        ):
             call = _Call(self, make, tasks, reporter, marks, hold)
             try:
-                yield from call.results(begun, wanted, stop)
+                yield from call.results(begun, wanted, stop, heeding)
             finally:
                 call.end()
 
@@ -191,16 +196,25 @@ class _Call:
         begun: Callable[[Task], None],
         wanted: Callable[[Task], bool],
         stop: threading.Event,
+        heeding: ExitStack,
     ) -> Iterator[tuple[Task, Any]]:
         left, names = [*self.tasks], {task.name: task for task in self.tasks.values()}
         stopped: list[str] = []
-        told_to_stop = False
+        told_to_stop, again = False, threading.Event()
         while left:
             if (stop.is_set() or stopped) and not told_to_stop:
                 told_to_stop = True
-                self.reporter.say("stops: what trains writes its checkpoint")
+                heeding.enter_context(heeded_by(again.set))
+                self.reporter.say(
+                    "stops: what trains writes its checkpoint; a second signal ends all at once"
+                )
+                with suppress(self.ray.exceptions.RayError):
+                    self.ray.get(self.board.stop.remote())  # before: who begins now is not missed
                 for reference in left:
                     self.ray.cancel(reference, force=False)
+            if again.is_set():
+                for reference in left:
+                    self.ray.cancel(reference, force=True)
             for reference in [one for one in left if not wanted(self.tasks[one])]:
                 if self.tasks[reference].name not in self.shown:  # it has not begun
                     left.remove(reference)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -23,6 +24,7 @@ from stt_bench.benchmark.system.freed_memory import give_back_freed_memory
 from stt_bench.benchmark.system.machine import share_threads
 from stt_bench.benchmark.system.plugins import import_plugin, loaded_plugins
 from stt_bench.benchmark.system.resources import usable_cores
+from stt_bench.benchmark.system.signals import Stopped
 
 SENT_EVERY = 30.0
 """Seconds between two looks for files that a task has changed, where they must travel."""
@@ -44,6 +46,7 @@ class Board:
         """Hold nothing yet."""
         self._said: deque[tuple[str, Message]] = deque()
         self._answers: dict[Try, tuple[Any, list[Any]]] = {}
+        self._stops = False
 
     def put(self, name: str, message: Message) -> None:
         """Leave a message of a task."""
@@ -62,6 +65,14 @@ class Board:
     def answered(self, one: Try) -> tuple[Any, list[Any]] | None:
         """Return the answer, once; None where there is none yet."""
         return self._answers.pop(one, None)
+
+    def stop(self) -> None:
+        """Note that all are to stop."""
+        self._stops = True
+
+    def stops(self) -> bool:
+        """Tell whether all are to stop."""
+        return self._stops
 
 
 class Halted:
@@ -105,6 +116,8 @@ def do(call: Call, task: Task, number: int, mark: Path | None) -> tuple[Any, Fil
         call.board.put.remote(task.name, message)
 
     try:
+        if _told_to_stop(call.board):
+            return Halted(f"{task.name} stopped"), {}
         send(("begun",))
         _enter(call.folder)
         _keep_to(call.share)
@@ -126,10 +139,24 @@ def do(call: Call, task: Task, number: int, mark: Path | None) -> tuple[Any, Fil
         except TrainingStopped as stopped:
             result = Halted(str(stopped))
         return result, pack(task.files) if apart else {}
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         return Halted(f"{task.name} stopped"), {}
     finally:
         give_back_freed_memory()
+
+
+def _told_to_stop(board: Any) -> bool:
+    """Let Ray interrupt this process from now on; tell whether it was to stop before that.
+
+    Ray interrupts by SIGINT, which its processes ignore where the shell that started them does, as
+    for a command that a script leaves in the background.
+    """
+    import ray
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    stops: bool = ray.get(board.stops.remote())
+    return stops
 
 
 def _answer(board: Any, one: Try) -> tuple[Any, Files]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,7 @@ from stt_bench.benchmark.system import machine
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.system.resources import SHARE
+from stt_bench.benchmark.system.signals import STOPPING, stop_by_signal
 
 
 def test_the_files_of_a_task_come_back_and_no_others(tmp_path: Path) -> None:
@@ -74,6 +77,10 @@ def test_options_that_do_not_go_together(
 ) -> None:
     code, _, told = stt_bench("run", tiny, *options)
     assert (code, told.count("\n"), said in told) == (2, 1, True)
+
+
+def actor(**methods: Any) -> Any:
+    return SimpleNamespace(**{name: SimpleNamespace(remote=one) for name, one in methods.items()})
 
 
 class FakeRay:
@@ -135,9 +142,13 @@ class FakeRay:
             made.answer(one, *what)
             self.asking.discard(one[0])
 
-        methods = {"put": put, "answer": answer, "take": made.take, "answered": made.answered}
-        return SimpleNamespace(
-            **{name: SimpleNamespace(remote=method) for name, method in methods.items()}
+        return actor(
+            put=put,
+            answer=answer,
+            take=made.take,
+            answered=made.answered,
+            stop=made.stop,
+            stops=made.stops,
         )
 
     def wait(self, left: list[int], timeout: float) -> tuple[list[int], list[int]]:
@@ -158,7 +169,7 @@ class FakeRay:
             self.done[number] = self.exceptions.RayTaskError(str(error))
 
     def get(self, reference: Any) -> Any:
-        if not isinstance(reference, int):
+        if type(reference) is not int:
             return reference
         found = self.done[reference]
         if isinstance(found, Exception):
@@ -239,6 +250,76 @@ def test_one_task_that_is_stopped_stops_all(
     with pytest.raises(TrainingStopped, match="number 7 stopped at step 3"):
         halves(tmp_path, [4, 7, 2], monkeypatch, FakeRay())
     assert [one.name for one in tmp_path.iterdir()] == ["4"]
+
+
+@pytest.fixture
+def _own_handlers() -> Iterator[None]:
+    """Begin as the command line does, and leave the handlers as they were."""
+    before = {kind: signal.getsignal(kind) for kind in STOPPING}
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    stop_by_signal()
+    yield
+    for kind, handler in before.items():
+        signal.signal(kind, handler)
+
+
+class Interrupted:
+    """Is interrupted at its work as Ray does it."""
+
+    def __init__(self, _: Reporter) -> None: ...
+
+    def do(self, _: object) -> str:
+        _thread.interrupt_main()
+        time.sleep(0)  # where Python looks for signals
+        return "to the end"
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.usefixtures("_own_handlers")
+def test_a_task_is_interrupted_where_its_process_ignores_that_until_then(
+    monkeypatch: pytest.MonkeyPatch, early: bool
+) -> None:
+    """As Ray's do for a command that a script leaves in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    monkeypatch.setitem(sys.modules, "ray", FakeRay())  # type: ignore[arg-type]
+    said: list[Any] = []
+    board = actor(put=lambda *one: said.append(one), stops=lambda: early)
+    call = ray_task.Call(Interrupted, [], os.getcwd(), board, {"CPU": 1})
+    result, files = ray_task.do(call, Task("it", None), 1, None)
+    assert isinstance(result, ray_task.Halted)
+    assert (result.told, files) == ("it stopped", {})
+    assert said == ([] if early else [("it", ("begun",))])
+
+
+class Stubborn(FakeRay):
+    """Its task heeds nothing, and a signal comes with each look at it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cancelled: list[bool] = []
+
+    def wait(self, left: list[int], timeout: float) -> tuple[list[int], list[int]]:
+        if True in self.cancelled:
+            return left, []
+        signal.raise_signal(signal.SIGTERM)
+        return [], left
+
+    def cancel(self, reference: int, *, force: bool) -> None:
+        self.cancelled.append(force)
+        if force:
+            self.done[reference] = self.exceptions.RayError("it was killed")
+
+
+@pytest.mark.usefixtures("_own_handlers")
+def test_a_second_signal_waits_for_no_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake = Stubborn()
+    with pytest.raises(TrainingStopped):
+        halves(tmp_path, [4], monkeypatch, fake)
+    assert fake.cancelled[:2] == [False, True]
+    assert fake.board.stops()
+    assert capsys.readouterr().err.count("a second signal ends all at once") == 1
 
 
 def test_tasks_that_are_no_longer_wanted_do_not_begin(
@@ -401,10 +482,7 @@ def test_a_machine_that_knows_the_ledger_gets_the_other_files_of_a_task(
     ledger.write_text("one\n")
     task = Task("it", 0, (run, ledger))
     sent = {str(run / "checkpoint.pt"): b"step 5", str(ledger): b"one\ntwo\n"}
-    board = SimpleNamespace(
-        put=SimpleNamespace(remote=lambda *_: None),
-        answered=SimpleNamespace(remote=lambda *_: (None, [sent])),
-    )
+    board = actor(put=lambda *_: None, stops=lambda: False, answered=lambda *_: (None, [sent]))
     monkeypatch.setitem(sys.modules, "ray", FakeRay())  # type: ignore[arg-type]
     monkeypatch.setattr(ray_task, "_LOOKS", 0.001)
 
