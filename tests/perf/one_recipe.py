@@ -16,7 +16,6 @@ The test split is not read.
 from __future__ import annotations
 
 import argparse
-import threading
 
 import numpy as np
 
@@ -61,9 +60,7 @@ def main() -> None:
         for curve, rate in zip(of_row, RATES, strict=True):
             settings = {"optimizer.lr": rate, "train.steps": given.most}
             tried = fitting(row.with_values(settings), classes)
-            trial = run_trial(
-                tried, config, material, study=0, index=-1, point={}, stop=threading.Event()
-            )
+            trial = run_trial(tried, config, material, study=0, index=-1, point={})
             if trial.error is None:
                 curve[:] = np.mean(trial.curves, axis=0)
             cells = " | ".join(f"{100 * value:.1f}" for value in curve)

@@ -25,7 +25,6 @@ test split is not read.
 from __future__ import annotations
 
 import argparse
-import threading
 
 import numpy as np
 from one_recipe import fitting
@@ -60,7 +59,6 @@ def curve(row: Experiment, rate: float, lengths: list[int], material: Material) 
             study=0,
             index=-1,
             point={},
-            stop=threading.Event(),
         )
         whole = min(len(of_fold) for of_fold in trial.curves)
         means += [float(np.mean([of_fold[i] for of_fold in trial.curves])) for i in range(whole)]

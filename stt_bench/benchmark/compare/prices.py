@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -126,13 +125,7 @@ def price_of_training(
         start = time.perf_counter()
         with full_memory_told("the steps that are timed", "train"):
             run_trial(
-                Experiment.model_validate(settings),
-                config,
-                material,
-                study=0,
-                index=-1,
-                point={},
-                stop=threading.Event(),
+                Experiment.model_validate(settings), config, material, study=0, index=-1, point={}
             )
         taken[steps].append(time.perf_counter() - start)
     short, long = min(taken[_SHORT]), min(taken[_LONG])

@@ -2,7 +2,8 @@
 
 An error that all meet at the same place, as a loss that is no longer finite, ends what they do
 together and nothing else: the first process goes on with what it does next. One that a single
-process meets, as a full GPU, would let the others wait for ever: all end, with its sentence.
+process meets, as a full GPU, would let the others wait for ever: all end, with its sentence. So do
+the others where the first is stopped at once.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from typing import Any
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.freed_memory import give_back_freed_memory
 from stt_bench.benchmark.system.processes import Processes, leave, processes
+from stt_bench.benchmark.system.signals import Stopped
 from stt_bench.benchmark.system.text import one_line
 
-FAILED, BAD_INPUT = 1, 2
+FAILED, BAD_INPUT, STOPPED = 1, 2, 130
 GRACE = 20.0
 """Seconds in which all processes must have met an error that one has met."""
 _FAREWELL = 3.0  # seconds that a process waits at its end until the others know of it
@@ -50,6 +52,9 @@ def ordered(name: str, *arguments: Any) -> Iterator[None]:
     try:
         yield
     except TrainingStopped:  # in which all have agreed
+        raise
+    except (Stopped, KeyboardInterrupt):  # the others may wait for what is not to come
+        present.store.set("stopped", "")
         raise
     except Exception as error:
         _meet(present, error)
@@ -129,7 +134,10 @@ def _place(present: Processes, sentence: str | None) -> dict[str, Any]:
 
 
 def watch() -> threading.Thread:
-    """Start the thread that ends this process when another met an error that not all met."""
+    """Start the thread that ends this process when another met an error that not all met.
+
+    It does, too, when the first process is stopped within an order.
+    """
     thread = threading.Thread(target=_watch, args=(processes(),), daemon=True)
     thread.start()
     return thread
@@ -138,6 +146,9 @@ def watch() -> threading.Thread:
 def _watch(present: Processes) -> None:
     while processes() is present:
         try:
+            if not present.leads and present.store.check(["stopped"]):
+                present.store.add("left", 1)
+                os._exit(STOPPED)
             if present.store.check(["fatal"]):
                 code, sentence = json.loads(present.store.get("fatal"))
                 if present.store.add("told", 1) == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from types import FrameType
@@ -51,21 +51,10 @@ def heeded_by(note: Callable[[], Any]) -> Iterator[None]:
 
     In a thread that is not the main one nothing is changed.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {
-        kind: signal.getsignal(kind)
-        for kind in STOPPING
-        if signal.getsignal(kind) not in (signal.SIG_IGN, None)
-    }
-
-    def restore() -> None:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
+    before = _handlers()
 
     def heed(_kind: int, _frame: FrameType | None) -> None:
-        restore()
+        _restore(before)
         note()
 
     for kind in before:
@@ -73,7 +62,35 @@ def heeded_by(note: Callable[[], Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        restore()
+        _restore(before)
+
+
+def _handlers() -> dict[int, Any]:
+    """Return what each signal to stop does that is not ignored; nothing in another thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    found = {kind: signal.getsignal(kind) for kind in STOPPING}
+    return {kind: one for kind, one in found.items() if one not in (signal.SIG_IGN, None)}
+
+
+def _restore(handlers: Mapping[int, Any]) -> None:
+    for kind, handler in handlers.items():
+        signal.signal(kind, handler)
+
+
+@contextmanager
+def heeded_at_once() -> Iterator[None]:
+    """Let a signal to stop raise `Stopped` in the block, whoever else heeds it around that.
+
+    In a thread that is not the main one nothing is changed.
+    """
+    before = _handlers()
+    for kind in before:
+        signal.signal(kind, _stop)
+    try:
+        yield
+    finally:
+        _restore(before)
 
 
 @cache

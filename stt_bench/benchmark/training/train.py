@@ -35,6 +35,7 @@ from stt_bench.benchmark.system.memory import full_memory_told
 from stt_bench.benchmark.system.orders import ordered
 from stt_bench.benchmark.system.processes import processes
 from stt_bench.benchmark.system.progress import Reporter, Silent
+from stt_bench.benchmark.system.signals import heeded_at_once
 from stt_bench.benchmark.training.compiled import Compiled
 from stt_bench.benchmark.training.diverged import diverged, file_of
 from stt_bench.benchmark.training.finite import NotFiniteError
@@ -113,8 +114,10 @@ def _train(run: Run, items: ItemTable, reporter: Reporter) -> TrainingFacts | No
     with stop_requested() as stop, full_memory_told(run.name, "train"):
         try:
             if learner.step < settings.steps:
+                with heeded_at_once():  # no step is under way that would be lost
+                    batches = batches_of(run, items, learner, reporter)
                 # However it ends: what makes batches is not to live as long as an error is kept.
-                with closing(batches_of(run, items, learner, reporter)) as batches:
+                with closing(batches):
                     fit(run, learner, batches, origin, stop, reporter)
             if not leads:
                 return None

@@ -14,6 +14,7 @@ from stt_bench.benchmark.system.devices import resolve_device, tell_device
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.memory import full_memory_told
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.signals import Stopped, heeded_at_once
 from stt_bench.benchmark.training.stop import stop_requested
 from stt_bench.benchmark.tuning.space import Point
 from stt_bench.benchmark.tuning.trial import Material, run_trial
@@ -91,7 +92,13 @@ class Worker:
 
     def _tried(self, content: ToTry, stop: threading.Event) -> Trial | Failure:
         try:
-            with full_memory_told(f"trial {content.index} of study {content.study}", "train"):
+            # A trial that is under way begins again: nothing is lost where it ends at once.
+            with (
+                heeded_at_once(),
+                full_memory_told(f"trial {content.index} of study {content.study}", "train"),
+            ):
+                if stop.is_set():
+                    raise TrainingStopped("the search stopped")
                 name = content.experiment.train.device
                 device = resolve_device(name)
                 tell_device(name, device, self._reporter)
@@ -102,8 +109,10 @@ class Worker:
                     study=content.study,
                     index=content.index,
                     point=content.point,
-                    stop=stop,
                 )
+        except Stopped:
+            stop.set()
+            raise TrainingStopped("the search stopped") from None
         except TrainingStopped:
             raise
         except Exception as error:  # whatever befalls one row, the others go on

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Sequence
 
@@ -29,7 +28,7 @@ from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.store.trials import Trial, mean_curve
 from stt_bench.benchmark.system.devices import resolve_device
-from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.machine import (
     commit,
     make_deterministic,
@@ -117,7 +116,6 @@ def run_trial(
     study: int,
     index: int,
     point: Point,
-    stop: threading.Event,
 ) -> Trial:
     """Train a point on every fold and measure it on what the fold holds out.
 
@@ -127,7 +125,6 @@ def run_trial(
 
     Raises:
         BenchError: the row's settings do not fit the folds.
-        TrainingStopped: it was told to stop.
     """
     began = time.process_time()
     tuned = experiment if index < 0 else experiment.with_values(point)
@@ -145,7 +142,7 @@ def run_trial(
             done = min(done + config.every, settings.steps)
             values = []
             for runner in runners:
-                runner.train_to(done, stop)
+                runner.train_to(done)
                 values.append(round(runner.measured(), _DIGITS))
             for curve, value in zip(curves, values, strict=True):
                 curve.append(value)
@@ -188,15 +185,13 @@ class _Runner:
         weights = fold.items.weights
         self.weights = None if weights is None else torch.from_numpy(weights)
 
-    def train_to(self, step: int, stop: threading.Event) -> None:
-        """Take all steps up to one; TrainingStopped where it is told to stop."""
+    def train_to(self, step: int) -> None:
+        """Take all steps up to one."""
         network, objective = self.learner.network, self.learner.objective
         network.train()
         objective.train()
         loss, drawn = None, self.trained.is_random
         for number in range(self.learner.step, step):
-            if stop.is_set():
-                raise TrainingStopped("the search stopped")
             # Not made ahead: a thread takes longer to hand frozen features over than to make them.
             rows = self.sampler.batch(number)
             rng = generator(self.seed, Stream.AUGMENTATION, number) if drawn else None

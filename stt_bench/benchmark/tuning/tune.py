@@ -23,6 +23,7 @@ from stt_bench.benchmark.store.trials import (
 )
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.progress import Bar, Reporter
+from stt_bench.benchmark.system.signals import heeded_at_once
 from stt_bench.benchmark.system.text import one_line
 from stt_bench.benchmark.training.checks import idle_classifiers
 from stt_bench.benchmark.training.stop import stop_requested
@@ -109,7 +110,8 @@ class _Work:
         misfits: dict[str, list[str]] = {}
         for search in todo:
             try:
-                material = self.data.of(search.experiment, self.config.folds)
+                with heeded_at_once():
+                    material = self.data.of(search.experiment, self.config.folds)
             except BenchError:
                 continue  # is told where the row is tuned
             try:

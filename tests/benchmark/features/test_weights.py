@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,9 +148,7 @@ def test_folds_keep_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     tuning = TuningConfig.model_validate({"folds": 2, "every": 2})
     material = trials.Material(items, "retrieval", 2)
     experiment = row(tmp_path, loss="softmax")
-    trials.run_trial(
-        experiment, tuning, material, study=0, index=0, point={}, stop=threading.Event()
-    )
+    trials.run_trial(experiment, tuning, material, study=0, index=0, point={})
     assert len(seen) == 4
     for fold in folds_of(items, "retrieval", 2):
         assert len(fold.items.weights) == len(fold.trained)  # type: ignore[arg-type]

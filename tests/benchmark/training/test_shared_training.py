@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from forked import forked
+from forked import Ended, forked
 
 from stt_bench.benchmark.cli.several import _follow
 from stt_bench.benchmark.embedding.embed import embed, embed_split
@@ -24,6 +24,7 @@ from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.orders import end_orders, watch
 from stt_bench.benchmark.system.processes import Processes
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.signals import Stopped
 from stt_bench.benchmark.training.train import train
 
 QUIET = Reporter(quiet=True)
@@ -114,6 +115,32 @@ def test_what_was_stopped_goes_on_with_another_number_of_processes(
     assert stopped.checkpoint.exists()
     assert together(3, tmp_path / "then", stopped) == []
     assert_close(stopped, alone)
+
+
+def test_where_the_first_process_is_stopped_before_a_step_none_waits_for_it(
+    tiny: Path, tmp_path: Path
+) -> None:
+    run = run_in(tmp_path / "runs", tiny, "hard")
+
+    class Signalled(Reporter):
+        def bar(self, description: str, *args: Any, **options: Any) -> Any:
+            if "check train" in description:  # the other process waits until that is done
+                signal.raise_signal(signal.SIGTERM)
+            return super().bar(description, *args, **options)
+
+    def work(present: Processes) -> str:
+        watch()
+        if not present.leads:
+            _follow()
+        try:
+            train(run, Signalled(quiet=True))
+        except Stopped as stopped:
+            return str(stopped)
+        finally:
+            end_orders()
+        return "trained"
+
+    assert forked(2, tmp_path / "out", work) == ["SIGTERM", Ended(130)]
 
 
 def test_a_run_that_fails_in_all_processes_leaves_the_next_to_them(

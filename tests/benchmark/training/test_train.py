@@ -24,6 +24,7 @@ from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.signals import Stopped
 from stt_bench.benchmark.training import loop
 from stt_bench.benchmark.training.learner import new_model
 from stt_bench.benchmark.training.objective import Objective
@@ -72,6 +73,30 @@ def test_an_interrupt_saves_the_last_step(tiny: Path, tmp_path: Path, at_step: A
     with interrupt, pytest.raises(TrainingStopped, match="step 7"):
         train(run, QUIET)
     assert torch.load(run.checkpoint, weights_only=True)["step"] == 7
+
+
+class Signalled(Reporter):
+    """A signal comes at the beginning of a stage."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(quiet=True)
+        self.stage = stage
+
+    def bar(self, description: str, *args: Any, **options: Any) -> Any:
+        if self.stage in description:
+            signal.raise_signal(signal.SIGTERM)
+        return super().bar(description, *args, **options)
+
+
+@pytest.mark.parametrize("stage", ["read images", "check train images", "check test images"])
+def test_before_the_first_step_a_signal_ends_it_at_once(
+    tiny: Path, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tiny, "hard", tmp_path)
+    monkeypatch.setattr(loop, "take_step", lambda *_: pytest.fail("a step was taken"))
+    with pytest.raises(Stopped, match="SIGTERM"):
+        train(run, Signalled(stage))
+    assert not run.checkpoint.exists()
 
 
 def test_a_signal_to_all_processes_is_heeded_by_the_trainer_alone(

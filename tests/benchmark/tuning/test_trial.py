@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from stt_bench.benchmark.store.display import display_of
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.store.trials import DEFAULT, Trial
 from stt_bench.benchmark.suite import load_table
-from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.system.tensor_files import read_tensors
 from stt_bench.benchmark.training.train import train
@@ -50,17 +49,10 @@ def a_row(name: str, **settings: Any) -> Experiment:
     )
 
 
-def run(
-    experiment: Experiment, items: Any, *, index: int = 0, stop: bool = False, **size: int
-) -> Trial:
+def run(experiment: Experiment, items: Any, *, index: int = 0, **size: int) -> Trial:
     config = TuningConfig.model_validate({"folds": 2, "every": 3, "patience": 2, **size})
-    event = threading.Event()
-    if stop:
-        event.set()
     material = Material(items, experiment.data.task, config.folds)
-    return run_trial(
-        experiment, config, material, study=0, index=index, point=POINT, stop=event
-    )  # fmt: skip
+    return run_trial(experiment, config, material, study=0, index=index, point=POINT)
 
 
 def measured_as(monkeypatch: pytest.MonkeyPatch, curves: list[list[float]]) -> None:
@@ -185,11 +177,6 @@ def test_a_sampler_that_does_not_fit_the_folds_is_told(digits: Any) -> None:
     row = a_row("digits", sampler={"name": "pxk", "p": 4, "k": 3})
     with pytest.raises(BenchError, match=r"does not fit the folds .* sampler\.p"):
         run(row, digits)
-
-
-def test_it_stops_when_told(digits: Any) -> None:
-    with pytest.raises(TrainingStopped):
-        run(a_row("digits"), digits, stop=True)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import Command
@@ -145,17 +146,34 @@ def test_a_trial_that_is_there_is_not_made_again(
 def test_it_can_be_stopped_between_trials(
     tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_trial = tasks.run_trial
+    append = tuning.append_trials
 
-    def once(*args: object, **options: object) -> Trial:
-        found = run_trial(*args, **options)  # type: ignore[arg-type]
+    def signalled(path: Path, trials: list[Trial]) -> None:
         signal.raise_signal(signal.SIGINT)
-        return found
+        append(path, trials)
 
-    monkeypatch.setattr(tasks, "run_trial", once)
+    monkeypatch.setattr(tuning, "append_trials", signalled)
     with pytest.raises(TrainingStopped, match="tuned/softmax"):
         tune(tuned, tmp_path / "results")
     assert len(trials_of(tmp_path / "results", "softmax")) == 1
+
+
+def test_a_trial_that_is_under_way_ends_at_once(
+    tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it is: it may read images, or encode them, for long."""
+    run_trial = tasks.run_trial
+
+    def signalled(*args: Any, **options: Any) -> Trial:
+        if args[0].loss.name == "softmax" and options["index"] == 1:
+            signal.raise_signal(signal.SIGTERM)
+            pytest.fail("it went on")
+        return run_trial(*args, **options)
+
+    monkeypatch.setattr(tasks, "run_trial", signalled)
+    with pytest.raises(TrainingStopped, match="tuned/softmax: the search stopped"):
+        tune(tuned, tmp_path / "results", rows=["softmax"])
+    assert 0 < len(trials_of(tmp_path / "results", "softmax")) < 5
 
 
 def test_a_sampler_that_does_not_fit_the_folds_is_told_before_the_first_trial(
