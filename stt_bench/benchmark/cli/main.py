@@ -29,7 +29,7 @@ from stt_bench.benchmark.cli.show import show
 from stt_bench.benchmark.cli.stages import STAGES
 from stt_bench.benchmark.cli.tuning import tune
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
-from stt_bench.benchmark.system.launch import is_first, launched
+from stt_bench.benchmark.system.launch import is_first, launched, say_last
 from stt_bench.benchmark.system.plugins import import_plugin
 from stt_bench.benchmark.system.signals import Stopped, stop_by_signal
 from stt_bench.benchmark.system.text import one_line
@@ -151,13 +151,13 @@ def main() -> None:
         if isinstance(stop, Stopped):
             told = f"stopped by {stop}: what is finished is kept; the same command{again} goes on"
         if is_first():
-            print(told, file=sys.stderr)
+            say_last(STOPPED, told)
         sys.exit(STOPPED)
     except Exception as error:
         if os.environ.get("STT_BENCH_DEBUG"):
             traceback.print_exc()
         code, sentence = _ending(error)
-        print(f"error: {one_line(sentence)}", file=sys.stderr)
+        say_last(code, f"error: {one_line(sentence)}")
         sys.exit(code)
 
 

@@ -6,13 +6,17 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.resources import usable_cores
 
 _NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-_STOPPED = 130
+_BAD_INPUT, _STOPPED = 2, 130
+_LAST_WORDS = "STT_BENCH_LAST_WORDS"
 
 
 def launched(environment: Mapping[str, str] = os.environ) -> bool:
@@ -38,11 +42,23 @@ def is_first(environment: Mapping[str, str] = os.environ) -> bool:
     return environment.get("RANK", "0") == "0" or not launched(environment)
 
 
+def say_last(code: int, text: str) -> None:
+    """Tell why this process ends, with which exit code.
+
+    Where `torchrun` here started it, that tells it: it knows how the others ended, too.
+    """
+    if (folder := os.environ.get(_LAST_WORDS)) is None:
+        print(text, file=sys.stderr, flush=True)
+        return
+    with suppress(OSError), Path(folder, str(code)).open("x", encoding="utf-8") as file:
+        file.write(text)  # who comes first has met it first
+
+
 def torchrun(count: int, arguments: Sequence[str]) -> int:
     """Run ``stt-bench ARGUMENTS`` in so many processes of this machine; return its exit code.
 
-    It is ``torchrun --standalone --nproc-per-node COUNT -m stt_bench``, without the report that
-    torchrun prints of a process that failed: that has said itself why.
+    It is ``torchrun --standalone --nproc-per-node COUNT -m stt_bench``; in place of the report that
+    torchrun prints of a process that failed, one sentence says why the command ends.
     """
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -52,29 +68,46 @@ def torchrun(count: int, arguments: Sequence[str]) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     logging.disable(logging.CRITICAL)
     options = ["--standalone", f"--nproc-per-node={count}", "-m", "stt_bench"]
-    try:
-        run.run(run.parse_args([*options, *arguments]))
-    except SignalException:
-        return _STOPPED
-    except ChildFailedError as error:
-        codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
-        return _ended(count, dict(sorted(codes.items())))
-    return 0
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[_LAST_WORDS] = folder
+        try:
+            run.run(run.parse_args([*options, *arguments]))
+            return 0
+        except SignalException as stop:
+            name = signal.Signals(stop.sigval).name
+            told = f"stopped by {name}: what is finished is kept; the same command goes on"
+            code, told = _STOPPED, _said(folder).get(_STOPPED, told)
+        except ChildFailedError as error:
+            codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+            code, told = _ended(count, dict(sorted(codes.items())), _said(folder))
+        finally:
+            del os.environ[_LAST_WORDS]
+    print(told, file=sys.stderr)
+    return code
 
 
-def _ended(count: int, codes: Mapping[int, int]) -> int:
-    """Return the exit code of a command whose processes ended with these codes, by number.
+def _said(folder: str) -> dict[int, str]:
+    """Return what the processes have said at their end, by exit code."""
+    return {int(file.name): file.read_text(encoding="utf-8") for file in Path(folder).iterdir()}
 
-    One that a signal ended (a code below 0) could not say so itself; SIGTERM the others get for it.
+
+def _ended(count: int, codes: Mapping[int, int], said: Mapping[int, str]) -> tuple[int, str]:
+    """Return the exit code of a command whose processes ended with these codes, and why it ended.
+
+    Whoever met a mistake knows why. One that a signal ended (a code below 0) could not say so
+    itself; the others get SIGTERM for it, and miss it.
+
+    Args:
+        count: of the processes.
+        codes: of those that failed, by number.
+        said: what they have said, by code.
     """
-    if told := [code for code in codes.values() if code in (1, 2)]:
-        return told[0]
-    killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM}
-    for rank, number in killed.items():
-        print(
-            f"error: process {rank} of {count} (from 0) was ended by "
-            f"{signal.Signals(number).name}; the same command goes on from the last checkpoint",
-            file=sys.stderr,
-        )
-        return 1
-    return max(*codes.values(), 1)
+    if _BAD_INPUT in codes.values() and _BAD_INPUT in said:
+        return _BAD_INPUT, said[_BAD_INPUT]
+    onwards = "the same command goes on from the last checkpoint"
+    for rank, code in codes.items():
+        if code < 0 and -code != signal.SIGTERM:
+            how = f"was ended by {signal.Signals(-code).name}"
+            return 1, f"error: process {rank} of {count} (from 0) {how}; {onwards}"
+    code = max(*codes.values(), 1)
+    return code, said.get(code, f"error: a process ended with exit code {code}; {onwards}")

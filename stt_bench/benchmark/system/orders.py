@@ -12,7 +12,6 @@ import base64
 import json
 import os
 import pickle
-import sys
 import threading
 import time
 import traceback
@@ -22,6 +21,7 @@ from typing import Any
 
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.freed_memory import give_back_freed_memory
+from stt_bench.benchmark.system.launch import say_last
 from stt_bench.benchmark.system.processes import Processes, leave, processes
 from stt_bench.benchmark.system.signals import Stopped
 from stt_bench.benchmark.system.text import one_line
@@ -115,14 +115,16 @@ def _meet(present: Processes, error: Exception) -> None:
             break
         time.sleep(0.02)
     silent = [str(rank) for rank, key in enumerate(keys) if not present.store.check([key])]
+    code = BAD_INPUT
     if not isinstance(error, BenchError) and _is_of_the_connection(error):
         sentence = (
             f"process {', '.join(silent) or '?'} of {present.size} (from 0) has ended or does not "
             "answer; the same command goes on from the last checkpoint"
         )
-    present.store.set("fatal", json.dumps([BAD_INPUT, sentence]))
+        code = FAILED
+    present.store.set("fatal", json.dumps([code, sentence]))
     time.sleep(GRACE + 1)  # the watcher ends this process
-    os._exit(BAD_INPUT)
+    os._exit(code)
 
 
 def _key(present: Processes, rank: int | None = None) -> str:
@@ -152,7 +154,7 @@ def _watch(present: Processes) -> None:
             if present.store.check(["fatal"]):
                 code, sentence = json.loads(present.store.get("fatal"))
                 if present.store.add("told", 1) == 1:
-                    print(f"error: {one_line(sentence)}", file=sys.stderr, flush=True)
+                    say_last(code, f"error: {one_line(sentence)}")
                 present.store.add("ended", 1)
                 _wait_for(present, "ended", present.size, _FAREWELL)  # all know it before one ends
                 os._exit(code)

@@ -8,11 +8,14 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from forked import forked
+from torch.distributed import run as distributed_run
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from stt_bench.benchmark.cli import several, spread
 from stt_bench.benchmark.cli.main import app
@@ -89,16 +92,47 @@ def test_torchrun_is_known_by_its_variables() -> None:
         launch.launched(TORCHRUN | {"WORLD_SIZE": "two"})
 
 
-def test_a_command_ends_as_the_first_process_that_said_why(
+KILLED = (
+    "error: process 1 of 2 (from 0) was ended by SIGKILL; the same command goes on from the last "
+    "checkpoint"
+)
+MISSED = "error: process 1 of 2 (from 0) has ended or does not answer; the same command goes on"
+
+
+@pytest.mark.parametrize(
+    ("codes", "said", "code", "told"),
+    [
+        ({0: 2, 1: -signal.SIGTERM}, {2: "error: a mistake"}, 2, "error: a mistake"),
+        ({0: 2, 1: -signal.SIGKILL}, {2: "error: a mistake"}, 2, "error: a mistake"),
+        ({0: 130, 1: 130}, {130: "stopped by SIGTERM"}, 130, "stopped by SIGTERM"),
+        ({0: 130, 1: -signal.SIGKILL}, {130: "stopped by SIGTERM"}, 1, KILLED),
+        ({0: 1, 1: -signal.SIGKILL}, {130: "stopped by SIGTERM", 1: MISSED}, 1, KILLED),
+        ({0: 1}, {1: MISSED}, 1, MISSED),
+    ],
+)
+def test_a_command_tells_once_why_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    codes: dict[int, int],
+    said: dict[int, str],
+    code: int,
+    told: str,
 ) -> None:
-    assert launch._ended(3, {0: 2, 1: -signal.SIGTERM, 2: 2}) == 2
-    assert launch._ended(2, {0: 130, 1: 130}) == 130
-    assert capsys.readouterr().err == ""
-    assert launch._ended(2, {0: 130, 1: -signal.SIGKILL}) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: process 1 of 2 (from 0) was ended by SIGKILL; the same command")
-    assert told.count("\n") == 1
+    def run(_: object) -> None:
+        for one, text in said.items():
+            launch.say_last(one, text)
+            launch.say_last(one, "and another process")
+        failures = {rank: SimpleNamespace(exitcode=one) for rank, one in codes.items()}
+        raise ChildFailedError("stt-bench", failures)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ChildFailedError, "format_msg", lambda _: "")
+    monkeypatch.setattr(distributed_run, "run", run)
+    monkeypatch.setattr(launch.logging, "disable", lambda _: None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert launch.torchrun(2, ["run", "tiny"]) == code
+    assert capsys.readouterr().err == f"{told}\n"
+    launch.say_last(1, "one alone tells it itself")
+    assert capsys.readouterr().err == "one alone tells it itself\n"
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,7 @@ def test_what_one_meets_ends_all_with_its_sentence(tmp_path: Path, who: int, siz
 
 def test_a_process_that_dies_ends_all_with_a_sentence(tmp_path: Path) -> None:
     ends = forked(3, tmp_path, lambda present: _one_fails(present, 1, "dies"), 0.3)
-    assert ends == [Ended(2), Ended(-signal.SIGKILL), Ended(2)]
+    assert ends == [Ended(1), Ended(-signal.SIGKILL), Ended(1)]
     told = "".join((tmp_path / f"{rank}.txt").read_text() for rank in range(3))
     assert told.startswith("error: process 1 of 3 (from 0) has ended or does not answer")
     assert "checkpoint" in told
