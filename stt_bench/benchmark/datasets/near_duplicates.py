@@ -17,7 +17,6 @@ vertical strokes of Omniglot.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -26,8 +25,9 @@ from PIL import Image
 
 from stt_bench.benchmark.datasets.duplicate_search import SIDE, Thumbnails, similar_pairs
 from stt_bench.benchmark.datasets.items import ItemTable
-from stt_bench.benchmark.datasets.threads import BLOCK, Progress, thread_count
+from stt_bench.benchmark.datasets.threads import Progress, thread_count
 from stt_bench.benchmark.datasets.transforms import to_channels
+from stt_bench.benchmark.system.blocks import by_blocks
 from stt_bench.benchmark.system.contents import once
 
 METHOD = "phash64-1"
@@ -135,16 +135,14 @@ def _keep(best: dict[int, Match], row: int, match: Match) -> None:
 def thumbnails_of(items: ItemTable, paths: list[str], progress: Progress | None) -> Thumbnails:
     """Return the thumbnails of some images, in their order."""
 
-    def block(some: list[str]) -> list[tuple[np.ndarray, bool]]:
-        return [thumbnail(items.read(path), items.bits) for path in some]
+    def small(path: str) -> tuple[np.ndarray, bool]:
+        return thumbnail(items.read(path), items.bits)
 
-    blocks = [paths[start : start + BLOCK] for start in range(0, len(paths), BLOCK)]
     made: list[tuple[np.ndarray, bool]] = []
-    with ThreadPoolExecutor(thread_count()) as pool:
-        for some in pool.map(block, blocks):
-            made += some
-            if progress is not None:
-                progress(len(made), len(paths))
+    for some in by_blocks(small, paths, thread_count()):
+        made += some
+        if progress is not None:
+            progress(len(made), len(paths))
     return Thumbnails(np.stack([one for one, _ in made]), np.array([small for _, small in made]))
 
 

@@ -16,7 +16,7 @@ from stt_bench.benchmark.datasets.in_memory import from_array, memory_limit, tog
 from stt_bench.benchmark.datasets.items import ItemTable
 from stt_bench.benchmark.datasets.refusal import UnreadableError, refusal
 from stt_bench.benchmark.datasets.stores import FileStore, ZipStore
-from stt_bench.benchmark.datasets.threads import BLOCK, Progress, thread_count
+from stt_bench.benchmark.datasets.threads import Progress, thread_count
 from stt_bench.benchmark.datasets.transforms import (
     TooThinError,
     center_crop,
@@ -24,6 +24,7 @@ from stt_bench.benchmark.datasets.transforms import (
     prepared_size,
 )
 from stt_bench.benchmark.datasets.unreadable import look_at
+from stt_bench.benchmark.system.blocks import by_blocks
 from stt_bench.benchmark.system.errors import BenchError
 
 _SAMPLE = 16  # images from which the need of memory and time is estimated
@@ -120,13 +121,12 @@ class PreparedImages:
 
     def _failures(self, progress: Progress | None = None) -> list[BenchError]:
         found, rows = [], self._doubtful(progress)
-        first = len(self) - len(rows) + 1
-        with ThreadPoolExecutor(thread_count()) as pool:
-            for done, error in enumerate(pool.map(self._failure, rows), start=first):
-                if error is not None:
-                    found.append(error)
-                if progress is not None:
-                    progress(done, len(self))
+        done = len(self) - len(rows)
+        for some in by_blocks(self._failure, rows, thread_count()):
+            found += [error for error in some if error is not None]
+            done += len(some)
+            if progress is not None:
+                progress(done, len(self))
         return found
 
     def _doubtful(self, progress: Progress | None) -> Sequence[int]:
@@ -196,14 +196,11 @@ class PreparedImages:
     def _decode_all(
         self, threads: int, progress: Progress | None
     ) -> torch.Tensor | list[torch.Tensor]:
-        blocks = [range(i, min(i + BLOCK, len(self))) for i in range(0, len(self), BLOCK)]
-
         def done(count: int) -> None:
             if progress is not None and count < len(self):
                 progress(count, len(self))
 
-        with ThreadPoolExecutor(threads) as pool:
-            return together(pool.map(self._prepare_block, blocks), len(self), done)
+        return together(by_blocks(self._prepare, range(len(self)), threads), len(self), done)
 
     def _from_array(self) -> torch.Tensor | None:
         images = from_array(self.items, self.paths, self._kept_as, memory_limit())

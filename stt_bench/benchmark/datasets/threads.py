@@ -1,4 +1,4 @@
-"""How images are read: by how many threads, how many at once, and how progress is told."""
+"""How images are read: by how many threads, and how progress is told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from stt_bench.benchmark.system.resources import usable_cores
 
-BLOCK = 64  # images that a thread takes at once
 _MOST = 16
 _own: int | None = None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from stt_bench.benchmark.datasets.copies import notes_on_copies
 from stt_bench.benchmark.datasets.items import find_root, item_table, read_source
 from stt_bench.benchmark.datasets.near_duplicates import NearDuplicates, near_duplicates
 from stt_bench.benchmark.datasets.refusal import listed_in_file
-from stt_bench.benchmark.datasets.threads import BLOCK, Progress, thread_count
+from stt_bench.benchmark.datasets.threads import Progress, thread_count
 from stt_bench.benchmark.datasets.vectors import VectorStore
+from stt_bench.benchmark.system.blocks import by_blocks
 from stt_bench.benchmark.system.errors import BenchError
 
 SHOWN = 20  # broken files, or pairs, that are named
@@ -162,20 +162,16 @@ def failures(
 ) -> list[str]:
     """Call `work` with every path, in threads; return what its BenchErrors say, in order."""
 
-    def attempt(block: Sequence[str]) -> list[str]:
-        told = []
-        for path in block:
-            try:
-                work(path)
-            except BenchError as error:
-                told.append(str(error))
-        return told
+    def attempt(path: str) -> str | None:
+        try:
+            work(path)
+        except BenchError as error:
+            return str(error)
+        return None
 
-    blocks = [paths[start : start + BLOCK] for start in range(0, len(paths), BLOCK)]
-    told: list[str] = []
-    with ThreadPoolExecutor(thread_count()) as pool:
-        for number, found in enumerate(pool.map(attempt, blocks), 1):
-            told += found
-            if progress is not None:
-                progress(min(number * BLOCK, len(paths)), len(paths))
-    return told
+    told: list[str | None] = []
+    for some in by_blocks(attempt, paths, thread_count()):
+        told += some
+        if progress is not None:
+            progress(len(told), len(paths))
+    return [one for one in told if one is not None]

@@ -12,15 +12,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from stt_bench.benchmark.system.atomic import write_atomically
+from stt_bench.benchmark.system.blocks import by_blocks
 from stt_bench.benchmark.system.errors import BenchError
 
-_BLOCK = 64  # files that a thread takes at once
 _THREADS = min(8, os.cpu_count() or 1)
 _SETTLED = 2_000_000_000  # ns; a file changed since then may change again at the same time stamp
 
@@ -63,9 +62,6 @@ def learn(
     learnt: dict[str, tuple[Stamp, Any]] = {}
     now = time.time_ns()
 
-    def look(block: Sequence[str]) -> list[Any]:
-        return [told(name) for name in block]
-
     def told(name: str) -> Any:
         try:
             before = stamp(name)
@@ -79,14 +75,12 @@ def learn(
         except (OSError, ValueError) as error:
             return error
 
-    blocks = [names[start : start + _BLOCK] for start in range(0, len(names), _BLOCK)]
     found: list[Any] = []
     try:
-        with ThreadPoolExecutor(threads) as pool:
-            for some in pool.map(look, blocks):
-                found += some
-                if progress is not None:
-                    progress(len(found), len(names))
+        for some in by_blocks(told, names, threads):
+            found += some
+            if progress is not None:
+                progress(len(found), len(names))
     finally:  # stopped, it goes on from here
         if learnt:
             _write(cache, {**kept, **learnt})

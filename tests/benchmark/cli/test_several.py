@@ -119,9 +119,9 @@ def test_a_command_tells_once_why_it_ends(
     told: str,
 ) -> None:
     def run(_: object) -> None:
-        for one, text in said.items():
-            launch.say_last(one, text)
-            launch.say_last(one, "and another process")
+        for rank, text in said.items():
+            launch.say_last(rank, text)
+            launch.say_last(rank, "and another process")
         failures = {rank: SimpleNamespace(exitcode=one) for rank, one in codes.items()}
         raise ChildFailedError("stt-bench", failures)  # type: ignore[arg-type]
 

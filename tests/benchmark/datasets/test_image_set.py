@@ -14,6 +14,7 @@ from stt_bench.benchmark.datasets import (
 )
 from stt_bench.benchmark.datasets.image_set import ImageSet
 from stt_bench.benchmark.datasets.transforms import center_crop, prepare
+from stt_bench.benchmark.system import blocks
 from stt_bench.benchmark.system.errors import BenchError
 
 
@@ -86,7 +87,7 @@ def test_the_memory_estimate(photos, monkeypatch):
 def test_threads_keep_the_order(photos, monkeypatch, threads):
     monkeypatch.setattr(prepared_images, "_WORTH_THREADS", 0 if threads > 1 else 1e9)
     monkeypatch.setattr(prepared_images, "thread_count", lambda: threads)
-    monkeypatch.setattr(prepared_images, "BLOCK", 1)
+    monkeypatch.setattr(blocks, "BLOCK", 1)
     config = InputConfig(size=16)
     images = ImageSet(photos, photos.frame, config)
     images.load()
@@ -164,7 +165,7 @@ def test_testing_never_flips():
 
 
 def test_progress(photos, monkeypatch):
-    monkeypatch.setattr(prepared_images, "BLOCK", 5)
+    monkeypatch.setattr(blocks, "BLOCK", 5)
     for items in (photos, arrays()):
         calls: list[tuple[int, int]] = []
         images = ImageSet(items, items.frame, InputConfig(size=10, channels=1))
@@ -174,7 +175,7 @@ def test_progress(photos, monkeypatch):
 
 
 def test_images_of_one_size_are_one_tensor_and_all_others_a_list(photos, monkeypatch):
-    monkeypatch.setattr(prepared_images, "BLOCK", 2)
+    monkeypatch.setattr(blocks, "BLOCK", 2)
     for rows, config, kind in (
         (range(12), InputConfig(size=12, resize=16, crop="random"), list),
         ([0, 4, 8], InputConfig(size=12, resize=16, crop="random"), torch.Tensor),

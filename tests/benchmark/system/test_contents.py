@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stt_bench.benchmark.datasets.stores import FileStore
-from stt_bench.benchmark.system import contents
+from stt_bench.benchmark.system import blocks, contents
 from stt_bench.benchmark.system.contents import learn, stamp_of
 
 
@@ -162,7 +162,7 @@ def test_what_stands_in_the_way_is_told_for_each_file(files, cache):
 
 
 def test_progress_reaches_the_end(files, cache, monkeypatch):
-    monkeypatch.setattr(contents, "_BLOCK", 2)
+    monkeypatch.setattr(blocks, "BLOCK", 2)
     seen: list[tuple[int, int]] = []
     reader = Reader(files)
     learn(
