@@ -117,7 +117,7 @@ def test_two_processes_share_each_of_two_runs_though_one_of_them_is_killed(
     assert marker.exists()
     told = capfd.readouterr().err
     assert "process 1 of 2 (from 0) has ended or does not answer" in told
-    assert "tiny/hard/seed-0: its process ended with exit code 2: it goes on" in told
+    assert "tiny/hard/seed-0: its process ended with exit code 1: it goes on" in told
     for record in records(tmp_path).values():
         assert record["training"]["processes"] == 2
 
