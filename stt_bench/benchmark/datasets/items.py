@@ -55,7 +55,6 @@ class ItemTable:
         bits: How many bits the set's grey images of more than 8 use; None if there are none.
         notes: Sentences on what of the data is not used.
         sha256: Of each image file's content, by path; empty where the images are arrays.
-        vectors: In place of images, where the items are vectors.
         skippable: Whether a config says what is done with images that cannot be read.
         unreadable: Why images that were left out cannot be read, by path.
         store: Where `read` finds the images; with files, those known to be readable are not decoded
@@ -70,12 +69,16 @@ class ItemTable:
     bits: int | None = None
     notes: tuple[str, ...] = ()
     sha256: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    vectors: VectorStore | None = None
     skippable: bool = False
     unreadable: Mapping[str, str] = field(default_factory=dict, repr=False)
     store: Store | None = field(default=None, repr=False)
     prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
     """The image sets made of these items so far: see `image_set`."""
+
+    @property
+    def vectors(self) -> VectorStore | None:
+        """Return what stands in place of images, where the items are vectors."""
+        return self.store if isinstance(self.store, VectorStore) else None
 
     def split(self, name: Split) -> pd.DataFrame:
         """Return the rows of a split, counted from 0."""
@@ -160,7 +163,6 @@ def load_items(config: DataConfig, reporter: Reporter | None = None) -> ItemTabl
         contents.bits,
         notes,
         sha256,
-        store if isinstance(store, VectorStore) else None,
         skippable=True,
         unreadable=unreadable,
         store=store,
@@ -217,7 +219,6 @@ def item_table(
     contents = store.contents(paths)
     data_hash, notes = hash_items(frame, contents.identity), (*notes, *contents.notes)
     sha256 = {} if arrays is not None else dict(zip(paths, contents.identity, strict=True))
-    vectors = store if isinstance(store, VectorStore) else None
     return ItemTable(
         name,
         frame,
@@ -227,7 +228,6 @@ def item_table(
         contents.bits,
         notes,
         sha256,
-        vectors,
         store=store,
     )
 
