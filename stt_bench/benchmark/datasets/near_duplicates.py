@@ -139,10 +139,11 @@ def thumbnails_of(items: ItemTable, paths: list[str], progress: Progress | None)
         return thumbnail(items.read(path), items.bits)
 
     made: list[tuple[np.ndarray, bool]] = []
-    for some in by_blocks(small, paths, thread_count()):
-        made += some
-        if progress is not None:
-            progress(len(made), len(paths))
+    with by_blocks(small, paths, thread_count()) as blocks:
+        for some in blocks:
+            made += some
+            if progress is not None:
+                progress(len(made), len(paths))
     return Thumbnails(np.stack([one for one, _ in made]), np.array([small for _, small in made]))
 
 

@@ -122,11 +122,12 @@ class PreparedImages:
     def _failures(self, progress: Progress | None = None) -> list[BenchError]:
         found, rows = [], self._doubtful(progress)
         done = len(self) - len(rows)
-        for some in by_blocks(self._failure, rows, thread_count()):
-            found += [error for error in some if error is not None]
-            done += len(some)
-            if progress is not None:
-                progress(done, len(self))
+        with by_blocks(self._failure, rows, thread_count()) as blocks:
+            for some in blocks:
+                found += [error for error in some if error is not None]
+                done += len(some)
+                if progress is not None:
+                    progress(done, len(self))
         return found
 
     def _doubtful(self, progress: Progress | None) -> Sequence[int]:
@@ -200,7 +201,8 @@ class PreparedImages:
             if progress is not None and count < len(self):
                 progress(count, len(self))
 
-        return together(by_blocks(self._prepare, range(len(self)), threads), len(self), done)
+        with by_blocks(self._prepare, range(len(self)), threads) as blocks:
+            return together(blocks, len(self), done)
 
     def _from_array(self) -> torch.Tensor | None:
         images = from_array(self.items, self.paths, self._kept_as, memory_limit())

@@ -170,8 +170,9 @@ def failures(
         return None
 
     told: list[str | None] = []
-    for some in by_blocks(attempt, paths, thread_count()):
-        told += some
-        if progress is not None:
-            progress(len(told), len(paths))
+    with by_blocks(attempt, paths, thread_count()) as blocks:
+        for some in blocks:
+            told += some
+            if progress is not None:
+                progress(len(told), len(paths))
     return [one for one in told if one is not None]

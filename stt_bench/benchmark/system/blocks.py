@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 BLOCK = 64  # things that a thread takes at once
@@ -13,12 +14,13 @@ Thing = TypeVar("Thing")
 Made = TypeVar("Made")
 
 
+@contextmanager
 def by_blocks(
     work: Callable[[Thing], Made], things: Sequence[Thing], threads: int
-) -> Iterator[list[Made]]:
-    """Yield `work` of the things in their order, a block at a time.
+) -> Iterator[Iterator[list[Made]]]:
+    """Return a context with `work` of the things in their order, a block at a time.
 
-    Where the caller fails or is stopped, each thread ends after the thing that it has in hand.
+    Where the context is left early, each thread ends after the thing that it has in hand.
     """
     over = threading.Event()
 
@@ -27,6 +29,6 @@ def by_blocks(
 
     with ThreadPoolExecutor(threads) as pool:
         try:
-            yield from pool.map(block, range(0, len(things), BLOCK))
+            yield pool.map(block, range(0, len(things), BLOCK))
         finally:
             over.set()

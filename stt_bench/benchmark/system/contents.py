@@ -77,10 +77,11 @@ def learn(
 
     found: list[Any] = []
     try:
-        for some in by_blocks(told, names, threads):
-            found += some
-            if progress is not None:
-                progress(len(found), len(names))
+        with by_blocks(told, names, threads) as blocks:
+            for some in blocks:
+                found += some
+                if progress is not None:
+                    progress(len(found), len(names))
     finally:  # stopped, it goes on from here
         if learnt:
             _write(cache, {**kept, **learnt})

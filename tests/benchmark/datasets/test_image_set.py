@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -189,6 +191,20 @@ def test_images_of_one_size_are_one_tensor_and_all_others_a_list(photos, monkeyp
         some = ItemTable("t", frame, photos.read, "")
         every = np.arange(len(frame))
         assert torch.equal(images.batch(every), expected(some, every, config))
+
+
+def test_stopped_while_progress_is_told_no_thread_reads_on(photos, monkeypatch):
+    """Also while the error is held, as the command holds it until it ends."""
+    monkeypatch.setattr(blocks, "BLOCK", 1)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    before = set(threading.enumerate())
+    with pytest.raises(KeyboardInterrupt) as held:
+        ImageSet(photos, photos.frame, InputConfig(size=10)).load(stopped)
+    assert not set(threading.enumerate()) - before
+    assert held.tb is not None
 
 
 def test_bad_images_are_named(photos, tmp_path):
