@@ -56,8 +56,8 @@ def main() -> None:
                 "the step": taking,
                 "its numbers": numbers,
                 "a line and one event": lambda: log.write(entry),
-                "histograms": lambda: log.look(1, pairs),
-                "and pictures": lambda: log.look(1, pairs, images),
+                "with histograms": lambda: log.write(entry, pairs),
+                "and a picture": lambda: log.write(entry, pairs, images),
                 f"{len(entry)} x add_scalar": one_event_each,
             }
             seconds: dict[str, list[float]] = {name: [] for name in parts}

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from stt_bench.benchmark.store.progress import Progress, write_progress
@@ -20,12 +19,7 @@ from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import finite
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.health import BatchPairs
-from stt_bench.benchmark.training.look import (
-    hardest_triplets,
-    histogram,
-    pair_distances,
-    triplet_picture,
-)
+from stt_bench.benchmark.training.look import shown
 
 NOTED_EVERY = 1.0
 """Seconds between two looks at how far a training is, as `stt-bench runs` tells it."""
@@ -41,7 +35,7 @@ class TrainingLog:
         from tensorboard.compat.proto.summary_pb2 import Summary
         from torch.utils.tensorboard import SummaryWriter
 
-        self._summary = Summary
+        self._summary, self._value = Summary, Summary.Value
         kept = "".join(_entries(run.metrics, step, reporter))
         write_atomically(run.metrics, lambda stream: stream.write(kept.encode()))
         self._path, self._events = run.metrics, run.folder / "tensorboard"
@@ -57,8 +51,19 @@ class TrainingLog:
         self._noted = time.monotonic()
         self._hook, threading.excepthook = threading.excepthook, self._told_elsewhere
 
-    def write(self, entry: dict[str, float]) -> None:
+    def write(
+        self,
+        entry: dict[str, float],
+        pairs: BatchPairs | None = None,
+        images: Tensor | None = None,
+    ) -> None:
         """Add the measurements of ``entry["step"]``; one that is not finite is null in the file.
+
+        Args:
+            entry: of one step.
+            pairs: of its batch, whose distances TensorBoard is to show.
+            images: (B, C, S, S), uint8, of the whole batch, whose hardest triplets TensorBoard is
+                to show; anything else is not shown.
 
         Raises:
             BenchError: the disk is full.
@@ -70,40 +75,17 @@ class TrainingLog:
             self._noted = time.monotonic()
             now = {"step": int(entry["step"]), "now": time.time()}
             write_progress(self._path.parent, self._progress.model_copy(update=now))
-        values = {f"train/{name}": value for name, value in entry.items() if name != "step"}
+        values = [
+            self._value(tag=f"train/{name}", simple_value=value)
+            for name, value in entry.items()
+            if name != "step"
+        ]
+        if pairs is not None:
+            values += shown(pairs, images)
         with told_in_a_sentence(self._events):
-            # One event for all: `add_scalar` writes one for each (tests/perf/logged_step.py).
-            summary = self._summary(
-                value=[self._summary.Value(tag=tag, simple_value=v) for tag, v in values.items()]
-            )
-            self._board.file_writer.add_summary(summary, int(entry["step"]))
-
-    def look(self, step: int, pairs: BatchPairs, images: Tensor | None = None) -> None:
-        """Show in TensorBoard how a batch lies: its distances and, of images, hardest triplets.
-
-        Args:
-            step: how many are done.
-            pairs: of the batch.
-            images: (B, C, S, S), uint8, of the whole batch; anything else is not shown.
-
-        Raises:
-            BenchError: the disk is full.
-        """
-        with told_in_a_sentence(self._events):
-            distances = pair_distances(pairs)
-            for name, values in zip(("positives", "negatives"), distances, strict=True):
-                if len(values):
-                    bars = histogram(values)
-                    self._board.add_histogram_raw(f"distances/{name}", **bars, global_step=step)
-            if images is None or images.dtype != torch.uint8 or len(images) != len(pairs.norms):
-                return
-            triplets = hardest_triplets(pairs)
-            if len(triplets):
-                self._board.add_image(
-                    "hardest triplets (anchor, positive, negative)",
-                    triplet_picture(images, triplets),
-                    step,
-                )
+            # One event for all: `add_scalar` and its kind write one for each
+            # (tests/perf/logged_step.py).
+            self._board.file_writer.add_summary(self._summary(value=values), int(entry["step"]))
 
     def flush(self) -> None:
         """Bring the measurements to the disk, before a checkpoint that follows on them is there."""
@@ -139,11 +121,13 @@ def _line(entry: dict[str, float]) -> str:
 class Unwritten:
     """The log of a process that trains along: the one that leads writes."""
 
-    def write(self, entry: dict[str, float]) -> None:
+    def write(
+        self,
+        entry: dict[str, float],
+        pairs: BatchPairs | None = None,
+        images: Tensor | None = None,
+    ) -> None:
         """Leave the measurements to the other process."""
-
-    def look(self, step: int, pairs: BatchPairs, images: Tensor | None = None) -> None:
-        """Show nothing."""
 
     def flush(self) -> None:
         """Do nothing."""

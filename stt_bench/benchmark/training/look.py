@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from stt_bench.benchmark.training.health import BatchPairs
 
 TRIPLETS, SIDE = 4, 96  # rows of the picture, and their height at most, pixels
 BARS = 30  # of a histogram, all of one width, from 0 to the largest distance
+
+
+def shown(pairs: BatchPairs, images: Tensor | None = None) -> list[Any]:
+    """Return TensorBoard's values of a batch: its distances and, of images, hardest triplets.
+
+    Args:
+        pairs: of the batch.
+        images: (B, C, S, S), uint8, of the whole batch; anything else is not shown.
+    """
+    from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
+
+    values = []
+    for name, of_kind in zip(("positives", "negatives"), pair_distances(pairs), strict=True):
+        if len(of_kind):
+            bars = HistogramProto(**histogram(of_kind))
+            values.append(Summary.Value(tag=f"distances/{name}", histo=bars))
+    if images is None or images.dtype != torch.uint8 or len(images) != len(pairs.norms):
+        return values
+    triplets = hardest_triplets(pairs)
+    if len(triplets):
+        picture = triplet_picture(images, triplets)
+        height, width, colours = picture.shape
+        encoded = io.BytesIO()
+        Image.fromarray(picture.squeeze(2).numpy()).save(encoded, format="PNG", compress_level=1)
+        image = Summary.Image(
+            height=height,
+            width=width,
+            colorspace=colours,
+            encoded_image_string=encoded.getvalue(),
+        )
+        tag = "hardest triplets (anchor, positive, negative)"
+        values.append(Summary.Value(tag=tag, image=image))
+    return values
 
 
 def pair_distances(pairs: BatchPairs) -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +60,7 @@ def pair_distances(pairs: BatchPairs) -> tuple[np.ndarray, np.ndarray]:
 
 
 def histogram(distances: np.ndarray) -> dict[str, Any]:
-    """Return what TensorBoard's `add_histogram_raw` takes of distances (N,), of which one is there.
+    """Return what TensorBoard's histogram has of distances (N,), of which one is there.
 
     TensorBoard's own bars are each a tenth wider than the one before, and dearer: 1,549 of them.
     """
@@ -39,8 +74,8 @@ def histogram(distances: np.ndarray) -> dict[str, Any]:
         "num": len(distances),
         "sum": total,
         "sum_squares": squares,
-        "bucket_limits": np.linspace(0.0, longest or 1.0, BARS + 1)[1:].tolist(),
-        "bucket_counts": np.bincount(bars, minlength=BARS).tolist(),
+        "bucket_limit": np.linspace(0.0, longest or 1.0, BARS + 1)[1:].tolist(),
+        "bucket": np.bincount(bars, minlength=BARS).tolist(),
     }
 
 
@@ -69,7 +104,7 @@ def hardest_triplets(pairs: BatchPairs, count: int = TRIPLETS) -> Tensor:
 
 
 def triplet_picture(images: Tensor, triplets: Tensor) -> Tensor:
-    """Return uint8 (3, T·S, 3·S): a row of anchor, positive and negative for each triplet.
+    """Return uint8 (T·S, 3·S, C): a row of anchor, positive and negative for each triplet.
 
     Args:
         images: (B, C, S, S) uint8, of one or three channels; larger ones are made smaller.
@@ -80,5 +115,5 @@ def triplet_picture(images: Tensor, triplets: Tensor) -> Tensor:
         small = torch.nn.functional.interpolate(chosen.float(), size=(SIDE, SIDE), mode="area")
         chosen = small.round().to(torch.uint8)
     side = chosen.shape[-1]
-    parts = chosen.expand(-1, 3, -1, -1).reshape(len(triplets), 3, 3, side, side)
-    return parts.permute(2, 0, 3, 1, 4).reshape(3, len(triplets) * side, 3 * side)
+    parts = chosen.reshape(len(triplets), 3, -1, side, side)
+    return parts.permute(0, 3, 1, 4, 2).reshape(len(triplets) * side, 3 * side, -1)

@@ -23,9 +23,9 @@ from stt_bench.benchmark.training.measured import measured
 from stt_bench.benchmark.training.sharing import stay_alike, whole_batch
 from stt_bench.benchmark.training.step import take_step
 
-# Of a training, at most, beside the first and the last; and so many logged steps lie between them.
-_HISTOGRAMS = 50, 1
-_PICTURES = 20, 10
+# Of a training, at most, beside the first and the last step's. TensorBoard shows ten pictures of a
+# name, unless told otherwise.
+_HISTOGRAMS, _PICTURES = 24, 8
 
 
 def fit(
@@ -70,11 +70,12 @@ def fit(
             if report:
                 pairs = pairs_of(taken.embeddings, taken.labels)
                 entry = measured(run, learner, step, taken, pairs, reporter)
-                log.write(entry)
-                if _is_shown(done, settings, *_PICTURES):
-                    log.look(done, pairs, whole_batch(images, len(taken.labels)))
-                elif _is_shown(done, settings, *_HISTOGRAMS):
-                    log.look(done, pairs)
+                drawn = _is_drawn(done, settings, _PICTURES)
+                log.write(
+                    entry,
+                    pairs if drawn or _is_drawn(done, settings, _HISTOGRAMS) else None,
+                    whole_batch(images, len(taken.labels)) if drawn else None,
+                )
             if report or select or keep:
                 stay_alike(learner)
             if select:
@@ -99,9 +100,9 @@ def fit(
         learner.seconds += time.perf_counter() - since
 
 
-def _is_shown(done: int, settings: TrainConfig, most: int, every: int) -> bool:
-    """Tell whether a logged step is shown: every `every`-th, fewer where they are too many."""
-    every = max(every, -(-settings.steps // (most * settings.log_every)))
+def _is_drawn(done: int, settings: TrainConfig, most: int) -> bool:
+    """Tell whether a logged step is drawn: at most `most` are, as far apart as they can be."""
+    every = max(1, -(-settings.steps // (most * settings.log_every)))
     return done % (every * settings.log_every) == 0 or done in (1, settings.steps)
 
 

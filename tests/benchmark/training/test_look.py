@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from stt_bench.benchmark.config.sections import TrainConfig
 from stt_bench.benchmark.store.runs import run_of
@@ -23,6 +25,7 @@ from stt_bench.benchmark.training.look import (
     hardest_triplets,
     histogram,
     pair_distances,
+    shown,
     triplet_picture,
 )
 from stt_bench.benchmark.training.train import train
@@ -55,7 +58,7 @@ DENSE = [1e-9, 1e-9 + 1e-25, 1e-9]  # bars between the two would have no width
 )
 def test_a_histogram_counts_each_distance(distances: list[float]) -> None:
     found = histogram(np.array(distances))
-    limits, counts = found["bucket_limits"], found["bucket_counts"]
+    limits, counts = found["bucket_limit"], found["bucket"]
     assert sum(counts) == found["num"] == len(distances)
     assert len(limits) == len(counts) == BARS
     assert limits == sorted(limits)
@@ -94,13 +97,26 @@ def test_the_picture_shows_the_pixels_of_the_images(channels: int, side: int) ->
     images = colours[:, :, None, None].expand(5, channels, side, side)
     triplets = torch.tensor([[0, 1, 4], [3, 2, 0]])
     picture = triplet_picture(images, triplets)
-    shown = min(side, 96)
+    wide = min(side, 96)
     assert picture.dtype == torch.uint8
-    assert picture.shape == (3, 2 * shown, 3 * shown)
+    assert picture.shape == (2 * wide, 3 * wide, channels)
     for row, column in itertools.product(range(2), range(3)):
-        part = picture[:, row * shown : (row + 1) * shown, column * shown : (column + 1) * shown]
-        colour = colours[triplets[row, column]].expand(3)
-        assert torch.equal(part, colour[:, None, None].expand(3, shown, shown))
+        part = picture[row * wide : (row + 1) * wide, column * wide : (column + 1) * wide]
+        assert torch.equal(part, colours[triplets[row, column]].expand(wide, wide, channels))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_picture_is_kept_as_png_without_loss(channels: int) -> None:
+    embeddings, labels = batch(0)
+    images = torch.from_numpy(
+        np.random.default_rng(1).integers(0, 256, (len(labels), channels, 8, 8), dtype=np.uint8)
+    )
+    pairs = pairs_of(embeddings, labels)
+    *_, image = (value.image for value in shown(pairs, images))
+    wanted = triplet_picture(images, hardest_triplets(pairs)).numpy()
+    assert (image.height, image.width, image.colorspace) == wanted.shape
+    read = np.asarray(Image.open(io.BytesIO(image.encoded_image_string)))
+    assert np.array_equal(read.reshape(wanted.shape), wanted)
 
 
 def test_tensorboard_gets_them_and_the_training_its_bytes(
@@ -125,13 +141,16 @@ def test_tensorboard_gets_them_and_the_training_its_bytes(
         assert found == [(step, pytest.approx(value)) for step, value in wanted]
     (tag,) = events.Tags()["images"]
     pictures = events.Images(tag)
-    assert [one.step for one in pictures] == [1, 12]
+    assert [one.step for one in pictures] == [1, 4, 8, 12]
     assert (pictures[0].width, pictures[0].height) == (3 * 16, 4 * 16)
+    drawn = np.asarray(Image.open(io.BytesIO(pictures[0].encoded_image_string)))
+    assert drawn.shape[:2] == (4 * 16, 3 * 16)
+    assert len(np.unique(drawn)) > 10
 
-    def blind(*_: Any) -> None:
-        return None
+    def blind(*_: Any) -> list[Any]:
+        return []
 
-    monkeypatch.setattr(log.TrainingLog, "look", blind)
+    monkeypatch.setattr(log, "shown", blind)
     other = run_of(load_table(str(tiny)), "hard", 0, tmp_path / "blind")
     train(other, Reporter(quiet=True))
     assert run.weights.read_bytes() == other.weights.read_bytes()
@@ -140,14 +159,15 @@ def test_tensorboard_gets_them_and_the_training_its_bytes(
 
 @pytest.mark.parametrize("every", [1, 20, 33])
 @pytest.mark.parametrize("steps", [1, 60, 999, 1000, 1001, 40_000])
-def test_a_long_training_shows_no_more_than_fifty_histograms_and_twenty_pictures(
+def test_a_training_draws_no_more_than_24_histograms_and_8_pictures_beside_first_and_last(
     steps: int, every: int
 ) -> None:
     settings = TrainConfig(steps=steps, log_every=every)
     logged = [done for done in range(1, steps + 1) if done % every == 0 or done in (1, steps)]
-    for rule, most in ((loop._HISTOGRAMS, 50), (loop._PICTURES, 20)):
-        shown = [done for done in logged if loop._is_shown(done, settings, *rule)]
-        assert len(shown) <= most + 2
-        assert {1, steps} <= set(shown)
-    if len(logged) <= 50:
-        assert [one for one in logged if loop._is_shown(one, settings, *loop._HISTOGRAMS)] == logged
+    for most, given in ((loop._HISTOGRAMS, 24), (loop._PICTURES, 8)):
+        drawn = [done for done in logged if loop._is_drawn(done, settings, most)]
+        assert most == given
+        assert {1, steps} <= set(drawn)
+        assert min(len(logged), given // 2) <= len(drawn) <= given + 2
+        if len(logged) <= given:
+            assert drawn == logged
