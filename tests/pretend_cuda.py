@@ -266,6 +266,19 @@ def _cast(value: Any) -> Any:
     return value
 
 
+_GROUPS = "_group_tensors_by_device_and_dtype"
+_by_memory = getattr(torch.optim.Optimizer, _GROUPS)
+
+
+def _grouped(*args: Any, **kwargs: Any) -> Any:
+    """Group by the pretended device what torch's C++ groups by where the memory is."""
+    groups = _by_memory(*args, **kwargs)
+    return {
+        (lists[0][0].device if lists[0] else device, dtype): (lists, indices)
+        for (device, dtype), (lists, indices) in groups.items()
+    }
+
+
 class _Stream:
     """A stream that is always done."""
 
@@ -310,6 +323,9 @@ def pretended_gpus(count: int = 1) -> Iterator[Seen]:
             stack.enter_context(mock.patch(place, return_value=False, create=True))
         check = "_accelerator_graph_capture_health_check"
         stack.enter_context(mock.patch.object(torch.optim.Optimizer, check))
+        stack.enter_context(
+            mock.patch.object(torch.optim.Optimizer, _GROUPS, staticmethod(_grouped))
+        )
         before = torch.__future__.get_overwrite_module_params_on_conversion()
         torch.__future__.set_overwrite_module_params_on_conversion(True)
         stack.callback(torch.__future__.set_overwrite_module_params_on_conversion, before)

@@ -27,6 +27,8 @@ CASES["phases"] = {"loss": "hard_triplet", "phases": PHASES}
 CASES["adamw"] = {"loss": "softmax", "optimizer": {"name": "adamw"}}
 CASES["average"] = {"loss": "softmax", "train": {"ema": 0.9}}
 CASES["chunks"] = {"loss": "contrastive", "train": {"chunk": 7}}
+CASES["float16"] = {"loss": "softmax", "train": {"precision": "float16"}}
+CASES["bfloat16"] = {"loss": "hard_triplet", "train": {"precision": "bfloat16"}}
 LONG = ("softmax", "phases")
 
 
