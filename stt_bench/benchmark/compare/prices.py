@@ -56,6 +56,7 @@ def made_up(labels: Sequence[str], width: int) -> ItemTable:
     return item_table("measured", frame, VectorStore(Path("measured"), vectors, rows))
 
 
+@full_memory_told("the images that are timed", "compare")
 def price_of_images(
     network: Network, frame: pd.DataFrame, store: Store, size: int
 ) -> tuple[ImagePrices, int]:
@@ -65,7 +66,8 @@ def price_of_images(
         What one takes, and how many features it has.
 
     Raises:
-        BenchError: none of the images can be read, or the network has no weights here.
+        BenchError: none of the images can be read, the network has no weights here, or they do not
+            fit into memory.
     """
     make_deterministic(network.threads)
     own = {**input_of(network, size), "crop": "center", "flip": False}
@@ -123,7 +125,7 @@ def price_of_training(
         }
         config = TuningConfig(studies=1, trials=1, folds=folds, every=steps, patience=1)
         start = time.perf_counter()
-        with full_memory_told("the steps that are timed", "train"):
+        with full_memory_told("the steps that are timed", "compare"):
             run_trial(
                 Experiment.model_validate(settings), config, material, study=0, index=-1, point={}
             )

@@ -16,8 +16,8 @@ import torch
 
 from stt_bench.benchmark.system.errors import BenchError
 
-Stage = Literal["train", "embed", "evaluate", "eval", "timing"]
-"""What is done with the settings of a table; the last two with the options of a command."""
+Stage = Literal["train", "embed", "evaluate", "eval", "timing", "compare"]
+"""What is done with the settings of a table; the last three with the options of a command."""
 
 ADVICE: dict[Stage, str] = {
     "train": "set train.chunk (images encoded at once), lower the images of a batch (sampler) or "
@@ -27,8 +27,9 @@ ADVICE: dict[Stage, str] = {
     "--memory, --backend)",
     "eval": "lower --memory, or give --device cpu",
     "timing": "lower --batch or --size, or name fewer --losses",
+    "compare": "give a smaller --size or --backbone, or --train head",
 }
-_OF_OPTIONS = ("eval", "timing")
+_OF_OPTIONS = ("eval", "timing", "compare")
 _OF_A_GPU = re.compile(
     r"cuda[^.]*out of memory|out of memory[^.]*cuda|hip out of memory|_STATUS_ALLOC_FAILED"
     r"|cudaMalloc error|Failed to cudaMalloc",

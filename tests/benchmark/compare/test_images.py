@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from command_line import Command
 from small_comparisons import compared, write_vectors
 
 from stt_bench.benchmark.compare import compare as comparing
 from stt_bench.benchmark.compare import look as looking
+from stt_bench.benchmark.compare import prices
 from stt_bench.benchmark.compare.look import Layout, look
 from stt_bench.benchmark.compare.measure import measure
 from stt_bench.benchmark.compare.setting import Wish, network_for_images, sizes_to_try
@@ -42,6 +44,18 @@ def drawings(folder: Path, classes: int = 8, each: int = 4) -> Path:
 def untuned(tuned_alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a comparison end where the data have been looked at."""
     monkeypatch.setattr(comparing._Work, "tune", lambda _work: None)
+
+
+def test_images_that_do_not_fit_into_memory_are_one_sentence(
+    untuned: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(prices, "build_network", full)
+    with pytest.raises(BenchError, match=r"timed: the GPU's memory is full .*--size") as told:
+        compared(drawings(tmp_path / "x"), tmp_path / "out", backbone="small_cnn", size=16)
+    assert "\n" not in str(told.value)
 
 
 def test_a_folder_with_broken_files_is_compared_without_them(untuned: None, tmp_path: Path) -> None:
