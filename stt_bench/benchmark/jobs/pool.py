@@ -62,11 +62,11 @@ class Pool:
         hold: Hold = unheld,
     ) -> Iterator[tuple[Task, Any]]:
         """See `Executor`."""
-        stop = threading.Event()
-        with reporter.display(), heeded_by(stop.set):
+        stop, at_once = threading.Event(), threading.Event()
+        with reporter.display(), heeded_by(stop.set, at_once.set):
             crew = _Crew(self, make, reporter)
             try:
-                yield from crew.work(deque(tasks), begun, wanted, stop)
+                yield from crew.work(deque(tasks), begun, wanted, stop, at_once)
             finally:
                 crew.end()
 
@@ -154,6 +154,7 @@ class _Crew:
         begun: Callable[[Task], None],
         wanted: Callable[[Task], bool],
         stop: threading.Event,
+        at_once: threading.Event,
     ) -> Iterator[tuple[Task, Any]]:
         while not (stop.is_set() or self.stopped):
             todo = deque(task for task in todo if wanted(task))
@@ -164,12 +165,10 @@ class _Crew:
         self.reporter.say(
             "stops: what trains writes its checkpoint; a second signal ends all at once"
         )
-        again = threading.Event()
-        with heeded_by(again.set):
-            while at_work := self._at_work():
-                for member in at_work:
-                    member.send(signal.SIGKILL) if again.is_set() else member.stop()
-                yield from self._hear(None)
+        while at_work := self._at_work():
+            for member in at_work:
+                member.send(signal.SIGKILL) if at_once.is_set() else member.stop()
+            yield from self._hear(None)
         more = f", and {len(self.stopped) - 1} more" if len(self.stopped) > 1 else ""
         raise TrainingStopped(f"{self.stopped[0]}{more}" if self.stopped else "stopped")
 

@@ -100,16 +100,11 @@ class Ray:
         hold: Hold = unheld,
     ) -> Iterator[tuple[Task, Any]]:
         """See `Executor`."""
-        stop = threading.Event()
-        with (
-            reporter.display(),
-            heeded_by(stop.set),
-            ExitStack() as heeding,
-            _Marks(tasks) as marks,
-        ):
+        stop, at_once = threading.Event(), threading.Event()
+        with reporter.display(), heeded_by(stop.set, at_once.set), _Marks(tasks) as marks:
             call = _Call(self, make, tasks, reporter, marks, hold)
             try:
-                yield from call.results(begun, wanted, stop, heeding)
+                yield from call.results(begun, wanted, stop, at_once)
             finally:
                 call.end()
 
@@ -196,15 +191,14 @@ class _Call:
         begun: Callable[[Task], None],
         wanted: Callable[[Task], bool],
         stop: threading.Event,
-        heeding: ExitStack,
+        at_once: threading.Event,
     ) -> Iterator[tuple[Task, Any]]:
         left, names = [*self.tasks], {task.name: task for task in self.tasks.values()}
         stopped: list[str] = []
-        told_to_stop, again = False, threading.Event()
+        told_to_stop = False
         while left:
             if (stop.is_set() or stopped) and not told_to_stop:
                 told_to_stop = True
-                heeding.enter_context(heeded_by(again.set))
                 self.reporter.say(
                     "stops: what trains writes its checkpoint; a second signal ends all at once"
                 )
@@ -212,7 +206,7 @@ class _Call:
                     self.ray.get(self.board.stop.remote())  # before: who begins now is not missed
                 for reference in left:
                     self.ray.cancel(reference, force=False)
-            if again.is_set():
+            if at_once.is_set():
                 for reference in left:
                     self.ray.cancel(reference, force=True)
             for reference in [one for one in left if not wanted(self.tasks[one])]:

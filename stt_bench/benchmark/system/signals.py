@@ -46,15 +46,18 @@ def _stop(kind: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def heeded_by(note: Callable[[], Any]) -> Iterator[None]:
-    """Call ``note`` at the first signal to stop in the block; a second one does what it did before.
+def heeded_by(*notes: Callable[[], Any]) -> Iterator[None]:
+    """Call one after the other of ``notes`` at the signals to stop in the block.
 
-    In a thread that is not the main one nothing is changed.
+    The signal after the last note does what it did before. In a thread that is not the main one
+    nothing is changed.
     """
-    before = _handlers()
+    before, left = _handlers(), [*notes]
 
     def heed(_kind: int, _frame: FrameType | None) -> None:
-        _restore(before)
+        note = left.pop(0)
+        if not left:
+            _restore(before)
         note()
 
     for kind in before:

@@ -55,6 +55,19 @@ class Squares:
                 stop.wait(60)
                 (self.folder / f"checkpoint-{number}").touch()
                 raise TrainingStopped(f"number {number} stopped at step 3")
+        if kind == "stops":
+            wait_for(self.folder, "lasts-*", 1)
+            raise TrainingStopped(f"number {number} stopped by itself")
+        if kind == "lasts":
+            stop = threading.Event()
+            with heeded_by(stop.set):
+                (self.folder / f"lasts-{number}").touch()
+                stop.wait(60)
+                (self.folder / "told").touch()
+                wait_for(self.folder, "signalled", 1)
+                time.sleep(1)
+                (self.folder / f"checkpoint-{number}").touch()
+                raise TrainingStopped(f"number {number} stopped at step 3")
         self.reporter.say(f"{number} is squared")
         return number**2, os.getpid()
 
@@ -114,12 +127,12 @@ def test_what_is_stopped_before_it_trains_is_named(tmp_path: Path) -> None:
         work(2, tmp_path, tasks(("waits", 0), ("waits", 1)))
 
 
-def wait_for(folder: Path, pattern: str) -> None:
-    """Wait until both workers have left such a file; fail where they never do."""
+def wait_for(folder: Path, pattern: str, count: int = 2) -> None:
+    """Wait until so many workers have left such a file; fail where they never do."""
     limit = time.monotonic() + 60
-    while len([*folder.glob(pattern)]) < 2 and time.monotonic() < limit:
+    while len([*folder.glob(pattern)]) < count and time.monotonic() < limit:
         time.sleep(0.01)
-    assert len([*folder.glob(pattern)]) == 2
+    assert len([*folder.glob(pattern)]) == count
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
@@ -137,6 +150,18 @@ def test_a_signal_stops_all_with_their_checkpoints(tmp_path: Path, kind: int) ->
         "checkpoint-0",
         "checkpoint-1",
     ]
+
+
+def test_the_first_signal_kills_nobody_where_a_task_has_stopped_by_itself(tmp_path: Path) -> None:
+    def send() -> None:
+        wait_for(tmp_path, "told", 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        (tmp_path / "signalled").touch()
+
+    threading.Thread(target=send, daemon=True).start()
+    with pytest.raises(TrainingStopped, match=r"number 0 stopped by itself, and 1 more"):
+        work(2, tmp_path, tasks(("stops", 0), ("lasts", 1)))
+    assert (tmp_path / "checkpoint-1").exists()
 
 
 def test_workers_stop_by_themselves_where_the_first_process_is_killed(tmp_path: Path) -> None:

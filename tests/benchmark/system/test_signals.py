@@ -53,6 +53,20 @@ def test_the_first_signal_is_noted_and_the_second_ends(kind: signal.Signals) -> 
     assert noted == [1]
 
 
+@pytest.mark.parametrize("kind", STOPPING)
+def test_of_two_notes_each_signal_calls_one_and_the_third_ends(kind: signal.Signals) -> None:
+    stop_by_signal()
+    noted: list[int] = []
+    with heeded_by(lambda: noted.append(1), lambda: noted.append(2)):
+        signal.raise_signal(kind)
+        assert noted == [1]
+        signal.raise_signal(signal.SIGTERM)
+        assert noted == [1, 2]
+        with pytest.raises(Stopped):
+            signal.raise_signal(kind)
+    assert noted == [1, 2]
+
+
 def test_a_thread_changes_no_handler() -> None:
     found: list[object] = []
 
