@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,12 @@ def test_each_command_tells_the_device_and_warns_where_it_is_not_the_runs(
         assert told(*command) == [line]
     settings = folder / "run.json"
     settings.write_text(settings.read_text().replace('"device": "auto"', '"device": "cuda:3"'))
-    for command in commands[:2]:
+    frame = load_items(load_table(str(tiny)).rows["hard"].data).frame
+    item = frame.loc[frame["split"] == "test", "path"].iloc[0]
+    shown = ("neighbors", folder, item, "--k", 2)  # which embeds the items, and then the image
+    for command in (*commands[:2], shown):
+        if command is shown:
+            shutil.rmtree(folder / "embeddings")
         (warning,) = told(*command, "--quiet")
         assert warning.startswith("warning: train.device is 'cuda:3' but PyTorch finds 0 CUDA GPU")
         assert "; the work is done on the CPU, " in warning

@@ -232,7 +232,16 @@ def test_what_tries_again_does_not_begin_anew(
     places = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
     done = stt_bench("run", tiny, "--rows", "hard", *force, *places)
     without = " without --force" if force else ""
-    assert f"1 run failed, see above; the same command{without} tries it again" in done.stderr
+    told = f"warning: 1 run failed, see above; the same command{without} tries it again"
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, told)
+
+    words = tmp_path / "words"  # of one among several: who started them says it last
+    words.mkdir()
+    monkeypatch.setenv("STT_BENCH_LAST_WORDS", str(words))
+    done = stt_bench("run", tiny, "--rows", "hard", *force, *places)
+    assert done.returncode == 1
+    assert told not in done.stderr
+    assert {file.name: file.read_text() for file in words.iterdir()} == {"1": told}
 
 
 def folder_of_images(root: Path, shift: int = 0) -> Path:

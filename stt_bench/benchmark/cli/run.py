@@ -27,6 +27,7 @@ from stt_bench.benchmark.cli.options import (
 from stt_bench.benchmark.cli.reports import show_leaderboards
 from stt_bench.benchmark.cli.several import run_by_several
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.launch import say_last
 from stt_bench.benchmark.system.text import counted
 
 
@@ -143,5 +144,6 @@ def run(
     if failed:
         again = "it" if failed == 1 else "them"
         command = "the same command without --force" if force else "the same command"
-        reporter.warn(f"{counted(failed, 'run')} failed, see above; {command} tries {again} again")
+        told = f"{counted(failed, 'run')} failed, see above; {command} tries {again} again"
+        say_last(FAILED, f"warning: {told}")
         raise typer.Exit(FAILED)

@@ -82,8 +82,15 @@ def _decode(stream: str | IO[bytes], where: str) -> Image.Image:
             check_size(image)
             image.load()
             return image
+    except MemoryError:  # of the machine, not of the content
+        raise MemoryError(no_memory_for(where)) from None
     except Exception as error:  # broken files raise nearly anything, from OSError to struct.error
         raise UnreadableError(f"{where} cannot be read as an image", _reason(error)) from error
+
+
+def no_memory_for(where: str) -> str:
+    """Return the sentence on an image that the machine has no memory to decode."""
+    return f"the machine's memory is too full to decode {where}: end other work, or lower --jobs"
 
 
 def _reason(error: Exception) -> str:

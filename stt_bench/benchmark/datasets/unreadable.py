@@ -22,6 +22,7 @@ from stt_bench.benchmark.datasets.stores import (
     FileStore,
     Store,
     ZipStore,
+    no_memory_for,
 )
 from stt_bench.benchmark.datasets.threads import Progress, thread_count
 from stt_bench.benchmark.datasets.vectors import VectorStore
@@ -77,6 +78,8 @@ def _tell(store: Store, path: str) -> Readable | str:
         if isinstance(cause, OSError) and cause.errno is not None:
             raise cause from None  # of the machine, not of the content
         return error.reason
+    except MemoryError:
+        raise BenchError(no_memory_for(path)) from None
     except Exception as error:  # PIL raises nearly anything on odd modes and broken tags
         return str(error) or type(error).__name__
 

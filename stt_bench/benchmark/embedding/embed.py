@@ -241,8 +241,12 @@ def _stored(embeddings: np.ndarray, dtype: str) -> np.ndarray:
     return stored
 
 
-def embed_queries(run: Run, images: Mapping[str, Image.Image]) -> np.ndarray:
+def embed_queries(
+    run: Run, images: Mapping[str, Image.Image], reporter: Reporter | None = None
+) -> np.ndarray:
     """Return the (N, D) float32 embeddings of any images by name, made as those of test items.
+
+    Nothing is shown of it but warnings, of those the ones that the reporter has not given yet.
 
     Raises:
         BenchError: the run is not trained to its end, or its weights changed since.
@@ -253,4 +257,4 @@ def embed_queries(run: Run, images: Mapping[str, Image.Image]) -> np.ndarray:
     read, bits = images.__getitem__, facts.pixel_bits
     items = ItemTable("images", frame, read, data_hash="", bits=bits)
     with full_memory_told(run.name, "embed"):
-        return forward(run, facts, items, "test", Reporter(quiet=True))[0]
+        return forward(run, facts, items, "test", (reporter or Reporter()).quietly())[0]

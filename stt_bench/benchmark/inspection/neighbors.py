@@ -74,7 +74,7 @@ def find_neighbors(
     items = load_items(run.experiment.data)
     queries = _open_queries(list(dict.fromkeys(names)), items)
     embedded = read_embedding_set(embed(run, reporter, split=split, items=items))
-    vectors = embed_queries(run, {query.name: query.image for query in queries})
+    vectors = embed_queries(run, {query.name: query.image for query in queries}, reporter)
     found = nearest(queries, vectors, embedded, run.experiment.evaluation.distance, k)
     drawn = found[found["rank"] <= _DRAWN]
     _draw(drawn, queries[:_DRAWN], items, split, run, to)

@@ -23,12 +23,16 @@ ADVICE: dict[Stage, str] = {
     "train": "set train.chunk (images encoded at once), lower the images of a batch (sampler) or "
     "input.size, or set train.precision: bfloat16",
     "embed": "lower evaluation.batch_size or input.size",
-    "evaluate": "lower evaluation.memory_mib, or set evaluation.backend: torch-cpu (`eval`: "
-    "--memory, --backend)",
-    "eval": "lower --memory, or give --device cpu",
+    "evaluate": "lower evaluation.memory_mib (`eval`: --memory)",
+    "eval": "lower --memory",
     "timing": "lower --batch or --size, or name fewer --losses",
     "compare": "give a smaller --size or --backbone, or --train head",
 }
+_OTHERWISE: dict[Stage, str] = {
+    "evaluate": ", or set evaluation.backend: torch-cpu (`eval`: --backend)",
+    "eval": ", or give --device cpu",
+}
+"""Where the GPU's memory alone is full."""
 _OF_OPTIONS = ("eval", "timing", "compare")
 _OF_A_GPU = re.compile(
     r"cuda[^.]*out of memory|out of memory[^.]*cuda|hip out of memory|_STATUS_ALLOC_FAILED"
@@ -76,7 +80,7 @@ def of_full_memory(error: BaseException, stage: Stage) -> str | None:
         asked, whole = _ASKED.search(text), _WHOLE.search(text)
         lacked = f" ({asked[1]} more were asked for" if asked else ""
         lacked += f", of {whole[1]} in all)" if asked and whole else ")" if asked else ""
-        return f"the GPU's memory is full{lacked}: {ADVICE[stage]}"
+        return f"the GPU's memory is full{lacked}: {ADVICE[stage]}{_OTHERWISE.get(stage, '')}"
     if isinstance(error, RuntimeError | OSError) and _OF_SHARED_MEMORY.search(text):
         return (
             "shared memory (/dev/shm), which hands images from process to process, is full: lower "

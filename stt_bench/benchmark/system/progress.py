@@ -39,6 +39,12 @@ class Reporter:
         self._told: set[str] = set()
         self._display: Progress | None = None
 
+    def quietly(self) -> Reporter:
+        """Return one that shows warnings alone, of those the ones that this has not given yet."""
+        quiet = Reporter(quiet=True)
+        quiet._told = self._told
+        return quiet
+
     def say(self, text: str) -> None:
         """Print one line."""
         self.console.print(text, markup=False, soft_wrap=not self.console.is_terminal)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from stt_bench.benchmark.config.sections import DataConfig, InputConfig
-from stt_bench.benchmark.datasets import load_items, stores
+from stt_bench.benchmark.datasets import load_items, stores, transforms
 from stt_bench.benchmark.datasets.image_set import image_set
 from stt_bench.benchmark.datasets.refusal import listed_in_file
 from stt_bench.benchmark.datasets.training_items import training_items
@@ -70,6 +70,23 @@ def test_each_kind_of_broken_file_is_found_and_left_out(photos, way):
     assert reason in found.unreadable[bad]
     assert len(found.frame) == 23
     assert found.notes[-1].startswith("1 of 24 images cannot be read and are left out: ")
+
+
+@pytest.mark.parametrize(
+    ("of", "name"), [(ImageFile.ImageFile, "load"), (transforms, "to_channels")]
+)
+def test_a_moment_without_memory_leaves_no_image_out(photos, monkeypatch, of, name):
+    whole = load_items(config(photos)).data_hash
+
+    def full(*_args, **_options):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(of, name, full)
+        with pytest.raises(BenchError, match=r"memory is too full to decode .*jpg"):
+            load_items(config(photos, skip=True))
+    found = load_items(config(photos, skip=True))
+    assert (found.unreadable, found.data_hash) == ({}, whole)
 
 
 def test_a_missing_file_is_left_out_too(photos):

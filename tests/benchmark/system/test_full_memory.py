@@ -74,6 +74,13 @@ def test_what_is_to_be_lowered_is_there():
             assert field in sections[section].annotation.model_fields
 
 
+@pytest.mark.parametrize("stage", ADVICE)
+def test_the_machine_itself_is_no_way_out_where_its_memory_is_full(stage):
+    with pytest.raises(BenchError) as told, full_memory_told("x", stage):
+        raise MemoryError("Unable to allocate 9.3 TiB for an array")
+    assert "cpu" not in str(told.value)
+
+
 @pytest.mark.parametrize("error", [RuntimeError("sizes differ"), OSError(28, "No space left")])
 def test_other_errors_stay_what_they_are(error):
     with pytest.raises(type(error)) as told, full_memory_told("t", "train"):
