@@ -66,7 +66,7 @@ class PeerLoss(RankingLoss):
         """Build the loss and its miner."""
         super().__init__()
         self.name = PREFIX + name
-        library = _module(self.name, "losses")
+        library = _module("losses")
         sizes = {"num_classes": num_classes, "embedding_dim": embedding_dim}
         miner = parameters.pop("miner", None)
         self.miner = None if miner is None else _part(self.name, "miner", miner, sizes)
@@ -103,12 +103,12 @@ class PeerLoss(RankingLoss):
 
 def peer_names() -> tuple[str, ...]:
     """Return the names of all losses of pytorch-metric-learning that can be used, sorted."""
-    return tuple(sorted(_losses(_module(PREFIX, "losses"))))
+    return tuple(sorted(_losses(_module("losses"))))
 
 
 def peer_miners() -> tuple[str, ...]:
     """Return the names of all miners of pytorch-metric-learning that can be used, sorted."""
-    return tuple(sorted(_parts(_module(PREFIX, PARTS["miner"]))))
+    return tuple(sorted(_parts(_module(PARTS["miner"]))))
 
 
 def _losses(library: ModuleType) -> dict[str, type]:
@@ -120,14 +120,8 @@ def _losses(library: ModuleType) -> dict[str, type]:
     }
 
 
-def _module(loss: str, part: str) -> ModuleType:
-    try:
-        return import_module(f"pytorch_metric_learning.{part}")
-    except ImportError:
-        raise ValueError(
-            f"the loss {loss!r} needs pytorch-metric-learning: "
-            "install softmax-triplet-bench with its extra [pml]"
-        ) from None
+def _module(part: str) -> ModuleType:
+    return import_module(f"pytorch_metric_learning.{part}")  # when it is asked for: it is slow
 
 
 def _part(loss: str, key: str, given: Any, sizes: Mapping[str, int | None]) -> nn.Module:
@@ -136,7 +130,7 @@ def _part(loss: str, key: str, given: Any, sizes: Mapping[str, int | None]) -> n
         given = {"name": given}
     if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
         raise ValueError(f"{key} of the loss {loss!r} must be a name or {{name: …}}, got {given!r}")
-    library = _module(loss, PARTS[key])
+    library = _module(PARTS[key])
     parameters = {name: value for name, value in given.items() if name != "name"}
     return _build(loss, library, given["name"], parameters, sizes, _parts(library), key)
 

@@ -1,7 +1,10 @@
 """Retrieval metrics against plain loops, peers and values known in advance."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
+import torch
 from clustered_points import clustered
 from evaluation_reference import retrieval_reference
 from hypothesis import given, settings
@@ -152,11 +155,7 @@ def test_a_far_common_offset_does_not_blur_the_ranks(backend):
 
 
 def test_pytorch_metric_learning_agrees_without_ties():
-    accuracy_calculator = pytest.importorskip(
-        "pytorch_metric_learning.utils.accuracy_calculator",
-        reason="needs pytorch-metric-learning",
-    )
-    torch = pytest.importorskip("torch", reason="needs torch")
+    accuracy_calculator = import_module("pytorch_metric_learning.utils.accuracy_calculator")
     points, labels = clustered(20, 9, 8, 1.0)
     theirs = accuracy_calculator.AccuracyCalculator(
         include=("precision_at_1", "r_precision", "mean_average_precision_at_r"),

@@ -7,16 +7,18 @@ its supervised contrastive, multi-similarity and lifted losses count differently
 lacks positives or negatives.
 """
 
+from importlib import import_module
+
 import pytest
 import torch
 from loss_cases import batch
 
 from stt_bench.losses import build_loss
 
-pml_losses = pytest.importorskip("pytorch_metric_learning.losses")
-pml_miners = pytest.importorskip("pytorch_metric_learning.miners")
-pml_distances = pytest.importorskip("pytorch_metric_learning.distances")
-pml_reducers = pytest.importorskip("pytorch_metric_learning.reducers")
+pml_losses = import_module("pytorch_metric_learning.losses")
+pml_miners = import_module("pytorch_metric_learning.miners")
+pml_distances = import_module("pytorch_metric_learning.distances")
+pml_reducers = import_module("pytorch_metric_learning.reducers")
 
 LABELS = {
     "complete": [i % 4 for i in range(20)],

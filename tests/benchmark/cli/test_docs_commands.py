@@ -312,8 +312,6 @@ def test_the_script_for_ray_starts_it_on_all_nodes_and_stops_what_runs(
 
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
 def test_the_examples_run(page: Path, code: str, world: Path) -> None:
-    if "pytorch_metric_learning" in code:
-        pytest.importorskip("pytorch_metric_learning")
     exec(compile(code, f"example of {page.name}", "exec"), {"__name__": f"example_{page.stem}"})
 
 

@@ -205,7 +205,6 @@ def test_a_network_that_trains_whole_is_priced_by_its_images(tmp_path: Path) -> 
 
 @pytest.mark.gpu
 def test_with_a_gpu_the_whole_network_trains(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     found = look(drawings(tmp_path / "drawings"))

@@ -9,8 +9,6 @@ import pytest
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError
 
-pytest.importorskip("pytorch_metric_learning")
-
 
 def table(folder: Path, loss: str, sampler: str = "{p: 4, k: 4}") -> Path:
     path = folder / "tiny.yaml"
