@@ -14,13 +14,14 @@ from stt_bench.benchmark.datasets.catalog import find_dataset
 from stt_bench.benchmark.datasets.items import find_root
 from stt_bench.benchmark.datasets.training_items import Fold, folds_of, training_items
 from stt_bench.benchmark.jobs.work import shard_of
+from stt_bench.benchmark.models import build_network
 from stt_bench.benchmark.store.records import expected_seconds
 from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.suite import Data, is_done
 from stt_bench.benchmark.suite.before import check_fits
 from stt_bench.benchmark.system.errors import BenchError, NotHereError
 from stt_bench.benchmark.system.progress import Reporter, duration
-from stt_bench.benchmark.training.checks import idle_classifiers
+from stt_bench.benchmark.training.checks import check_chunks, idle_classifiers
 from stt_bench.benchmark.tuning.trial import check_folds
 from stt_bench.benchmark.tuning.winners import MissingTrialsError, Winners, tuned_run
 
@@ -173,6 +174,9 @@ def _misfit(experiment: Experiment, data: Data) -> str:
         return ""  # is told of the data
     try:
         check_fits(experiment, items)
+        if experiment.train.chunk is not None:
+            model = experiment.model.model_copy(update={"weights": None})  # which may be far away
+            check_chunks(experiment, build_network(model, experiment.input, items.width))
     except BenchError as error:
         return str(error)
     return ""

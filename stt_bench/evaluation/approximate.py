@@ -73,7 +73,8 @@ def approximate_retrieval_metrics(
 
     Returns:
         as `retrieval_metrics`; and for every metric `error_<metric>`, the approximate minus the
-        exact mean over the sample; and `sample`, its size.
+        exact mean over the sample; `sample`, its size; and of `ivf` and `ivfpq` `cells` and
+        `probes`.
 
     Raises:
         ValueError: as `retrieval_metrics`; also without FAISS, for `probes` of `hnsw`, or a
@@ -94,8 +95,11 @@ def approximate_retrieval_metrics(
     chosen = np.sort(rng.choice(len(wanted), min(sample, len(wanted)), replace=False))
     points = len(held.points)
     total = points + len(wanted) + len(chosen)
+    cells = None if index == "hnsw" else _cells(points)
+    if cells is not None:
+        probes = min(cells, probes or max(1, min(MOST_PROBES, cells // 8)))
     values = _listed_metrics(
-        queries, held, wanted, cutoffs, index, probes, lambda n: progress(n, total)
+        queries, held, wanted, cutoffs, index, cells, probes, lambda n: progress(n, total)
     )
 
     exact = np.empty((len(queries), values.shape[1]))
@@ -113,7 +117,13 @@ def approximate_retrieval_metrics(
         "queries_without_positive": len(queries) - len(wanted),
         **{f"error_{n}": e for n, e in zip(names, errors.tolist(), strict=True)},
         "sample": len(chosen),
+        **({} if cells is None or probes is None else {"cells": cells, "probes": probes}),
     }
+
+
+def _cells(points: int) -> int:
+    """Return how many cells the inverted lists of so many points have."""
+    return max(1, min(int(4 * points**0.5), points // 39))
 
 
 def _listed_metrics(
@@ -122,6 +132,7 @@ def _listed_metrics(
     wanted: np.ndarray,
     ks: Sequence[int],
     index: str,
+    cells: int | None,
     probes: int | None,
     progress: Callable[[int], None],
 ) -> np.ndarray:
@@ -132,7 +143,7 @@ def _listed_metrics(
     points = gallery.points
     frame = CoarseFrame(queries, points, points.distance == "cosine")
     width = min(len(points), 1 + max([int(gallery.relevant.max()), *ks]))
-    built = _build(index, frame, points, width, probes, progress)
+    built = _build(index, frame, points, width, cells, probes, progress)
     refined = index == "ivfpq"
     taken = min(len(points), CANDIDATES * width) if refined else width
     ranker = ListRanker(queries, gallery)
@@ -167,6 +178,7 @@ def _build(
     frame: CoarseFrame,
     points: Points,
     width: int,
+    cells: int | None,
     probes: int | None,
     progress: Callable[[int], None],
 ) -> Any:
@@ -175,12 +187,11 @@ def _build(
     kind = faiss.METRIC_INNER_PRODUCT if frame.inner_product else faiss.METRIC_L2
     size, half = points.dimension, points.matrix.dtype == np.float16
     short = faiss.ScalarQuantizer.QT_fp16
-    if index == "hnsw":
+    if cells is None:
         flat = faiss.IndexHNSWSQ(size, short, 32, kind) if half else None
         built = flat or faiss.IndexHNSWFlat(size, 32, kind)
         built.hnsw.efSearch = 2 * width
     else:
-        cells = max(1, min(int(4 * len(points) ** 0.5), len(points) // 39))
         coarse = faiss.IndexFlat(size, kind)
         if index == "ivfpq":
             if size % 4:
@@ -192,7 +203,7 @@ def _build(
         else:
             built = faiss.IndexIVFFlat(coarse, size, cells, kind)
         built.cp.min_points_per_centroid = 1
-        built.nprobe = min(cells, probes or max(1, min(MOST_PROBES, cells // 8)))
+        built.nprobe = probes
         learn = np.linspace(0, len(points) - 1, min(len(points), LEARNED_FROM * cells))
         built.train(frame.rows(points, learn.astype(np.int64)))
     for rows in blocks(len(points), ROWS_AT_ONCE):

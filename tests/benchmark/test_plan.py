@@ -73,6 +73,18 @@ def test_a_sampler_that_does_not_fit_the_data_is_told(
     assert done.stdout.splitlines()[-1] == "  0 to train"
 
 
+def test_chunks_that_batch_norm_would_see_are_told(
+    stt_bench: Callable[..., Done], tiny: Path, places: tuple[object, ...]
+) -> None:
+    trained = ("--set", "model.backbone=timm/resnet10t", "--set", "input.channels=3",
+               "--set", "input.mean=[0.5,0.5,0.5]", "--set", "input.std=[0.5,0.5,0.5]")  # fmt: skip
+    told = stt_bench("run", tiny, "--dry-run", "--rows", "hard", *trained, *places,
+                     "--set", "train.chunk=8")  # fmt: skip
+    assert "hard, seed 0: would be refused: train.chunk: 8: the batch norm '" in told.stdout
+    fine = stt_bench("run", tiny, "--dry-run", "--rows", "hard", *trained, *places)
+    assert "hard, seed 0: starts" in fine.stdout
+
+
 def test_one_refusal_is_told_once_and_an_untrained_row_draws_no_batch(
     stt_bench: Callable[..., Done], tiny: Path, places: tuple[object, ...]
 ) -> None:

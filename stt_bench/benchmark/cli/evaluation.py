@@ -55,7 +55,9 @@ def evaluate(
     ] = None,
     distance: Annotated[
         Literal["euclidean", "cosine"] | None,
-        typer.Option(help="What ranks, with --embeddings; else cosine. The other is told too."),
+        typer.Option(
+            help="What ranks, with --embeddings; else cosine. Exact search tells the other, too."
+        ),
     ] = None,
     clustering: Annotated[
         bool | None, typer.Option(help="k-means, NMI and AMI, with --embeddings; else they are.")
@@ -66,7 +68,11 @@ def evaluate(
     ] = None,
     probes: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Cells of ivf and ivfpq that a query visits."),
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Cells of ivf and ivfpq that a query visits; else an eighth, 64 at most.",
+        ),
     ] = None,
     backend: Annotated[
         str | None,
@@ -183,6 +189,7 @@ def evaluate(
     - `stt-bench eval --embeddings million.npy --labels Y.csv --queries 5000`
     - `stt-bench eval --embeddings million.npy --labels Y.csv --approximate ivf`
     """
+    from stt_bench.benchmark.cli.screen_records import COUNTS
     from stt_bench.benchmark.embedding.external import read_external_set
     from stt_bench.benchmark.scoring import evaluate as evaluation
     from stt_bench.benchmark.store.runs import open_run
@@ -274,7 +281,7 @@ def evaluate(
                 approximate=index,
                 any_clustering=bool(clustering),
             )
-    shown: dict[str, Any] = {"distance": config.distance}
+    shown: dict[str, Any] = {"distance": config.distance} | given_of(approximate=approximate)
     if config.rules_set:
         shown["rules"] = config.rules_set
     shown |= found
@@ -289,6 +296,7 @@ def evaluate(
             )
         except ValueError as error:
             reporter.warn(str(error))
+    shown |= {name: int(shown[name]) for name in COUNTS if name in shown}
     print(json.dumps(finite(shown), indent=2))
     if scores and per_class:
         evaluation.write_class_scores(scores, per_class)

@@ -164,13 +164,15 @@ def _expected(tables: list[str], runs: Path, results: Path) -> tuple[Expected, l
 def _screen(found: list[RunState], shown: int | None = None) -> RenderableType:
     """Return a table of runs, of the first `shown` if that is given, and how many are in a state.
 
-    Those that are left out are counted; where there is room for none there is no table.
+    What is told of runs stands below, once where it is told of many. Those that are left out are
+    counted; where there is room for none there is no table.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table as ScreenTable
     from rich.text import Text
 
+    reasons: dict[tuple[str, str], list[str]] = {}  # and the runs that have each
     screen = ScreenTable(box=SIMPLE_HEAD)
     for name in ("Run", "State", "Steps", "Best", "Images/s", "Left"):
         screen.add_column(
@@ -181,15 +183,23 @@ def _screen(found: list[RunState], shown: int | None = None) -> RenderableType:
         )
     for one in found[:shown]:
         name, state, *cells, told = _cells(one, plain=False)
-        state = f"{state}: {told}" if told else state
-        style = _STYLES.get(one.state, "")
-        screen.add_row(Text(name), Text(state, style=style), *map(Text, cells))
+        if told:
+            reasons.setdefault((one.state, told), []).append(name)
+        screen.add_row(Text(name), Text(state, style=_STYLES.get(state, "")), *map(Text, cells))
+    said = [
+        Text(f"{state}: {names[0]}{_and_more(names)}: {told}", style=_STYLES.get(state, ""))
+        for (state, told), names in reasons.items()
+    ]
     summary = Text(_counted(found) or "no runs")
     left_out = [] if shown is None else found[shown:]
     if not left_out:
-        return Group(screen, summary)
+        return Group(screen, *said, summary)
     more = Text(f"and {len(left_out):,} more: {_counted(left_out)}")
-    return Group(screen, more, summary) if shown else summary
+    return Group(screen, *said, more, summary) if shown else summary
+
+
+def _and_more(names: list[str]) -> str:
+    return f" and {len(names) - 1:,} more" if names[1:] else ""
 
 
 def _counted(found: Iterable[RunState]) -> str:

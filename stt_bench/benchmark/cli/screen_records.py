@@ -21,7 +21,10 @@ from stt_bench.benchmark.system.progress import duration
 from stt_bench.benchmark.system.text import counted, one_line
 
 _CURVE = 12  # lines of a curve at most
-_COUNTS = ("queries", "queries_without_positive", "sampled_from", "clusters")
+COUNTS = (
+    "queries", "queries_without_positive", "sampled_from", "clusters", "sample", "cells", "probes",
+)  # fmt: skip
+"""Metrics that are numbers of things."""
 _FIRST = ("step", "loss")
 
 
@@ -50,7 +53,7 @@ def _metrics(record: Record) -> ScreenTable:
 
 
 def _value(metric: str, value: float) -> str:
-    return f"{value:,.0f}" if metric in _COUNTS else f"{100 * value:.2f}"
+    return f"{value:,.0f}" if metric in COUNTS else f"{100 * value:.2f}"
 
 
 def _provenance(record: Record) -> Iterator[tuple[str, str]]:

@@ -98,6 +98,11 @@ def test_anybodys_embeddings_have_intervals_and_scores_of_classes(
     assert (some["rules"], some["queries"], some["sampled_from"]) == ({"queries": 4}, 4, 9)
     rough = json.loads(stt_bench(*given, "--approximate", "hnsw", "--queries", 5).stdout)
     assert rough["sample"] == 5
+    assert (rough["approximate"], rough.keys() & {"cells", "probes"}) == ("hnsw", set())
+    listed = stt_bench(*given, "--approximate", "ivf", "--probes", 3).stdout
+    assert '"approximate": "ivf"' in listed
+    for count in ('"queries": 9,', '"sample": 9,', '"cells": 1,', '"probes": 1'):
+        assert count in listed
     assert rough["error_recall@1"] == 0.0
     assert {key: rough[key] for key in plain if key.startswith("recall")} == {
         key: value for key, value in plain.items() if key.startswith("recall")

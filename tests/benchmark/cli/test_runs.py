@@ -146,6 +146,24 @@ def test_words_of_others_command_no_terminal(
     assert "\x07" not in shown
 
 
+def test_a_reason_that_many_have_is_told_once_below(
+    tmp_path: Path, stt_bench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "3 of 24 images cannot be used: " + "x.jpg (it is empty); " * 9
+    for seed in range(3):
+        write(tmp_path / f"runs/t/row/seed-{seed}", failed__json={"failed": reason})
+    write(tmp_path / "runs/t/row/seed-3", failed__json={"failed": "no room"})
+    for name, value in {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1", "COLUMNS": "300"}.items():
+        monkeypatch.setenv(name, value)
+    places = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
+    shown = re.sub(r"\x1b\[[?0-9;]*[mlh]", "", stt_bench("runs", *places).stdout)
+    assert [line.split() for line in shown.splitlines() if line.startswith("  t/")] == [
+        [f"t/row/seed-{seed}", "failed"] for seed in range(4)
+    ]
+    assert f"failed: t/row/seed-0 and 2 more: {reason.strip()}\n" in shown
+    assert "failed: t/row/seed-3: no room\n" in shown
+
+
 @pytest.mark.parametrize(
     "content", ["", "[1, 2]", "5", "{}", '{"experiment": 5}', "\x00\xff{", None]
 )
@@ -168,8 +186,8 @@ def test_files_that_cannot_be_read_tell_nothing(
     ("height", "listed", "more"),
     [
         (80, ["f_", "c_", "b_", "e_", *["d_"] * 31, "a_"], None),
-        (24, ["f_", "c_", "b_", "e_", *["d_"] * 14], "and 18 more: 17 waiting, 1 done"),
-        (8, ["f_", "c_"], "and 34 more: 1 stopped, 1 trained, 31 waiting, 1 done"),
+        (24, ["f_", "c_", "b_", "e_", *["d_"] * 12], "and 20 more: 19 waiting, 1 done"),
+        (8, ["f_"], "and 35 more: 1 failed, 1 stopped, 1 trained, 31 waiting, 1 done"),
         (5, [], None),
     ],
 )
