@@ -191,6 +191,18 @@ def test_nothing_is_discarded_where_a_run_could_not_begin_anew(
         assert (run.folder / "run.json").exists()
 
 
+def test_a_table_without_recall_at_1_has_its_page(
+    tiny: Path, tmp_path: Path, stt_bench: Command
+) -> None:
+    places = ("--runs", tmp_path / "runs", "--results", tmp_path / "results")
+    done = stt_bench("run", tiny, "--rows", "softmax,hard", "--set", "evaluation.ks=[2,4]", *places)
+    assert (done.returncode, "error" in done.stderr) == (0, False)
+    page = (tmp_path / "results/tiny.md").read_text()
+    assert "R@2" in page
+    assert "R@1 " not in page
+    assert stt_bench("report", "tiny", "--html", "--results", tmp_path / "results").returncode == 0
+
+
 def test_training_anew_leaves_the_record(tiny: Path, tmp_path: Path, stt_bench: Command) -> None:
     run_all(tmp_path, rows=["hard"])
     record = record_path(tmp_path / "results", "tiny", "hard", 0)

@@ -10,15 +10,21 @@ from stt_bench.benchmark.config.yaml_lines import KeyPath
 from stt_bench.benchmark.system.text import one_line
 from stt_bench.names import did_you_mean
 
-_KINDS = ("constrained-float", "float", "literal[", "list[")  # of a field of several kinds
+_KINDS = ("constrained-", "float", "int", "literal[", "list[")  # of a field of several kinds
+_SHOULD = "Input should be "
 _SHOWN = 80  # characters of a value
 
 
 def first_mistake(error: ValidationError, model: type[BaseModel]) -> tuple[KeyPath, str]:
     """Return the field of the first mistake, and the sentence about it."""
-    first: Any = error.errors(include_url=False)[0]
-    keys = tuple(str(key) for key in first["loc"] if not str(key).startswith(_KINDS))
-    return keys, _sentence(first, keys, model)
+    first, *more = error.errors(include_url=False)
+    keys = _keys(first)
+    others = [one["msg"] for one in more if _keys(one) == keys and one["loc"] != first["loc"]]
+    return keys, _sentence(first, keys, model, others)
+
+
+def _keys(error: Any) -> KeyPath:
+    return tuple(str(key) for key in error["loc"] if not str(key).startswith(_KINDS))
 
 
 def is_list(keys: KeyPath, model: type[BaseModel]) -> bool:
@@ -34,7 +40,8 @@ def is_list(keys: KeyPath, model: type[BaseModel]) -> bool:
     return any(get_origin(kind) is list for kind in kinds)
 
 
-def _sentence(error: Any, keys: KeyPath, model: type[BaseModel]) -> str:
+def _sentence(error: Any, keys: KeyPath, model: type[BaseModel], others: list[str]) -> str:
+    """Return the sentence of a mistake; `others` say what else the field may be."""
     field, given = ".".join(keys) or "row", error["input"]
     shown = one_line(repr(given), _SHOWN)
     if error["type"] == "extra_forbidden":
@@ -50,6 +57,8 @@ def _sentence(error: Any, keys: KeyPath, model: type[BaseModel]) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "bool_type":
         message = "write true or false"
+    if message.startswith(_SHOULD):
+        message += "".join(f", or {one.removeprefix(_SHOULD)}" for one in others)
     end = "" if isinstance(given, dict) else f" (it is {shown})"
     return f"{field}: {message[:1].lower()}{message[1:]}{end}"
 

@@ -195,7 +195,7 @@ def is_hidden(name: str) -> bool:
 
 def folders_in(folder: Path) -> list[Path]:
     """Return the folders in a folder, sorted, none hidden."""
-    found = [one for one in _entries(folder) if one.is_dir() and not is_hidden(one.name)]
+    found = [one for one in _entries(folder) if _is_folder(one) and not is_hidden(one.name)]
     for target, one in [(Path(one.path).resolve(), one) for one in found if one.is_symlink()]:
         whole = folder.resolve()
         if target.is_relative_to(whole) or whole.is_relative_to(target):
@@ -207,7 +207,14 @@ def folders_in(folder: Path) -> list[Path]:
 
 def images_in(folder: Path) -> list[str]:
     """Return the names of the images in a folder itself, sorted."""
-    return [one.name for one in _entries(folder) if is_image(one.name) and not one.is_dir()]
+    return [one.name for one in _entries(folder) if is_image(one.name) and not _is_folder(one)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: what it cannot be read as is told of the file
+        return False
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -28,7 +28,7 @@ from stt_bench.benchmark.datasets.item_rules import (
 from stt_bench.benchmark.datasets.long_tail import long_tail
 from stt_bench.benchmark.datasets.splits import without_validation
 from stt_bench.benchmark.datasets.stores import ArrayStore, Store
-from stt_bench.benchmark.datasets.unreadable import readable_part
+from stt_bench.benchmark.datasets.unreadable import contents_of, readable_part
 from stt_bench.benchmark.datasets.vectors import VectorStore
 from stt_bench.benchmark.system.errors import BenchError, NotHereError
 from stt_bench.benchmark.system.locate import find_folder, search_places
@@ -148,7 +148,7 @@ def load_items(config: DataConfig, reporter: Reporter | None = None) -> ItemTabl
         frame = hold_out(frame, config.task, config.validation)
     with reporter.bar(f"{dataset.name}: compare files", len(paths)) as bar:
         # Contents of all images, also where only some stay: an array store knows no other.
-        contents = store.contents(paths, bar.of)
+        contents = contents_of(store, paths, bar.of)
     notes = (*notes, *contents.notes)
     for note in notes:
         reporter.once(f"note: {note}")
@@ -216,7 +216,7 @@ def item_table(
     if problem:
         raise BenchError(f"{name}: {problem}")
     paths, arrays = frame["path"].tolist(), store.arrays
-    contents = store.contents(paths)
+    contents = contents_of(store, paths)
     data_hash, notes = hash_items(frame, contents.identity), (*notes, *contents.notes)
     sha256 = {} if arrays is not None else dict(zip(paths, contents.identity, strict=True))
     return ItemTable(
@@ -237,8 +237,9 @@ def find_root(dataset: Dataset, given: str | None, *, download: bool = True) -> 
     if given is not None:
         root = Path(given).expanduser()
         if not root.exists():
+            start = "" if root.is_absolute() else f"it starts from {Path.cwd()}; "
             raise NotHereError(
-                f"dataset '{dataset.name}': data.root {root} does not exist: correct it"
+                f"dataset '{dataset.name}': data.root {root} does not exist: {start}correct it"
                 + (" or leave it out to have the data searched for" if dataset.folder else "")
             )
         return root

@@ -24,6 +24,15 @@ class UnreadableError(BenchError):
         self.told, self.reason = f"{what} ({reason})", reason
 
 
+class LostFilesError(BenchError):
+    """Image files that are not there, or that the system does not let be read."""
+
+    def __init__(self, told: str, paths: Sequence[str]) -> None:
+        """Tell it as a sentence, and keep which they are."""
+        super().__init__(told)
+        self.paths = paths
+
+
 def refusal(
     name: str, errors: Sequence[BenchError], total: int, *, skippable: bool = True
 ) -> BenchError:

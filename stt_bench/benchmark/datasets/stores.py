@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from stt_bench.benchmark.datasets.depth import Depth, bits_of, check_size, depth_of
-from stt_bench.benchmark.datasets.refusal import UnreadableError, listed_in_file
+from stt_bench.benchmark.datasets.refusal import LostFilesError, UnreadableError, listed_in_file
 from stt_bench.benchmark.datasets.threads import Progress
 from stt_bench.benchmark.system.contents import Stamp, learn, stamp_of
 from stt_bench.benchmark.system.errors import BenchError
@@ -132,9 +132,10 @@ class FileStore:
             lost = [os.path.join(self.root, path) for path, _ in failed]
             file = listed_in_file(self.root.name, lost) if lost[1:] else None
             more = f" (all: {file})" if file else ""
-            raise BenchError(
+            raise LostFilesError(
                 f"{len(failed)} of {len(paths)} image files {reason}, the first is "
-                f"{lost[0]}{more}: {mend} the list"
+                f"{lost[0]}{more}: {mend} the list",
+                [path for path, _ in failed],
             )
         return _contents(paths, found)
 

@@ -16,9 +16,15 @@ from stt_bench.benchmark.config.sections import DataConfig, Task
 from stt_bench.benchmark.datasets.catalog import Source
 from stt_bench.benchmark.datasets.depth import bits_that_hold, is_deep
 from stt_bench.benchmark.datasets.item_rules import GROUP
-from stt_bench.benchmark.datasets.refusal import SKIP, UnreadableError
+from stt_bench.benchmark.datasets.refusal import (
+    SKIP,
+    LostFilesError,
+    UnreadableError,
+    listed_in_file,
+)
 from stt_bench.benchmark.datasets.stores import (
     ArrayStore,
+    Contents,
     FileStore,
     Store,
     ZipStore,
@@ -99,6 +105,28 @@ def unreadable_images(
         with ThreadPoolExecutor(thread_count()) as pool:
             found = list(pool.map(partial(_tell, store), paths))
     return {path: one for path, one in zip(paths, found, strict=True) if isinstance(one, str)}
+
+
+def contents_of(store: Store, paths: Sequence[str], progress: Progress | None = None) -> Contents:
+    """Return what the images hold, as `Store.contents` does.
+
+    Raises:
+        BenchError: some are not there; it also says which others cannot be decoded.
+    """
+    try:
+        return store.contents(paths, progress)
+    except LostFilesError as error:
+        lost = set(error.paths)
+        there = [path for path in paths if path not in lost]
+        broken = unreadable_images(store, there, progress)
+        more = ""
+        if broken:
+            first = f"{next(iter(broken))} ({next(iter(broken.values()))})"
+            told = [f"{path} ({reason})" for path, reason in broken.items()]
+            file = listed_in_file("undecodable", told) if told[1:] else None
+            more = f"; {len(broken):,} more cannot be decoded, the first is {first}"
+            more += f" (all: {file})" if file else ""
+        raise BenchError(f"{error}{more}; or leave them out with {SKIP}") from None
 
 
 def readable_part(

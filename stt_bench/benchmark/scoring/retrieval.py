@@ -83,7 +83,7 @@ def retrieval_of(
 def shares_of_classes(
     embedded: EmbeddingSet, config: EvaluationConfig, distance: Distance, reporter: Reporter
 ) -> ClassRetrieval | None:
-    """Return the share of each class in Recall@1 and MAP@R; None where there is no such thing.
+    """Return the share of each class in Recall@1, if K has 1, and MAP@R; None without such a thing.
 
     That is where one class alone has any, where items have several labels, and where lists follow
     from neighbours of neighbours: without a class all of them would have to be made again. A sample
@@ -114,7 +114,7 @@ def shares_of_classes(
                     "values": found.values[:, place].round(_OF_VALUES).tolist(),
                 }
                 for place, name in enumerate(found.names)
-                if name in ("recall@1", "map@r")
+                if name == "map@r" or (name == "recall@1" and 1 in config.ks)
             },
         }
     )

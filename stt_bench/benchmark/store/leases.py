@@ -100,6 +100,8 @@ class Lease:
                     return other
                 if other is not None:
                     self._remove(other)
+                elif self.file.is_symlink():  # to nothing: nobody's
+                    self.file.unlink(missing_ok=True)
                 continue
             try:
                 with os.fdopen(descriptor, "w") as stream:
@@ -159,9 +161,13 @@ def _is_dead(file: Path, found: Holder, *, alone: bool) -> bool:
     if found.is_here:
         return alone or not is_running(found.pid)
     try:
-        return _now_at(file) - file.stat().st_mtime > DEAD
+        age = _now_at(file) - file.stat().st_mtime
     except FileNotFoundError:
         return False  # it was given back: look again
+    if age < -DEAD:  # the server's clock has been set back: count from now
+        with suppress(OSError):
+            os.utime(file)
+    return age > DEAD
 
 
 def _now_at(file: Path) -> float:

@@ -7,9 +7,11 @@ file is read again, never what is told of it; without a cache, all files are rea
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -28,8 +30,14 @@ Stamp = list[int]
 
 
 def stamp_of(file: str | Path) -> Stamp:
-    """Return the stamp of a file."""
+    """Return the stamp of a file.
+
+    Raises:
+        OSError: there is none, or it is a pipe or a device, which would be waited for.
+    """
     found = os.stat(file)
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        raise OSError(errno.EINVAL, "it is no file but a pipe or a device", str(file))
     return [found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
 
 

@@ -82,9 +82,18 @@ def test_a_number_beyond_all_use_is_one_sentence(table: Path, field: str) -> Non
             read_table(str(table), [setting(field, value)])
         sentence = str(caught.value)
         assert sentence.startswith("--set ")
-        assert field.partition(".[]")[0] in sentence
+        named = field.partition(".[]")[0]
+        assert named in sentence
+        assert f"{named}.constrained" not in sentence
+        assert f"{named}.int" not in sentence
         assert "\n" not in sentence
         assert len(sentence) < 400
+
+
+@pytest.mark.parametrize("value", ["some", "2.5", "[1]"])
+def test_a_field_of_two_kinds_says_both(table: Path, value: str) -> None:
+    with pytest.raises(BenchError, match=r"train\.workers: .* valid integer, or 'auto' \(it is "):
+        read_table(str(table), [f"train.workers={value}"])
 
 
 @given(

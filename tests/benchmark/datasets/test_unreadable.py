@@ -11,6 +11,7 @@ from PIL import Image, ImageFile
 
 from stt_bench.benchmark.config.sections import DataConfig, InputConfig
 from stt_bench.benchmark.datasets import load_items, stores, transforms
+from stt_bench.benchmark.datasets.folders import images_in
 from stt_bench.benchmark.datasets.image_set import image_set
 from stt_bench.benchmark.datasets.refusal import listed_in_file
 from stt_bench.benchmark.datasets.training_items import training_items
@@ -87,6 +88,41 @@ def test_a_moment_without_memory_leaves_no_image_out(photos, monkeypatch, of, na
             load_items(config(photos, skip=True))
     found = load_items(config(photos, skip=True))
     assert (found.unreadable, found.data_hash) == ({}, whole)
+
+
+def test_missing_and_broken_files_are_told_together(photos):
+    for name in ("1/2.jpg", "2/0.jpg"):
+        (photos / name).write_bytes(b"")
+    (photos / "6/1.jpg").unlink()
+    (photos / "6/1.jpg").symlink_to("1.jpg")
+    with pytest.raises(BenchError) as told:
+        load_items(config(photos))
+    sentence = str(told.value)
+    assert "1 of 24 image files cannot be read (Too many levels of symbolic links)" in sentence
+    assert "; 2 more cannot be decoded, the first is " in sentence
+    assert sentence.endswith("; or leave them out with data.skip_unreadable: true")
+    (listed,) = re.findall(r"\(all: (\S+)\)", sentence)
+    assert [line.split(" (")[0][-7:] for line in Path(listed).read_text().splitlines()] == [
+        "1/2.jpg", "2/0.jpg",
+    ]  # fmt: skip
+    assert len(load_items(config(photos, skip=True)).unreadable) == 3
+
+
+@pytest.mark.parametrize("kind", ["pipe", "loop"])
+def test_what_is_no_file_is_told_and_not_waited_for(photos, kind):
+    (photos / "1/2.jpg").unlink()
+    if kind == "pipe":
+        os.mkfifo(photos / "1/2.jpg")
+    else:
+        (photos / "1/2.jpg").symlink_to("2.jpg")
+    why = "it is no file but a pipe or a device" if kind == "pipe" else "Too many levels"
+    with pytest.raises(BenchError, match=f"1 of 24 image files cannot be read .{why}"):
+        load_items(config(photos))
+    (found,) = load_items(config(photos, skip=True)).unreadable.values()
+    assert found.startswith(why)
+    for name in photos.iterdir():
+        if name.is_dir():
+            assert set(images_in(name)) == {one.name for one in name.iterdir()}
 
 
 def test_a_missing_file_is_left_out_too(photos):

@@ -57,6 +57,23 @@ def test_a_lease_of_another_machine_counts_while_it_is_touched(tmp_path: Path) -
     assert [one.name for one in tmp_path.iterdir() if "lease" in one.name] == []
 
 
+def test_a_lease_of_the_future_ends_as_soon_as_one_of_now(tmp_path: Path) -> None:
+    """The server's clock was ahead when it was touched last, and its holder is no more."""
+    path = tmp_path / "thing"
+    file = write(path, ELSEWHERE, age=-864_000)
+    assert holder(path) == ELSEWHERE
+    assert abs(file.stat().st_mtime - time.time()) < leases.DEAD / 2
+
+
+def test_a_link_to_nothing_is_nobodys_lease(tmp_path: Path) -> None:
+    path = tmp_path / "thing"
+    lease_file(path).symlink_to(tmp_path / "nothing")
+    assert holder(path) is None
+    with locked(path):
+        assert holder(path) is not None
+    assert not (tmp_path / "nothing").exists()
+
+
 def test_a_crash_on_this_machine_leaves_nothing_to_wait_for(tmp_path: Path) -> None:
     path = tmp_path / "thing"
     child = os.fork()
