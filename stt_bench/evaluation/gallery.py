@@ -103,8 +103,10 @@ class Gallery:
             labels = self._label.take(points)
             return others, others & (labels == self._query_label[queries][:, None])
         sizes, positives = self._items(queries, points)
-        own = points == self.own[queries][:, None]
-        return sizes - own, positives - (own & self.own_positive[queries][:, None])
+        row, place = np.nonzero(points == self.own[queries][:, None])
+        sizes[row, place] -= 1
+        positives[row, place] -= self.own_positive[queries[row]]
+        return sizes, positives
 
     def positive_points(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return each point that holds a positive, (T,), after the place of its query, (T,)."""

@@ -8,6 +8,7 @@ run may go on beyond the list, so it is left out, unless the list is the whole g
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from stt_bench.evaluation.checks import blocks
 from stt_bench.evaluation.exact import Points, exact_pairs
@@ -169,14 +170,14 @@ class ListRanker:
         """Return the tie groups of lists without ties: each point with a positive is one."""
         if self.gallery.plain:
             return _alone(sizes, positives, depth)
-        flat = np.flatnonzero(positives.astype(bool, copy=False))
-        query = flat // positives.shape[1]
-        size, found = (table.take(flat).astype(np.int64) for table in (sizes, positives))
-        before = np.cumsum(sizes, axis=1).take(flat) - size
-        first = np.ones(len(query), dtype=bool)
-        np.not_equal(query[1:], query[:-1], out=first[1:])
-        kept = np.flatnonzero(first | (before < depth[query]))
-        return TieGroups(query[kept], before[kept], size[kept], found[kept])
+        through = torch.from_numpy(sizes).cumsum(1).numpy()
+        kept = through - sizes < depth[:, None]
+        kept &= positives > 0
+        kept[np.arange(len(kept)), _first(positives)] = True
+        query = np.repeat(np.arange(len(kept)), np.count_nonzero(kept, axis=1))
+        flat = np.flatnonzero(kept)
+        through, size, found = (table.take(flat) for table in (through, sizes, positives))
+        return TieGroups(query, through - size, size, found)
 
     def exact(self, queries: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Return the exact distances of pairs of a query and a gallery point, (M,)."""

@@ -7,6 +7,7 @@ closed-form expectation over the orders of the ties; without ties it is the usua
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import comb
 from typing import Any, NamedTuple
 
@@ -14,7 +15,11 @@ import numpy as np
 import torch
 from scipy.special import digamma
 
+from stt_bench.evaluation.checks import blocks
+
 EXACT_BITS = 53  # of whole numbers that float64 holds
+GROUPS_AT_ONCE = 2**13  # what a processor keeps at hand
+MOST_DIGAMMAS = 2**17  # that are kept
 
 
 class TieGroups(NamedTuple):
@@ -110,8 +115,10 @@ def positives_before(groups: TieGroups, first: np.ndarray) -> np.ndarray:
     counts = _counts(first, len(groups.query))
     if np.all(groups.size <= 1):
         return np.arange(len(groups.query)) - np.repeat(first, counts)
-    found = np.cumsum(groups.positives) - groups.positives
-    return found - np.repeat(found[first], counts)
+    found = torch.from_numpy(groups.positives).cumsum(0).numpy()
+    found -= groups.positives
+    found -= np.repeat(found[first], counts)
+    return found
 
 
 def within_reach(
@@ -124,27 +131,24 @@ def within_reach(
     """
     _, before, size, positives = groups
     counts = _counts(first, len(before))
-    # A group of one is what it is; expectations are for the others.
-    precision, gained = before.astype(np.float64), found.astype(np.float64)
-    gained -= precision
-    precision += 1.0
-    np.divide(1.0, precision, out=precision)
-    precision *= gained
-    precision += 1.0
     within: np.ndarray | None = None
     last = first + counts - 1
     if np.any(before[last] >= reach):  # most lists end where they are reached up to
         within = before < np.repeat(reach, counts)
-        precision *= within
         last = first + np.maximum(np.add.reduceat(within, first, dtype=np.int64), 1) - 1
     # Of the groups that are reached all but the last count whole.
     drawn = np.clip(reach - before[last], 0, size[last])
-    shared = np.flatnonzero(size > 1)
-    if len(shared):
+    shared = bool(np.any(size > 1))
+    places = size
+    if shared:
         places = size.copy() if within is None else size * within
         places[last] = drawn
-        some = (x.take(shared) for x in (before, size, positives, found, places))
-        precision[shared] = summed_precision(*some)
+    precision = np.empty(len(before))
+    for part in blocks(len(before), GROUPS_AT_ONCE):
+        n, t, p, c, m = (x[part] for x in (before, size, positives, found, places))
+        precision[part] = _summed(n, t, p, c, m) if shared else _precision(n, c)
+    if within is not None and not shared:
+        precision *= within
     return precision, found[last] + positives[last] * (drawn / size[last])
 
 
@@ -196,26 +200,65 @@ def _reciprocal_rank(n: int, t: int, p: int) -> float:
     return float((chances / (n + j)).sum())
 
 
+def _precision(n: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """Return the precision (c + 1) / (n + 1) at a positive after n items and c positives.
+
+    Written as 1 + (c − n) / (n + 1): a list of positives alone yields exactly 1.
+    """
+    precision, gained = n.astype(np.float64), c.astype(np.float64)
+    gained -= precision
+    precision += 1.0
+    np.divide(1.0, precision, out=precision)
+    precision *= gained
+    precision += 1.0
+    return precision
+
+
+def _summed(
+    n: np.ndarray, t: np.ndarray, p: np.ndarray, c: np.ndarray, m: np.ndarray
+) -> np.ndarray:
+    """Return what `summed_precision` does, also for groups of one, which are what they are."""
+    shared = t > 1
+    if 2 * np.count_nonzero(shared) > len(t):
+        sums = summed_precision(n, t, p, c, m)
+        alone = np.flatnonzero(~shared)
+        sums[alone] = _precision(n[alone], c[alone]) * m[alone]
+        return sums
+    sums = _precision(n, c)
+    sums *= m
+    some = np.flatnonzero(shared)
+    if len(some):
+        sums[some] = summed_precision(*(x.take(some) for x in (n, t, p, c, m)))
+    return sums
+
+
 def summed_precision(
     n: np.ndarray, t: np.ndarray, p: np.ndarray, c: np.ndarray, m: np.ndarray
 ) -> np.ndarray:
-    """Return Σ E[relevance × precision] over the first m of a group's t places.
+    """Return Σ E[relevance × precision] over the first m of a group's t > 1 places.
 
     With n items and c positives before the group, place j adds (α(c+1) + β(j−1)) / (n+j), where
     α = p/t and β = p(p−1) / t(t−1). As (j−1) / (n+j) = 1 − (n+1) / (n+j), the sum is
     βm + (α(c+1) − β(n+1))·H with H = Σ 1/(n+j). Written so, a list of positives alone
     (c = n, p = t) yields exactly m.
     """
-    start, last = n + 1, n + m + 1
-    # Long lists ask for the same places again and again.
-    psi = digamma(np.arange(last.max() + 1.0)).take if last.size > last.max() else digamma
+    start = n + 1
+    last = start + m
+    most = int(last.max(initial=0))
+    psi = _digammas(most.bit_length()).take if most < MOST_DIGAMMAS else digamma
     harmonic = psi(last) - psi(start)
     alone = np.flatnonzero(m == 1)
     harmonic[alone] = 1.0 / start[alone]
     start, t, p, c, m = (one.astype(np.float64) for one in (start, t, p, c, m))
     alpha = p / t
-    beta = p * (p - 1) / (t * (t - 1))
+    beta = p * (p - 1) / np.maximum(t * (t - 1), 1.0)
     return beta * m + (alpha * (c + 1) - beta * start) * harmonic
+
+
+@lru_cache
+def _digammas(bits: int) -> np.ndarray:
+    """Return ψ of all whole numbers of up to `bits` bits, which long lists ask for often."""
+    return digamma(np.arange(2.0**bits))
 
 
 def per_distinct(function: Callable[..., Any], *columns: np.ndarray) -> np.ndarray:

@@ -44,7 +44,7 @@ class WideSearch(TorchSearch):
         low = (1 << key_bits(points)) - 1
         lists = np.empty((len(rows), width), dtype=np.int64)
         held = self.queries(rows)
-        lengths = held.lengths.cpu().numpy()
+        lengths = held.lengths.cpu().numpy().astype(np.float64)
         seen = 0
         for place, part in parts:
             numbers = np.arange(place.start, place.stop)
@@ -55,10 +55,8 @@ class WideSearch(TorchSearch):
                 for some in blocks(len(tile), max(1, NUMBERS_AT_ONCE // len(part))):
                     to = slice(block.start + some.start, block.start + some.stop)
                     keys = lists[to] if whole else np.empty(tile[some].shape, dtype=np.int64)
-                    distances = tile[some]
-                    distances += lengths[to]
-                    np.maximum(distances, 0.0, out=keys.view(np.float64))
-                    keys &= 2**63 - 1 - low  # −0 loses its sign
+                    np.add(tile[some], lengths[to], out=keys.view(np.float64))
+                    keys &= 2**63 - 1 - low  # without its sign, a distance below 0 is nearer to it
                     keys |= numbers
                     if seen:
                         keys = np.concatenate([lists[to, :seen], keys], axis=1)
