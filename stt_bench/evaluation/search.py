@@ -39,6 +39,7 @@ WIDE_SHARE = 1 / 16  # of the gallery, that a wide list holds at least
 WHOLE_SHARE = 7 / 8  # beyond which a wide list is all of the gallery: nothing is short then
 GRID_SHARE = 24  # beyond one so-manieth of the gallery, a list of many ties is all of it
 PROBED = 64  # queries that show whether float32 is worth it for the others
+MISSED_SHARE = 1 / 3  # of first queries whose lists hold no positive, that makes lists a detour
 PLACES = 2**17  # of lists that are ranked at once
 LOADED = 4  # nanoseconds, about, that each coordinate of the gallery costs once more
 LISTED = 190  # nanoseconds, about, that each place of a narrow list costs
@@ -53,6 +54,7 @@ class NeighborSearch:
         self.gallery = gallery
         self.memory = memory
         self.ranker = ListRanker(queries, gallery)
+        self.missed = 0  # queries whose lists hold no positive
         self.narrow: Level | None = None
         self._on_processor = True
         self.wide = Level(ExactFrame(), DenseSearch(queries.distance), gallery, memory)
@@ -103,11 +105,17 @@ class NeighborSearch:
             # Some of all depths show what becomes of the others.
             probe = np.arange(0, len(pending), max(1, len(pending) // PROBED))
             rest = np.delete(pending, probe)
-            before = self.ranker.compared
+            before, self.missed = self.ranker.compared, 0
             failed = yield from self._pass(self.narrow, pending[probe], 1)
             later.append(failed)
             pairs = self.ranker.compared - before
             if len(rest) and self._narrow_pays(pending[probe], len(failed), pairs):
+                if self.missed > MISSED_SHARE * len(probe):
+                    # Lists miss most of the positives: a single one is found by counting alone.
+                    single = self.gallery.relevant[rest] == 1
+                    single &= self.gallery.removed[rest] <= self._patience()
+                    yield from self._first_groups(self.narrow, rest[single])
+                    rest = rest[~single]
                 rest = yield from self._pass(self.narrow, rest, 1)
             later.append(rest)
             self.narrow.forget()
@@ -180,14 +188,21 @@ class NeighborSearch:
                 failed = np.concatenate([failed, ranked.short, ranked.unclear, longer])
                 beyond = np.concatenate([beyond, sought])
             del lists  # before the memory is given to the next ones, or to counting
-        while len(beyond):
+        self.missed += len(beyond)
+        yield from self._first_groups(level, beyond)
+        return failed
+
+    def _first_groups(
+        self, level: Level, queries: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, TieGroups]]:
+        """Yield blocks of queries with their first tie group alone."""
+        while len(queries):
             # What a query takes: its framed rows, and its pairs with positives and removed items.
-            pairs = self.gallery.relevant[beyond] + self.gallery.removed[beyond] + 1
+            pairs = self.gallery.relevant[queries] + self.gallery.removed[queries] + 1
             taken = 8 * self.queries.dimension + 128 * pairs
             count = max(1, int(np.searchsorted(np.cumsum(taken), self.memory // 4)))
-            yield beyond[:count], self._counted(level, beyond[:count])
-            beyond = beyond[count:]
-        return failed
+            yield queries[:count], self._counted(level, queries[:count])
+            queries = queries[count:]
 
     def _patience(self) -> float:
         """Return how many exact comparisons cost as much as a wide search of one query."""
