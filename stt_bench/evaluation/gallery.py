@@ -32,11 +32,12 @@ class Gallery:
         self.query_labels = query_labels
         self.item_labels, self.places, self.own_rows = labels, places, own_rows
         self.sizes = np.bincount(places)
+        self._sizes = self.sizes.astype(np.int32)  # half as long to read, as are labels
         # One key for each label that a point's items have, ordered by label.
         self._keys, self._counts = np.unique(
             labels.astype(np.int64) * len(self.points) + places, return_counts=True
         )
-        self._label = np.full(len(self.points), -1, dtype=np.int32)  # half as long to compare
+        self._label = np.full(len(self.points), -1, dtype=np.int32)
         self._label[places] = labels
         self._query_label = query_labels.astype(np.int32)
         mixed = np.bincount(self._keys % len(self.points)) > 1
@@ -46,7 +47,7 @@ class Gallery:
         self._table: np.ndarray | None = None
         labels_held = int(max(labels.max(), query_labels.max())) + 1
         if self._mixed and labels_held * len(self.points) <= TABLE:
-            self._table = np.zeros(labels_held * len(self.points), dtype=np.int64)
+            self._table = np.zeros(labels_held * len(self.points), dtype=np.int32)
             self._table[self._keys] = self._counts
 
         self.plain = bool(self.sizes.max() == 1)  # every point stands for one item
@@ -65,8 +66,8 @@ class Gallery:
         """Return what `others` does, the query itself counted like any other item."""
         if self._table is not None:
             rows = self.query_labels[queries] * len(self.points)
-            return self.sizes[points], self._table[rows[:, None] + points]
-        sizes = self.sizes[points]
+            return self._sizes.take(points), self._table.take(rows[:, None] + points)
+        sizes = self._sizes.take(points)
         if self._mixed:
             asked, row = np.unique(self.query_labels[queries], return_inverse=True)
             if len(asked) * len(self.points) <= points.size:  # a table is quicker for long lists
@@ -84,7 +85,7 @@ class Gallery:
 
     def _counts_of(self, labels: np.ndarray) -> np.ndarray:
         """Return how many items of each label (L,) every point stands for, (L, U)."""
-        table = np.zeros((len(labels), len(self.points)), dtype=np.int64)
+        table = np.zeros((len(labels), len(self.points)), dtype=np.int32)
         first = labels * len(self.points)
         starts, ends = (
             np.searchsorted(self._keys, key) for key in (first, first + len(self.points))

@@ -77,11 +77,11 @@ class ListRanker:
             within = np.arange(width) < _last_run(close)[:, None]
             sizes, positives = np.multiply(sizes, within), np.multiply(positives, within)
             enough = sizes.sum(axis=1) >= depth
-        holds = positives.any(axis=1)
+        there = positives.astype(bool, copy=False)
+        holds = there.any(axis=1)
         ready = enough & holds
-
-        tied = np.any(positives[:, 1:] * close, axis=1) | np.any(positives[:, :-1] * close, axis=1)
-        first = _first(positives)
+        tied = np.any((there[:, 1:] | there[:, :-1]) & close, axis=1)
+        first = np.argmax(there, axis=1)
         found, unclear = [], []
         held: np.ndarray | slice
         if (clear := np.flatnonzero(ready & ~tied)).size:
@@ -170,14 +170,17 @@ class ListRanker:
         """Return the tie groups of lists without ties: each point with a positive is one."""
         if self.gallery.plain:
             return _alone(sizes, positives, depth)
-        through = torch.from_numpy(sizes).cumsum(1).numpy()
-        kept = through - sizes < depth[:, None]
+        through = torch.from_numpy(sizes).cumsum(1, dtype=torch.int32).numpy()
+        kept = through - sizes < depth[:, None].astype(np.int32)
         kept &= positives > 0
         kept[np.arange(len(kept)), _first(positives)] = True
         query = np.repeat(np.arange(len(kept)), np.count_nonzero(kept, axis=1))
         flat = np.flatnonzero(kept)
-        through, size, found = (table.take(flat) for table in (through, sizes, positives))
-        return TieGroups(query, through - size, size, found)
+        before, size, found = (
+            table.take(flat).astype(np.int64) for table in (through, sizes, positives)
+        )
+        before -= size
+        return TieGroups(query, before, size, found)
 
     def exact(self, queries: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Return the exact distances of pairs of a query and a gallery point, (M,)."""

@@ -20,6 +20,7 @@ from stt_bench.evaluation.checks import blocks
 EXACT_BITS = 53  # of whole numbers that float64 holds
 GROUPS_AT_ONCE = 2**13  # what a processor keeps at hand
 MOST_DIGAMMAS = 2**17  # that are kept
+FEW = 64  # items of a group
 
 
 class TieGroups(NamedTuple):
@@ -245,19 +246,43 @@ def summed_precision(
     start = n + 1
     last = start + m
     most = int(last.max(initial=0))
+    # Long lists ask for the same places again and again.
     psi = _digammas(most.bit_length()).take if most < MOST_DIGAMMAS else digamma
-    harmonic = psi(last) - psi(start)
+    harmonic = psi(last)
+    harmonic -= psi(start)
     alone = np.flatnonzero(m == 1)
     harmonic[alone] = 1.0 / start[alone]
-    start, t, p, c, m = (one.astype(np.float64) for one in (start, t, p, c, m))
-    alpha = p / t
-    beta = p * (p - 1) / np.maximum(t * (t - 1), 1.0)
-    return beta * m + (alpha * (c + 1) - beta * start) * harmonic
+    if t.max(initial=0) < FEW:  # so are they of groups of few items
+        code = t * FEW + p
+        alpha, beta = (table.take(code) for table in _few_shares())
+    else:
+        alpha, beta = _shares(t.astype(np.float64), p.astype(np.float64))
+    start, c, m = (one.astype(np.float64) for one in (start, c, m))
+    c += 1
+    c *= alpha
+    start *= beta
+    c -= start
+    c *= harmonic
+    m *= beta
+    c += m
+    return c
+
+
+def _shares(t: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return α and β of groups of t items, p of them positives; 0 is β of one item."""
+    return p / t, p * (p - 1) / np.maximum(t * (t - 1), 1.0)
+
+
+@lru_cache
+def _few_shares() -> tuple[np.ndarray, np.ndarray]:
+    """Return α and β of all groups of fewer items than `FEW`, (FEW²,)."""
+    t, p = np.divmod(np.arange(FEW**2, dtype=np.float64), FEW)
+    return _shares(np.maximum(t, 1.0), p)
 
 
 @lru_cache
 def _digammas(bits: int) -> np.ndarray:
-    """Return ψ of all whole numbers of up to `bits` bits, which long lists ask for often."""
+    """Return ψ of all whole numbers of up to `bits` bits."""
     return digamma(np.arange(2.0**bits))
 
 
