@@ -154,12 +154,17 @@ class TorchSearch:
             yield block, table.cpu().numpy()[:, : len(part)]
 
     def _tiles(
-        self, queries: Queries, part: Part, copies: int = 1
+        self, queries: Queries, part: Part, copies: int = 1, room: Tensor | None = None
     ) -> Iterator[tuple[slice, Tensor]]:
-        """Yield blocks of queries and their distances to the part, less the queries' lengths."""
+        """Yield blocks of queries and their distances to the part, less the queries' lengths.
+
+        They lie in `room`, (Q, filled part), or all blocks in the same place.
+        """
         step = max(1, self.tile_bytes // (self.kind.itemsize * len(part.rows) * copies))
         shape = min(step, len(queries)), len(part.rows)
-        room = torch.empty(shape, device=self.device, dtype=self.kind)
+        apart = room is not None
+        if room is None:
+            room = torch.empty(shape, device=self.device, dtype=self.kind)
         for block in blocks(len(queries), step):
             rows = torch.from_numpy(queries.rows[block]).to(self.device)
             with full_precision():
@@ -168,7 +173,7 @@ class TorchSearch:
                     rows,
                     part.rows.T,
                     alpha=-1.0 if self.inner_product else -2.0,
-                    out=room[: len(rows)],
+                    out=room[block] if apart else room[: len(rows)],
                 )
             yield block, table
 

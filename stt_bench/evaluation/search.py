@@ -41,6 +41,7 @@ GRID_SHARE = 24  # beyond one so-manieth of the gallery, a list of many ties is 
 PROBED = 64  # queries that show whether float32 is worth it for the others
 MISSED_SHARE = 1 / 3  # of first queries whose lists hold no positive, that makes lists a detour
 PLACES = 2**17  # of lists that are ranked at once
+LISTS_BYTES = 2**25  # of lists that are made at once
 LOADED = 4  # nanoseconds, about, that each coordinate of the gallery costs once more
 LISTED = 190  # nanoseconds, about, that each place of a narrow list costs
 
@@ -241,7 +242,7 @@ class NeighborSearch:
             if isinstance(level.searcher, DenseSearch):
                 width = size
             # A gallery that is read for every block leaves room for more queries in it.
-            room = self.memory // (4 if level.is_kept else 2)
+            room = min(LISTS_BYTES, self.memory // 4) if level.is_kept else self.memory // 2
             one = 8 if isinstance(level.searcher, WideSearch) else 16
             count = max(1, room // (one * width + 8 * self.queries.dimension))
             yield queries[:count], width

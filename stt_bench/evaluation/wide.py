@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from stt_bench.evaluation.checks import blocks
-from stt_bench.evaluation.coarse import Part, TorchSearch
+from stt_bench.evaluation.coarse import GROUP, Part, TorchSearch
 
 NUMBERS_AT_ONCE = 2**15  # what a processor keeps at hand
 # Where the rest of a row is more than this share and so many, it is put aside before the sort.
@@ -42,7 +42,8 @@ class WideSearch(TorchSearch):
     ) -> np.ndarray:
         """Return the keys of the `width` nearest of all `points`, ascending: (Q, width) int64."""
         low = (1 << key_bits(points)) - 1
-        lists = np.empty((len(rows), width), dtype=np.int64)
+        room = np.empty((len(rows), width + -width % GROUP), dtype=np.int64)
+        lists = room[:, :width]
         held = self.queries(rows)
         lengths = held.lengths.cpu().numpy().astype(np.float64)
         seen = 0
@@ -50,7 +51,9 @@ class WideSearch(TorchSearch):
             numbers = np.arange(place.start, place.stop)
             last = place.stop == points
             whole = len(part) == width == points  # the keys are made where they are to lie
-            for block, table in self._tiles(held, part):
+            there = whole and self.kind == torch.float64 and self.device.type == "cpu"
+            tiles = torch.from_numpy(room.view(np.float64)) if there else None
+            for block, table in self._tiles(held, part, room=tiles):
                 tile = table.cpu().numpy()[:, : len(part)]
                 for some in blocks(len(tile), max(1, NUMBERS_AT_ONCE // len(part))):
                     to = slice(block.start + some.start, block.start + some.stop)
