@@ -207,10 +207,10 @@ def _alone(others: np.ndarray, positives: np.ndarray, depth: np.ndarray) -> TieG
     start = width * np.arange(count)
     halves = np.searchsorted(flat, np.stack([start, start + itself], axis=1).ravel())
     counts = np.diff(halves, append=len(flat))
-    before = flat - np.repeat(np.stack([start, start + 1], axis=1).ravel(), counts)
+    flat -= np.repeat(np.stack([start, start + 1], axis=1).ravel(), counts)
     query = np.repeat(np.arange(count), counts.reshape(count, 2).sum(axis=1))
     one = np.broadcast_to(np.int64(1), len(flat))
-    return TieGroups(query, before, one, one)
+    return TieGroups(query, flat, one, one)
 
 
 def _first(positives: np.ndarray) -> np.ndarray:

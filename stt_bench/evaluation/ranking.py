@@ -115,7 +115,9 @@ def positives_before(groups: TieGroups, first: np.ndarray) -> np.ndarray:
     """Return how many positives stand before each group, (T,), given each query's first group."""
     counts = _counts(first, len(groups.query))
     if np.all(groups.size <= 1):
-        return np.arange(len(groups.query)) - np.repeat(first, counts)
+        found = np.arange(len(groups.query))
+        found -= np.repeat(first, counts)
+        return found
     found = torch.from_numpy(groups.positives).cumsum(0).numpy()
     found -= groups.positives
     found -= np.repeat(found[first], counts)

@@ -327,6 +327,24 @@ def test_the_cheaper_search_is_taken(each, dimension, apart, wide, monkeypatch):
     assert (asked[True] > asked[False]) == wide
 
 
+@pytest.mark.parametrize("copied", [1, 2])
+def test_single_positives_that_lists_miss_are_counted_at_once(copied, monkeypatch):
+    """Of pairs in noise, a few queries show that lists find nothing."""
+    listed = []
+    taken = NeighborSearch._pass
+
+    def seen(self, level, pending, factor):
+        listed.append(len(pending))
+        return taken(self, level, pending, factor)
+
+    monkeypatch.setattr(NeighborSearch, "_pass", seen)
+    points = np.random.default_rng(0).normal(size=(1600, 256)).repeat(copied, axis=0)
+    labels = np.random.default_rng(1).permutation(np.arange(len(points)) // 2)
+    found = retrieval_metrics(points, labels, backend="torch-cpu")
+    assert sum(listed) < 200
+    assert found == retrieval_metrics(points, labels, backend="dense")
+
+
 def test_the_gallery_is_not_read_once_more_for_a_few_short_lists(monkeypatch):
     """Beside 880 items of one class, whose lists are wide, there are 60 pairs."""
     wide = []
