@@ -135,14 +135,20 @@ def _how_sure(found: Outcome) -> str:
     corrected = ", corrected for all comparisons of the table," if found.pairs > 1 else ""
     return (
         f"The {100 * CONFIDENCE:.0f} % interval of the difference{corrected} is "
-        f"{listed(told)}{_may_be_best(found)}."
+        f"{listed(told)}{_may_be_best(found, rivals)}."
     )
 
 
-def _may_be_best(found: Outcome) -> str:
+def _may_be_best(found: Outcome, rivals: list[Comparison]) -> str:
     tied, ranked = found.board.may_be_best(found.metric), len(found.board.judged(found.metric))
     if tied is None or ranked < 3:
         return ""
+    marks = {one.interval.mark for one in rivals if one.interval is not None}
+    if len(tied) == 1 and marks - {"▲", "▼"}:  # two tests of unequal strength
+        return (
+            "; the test for the best, which looks to one side alone, leaves no other ranked row "
+            "for new seeds and new classes"
+        )
     if len(tied) == 1:
         return "; for new seeds and new classes no other ranked row may be the best"
     which = "any" if len(tied) == ranked else f"{len(tied)}"

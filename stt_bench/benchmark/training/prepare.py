@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import nullcontext
 
 from stt_bench.benchmark.datasets import ItemTable
-from stt_bench.benchmark.datasets.batches import Batch, training_batches
+from stt_bench.benchmark.datasets.batches import Batch, training_batches, worker_count
 from stt_bench.benchmark.datasets.items import Split
 from stt_bench.benchmark.datasets.transfer import on_device
 from stt_bench.benchmark.features.encoded import inputs_of
@@ -14,6 +14,7 @@ from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.processes import processes
 from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.text import counted
 from stt_bench.benchmark.training.learner import Learner
 
 
@@ -47,6 +48,8 @@ def batches_of(
             inputs=inputs,
             shared_by=processes(),
         )
+    if count := worker_count(experiment.train, costly=inputs.costly):
+        reporter.once(f"train.workers: batches are made ahead in {counted(count, 'process')}")
     with processes().first():
         if processes().leads:
             _check_images(run, items, network, reporter)

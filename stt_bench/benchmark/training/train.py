@@ -83,6 +83,11 @@ def _train(run: Run, items: ItemTable, reporter: Reporter) -> TrainingFacts | No
     device = resolve_device(settings.device)
     make_deterministic(settings.threads, tf32=settings.precision == "tf32")
     tell_device(settings.device, device, reporter)
+    if settings.precision == "float16" and device.type == "cpu":
+        reporter.once(
+            "train.precision: float16 is slow on a CPU, most of which lack it: use bfloat16",
+            warn=True,
+        )
     restart_peak_memory(device)
     seed_torch(run.seed, 0)
     origin = run.origin(items.data_hash, weights_id(run.experiment.model))

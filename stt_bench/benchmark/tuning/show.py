@@ -21,8 +21,8 @@ def shown(
         yield f"{table.name}/{search.row}"
         for dimension in space_of(search.experiment):
             bounds = dimension.bounds
-            of = f", as a factor of {dimension.factor_of}" if dimension.factor_of else ""
-            yield f"  {dimension.field}: {bounds.low:g} to {bounds.high:g}, {bounds.scale}{of}"
+            of = f" × {dimension.factor_of}" if dimension.factor_of else ""
+            yield f"  {dimension.field}{of}: {bounds.low:g} to {bounds.high:g}, {bounds.scale}"
         there = {(trial.study, trial.index): trial for trial in search.valid}
         best = [winner(search.valid, study) for study in range(config.studies)]
         for place, point in points(search.experiment, missing_trials(config, [])):

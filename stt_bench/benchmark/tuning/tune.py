@@ -15,6 +15,7 @@ from stt_bench.benchmark.config.table_sections import TuningConfig
 from stt_bench.benchmark.jobs.work import Executor, Here, Lost, Task
 from stt_bench.benchmark.store.locks import InUseError, locked
 from stt_bench.benchmark.store.trials import (
+    DEFAULT,
     Trial,
     append_trials,
     journal_path,
@@ -219,13 +220,13 @@ class _Work:
                 f"{self.table.name}: about {price:,.1f} core-minutes by the first trial"
             )
 
-    def _now(self, search: Search) -> tuple[list[Place], float]:
+    def _now(self, search: Search) -> tuple[list[Place], float | None]:
         """Return what is still missing, since another process may have gone on, and the best."""
         journal = read_trials(self.results, self.table.name, search.row)
         here, _ = on_data(journal.trials, search.data_hash)
         valid, _ = valid_trials(search.experiment, self.config, here)
         there = {(trial.study, trial.index) for trial in valid}
-        best = max((trial.objective for trial in valid), default=0.0)
+        best = max((trial.objective for trial in valid if trial.index != DEFAULT), default=None)
         return [place for place in search.missing if place not in there], best
 
 
@@ -251,7 +252,7 @@ class _Row:
     path: Path
     tasks: list[ToTry]
     bar: Bar
-    best: float
+    best: float | None  # of those that may win, which the row's own settings may not
     found: dict[Place, Trial] = field(default_factory=dict)  # and not written yet
     done: int = 0
 
@@ -262,9 +263,11 @@ class _Row:
         """Write a trial as soon as those before it are written."""
         self.found[trial.study, trial.index] = trial
         self.done += 1
-        self.best = max(self.best, trial.objective)
+        if trial.index != DEFAULT:
+            self.best = max(self.best or 0.0, trial.objective)
         self.write()
-        self.bar.to(self.done, f"best {100 * self.best:.1f}, {trial.seconds:.1f} s a trial")
+        best = "" if self.best is None else f"best {100 * self.best:.1f}, "
+        self.bar.to(self.done, f"{best}{trial.seconds:.1f} s a trial")
 
     def write(self, *, all_of_them: bool = False) -> None:
         """Write the trials that are next, or all that there are."""

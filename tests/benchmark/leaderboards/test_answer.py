@@ -108,6 +108,20 @@ def test_the_interval_is_of_new_classes_where_the_records_tell_them() -> None:
     assert how_sure.endswith("; for new seeds and new classes no other ranked row may be the best.")
 
 
+def test_two_tests_of_unequal_strength_are_not_told_as_one() -> None:
+    """Between their limits the one-sided test for the best leaves one row, the interval two."""
+    spread = np.linspace(-0.05, 0.05, 12)
+    by_row = {"softmax": ({}, 0.2, 0.0), "semi": (TRIPLET, 0.6, 1.0), "hard": (OTHER, 0.576, 0.0)}
+    records = [
+        with_classes(record(name, seed, {}, **settings), mean + share * spread)
+        for name, (settings, mean, share) in by_row.items()
+        for seed in range(3)
+    ]
+    how_sure = said(records)[1]
+    assert f"over hard, the next row ({HERE}); the test for the best, which looks to " in how_sure
+    assert "may be the best" not in how_sure
+
+
 def test_without_classes_of_its_own_a_row_says_nothing_of_new_ones() -> None:
     spread = np.linspace(-0.05, 0.05, 12)
     records = [

@@ -268,9 +268,16 @@ def test_open_run_gives_back_what_was_saved(tiny: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_half_precision_trains(tiny: Path, tmp_path: Path, precision: str) -> None:
-    run = make_run(tiny, "hard", tmp_path, f"train.precision={precision}")
-    train(run, QUIET)
+def test_half_precision_trains(
+    tiny: Path, tmp_path: Path, precision: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = (f"train.precision={precision}", "train.device=cpu", "train.workers=2")
+    run = make_run(tiny, "hard", tmp_path, *settings)
+    train(run, Reporter())
+    told = capfd.readouterr().err
+    assert told.count("train.workers: batches are made ahead in 2 processes\n") == 1
+    slow = "warning: train.precision: float16 is slow on a CPU"
+    assert told.count(slow) == (precision == "float16")
     entries = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     assert all(math.isfinite(entry["loss"]) for entry in entries)
 

@@ -30,7 +30,7 @@ from stt_bench.benchmark.store.runs import open_run
 from stt_bench.benchmark.store.trials import Trial, journal_path, read_trials
 from stt_bench.benchmark.suite import load_table, run_table
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
-from stt_bench.benchmark.system.progress import Reporter
+from stt_bench.benchmark.system.progress import Bar, Reporter
 from stt_bench.benchmark.tuning import tasks
 from stt_bench.benchmark.tuning import tune as tuning
 from stt_bench.benchmark.tuning.winners import Winners, tuned_run, winner
@@ -65,6 +65,20 @@ def searched(tmp_path_factory: pytest.TempPathFactory, tuned_text: str) -> Path:
 def copied(searched: Path, tmp_path: Path) -> Path:
     shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
     return tmp_path
+
+
+def test_the_rows_own_settings_never_count_as_the_best(tmp_path: Path) -> None:
+    shown: list[str | None] = []
+    bar = Bar(lambda _done, note, _total: shown.append(note))
+    row = tuning._Row("row", tmp_path / "journal.jsonl", [], bar, None)
+    trial = Trial(
+        study=0, index=-1, point={}, base_digest="0" * 64, every=1, patience=1,
+        curves=[[0.9], [0.9]], objective=0.9, steps=1, seconds=2.0, commit="", data_hash=None,
+    )  # fmt: skip
+    row.keep(trial)
+    row.keep(trial.model_copy(update={"index": 0, "objective": 0.5}))
+    row.keep(trial.model_copy(update={"index": 1, "objective": 0.4}))
+    assert shown == ["2.0 s a trial", "best 50.0, 2.0 s a trial", "best 50.0, 2.0 s a trial"]
 
 
 def test_every_row_gets_the_same_number_of_trials(searched: Path) -> None:
