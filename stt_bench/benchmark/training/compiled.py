@@ -14,7 +14,7 @@ BACKEND = "inductor"
 
 
 class Compiled(nn.Module):
-    """Computes what a network does, compiled at the first call of each kind.
+    """Computes what a network does, forward and backward, compiled at the first call of each kind.
 
     Where that fails and the network itself does not, as without a C++ compiler or Triton, or with a
     layer that the compiler cannot take, it says so once and goes on with the network: that call and
@@ -41,6 +41,9 @@ class Compiled(nn.Module):
         before = _State(self.network, images.device)
         try:
             made = self._call(images)
+            if self._goes_backward(made):  # which is compiled when it is first gone
+                before.restore()
+                made = self._call(images)
         except Exception as error:  # of torch, of its compiler and of the system, of many kinds
             if of_full_memory(error, "train"):
                 raise
@@ -55,6 +58,15 @@ class Compiled(nn.Module):
             f"({_reason(failed)}); it trains without"
         )
         return made
+
+    def _goes_backward(self, made: tuple[Tensor, Tensor]) -> bool:
+        """Go backward from what was made; the parameters keep their gradients."""
+        reached = [one.sum() for one in made if one.requires_grad]
+        if not reached:
+            return False
+        trained = [one for one in self.network.parameters() if one.requires_grad]
+        torch.autograd.grad(torch.stack(reached).sum(), trained, allow_unused=True)
+        return True
 
     def _first(self, images: Tensor) -> tuple[Tensor, Tensor]:
         built: Any = torch.compile(self.network.__call__, backend=BACKEND)

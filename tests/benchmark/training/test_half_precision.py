@@ -141,6 +141,36 @@ def test_a_network_that_cannot_be_compiled_is_that_of_a_training_without(
     assert "cannot lower sin" in told
 
 
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_backward_pass_that_cannot_be_compiled_is_one_of_a_training_without(
+    monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    from functorch.compile import make_boxed_func
+    from torch._dynamo.backends.common import aot_autograd
+
+    def backward(graph: Any, _: Any) -> Any:
+        if fails:
+            raise NotImplementedError("cannot lower the backward")
+        return make_boxed_func(graph)
+
+    backend = aot_autograd(
+        fw_compiler=lambda graph, _: make_boxed_func(graph), bw_compiler=backward
+    )
+    monkeypatch.setattr(compiling, "BACKEND", backend)
+    torch._dynamo.reset()
+    gradients = []
+    warned = list[str]()
+    for kind in ("plain", "compiled"):
+        layers = Layers()
+        call = layers if kind == "plain" else compiling.Compiled(layers, warned.append)
+        torch.manual_seed(5)
+        for _ in range(2):
+            sum(one.sum() for one in call(torch.ones(2, 4))).backward()
+        gradients.append([*(one.grad for one in layers.parameters()), *layers.buffers()])
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+    assert [("cannot lower the backward" in told) for told in warned] == [True] * fails
+
+
 @pytest.mark.parametrize(
     "error", [ValueError("wrong shape"), torch.OutOfMemoryError("CUDA out of memory")]
 )
