@@ -9,6 +9,7 @@ printed, and the largest gradient of the four steps.
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import torch
@@ -52,6 +53,7 @@ def trained(name: str, *, fused: bool) -> tuple[Tensors, Tensors]:
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     print("| optimiser | parameter | largest difference | largest gradient |\n|---|---|---:|---:|")
     for name in ("Adam", "SGD"):
         plain, largest = trained(name, fused=False)

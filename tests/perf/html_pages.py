@@ -13,6 +13,7 @@ Busy is the processor time of the page's main thread: other work on the machine 
 
 from __future__ import annotations
 
+import argparse
 import base64
 import io
 import re
@@ -64,13 +65,16 @@ def grown(page: Path, folder: Path, size: int = 14_800_000) -> Path:
     return large
 
 
-def main(names: list[str]) -> int:
-    pages = [Path(name) for name in names if name != "--grow"]
-    if MISSING or not pages:
-        print(MISSING or __doc__)
-        return 2
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--grow", action="store_true", help="make the pictures of pages noise")
+    options.add_argument("pages", nargs="+", type=Path)
+    given = options.parse_args()
+    pages: list[Path] = given.pages
+    if MISSING:
+        options.error(MISSING)
     with tempfile.TemporaryDirectory() as folder:
-        if "--grow" in names:
+        if given.grow:
             pages = [grown(page, Path(folder)) for page in pages]
         return timed(pages)
 
@@ -96,4 +100,4 @@ def timed(pages: list[Path]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

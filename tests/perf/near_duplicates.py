@@ -9,8 +9,8 @@ at them.
 
 from __future__ import annotations
 
+import argparse
 import io
-import sys
 import time
 from collections.abc import Callable
 
@@ -59,7 +59,9 @@ WAYS: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 def main() -> None:
     """Print the shares found, and the pairs."""
-    for name in sys.argv[1:]:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("data", nargs="+", help="names of data sets")
+    for name in options.parse_args().data:
         task = check_dataset(DataConfig(name=name)).tasks[-1]
         items = load_items(DataConfig(name=name, task=task))
         paths = items.frame["path"].to_numpy()

@@ -9,6 +9,7 @@ Needs `pip install 'softmax-triplet-bench[ray]'`; about a minute of two CPU core
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -93,6 +94,7 @@ def kill_one(folder: Path, killed: list[int]) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     with tempfile.TemporaryDirectory() as name:
         root, told, killed = Path(name), Told(), list[int]()
         there = root / "ray" / "runs" / "killed" / "hard" / "seed-0"

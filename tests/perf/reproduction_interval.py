@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import argparse
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,6 +40,7 @@ def share_inside(seeds: int, rows: int, correlation: float, rng: np.random.Gener
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     rng = np.random.default_rng(0)
     for seeds in (3, 5, 10):
         for rows in (0, 5, 20):

@@ -7,6 +7,8 @@ minute and a half on one core.
 
 from __future__ import annotations
 
+import argparse
+
 import numpy as np
 
 from stt_bench.benchmark.statistics.verdicts import verdicts
@@ -17,6 +19,7 @@ OF_SEED, OF_CLASS, RESIDUAL = 0.1, 2.7, 0.8  # standard deviations in points
 
 def main() -> None:
     """Print the shares."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     rng = np.random.default_rng(0)
     study = np.arange(SEEDS) % SEARCHES
     for ratio in (0, 1, 2, 4):

@@ -11,7 +11,7 @@ the test suite does the same at reduced size (`tests/benchmark/statistics/test_s
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from collections.abc import Sequence
 
@@ -234,11 +234,17 @@ PARTS = {  # how many tables each draws, and with --quick
 
 def main() -> None:
     """Print all of it, or the parts that are named."""
-    named = {name for name in sys.argv[1:] if name != "--quick"}
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--quick", action="store_true", help="fewer tables")
+    parts = [part.__name__ for part in PARTS]
+    options.add_argument("parts", nargs="*", metavar="PART", help=f"of: {', '.join(parts)}")
+    given = options.parse_args()
+    if unknown := set(given.parts) - set(parts):
+        options.error(f"no part is called {', '.join(sorted(unknown))}")
     start = time.process_time()
     for part, counts in PARTS.items():
-        if not named or part.__name__ in named:
-            part(np.random.default_rng(0), counts["--quick" in sys.argv])
+        if not given.parts or part.__name__ in given.parts:
+            part(np.random.default_rng(0), counts[given.quick])
     print(f"{time.process_time() - start:.0f} s of CPU")
 
 
