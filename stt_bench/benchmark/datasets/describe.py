@@ -239,5 +239,7 @@ def _alike(frame: pd.DataFrame, progress: Progress | None) -> Alike:
 
 
 def _some(texts: list[str]) -> str:
+    if not texts:
+        return ""
     more = ", …" if len(texts) > _SHOWN else ""
     return ": " + ", ".join(one_line(text, 200) for text in texts[:_SHOWN]) + more

@@ -120,6 +120,9 @@ def test_an_image_that_is_cut_off_is_named_where_all_are_decoded(tmp_path: Path,
     told = [line for line in lines if line.startswith("1 image cannot be read: ")]
     assert "a/0.png (" in told[0]
     assert not any("only the heads" in line for line in lines)
+    assert {f"near-duplicates {where} classes: 0 pairs" for where in ("within", "across")} <= {
+        *lines
+    }
     (tmp_path / "a/1.png").write_bytes(whole[:60])
     for number in range(2):
         (tmp_path / f"b/{number}.png").write_bytes(whole[:60])
