@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -10,7 +11,8 @@ from stt_bench.benchmark.config.yaml_lines import KeyPath
 from stt_bench.benchmark.system.text import one_line
 from stt_bench.names import did_you_mean
 
-_KINDS = ("constrained-", "float", "int", "literal[", "list[")  # of a field of several kinds
+_KINDS = re.compile(r"constrained-(int|float|str)|int|float|str|bool|(literal|list)\[.*")
+"""What pydantic names a kind of a field that may be of several."""
 _SHOULD = "Input should be "
 _SHOWN = 80  # characters of a value
 
@@ -24,7 +26,7 @@ def first_mistake(error: ValidationError, model: type[BaseModel]) -> tuple[KeyPa
 
 
 def _keys(error: Any) -> KeyPath:
-    return tuple(str(key) for key in error["loc"] if not str(key).startswith(_KINDS))
+    return tuple(str(key) for key in error["loc"] if not _KINDS.fullmatch(str(key)))
 
 
 def is_list(keys: KeyPath, model: type[BaseModel]) -> bool:
