@@ -84,6 +84,7 @@ def test_missing_data_say_where_was_looked(load, nowhere, monkeypatch):
     with pytest.raises(BenchError, match=r"data.root nothere does not exist: .* searched for"):
         load("cub50", "nothere")
     with pytest.raises(
-        BenchError, match=r"'images': data.root nothere does not exist: correct it$"
+        BenchError,
+        match=r"'images': data.root nothere does not exist: it starts from /.*; correct it$",
     ):
         load("images", "nothere")
