@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
 from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import InputConfig, ModelConfig
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.datasets.catalog import find_dataset
 from stt_bench.benchmark.datasets.items import find_root
 from stt_bench.benchmark.datasets.training_items import Fold, folds_of, training_items
 from stt_bench.benchmark.jobs.work import shard_of
-from stt_bench.benchmark.models import build_network
+from stt_bench.benchmark.models import EmbeddingNetwork, build_network
 from stt_bench.benchmark.store.records import expected_seconds
 from stt_bench.benchmark.store.runs import Run, open_run, run_of
 from stt_bench.benchmark.suite import Data, is_done
@@ -174,12 +177,19 @@ def _misfit(experiment: Experiment, data: Data) -> str:
         return ""  # is told of the data
     try:
         check_fits(experiment, items)
-        if experiment.train.chunk is not None:
-            model = experiment.model.model_copy(update={"weights": None})  # which may be far away
-            check_chunks(experiment, build_network(model, experiment.input, items.width))
+        if (experiment.train.chunk or math.inf) < experiment.sampler.images_per_batch:
+            settings = experiment.model.model_dump_json(), experiment.input.model_dump_json()
+            check_chunks(experiment, _network(*settings, items.width))
     except BenchError as error:
         return str(error)
     return ""
+
+
+@lru_cache(maxsize=1)  # neighbours in a table share it
+def _network(model: str, input: str, width: int | None) -> EmbeddingNetwork:
+    """Return the network of such settings with random weights: its own may be far away."""
+    config = ModelConfig.model_validate_json(model).model_copy(update={"weights": None})
+    return build_network(config, InputConfig.model_validate_json(input), width)
 
 
 class _Folds:

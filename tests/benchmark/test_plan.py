@@ -81,7 +81,8 @@ def test_chunks_that_batch_norm_would_see_are_told(
     told = stt_bench("run", tiny, "--dry-run", "--rows", "hard", *trained, *places,
                      "--set", "train.chunk=8")  # fmt: skip
     assert "hard, seed 0: would be refused: train.chunk: 8: the batch norm '" in told.stdout
-    fine = stt_bench("run", tiny, "--dry-run", "--rows", "hard", *trained, *places)
+    whole = ("--set", "train.chunk=4096")
+    fine = stt_bench("run", tiny, "--dry-run", "--rows", "hard", *trained, *whole, *places)
     assert "hard, seed 0: starts" in fine.stdout
 
 

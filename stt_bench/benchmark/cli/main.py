@@ -71,8 +71,8 @@ def common(
     stt-bench trains an embedding under each loss of a table, writes the embeddings to disk,
     measures retrieval, clustering and classification, and writes a leaderboard.
 
-    Start with `stt-bench run omniglot_mini_retrieval` (a minute on two CPU cores), then look at
-    `results/omniglot_mini_retrieval.md`.
+    Start with `stt-bench run omniglot_mini_retrieval --results my-results` (a minute on two CPU
+    cores), then look at `my-results/omniglot_mini_retrieval.md`.
     """
     for number, file in enumerate(plugin or ()):
         import_plugin(file, number)

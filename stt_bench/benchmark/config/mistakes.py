@@ -26,7 +26,10 @@ def first_mistake(error: ValidationError, model: type[BaseModel]) -> tuple[KeyPa
 
 
 def _keys(error: Any) -> KeyPath:
-    return tuple(str(key) for key in error["loc"] if not _KINDS.fullmatch(str(key)))
+    keys = [str(key) for key in error["loc"]]
+    unknown = keys[-1:] if error["type"] == "extra_forbidden" else []  # called as one likes
+    named = keys[: len(keys) - len(unknown)]
+    return (*(key for key in named if not _KINDS.fullmatch(key)), *unknown)
 
 
 def is_list(keys: KeyPath, model: type[BaseModel]) -> bool:

@@ -22,6 +22,7 @@ from stt_bench.benchmark.datasets.stores import FileStore
 from stt_bench.benchmark.datasets.threads import Progress, thread_count
 from stt_bench.benchmark.datasets.understand import Understood, understand
 from stt_bench.benchmark.datasets.unreadable import unreadable_images
+from stt_bench.benchmark.system.contents import stamp_of
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.text import counted, one_line
 
@@ -193,6 +194,7 @@ def image_sizes(paths: list[str]) -> tuple[list[tuple[int, int]], list[tuple[str
 
     def size(path: str) -> tuple[int, int] | str:
         try:
+            stamp_of(path)  # a pipe would be waited for
             with Image.open(path) as image:
                 return image.size
         except Exception as error:  # broken files raise nearly anything

@@ -148,7 +148,7 @@ def load_items(config: DataConfig, reporter: Reporter | None = None) -> ItemTabl
         frame = hold_out(frame, config.task, config.validation)
     with reporter.bar(f"{dataset.name}: compare files", len(paths)) as bar:
         # Contents of all images, also where only some stay: an array store knows no other.
-        contents = contents_of(store, paths, bar.of)
+        contents = contents_of(store, paths, bar.of, skippable=True)
     notes = (*notes, *contents.notes)
     for note in notes:
         reporter.once(f"note: {note}")

@@ -78,6 +78,8 @@ def _tell(content: bytes) -> _Told:
 
 def _decode(stream: str | IO[bytes], where: str) -> Image.Image:
     try:
+        if isinstance(stream, str):
+            stamp_of(stream)  # a pipe would be waited for
         with Image.open(stream) as image:
             check_size(image)
             image.load()

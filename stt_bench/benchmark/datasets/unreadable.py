@@ -107,8 +107,16 @@ def unreadable_images(
     return {path: one for path, one in zip(paths, found, strict=True) if isinstance(one, str)}
 
 
-def contents_of(store: Store, paths: Sequence[str], progress: Progress | None = None) -> Contents:
+def contents_of(
+    store: Store,
+    paths: Sequence[str],
+    progress: Progress | None = None,
+    *,
+    skippable: bool = False,
+) -> Contents:
     """Return what the images hold, as `Store.contents` does.
+
+    `skippable`: whether a config says what is done with those that cannot be had.
 
     Raises:
         BenchError: some are not there; it also says which others cannot be decoded.
@@ -126,7 +134,8 @@ def contents_of(store: Store, paths: Sequence[str], progress: Progress | None = 
             file = listed_in_file("undecodable", told) if told[1:] else None
             more = f"; {len(broken):,} more cannot be decoded, the first is {first}"
             more += f" (all: {file})" if file else ""
-        raise BenchError(f"{error}{more}; or leave them out with {SKIP}") from None
+        end = f"; or leave them out with {SKIP}" if skippable else ""
+        raise BenchError(f"{error}{more}{end}") from None
 
 
 def readable_part(

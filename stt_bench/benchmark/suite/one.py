@@ -209,14 +209,22 @@ class Data:
     def __init__(self, reporter: Reporter, *, download: bool = True) -> None:
         """Start with none; `download` lets a dataset be fetched that is not here."""
         self._reporter, self._download = reporter, download
+        self._failed: BenchError | None = None
         self._key: str | None = None
         self._items: ItemTable | None = None
 
     def of(self, experiment: Experiment) -> ItemTable:
         """Return the items of an experiment; a `BenchError` where they cannot be had."""
         key = experiment.data.model_dump_json()
+        if key == self._key and self._failed is not None and not self._download:
+            raise self._failed  # what only looks need not look again
         if self._items is None or key != self._key:
-            if not self._download:
-                find_root(check_dataset(experiment.data), experiment.data.root, download=False)
-            self._key, self._items = key, load_items(experiment.data, self._reporter)
+            self._key, self._items, self._failed = key, None, None
+            try:
+                if not self._download:
+                    find_root(check_dataset(experiment.data), experiment.data.root, download=False)
+                self._items = load_items(experiment.data, self._reporter)
+            except BenchError as error:
+                self._failed = error
+                raise
         return self._items

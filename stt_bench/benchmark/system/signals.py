@@ -55,10 +55,11 @@ def heeded_by(*notes: Callable[[], Any]) -> Iterator[None]:
     before, left = _handlers(), [*notes]
 
     def heed(_kind: int, _frame: FrameType | None) -> None:
-        note = left.pop(0)
+        note = left.pop(0) if left else None  # a signal may come while another is heeded here
         if not left:
             _restore(before)
-        note()
+        if note is not None:
+            note()
 
     for kind in before:
         signal.signal(kind, heed)

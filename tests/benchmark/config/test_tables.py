@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -332,3 +333,17 @@ def test_defaults_are_part_of_what_records_mean() -> None:
     pinned = json.loads(Path(__file__).with_name("defaults.json").read_text())
     assert Experiment.model_validate(row).model_dump(mode="json") == pinned["experiment"]
     assert {name: loss_parameters(name) for name in pinned["losses"]} == pinned["losses"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("input.interpolation=bicubic", "unknown field 'input.interpolation'; valid: aspect, "),
+        ("train.interval=3", "unknown field 'train.interval'; "),
+        ("optimizer.float_x=3", "unknown field 'optimizer.float_x'; "),
+        ("model.int=3", "unknown field 'model.int'; "),
+    ],
+)
+def test_an_unknown_field_is_named_whatever_it_is_called(setting: str, told: str) -> None:
+    with pytest.raises(BenchError, match=re.escape(told)):
+        load_table("digits_retrieval", [setting])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from command_line import Command, stt_bench  # noqa: F401  (a fixture)
 from test_folders import lay
 
 from stt_bench.benchmark.compare.look import look
-from stt_bench.benchmark.datasets.describe import describe
+from stt_bench.benchmark.datasets.describe import describe, image_sizes
+from stt_bench.benchmark.datasets.stores import FileStore
 from stt_bench.benchmark.system.errors import BenchError
 
 
@@ -128,3 +130,17 @@ def test_an_image_that_is_cut_off_is_named_where_all_are_decoded(tmp_path: Path,
         (tmp_path / f"b/{number}.png").write_bytes(whole[:60])
     with pytest.raises(BenchError, match="none of 4 images can be read"):
         describe(tmp_path, near_duplicates=True)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path, save) -> None:
+    for label in "ab":
+        for number in range(2):
+            save(tmp_path / f"{label}/{number}.png", size=(40, 40), seed=number)
+    os.mkfifo(tmp_path / "a/2.png")
+    assert [Path(path).name for path, _ in image_sizes([str(tmp_path / "a/2.png")])[1]] == ["2.png"]
+    for near in (False, True):
+        lines = describe(tmp_path, near_duplicates=near).lines()
+        (told,) = [line for line in lines if "cannot be read" in line]
+        assert "it is no file but a pipe or a device" in told
+    with pytest.raises(BenchError, match="a pipe or a device"):
+        FileStore(tmp_path).read("a/2.png")

@@ -67,6 +67,22 @@ def test_of_two_notes_each_signal_calls_one_and_the_third_ends(kind: signal.Sign
     assert noted == [1, 2]
 
 
+def test_a_signal_that_comes_while_one_is_heeded_takes_the_next_note() -> None:
+    stop_by_signal()
+    noted: list[str] = []
+
+    def first() -> None:
+        noted.append("first")
+        signal.raise_signal(signal.SIGHUP)
+
+    with heeded_by(first, lambda: noted.append("second")):
+        handler = signal.getsignal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert callable(handler)
+        handler(signal.SIGTERM, None)  # as one that was on its way
+    assert noted == ["first", "second"]
+
+
 def test_a_thread_changes_no_handler() -> None:
     found: list[object] = []
 
