@@ -22,6 +22,11 @@ def blocks(length: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, length))
 
 
+def evenly(length: int, most: int) -> int:
+    """Return the size of as few blocks as there can be, of at most `most`, that are alike."""
+    return -(-length // max(1, -(-length // most)))
+
+
 def as_array(name: str, values: Any) -> np.ndarray:
     """Return `values` as an array of any kind, or say that they are none."""
     try:
@@ -44,7 +49,7 @@ def check_matrix(name: str, values: ArrayLike) -> np.ndarray:
     if 0 in matrix.shape:
         raise ValueError(f"{name} is empty: its shape is {matrix.shape}.")
     bad = np.concatenate(
-        [_bad_rows(matrix[rows]) for rows in blocks(len(matrix), max(1, 2**22 // matrix.shape[1]))]
+        [_bad_rows(matrix[rows]) for rows in blocks(len(matrix), max(1, 2**17 // matrix.shape[1]))]
     )
     if bad.any():
         what = "beyond 2**53" if matrix.dtype.kind in "iu" else "NaN or infinite"

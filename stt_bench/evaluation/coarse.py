@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stt_bench.evaluation.backends import full_precision
-from stt_bench.evaluation.checks import blocks
+from stt_bench.evaluation.checks import blocks, evenly
 from stt_bench.evaluation.exact import exact_distances, row_squares
 
 # The smallest of a row are looked for in the groups with the smallest minima.
@@ -91,7 +91,9 @@ class TorchSearch:
         filled = -count % GROUP
         if len(rows) == count and filled:
             rows = np.pad(rows, ((0, filled), (0, 0)))
-        lengths = np.ones(len(rows)) if self.inner_product else row_squares(rows)
+        lengths = np.ones(len(rows), rows.dtype)
+        if not self.inner_product:  # as near as the products are
+            np.einsum("nd,nd->n", rows, rows, out=lengths)
         lengths[count:] = np.inf
         counted = torch.float32 if sizes.sum() <= FLOAT32_COUNTS else torch.float64
         gallery, bias, weights = (
@@ -161,7 +163,8 @@ class TorchSearch:
         They lie in `room`, (Q, filled part), or all blocks in the same place.
         """
         step = max(1, self.tile_bytes // (self.kind.itemsize * len(part.rows) * copies))
-        shape = min(step, len(queries)), len(part.rows)
+        step = evenly(len(queries), step)
+        shape = step, len(part.rows)
         apart = room is not None
         if room is None:
             room = torch.empty(shape, device=self.device, dtype=self.kind)

@@ -13,6 +13,7 @@ DISTANCES = ("euclidean", "cosine")
 USUAL_EXPONENT = 60
 # Numbers below 2 to the power of minus this have squares below float64.
 LEAST_EXPONENT = 500
+FEW_WORDS = 16  # of a row, by which most rows differ from all others
 
 
 def exact_pairs(left: np.ndarray, right: np.ndarray, distance: str) -> np.ndarray:
@@ -114,11 +115,10 @@ class Points:
 
         Repeats are found by a 64-bit hash of the coordinates and confirmed by comparing them.
         """
-        words = self.dimension * np.dtype(self.kind).itemsize // 4
-        weights = 2 * np.random.default_rng(0).integers(1, 2**63, words, dtype=np.uint64) + 1
-        hashes = np.concatenate(
-            [self._read(r).view(np.uint32).astype(np.uint64) @ weights for r in self.blocks()]
-        )
+        few = np.sort(self._hashes(FEW_WORDS))
+        if np.all(few[1:] != few[:-1]):  # rows that start otherwise are others
+            return self, np.arange(len(self))
+        hashes = self._hashes(self.dimension * np.dtype(self.kind).itemsize // 4)
         _, first, places = np.unique(hashes, return_index=True, return_inverse=True)
         repeated = np.flatnonzero(first[places] != np.arange(len(self)))
         for part in blocks(len(repeated), max(1, 2**22 // self.dimension)):
@@ -133,6 +133,12 @@ class Points:
         fewer = copy(self)
         fewer.kept = first[order]
         return fewer, rank[places]
+
+    def _hashes(self, words: int) -> np.ndarray:
+        """Return a 64-bit hash of the first 32-bit words of every row, (N,)."""
+        weights = 2 * np.random.default_rng(0).integers(1, 2**63, words, dtype=np.uint64) + 1
+        parts = (self._read(rows).view(np.uint32)[:, :words] for rows in self.blocks())
+        return np.concatenate([part.astype(np.uint64) @ weights[: part.shape[1]] for part in parts])
 
 
 def points_of(distance: str, *matrices: np.ndarray) -> list[Points]:

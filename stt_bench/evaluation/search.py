@@ -21,7 +21,7 @@ import torch
 
 from stt_bench.evaluation import coarse
 from stt_bench.evaluation.backends import devices_of
-from stt_bench.evaluation.checks import blocks
+from stt_bench.evaluation.checks import blocks, evenly
 from stt_bench.evaluation.coarse import DenseSearch, TorchSearch
 from stt_bench.evaluation.exact import Points
 from stt_bench.evaluation.faiss_search import FaissSearch
@@ -245,6 +245,7 @@ class NeighborSearch:
             room = min(LISTS_BYTES, self.memory // 4) if level.is_kept else self.memory // 2
             one = 8 if isinstance(level.searcher, WideSearch) else 16
             count = max(1, room // (one * width + 8 * self.queries.dimension))
+            count = evenly(len(queries), count)
             yield queries[:count], width
             queries = queries[count:]
 
