@@ -5,6 +5,7 @@ import numpy as np
 from stt_bench.evaluation.exact import Points
 
 TABLE = 2**20  # numbers
+FIRST = 8  # places of a list, at which a query is looked for in it
 
 
 class Gallery:
@@ -100,7 +101,13 @@ class Gallery:
         The query itself is left out. They are booleans where every point is one item.
         """
         if self.plain:
-            others = points != self.own[queries][:, None]
+            own = self.own[queries][:, None]
+            others = np.ones(points.shape, dtype=bool)
+            others[:, :FIRST] = points[:, :FIRST] != own
+            # Most queries are the nearest to themselves; those of no item are not looked for.
+            farther = np.flatnonzero(others[:, :FIRST].all(axis=1) & (own[:, 0] >= 0))
+            if len(farther):
+                others[farther] = points[farther] != own[farther]
             labels = self._label.take(points)
             return others, others & (labels == self._query_label[queries][:, None])
         sizes, positives = self._items(queries, points)

@@ -15,7 +15,8 @@ from stt_bench.evaluation.exact import Points, exact_pairs
 from stt_bench.evaluation.gallery import Gallery
 from stt_bench.evaluation.ranking import TieGroups, find_tie_groups
 
-PAIRS_BYTES = 2**20  # what a processor keeps at hand
+PAIRS_BYTES = 2**18  # what a processor keeps at hand
+LAST_RUN = 64  # neighbours, among which the last run of most lists begins
 
 
 class OutsideBoundError(Exception):
@@ -74,8 +75,11 @@ class ListRanker:
         depth = self.gallery.depth[queries]
         enough = np.ones(len(queries), dtype=bool)  # the whole gallery is
         if width < len(self.gallery.points):
-            within = np.arange(width) < _last_run(close)[:, None]
-            sizes, positives = np.multiply(sizes, within), np.multiply(positives, within)
+            start = _last_run(close)
+            least = int(start.min())  # where the last runs begin, which are mostly short
+            within = np.arange(least, width) < start[:, None]
+            for table in (sizes, positives):
+                table[:, least:] *= within
             enough = sizes.sum(axis=1) >= depth
         there = positives.astype(bool, copy=False)
         holds = there.any(axis=1)
@@ -200,7 +204,9 @@ def _alone(others: np.ndarray, positives: np.ndarray, depth: np.ndarray) -> TieG
     count, width = positives.shape
     itself = np.where(others.all(axis=1), width, np.argmin(others, axis=1))
     limit = (depth + (itself <= depth)).astype(np.int32)
-    reached = positives & (np.arange(width, dtype=np.int32) < limit[:, None])
+    least = int(limit.min(initial=width))
+    reached = positives.copy()
+    reached[:, least:] &= np.arange(least, width, dtype=np.int32) < limit[:, None]
     reached[np.arange(count), np.argmax(positives, axis=1)] = True
     flat = np.flatnonzero(reached)
     # Each list up to the query itself, and after it, where one item less is nearer.
@@ -260,7 +266,13 @@ def _doubtful(
 
 def _last_run(close: np.ndarray) -> np.ndarray:
     """Return where the last run of each list starts, (Q,), given which neighbours are close."""
-    if not close.shape[1]:
-        return np.zeros(len(close), dtype=np.int64)
-    start = close.shape[1] - np.argmin(close[:, ::-1], axis=1)
-    return np.where(close.all(axis=1), 0, start)
+    count, width = close.shape
+    if not width:
+        return np.zeros(count, dtype=np.int64)
+    end = close[:, -LAST_RUN:]
+    start = width - np.argmin(end[:, ::-1], axis=1)
+    longer = np.flatnonzero(end.all(axis=1))
+    if len(longer):
+        rows = close[longer]
+        start[longer] = np.where(rows.all(axis=1), 0, width - np.argmin(rows[:, ::-1], axis=1))
+    return start

@@ -19,7 +19,7 @@ from stt_bench.evaluation.checks import blocks
 
 EXACT_BITS = 53  # of whole numbers that float64 holds
 GROUPS_AT_ONCE = 2**13  # what a processor keeps at hand
-MOST_DIGAMMAS = 2**17  # that are kept
+MOST_KEPT = 2**17  # numbers of a function
 FEW = 64  # items of a group
 
 
@@ -61,7 +61,9 @@ def find_tie_groups(
     first = np.searchsorted(last, width * np.arange(count))
     # Sums along each row, of items and of positives in the halves of one number; torch takes half
     # the time of NumPy.
-    both = np.left_shift(sizes, 32, dtype=np.int64) + positives
+    both = sizes.astype(np.int64)
+    both <<= 32
+    both += positives
     through = torch.from_numpy(both).cumsum_(1).numpy().take(last)
     before = np.empty_like(through)
     before[1:] = through[:-1]
@@ -104,8 +106,11 @@ def ranked_list_metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[in
     drawn_from = np.flatnonzero(t > p)
     if len(drawn_from):
         some = n[drawn_from], t[drawn_from], p[drawn_from]
-        for column, k in zip(columns, ks, strict=True):
-            column[drawn_from] = _hits(*some, k)
+        each = np.repeat(np.array(ks, dtype=np.int64), len(drawn_from))  # all K at once
+        n, t, p = (np.tile(x, len(ks)) for x in some)
+        chances = _hits(n, t, p, each)
+        for column, chance in zip(columns, chances.reshape(len(ks), len(drawn_from)), strict=True):
+            column[drawn_from] = chance
         reciprocal[drawn_from] = per_distinct(_reciprocal_rank, *some)
     columns += [hits / relevant, sums_of_queries(precision, first) / relevant, reciprocal]
     return np.stack(columns, axis=1)
@@ -114,7 +119,7 @@ def ranked_list_metrics(groups: TieGroups, relevant: np.ndarray, ks: Sequence[in
 def positives_before(groups: TieGroups, first: np.ndarray) -> np.ndarray:
     """Return how many positives stand before each group, (T,), given each query's first group."""
     counts = _counts(first, len(groups.query))
-    if np.all(groups.size <= 1):
+    if _largest(groups.size) <= 1:
         found = np.arange(len(groups.query))
         found -= np.repeat(first, counts)
         return found
@@ -141,17 +146,19 @@ def within_reach(
         last = first + np.maximum(np.add.reduceat(within, first, dtype=np.int64), 1) - 1
     # Of the groups that are reached all but the last count whole.
     drawn = np.clip(reach - before[last], 0, size[last])
-    shared = bool(np.any(size > 1))
+    shared = _largest(size) > 1
     places = size
     if shared:
         places = size.copy() if within is None else size * within
         places[last] = drawn
-    precision = np.empty(len(before))
-    for part in blocks(len(before), GROUPS_AT_ONCE):
-        n, t, p, c, m = (x[part] for x in (before, size, positives, found, places))
-        precision[part] = _summed(n, t, p, c, m) if shared else _precision(n, c)
-    if within is not None and not shared:
-        precision *= within
+    if shared:
+        precision = np.empty(len(before))
+        for part in blocks(len(before), GROUPS_AT_ONCE):
+            precision[part] = _summed(*(x[part] for x in (before, size, positives, found, places)))
+    else:
+        precision = _precision(before, found)
+        if within is not None:
+            precision *= within
     return precision, found[last] + positives[last] * (drawn / size[last])
 
 
@@ -163,13 +170,18 @@ def sums_of_queries(values: np.ndarray, first: np.ndarray) -> np.ndarray:
     return np.asarray(sums)
 
 
+def _largest(sizes: np.ndarray) -> int:
+    """Return the largest of sizes (T,), which may be one number, broadcast."""
+    return int((sizes if sizes.strides[0] else sizes[:1]).max(initial=0))
+
+
 def _counts(first: np.ndarray, total: int) -> np.ndarray:
     """Return how many groups each query has, given where its first one is among all."""
     return np.append(first[1:], total) - first
 
 
-def _hits(n: np.ndarray, t: np.ndarray, p: np.ndarray, k: int) -> np.ndarray:
-    """Return the probability that a positive is among the first `k`, for each group (Q,).
+def _hits(n: np.ndarray, t: np.ndarray, p: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Return the probability that a positive is among the first `k`, all (Q,), of each group.
 
     All r = k − n places that the group gets are negatives with probability
     C(t−p, r) / C(t, r) = C(t−r, p) / C(t, p); big integers make it exact where int64 does not.
@@ -208,11 +220,10 @@ def _precision(n: np.ndarray, c: np.ndarray) -> np.ndarray:
 
     Written as 1 + (c − n) / (n + 1): a list of positives alone yields exactly 1.
     """
-    precision, gained = n.astype(np.float64), c.astype(np.float64)
-    gained -= precision
-    precision += 1.0
-    np.divide(1.0, precision, out=precision)
-    precision *= gained
+    most = int(n.max(initial=0))
+    # Long lists ask for the same places again and again.
+    precision = _inverses(most.bit_length()).take(n) if most < MOST_KEPT else 1.0 / (n + 1.0)
+    precision *= c - n
     precision += 1.0
     return precision
 
@@ -248,8 +259,7 @@ def summed_precision(
     start = n + 1
     last = start + m
     most = int(last.max(initial=0))
-    # Long lists ask for the same places again and again.
-    psi = _digammas(most.bit_length()).take if most < MOST_DIGAMMAS else digamma
+    psi = _digammas(most.bit_length()).take if most < MOST_KEPT else digamma
     harmonic = psi(last)
     harmonic -= psi(start)
     alone = np.flatnonzero(m == 1)
@@ -280,6 +290,12 @@ def _few_shares() -> tuple[np.ndarray, np.ndarray]:
     """Return α and β of all groups of fewer items than `FEW`, (FEW²,)."""
     t, p = np.divmod(np.arange(FEW**2, dtype=np.float64), FEW)
     return _shares(np.maximum(t, 1.0), p)
+
+
+@lru_cache
+def _inverses(bits: int) -> np.ndarray:
+    """Return 1 / (n + 1) of all whole numbers n of up to `bits` bits."""
+    return 1.0 / np.arange(1.0, 2.0**bits + 1)
 
 
 @lru_cache

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
+from stt_bench.evaluation import coarse
 from stt_bench.evaluation.checks import blocks
-from stt_bench.evaluation.coarse import GROUP, Part, TorchSearch
+from stt_bench.evaluation.coarse import Part, TorchSearch
 
 NUMBERS_AT_ONCE = 2**15  # what a processor keeps at hand
 # Where the rest of a row is more than this share and so many, it is put aside before the sort.
@@ -42,7 +43,7 @@ class WideSearch(TorchSearch):
     ) -> np.ndarray:
         """Return the keys of the `width` nearest of all `points`, ascending: (Q, width) int64."""
         low = (1 << key_bits(points)) - 1
-        room = np.empty((len(rows), width + -width % GROUP), dtype=np.int64)
+        room = np.empty((len(rows), width + -width % coarse.GROUP), dtype=np.int64)
         lists = room[:, :width]
         held = self.queries(rows)
         lengths = held.lengths.cpu().numpy().astype(np.float64)

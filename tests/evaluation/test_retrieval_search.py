@@ -362,6 +362,16 @@ def test_the_gallery_is_not_read_once_more_for_a_few_short_lists(monkeypatch):
     assert found == retrieval_metrics(points, labels, backend="dense")
 
 
+def test_lists_of_which_none_is_certain_are_made_anew(monkeypatch):
+    """Two halves far apart, and no patience to compare what float32 leaves open."""
+    monkeypatch.setattr(NeighborSearch, "_patience", lambda _: 0)
+    points, labels = clustered(250, 4, 600, 1.0)
+    points[: len(points) // 2] += 1e4
+    points[len(points) // 2 :] -= 1e4
+    found = retrieval_metrics(points, labels, backend="torch-cpu")
+    assert found == retrieval_metrics(points, labels, backend="dense")
+
+
 def test_a_query_far_from_its_own_row_is_left_out_where_it_stands():
     """Without ties, and with another embedding as a query than in the gallery."""
     points, labels = clustered(10, 12, 8, 1.0)
