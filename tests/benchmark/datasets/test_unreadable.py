@@ -101,7 +101,7 @@ def test_missing_and_broken_files_are_told_together(photos):
     assert "1 of 24 image files cannot be read (Too many levels of symbolic links)" in sentence
     assert "; 2 more cannot be decoded, the first is " in sentence
     assert sentence.endswith("; or leave them out with data.skip_unreadable: true")
-    (listed,) = re.findall(r"\(all: (\S+)\)", sentence)
+    (listed,) = re.findall(r"\(all: (.+?)\)", sentence)
     assert [line.split(" (")[0][-7:] for line in Path(listed).read_text().splitlines()] == [
         "1/2.jpg", "2/0.jpg",
     ]  # fmt: skip
