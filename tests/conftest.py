@@ -9,6 +9,7 @@ draws new examples.
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -22,6 +23,17 @@ settings.load_profile("repeatable")
 
 
 @pytest.hookimpl(trylast=True)
+def pytest_configure() -> None:
+    """Heed what whoever started the suite ignores, as a shell does SIGINT for what runs beside it.
+
+    Tests send these signals, and so do processes that tests start.
+    """
+    for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(kind) is signal.SIG_IGN:
+            default = signal.default_int_handler if kind == signal.SIGINT else signal.SIG_DFL
+            signal.signal(kind, default)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest: at the end one process would work at it and the others wait.
 
