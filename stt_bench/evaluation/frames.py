@@ -38,6 +38,7 @@ class CoarseFrame:
         self.moved_in = np.result_type(queries.kind, gallery.kind).type
         self.shift = np.zeros(gallery.dimension)
         self.scale = self.reach = 1.0
+        self.step = 0.0  # of the grid, in the frame, where it is exact
         if not self.inner_product:
             # The middle of some rows: an outlier moves it little, and equal rows land on 0.
             some = np.linspace(0, len(gallery) - 1, min(len(gallery), MIDDLE_ROWS)).astype(int)
@@ -83,6 +84,7 @@ class CoarseFrame:
         grid.precision, grid.exact = np.float64, True
         step = np.ldexp(1.0 / self.scale, -bits)
         grid.shift = np.rint(self.shift / step) * step
+        grid.step = float(np.ldexp(1.0, -bits))
         sets = (gallery,) if queries is gallery else (queries, gallery)
         return grid if all(_on_grid(points, step) for points in sets) else None
 

@@ -73,7 +73,8 @@ class Gallery:
             asked, row = np.unique(self.query_labels[queries], return_inverse=True)
             if len(asked) * len(self.points) <= points.size:  # a table is quicker for long lists
                 starts = row[:, None] * len(self.points)
-                return sizes, self._counts_of(asked).take(starts + points)
+                counts = self._counts_of(asked, slice(0, len(self.points)))
+                return sizes, counts.take(starts + points)
         labels = self._label.take(points)
         positives = sizes * (labels == self._query_label[queries][:, None])
         if not self._mixed:
@@ -84,15 +85,16 @@ class Gallery:
         positives[mixed] = np.where(self._keys[at] == keys, self._counts[at], 0)
         return sizes, positives
 
-    def _counts_of(self, labels: np.ndarray) -> np.ndarray:
-        """Return how many items of each label (L,) every point stands for, (L, U)."""
-        table = np.zeros((len(labels), len(self.points)), dtype=np.int32)
-        first = labels * len(self.points)
-        starts, ends = (
-            np.searchsorted(self._keys, key) for key in (first, first + len(self.points))
-        )
-        for row, start, end in zip(range(len(labels)), starts, ends, strict=True):
-            table[row, self._keys[start:end] - first[row]] = self._counts[start:end]
+    def _counts_of(self, labels: np.ndarray, place: slice) -> np.ndarray:
+        """Return how many items of each label (L,) every point of a place stands for, (L, n)."""
+        table = np.zeros((len(labels), place.stop - place.start), dtype=np.int32)
+        first = labels * len(self.points) + place.start
+        keys = np.stack([first, first + table.shape[1]])
+        starts, ends = np.searchsorted(self._keys, keys)
+        counts = ends - starts
+        row = np.repeat(np.arange(len(labels)), counts)
+        at = np.arange(len(row)) + np.repeat(starts - np.cumsum(counts) + counts, counts)
+        table[row, self._keys[at] - first[row]] = self._counts[at]
         return table
 
     def others(self, queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,6 +117,18 @@ class Gallery:
         sizes[row, place] -= 1
         positives[row, place] -= self.own_positive[queries[row]]
         return sizes, positives
+
+    def weighed(self, queries: np.ndarray, place: slice, positive: float) -> np.ndarray:
+        """Return items and, each `positive` more, positives of all points of a place, (Q, n).
+
+        They are counted as by `others`.
+        """
+        asked, row = np.unique(self.query_labels[queries], return_inverse=True)
+        found = (positive * self._counts_of(asked, place) + self.sizes[place]).take(row, axis=0)
+        own = self.own[queries]
+        here = np.flatnonzero((place.start <= own) & (own < place.stop))
+        found[here, own[here] - place.start] -= 1 + positive * self.own_positive[queries[here]]
+        return found
 
     def positive_points(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return each point that holds a positive, (T,), after the place of its query, (T,)."""

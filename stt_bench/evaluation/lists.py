@@ -90,7 +90,7 @@ class ListRanker:
         held: np.ndarray | slice
         if (clear := np.flatnonzero(ready & ~tied)).size:
             at = clear, first[clear]
-            self._check(queries[clear], points[at], values[at], errors[clear], unit)
+            self.check(queries[clear], points[at], values[at], errors[clear], unit)
             held = clear if len(clear) < len(queries) else slice(None)  # which copies nothing
             groups = self._untied(sizes[held], positives[held], depth[held])
             found.append((queries[clear], groups))
@@ -115,7 +115,7 @@ class ListRanker:
             found, queries[~enough], queries[enough & ~holds], np.concatenate([none, *unclear])
         )
 
-    def _check(
+    def check(
         self,
         queries: np.ndarray,
         points: np.ndarray,
@@ -152,7 +152,7 @@ class ListRanker:
             places = np.union1d(places, doubtful)
         self.compared += len(places)
         query = places // width
-        values.ravel()[places] = self._check(
+        values.ravel()[places] = self.check(
             queries[query], points.ravel()[places], values.ravel()[places], errors[query], unit
         )
         kept = np.flatnonzero(~left)

@@ -135,6 +135,14 @@ class RuledGallery(Gallery):
         sizes = self.sizes[points] * kept - own
         return sizes, sizes * alike
 
+    def weighed(self, queries: np.ndarray, place: slice, positive: float) -> np.ndarray:
+        """Return items and, each `positive` more, positives of all points of a place, (Q, n)."""
+        points = np.arange(place.start, place.stop)
+        sizes, positives = self.others(
+            queries, np.broadcast_to(points, (len(queries), len(points)))
+        )
+        return positive * positives + sizes
+
     def positive_points(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return each point that holds a positive, (T,), after the place of its query, (T,)."""
         query, points = self._alike(queries)

@@ -7,6 +7,8 @@ All ranks follow from `exact_pairs`, so every searcher gives the same groups:
   it counts, or where it would hold a good part of the gallery, a float64 search makes another: a
   **wide** one, longer each time, up to the whole gallery. On a grid that float32 holds it is a
   float32 search, too.
+* Of points of few possible distances, as codes of ±1, items are **counted at each distance**
+  instead of by a wide search.
 * Where a list is long enough but holds no positive, only the rank of the nearest positive is
   missing. Its exact distance is found among the positives; nearer points are then **counted**, and
   those too close to call are compared exactly; if a rule removes very many, lists grow instead.
@@ -27,6 +29,7 @@ from stt_bench.evaluation.exact import Points
 from stt_bench.evaluation.faiss_search import FaissSearch
 from stt_bench.evaluation.frames import CoarseFrame, ExactFrame
 from stt_bench.evaluation.gallery import Gallery
+from stt_bench.evaluation.grids import Grid, count_at_distances, grid_of
 from stt_bench.evaluation.levels import Level
 from stt_bench.evaluation.lists import ListRanker, OutsideBoundError
 from stt_bench.evaluation.ranking import TieGroups
@@ -42,6 +45,7 @@ PROBED = 64  # queries that show whether float32 is worth it for the others
 MISSED_SHARE = 1 / 3  # of first queries whose lists hold no positive, that makes lists a detour
 PLACES = 2**17  # of lists that are ranked at once
 LISTS_BYTES = 2**25  # of lists that are made at once
+GRID_BYTES = 128  # of a query's items that are counted at a distance
 LOADED = 4  # nanoseconds, about, that each coordinate of the gallery costs once more
 LISTED = 190  # nanoseconds, about, that each place of a narrow list costs
 
@@ -57,6 +61,7 @@ class NeighborSearch:
         self.ranker = ListRanker(queries, gallery)
         self.missed = 0  # queries whose lists hold no positive
         self.narrow: Level | None = None
+        self.grid: Grid | None = None
         self._on_processor = True
         self.wide = Level(ExactFrame(), DenseSearch(queries.distance), gallery, memory)
         if backend == "dense":
@@ -71,6 +76,7 @@ class NeighborSearch:
         frame = frame.sharpened(queries, gallery.points)
         self.narrow = Level(frame, searcher, gallery, memory)
         frame = frame.widened(queries, gallery.points, key_bits(len(gallery.points)))
+        self.grid = grid_of(frame, queries, gallery)
         wide = WideSearch(inner_product, memory // 4, device, frame.precision)
         self.wide = Level(frame, wide, gallery, memory)
 
@@ -91,7 +97,7 @@ class NeighborSearch:
                     progress(len(wanted) - int(left.sum()))
             except OutsideBoundError:
                 dense = DenseSearch(self.queries.distance)
-                self.narrow = None
+                self.narrow = self.grid = None
                 self.wide = Level(ExactFrame(), dense, self.gallery, self.memory)
 
     def _search(self, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, TieGroups]]:
@@ -122,6 +128,9 @@ class NeighborSearch:
             self.narrow.forget()
             pending = np.concatenate(later)
             pending = pending[np.argsort(-self._reach(pending), kind="stable")]
+        if self.grid:
+            yield from self._counted_groups(self.grid, pending)
+            return
         factor = 1
         while len(pending):
             pending = yield from self._pass(self.wide, pending, factor)
@@ -192,6 +201,15 @@ class NeighborSearch:
         self.missed += len(beyond)
         yield from self._first_groups(level, beyond)
         return failed
+
+    def _counted_groups(
+        self, grid: Grid, queries: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, TieGroups]]:
+        """Yield blocks of queries with their tie groups, by counting at each distance."""
+        taken = GRID_BYTES * grid.distances + 8 * self.queries.dimension
+        for block in blocks(len(queries), max(1, self.memory // 4 // taken)):
+            some = queries[block]
+            yield some, count_at_distances(grid, self.wide, self.ranker, some)
 
     def _first_groups(
         self, level: Level, queries: np.ndarray

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from stt_bench.evaluation import coarse, retrieval, search
+from stt_bench.evaluation import coarse, grids, retrieval, search
 
 
 @st.composite
@@ -45,9 +45,13 @@ def problems(draw):
 
 @contextmanager
 def search_like_a_large_one(memory=2**20, spare=1):
-    """Short lists, groups and parts although the gallery is small."""
+    """Short lists, groups and parts although the gallery is small; `spare` points in a list more.
+
+    An odd number of them goes with grids of which all are few distances, an even one with none.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "SPARE", spare)
+        patch.setattr(grids, "FEW_SHARE", 100.0 if spare % 2 else 0.0)
         patch.setattr(coarse, "SORTED_SHARE", 1.0)
         patch.setattr(coarse, "GROUPS_WORTH", 0)
         patch.setattr(coarse, "GROUP", 2)

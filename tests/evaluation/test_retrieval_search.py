@@ -35,6 +35,11 @@ def grid():
     return rng.integers(0, 3, (250, 5)).astype(np.float32), rng.integers(0, 40, 250)
 
 
+def fine_grid():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 40, (250, 5)).astype(np.float32), rng.integers(0, 40, 250)
+
+
 def outlier():
     points, labels = clustered(30, 8, 8, 1.0)
     points[0] = 1e12
@@ -46,6 +51,7 @@ CASES = {
     "hopeless": lambda: clustered(60, 4, 16, 50.0),
     "mixed sizes": lambda: (clustered(1, 250, 8, 1.0)[0], np.sqrt(np.arange(250)).astype(int)),
     "grid": grid,
+    "fine grid": fine_grid,
     "tight pairs": tight_pairs,
     "outlier": outlier,
     "collapsed": lambda: (np.ones((200, 4), np.float32), np.arange(200) % 40),
@@ -96,20 +102,27 @@ def test_the_grid_equals_the_loops(short_lists):
 
 
 @pytest.mark.parametrize(
-    ("case", "distance", "wide", "counted"),
+    ("case", "distance", "wide", "counted", "at_distances"),
     [
-        ("clear", "euclidean", False, False),
-        ("hopeless", "euclidean", False, True),
-        ("hopeless", "cosine", False, True),
-        ("grid", "euclidean", True, True),
-        ("tight pairs", "euclidean", True, True),
-        ("half zero", "cosine", True, True),
+        ("clear", "euclidean", False, False, False),
+        ("hopeless", "euclidean", False, True, False),
+        ("hopeless", "cosine", False, True, False),
+        ("grid", "euclidean", False, True, True),
+        ("fine grid", "euclidean", True, True, False),
+        ("tight pairs", "euclidean", True, True, False),
+        ("half zero", "cosine", True, True, False),
     ],
 )
-def test_each_way_is_taken_where_it_is_due(case, distance, wide, counted, short_lists, monkeypatch):
+def test_each_way_is_taken_where_it_is_due(
+    case, distance, wide, counted, at_distances, short_lists, monkeypatch
+):
     """Without this, the agreement above could come from one way alone."""
-    passes, counts = [], []
+    passes, counts, grids = [], [], []
     blocks, count = NeighborSearch._blocks, NeighborSearch._counted
+    on_grid = search.count_at_distances
+    monkeypatch.setattr(
+        search, "count_at_distances", lambda *given: grids.append(given) or on_grid(*given)
+    )
     monkeypatch.setattr(
         NeighborSearch,
         "_blocks",
@@ -119,7 +132,7 @@ def test_each_way_is_taken_where_it_is_due(case, distance, wide, counted, short_
         NeighborSearch, "_counted", lambda *given: counts.append(given) or count(*given)
     )
     retrieval_metrics(*CASES[case](), distance=distance, backend="torch-cpu")
-    assert (any(passes), bool(counts)) == (wide, counted)
+    assert (any(passes), bool(counts), bool(grids)) == (wide, counted, at_distances)
 
 
 @pytest.mark.parametrize("kibibytes", [4, 16, 2**18])
@@ -159,7 +172,7 @@ def test_a_count_that_misses_the_nearest_positive_is_not_believed(short_lists, m
 
 
 def test_a_count_that_misses_the_ties_on_a_grid_is_not_believed(short_lists, monkeypatch):
-    points, labels = grid()
+    points, labels = fine_grid()
     expected = retrieval_metrics(points, labels, backend="dense")
     honest, asked = TorchSearch.counts, []
 
@@ -246,10 +259,12 @@ def test_the_float32_bound_covers_underflow():
 
 
 @pytest.mark.parametrize("backend", ["faiss-cpu", "torch-cpu", "dense"])
-@pytest.mark.parametrize("noise", [1.5, 50.0])
-def test_memory_stays_far_below_all_pairs(backend, noise, monkeypatch):
+@pytest.mark.parametrize("kind", ["clear", "hopeless", "codes"])
+def test_memory_stays_far_below_all_pairs(backend, kind, monkeypatch):
     """numpy's memory as it is traced, torch's as the tables that it fills."""
-    points, labels = clustered(1000, 4, 16, noise)
+    points, labels = clustered(1000, 4, 16, 50.0 if kind == "hopeless" else 1.5)
+    if kind == "codes":
+        points, labels = np.sign(points), np.arange(len(points)) % 3
     pairs = len(points) ** 2 * 8
     tiles = TorchSearch._tiles
 
