@@ -64,10 +64,11 @@ def count_at_distances(
     assert isinstance(level.searcher, TorchSearch), "a dense search has no frame"
     held = level.searcher.queries(level.frame.rows(ranker.queries, queries))
     counts = np.zeros((len(queries), grid.distances))
-    cells_at_once = min(CELLS, level.memory // 4 // CELL_BYTES)
+    at_once = min(CELLS, level.memory // 4 // CELL_BYTES)
     for place, part in level.parts():
         for block, table in level.searcher.distances(held, part):
-            for some in blocks(len(table), max(1, cells_at_once // len(part))):
+            few = max(1, at_once // max(len(part), grid.distances))
+            for some in blocks(len(table), few):
                 to = slice(block.start + some.start, block.start + some.stop)
                 distances, asked = table[some], queries[to]
                 _check(ranker, asked, place, distances, level.frame.unit)

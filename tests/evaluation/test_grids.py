@@ -92,6 +92,26 @@ def test_counts_at_distances_equal_the_loops(queries, kibibytes, monkeypatch):
     assert (len(counted) > 1) == (kibibytes < 2**18)
 
 
+def test_of_many_distances_few_queries_are_counted_at_once(monkeypatch):
+    """So that a float32 holds the number of each cell, of whatever part of a gallery."""
+    points = np.random.default_rng(0).integers(0, 101, (60, 1)).astype(np.float32)
+    points[:2] = [[0], [100]]
+    labels = np.arange(60) % 7
+    expected = retrieval_scores(points, labels, backend="dense").values.tobytes()
+    monkeypatch.setattr(grids, "FEW_SHARE", 10.0**4)
+    monkeypatch.setattr(search, "LISTED", 10**9)
+    cells, count = [], np.bincount
+
+    def counted(places, weights=None, minlength=0):
+        cells.append(minlength)
+        return count(places, weights, minlength)
+
+    monkeypatch.setattr(np, "bincount", counted)
+    found = retrieval_scores(points, labels, backend="torch-cpu")
+    assert found.values.tobytes() == expected
+    assert 10_001 < max(cells) <= grids.CELLS
+
+
 @pytest.mark.parametrize("off", ["all are halves", "one is below 0", "one is too far"])
 def test_distances_that_are_not_exact_are_not_believed(off, monkeypatch):
     points, labels = codes()
