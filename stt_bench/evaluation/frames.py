@@ -75,6 +75,14 @@ class CoarseFrame:
         grid.precision = np.float32
         return grid
 
+    def moved_to(self, center: np.ndarray) -> "CoarseFrame":
+        """Return the frame about another point (D,): it is sharper for what lies near that."""
+        near = copy(self)
+        near.shift = center.astype(self.moved_in).astype(np.float64)
+        far = float(row_norms((near.shift - self.shift)[None] * self.scale)[0])
+        near.reach = (self.reach + far) * (1 + 2.0**-40)
+        return near
+
     def _grid(self, queries: Points, gallery: Points, digits: int) -> "CoarseFrame | None":
         """Return an exact frame in float64, or None where products need more than `digits` bits."""
         bits = (digits - gallery.dimension.bit_length()) // 2
@@ -158,6 +166,23 @@ class CoarseFrame:
             farthest = (half + np.sqrt(half**2 + (1 - share) * rest)) / (1 - share)
             size = np.minimum(size, (2 * norms + farthest) * (1 + 2.0**-40))
         return share * size**2 + tiny
+
+    def errors_by_distance(self, rows: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return A (Q,) and b, so that a coarse distance v to any gallery row is off by A + b·v.
+
+        What `errors` returns for v is smaller: there s ≤ 2h + √q, and (a + c)² ≤ 2a² + 2c².
+        """
+        if self.exact:
+            return np.zeros(len(rows)), 0.0
+        norms = row_norms(rows)
+        share = rounding_share(rows.shape[1], self.precision)
+        tiny = (rows.shape[1] + 16) * 2.0**-120
+        if self.inner_product or share >= 1 / 2:
+            return self.errors(rows), 0.0
+        slope = 2 * share * (1 + 2.0**-39) / (1 - share)
+        near = 2 * norms * (1 + 2 * share / (1 - share))
+        start = 2 * share * (1 + 2.0**-39) * near**2
+        return start + slope * (tiny + 4 * share * norms**2) + tiny, slope
 
 
 class ExactFrame:

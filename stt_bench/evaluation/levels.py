@@ -16,21 +16,22 @@ from stt_bench.evaluation.wide import (
     lost_share,
     nearest_keys,
     split_keys,
-    without_outliers,
 )
 
 PART_ROWS = 65_536
+# Where the bound of the point at one so-manieth of a list is so many times smaller than that of
+# the last one, each point has its own.
+EARLY, WORTH_BOUNDING = 8, 4
 
 
 class Lists(NamedTuple):
     """Lists of Q queries.
 
-    `of` gives some queries' distances, ascending, and points, both (S, width). `errors` (Q,)
-    bounds the error of the distances.
+    `of` gives some queries' distances, ascending, and points, both (S, width), and bounds on the
+    errors of the distances, (S, 1) or (S, width).
     """
 
-    of: Callable[[slice], tuple[np.ndarray, np.ndarray]]
-    errors: np.ndarray
+    of: Callable[[slice], tuple[np.ndarray, np.ndarray, np.ndarray]]
     width: int
 
 
@@ -57,27 +58,42 @@ class Level:
         index: np.ndarray,
         width: int,
         last: int | None = None,
-        needed: int | None = None,
     ) -> "Lists":
         """Return the `width` nearest points by coarse distance, of queries (Q,).
 
         Given a place `last`, lists may leave out what is farther than what stands there, but for
-        one; given how many are `needed`, what is very far beyond them.
+        one.
         """
         rows = self.frame.rows(queries, index)
         size = len(self.gallery.points)
         if isinstance(self.searcher, WideSearch):
             keys = self.searcher.keys(rows, self.parts(), width, size)
-            if needed is not None:
-                keys = without_outliers(keys, needed, size)
-            farthest = split_keys(keys[:, -1:], size)[0][:, 0]
-            lost = np.zeros(len(rows)) if self.frame.exact else lost_share(size) * farthest
-            errors = self.frame.errors(rows, farthest + 2 * lost) + lost
-            keys = nearest_keys(keys, last, size)
-            return Lists(lambda some: split_keys(keys[some], size), errors, keys.shape[1])
+            return self._by_keys(rows, nearest_keys(keys, last, size), keys[:, -1:])
         values, points = nearest_of_parts(self.searcher, rows, self.parts(), width)
-        errors = self.frame.errors(rows, values[:, -1])
-        return Lists(lambda some: (values[some], points[some]), errors, width)
+        errors = self.frame.errors(rows, values[:, -1])[:, None]
+        return Lists(lambda some: (values[some], points[some], errors[some]), width)
+
+    def _by_keys(self, rows: np.ndarray, keys: np.ndarray, last: np.ndarray) -> "Lists":
+        """Return lists of keys (Q, width), given those of the farthest points, (Q, 1)."""
+        assert isinstance(self.frame, CoarseFrame), "a wide search has no other"
+        size = len(self.gallery.points)
+        share = 0.0 if self.frame.exact else lost_share(size)
+        farthest = split_keys(last, size)[0][:, 0]
+        errors = self.frame.errors(rows, (1 + 2 * share) * farthest) + share * farthest
+        start, slope = self.frame.errors_by_distance(rows)
+        slope = (1 + 2 * share) * slope + share
+        early = keys[:, keys.shape[1] // EARLY]
+
+        def of(some: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            values, points = split_keys(keys[some], size)
+            bounds = errors[some, None]
+            # Far points make no near ones doubtful: of an outlier, or of tight classes.
+            near = start[some] + slope * split_keys(early[some], size)[0]
+            if np.any(near < bounds[:, 0] / WORTH_BOUNDING):
+                bounds = np.minimum(bounds, start[some, None] + slope * values)
+            return values, points, bounds
+
+        return Lists(of, keys.shape[1])
 
     @property
     def is_kept(self) -> bool:

@@ -61,7 +61,8 @@ class ListRanker:
             queries: (Q,) rows of queries.
             values: (Q, L) coarse distances, ascending.
             points: (Q, L) points of the gallery.
-            errors: (Q,) bound on |value − exact · unit|; 0 where values are exact.
+            errors: (Q, 1) or (Q, L), ascending, bounds on |value − exact · unit|; 0 where values
+                are exact.
             unit: of the values.
             patience: how many doubtful pairs of a query are compared at most.
 
@@ -90,7 +91,8 @@ class ListRanker:
         held: np.ndarray | slice
         if (clear := np.flatnonzero(ready & ~tied)).size:
             at = clear, first[clear]
-            self.check(queries[clear], points[at], values[at], errors[clear], unit)
+            bounds = np.broadcast_to(errors, values.shape)[at]
+            self.check(queries[clear], points[at], values[at], bounds, unit)
             held = clear if len(clear) < len(queries) else slice(None)  # which copies nothing
             groups = self._untied(sizes[held], positives[held], depth[held])
             found.append((queries[clear], groups))
@@ -153,7 +155,11 @@ class ListRanker:
         self.compared += len(places)
         query = places // width
         values.ravel()[places] = self.check(
-            queries[query], points.ravel()[places], values.ravel()[places], errors[query], unit
+            queries[query],
+            points.ravel()[places],
+            values.ravel()[places],
+            np.broadcast_to(errors, values.shape)[query, places % width],
+            unit,
         )
         kept = np.flatnonzero(~left)
         if left.any():
@@ -233,7 +239,9 @@ def _close(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
     steps[-1:, -1] = 0
     flat = values.ravel()
     np.subtract(flat[1:], flat[:-1], out=steps.ravel()[:-1])
-    return (steps <= 2 * errors[:, None])[:, :-1]
+    if errors.shape[1] > 1:  # of two neighbours the farther one's
+        return steps[:, :-1] <= 2 * errors[:, 1:]
+    return (steps <= 2 * errors)[:, :-1]
 
 
 def _doubtful(

@@ -33,6 +33,7 @@ from stt_bench.evaluation.grids import Grid, count_at_distances, grid_of
 from stt_bench.evaluation.levels import Level
 from stt_bench.evaluation.lists import ListRanker, OutsideBoundError
 from stt_bench.evaluation.ranking import TieGroups
+from stt_bench.evaluation.regions import regions
 from stt_bench.evaluation.wide import WideSearch, key_bits
 
 # How many points a list holds beyond the position it counts to, at least, and as a share of it.
@@ -42,6 +43,8 @@ WIDE_SHARE = 1 / 16  # of the gallery, that a wide list holds at least
 WHOLE_SHARE = 7 / 8  # beyond which a wide list is all of the gallery: nothing is short then
 GRID_SHARE = 24  # beyond one so-manieth of the gallery, a list of many ties is all of it
 PROBED = 64  # queries that show whether float32 is worth it for the others
+FEW_PROBES = 4  # times as many queries as are probed, for which it is worth probing a wide search
+DOUBTFUL_SHARE = 1 / 4  # of a wide search's price, that exact comparisons may add to it
 MISSED_SHARE = 1 / 3  # of first queries whose lists hold no positive, that makes lists a detour
 PLACES = 2**17  # of lists that are ranked at once
 LISTS_BYTES = 2**25  # of lists that are made at once
@@ -131,9 +134,32 @@ class NeighborSearch:
         if self.grid:
             yield from self._counted_groups(self.grid, pending)
             return
+        frame = self.wide.frame
+        if not isinstance(frame, CoarseFrame) or frame.exact or len(pending) < FEW_PROBES * PROBED:
+            yield from self._wide_groups(self.wide, pending)
+            return
+        probe = np.arange(0, len(pending), len(pending) // PROBED)
+        before = self.ranker.compared
+        yield from self._wide_groups(self.wide, pending[probe])
+        each = (self.ranker.compared - before) / len(probe)
+        pending = np.delete(pending, probe)
+        doubtful = each * self._pair_price() > DOUBTFUL_SHARE * self._wide_price()
+        found = regions(self.queries, pending) if doubtful else iter([(None, pending)])
+        for center, some in found:
+            level = self.wide
+            if center is not None:
+                self.wide.forget()
+                near = frame.moved_to(center)
+                level = Level(near, self.wide.searcher, self.gallery, self.memory)
+            yield from self._wide_groups(level, some)
+
+    def _wide_groups(
+        self, level: Level, pending: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, TieGroups]]:
+        """Yield blocks of queries with their groups, by lists that grow until all are done."""
         factor = 1
         while len(pending):
-            pending = yield from self._pass(self.wide, pending, factor)
+            pending = yield from self._pass(level, pending, factor)
             factor *= LONGER
 
     def _narrow_pays(self, asked: np.ndarray, failed: int, compared: int) -> bool:
@@ -174,24 +200,22 @@ class NeighborSearch:
         self, level: Level, pending: np.ndarray, factor: int
     ) -> Generator[tuple[np.ndarray, TieGroups], None, np.ndarray]:
         """Yield blocks with their groups, and return the queries that are not done."""
-        patience = np.inf if level is self.wide else self._patience()
+        patience = self._patience() if level is self.narrow else np.inf
         counted = self.gallery.removed <= self._patience()
         failed = beyond = np.empty(0, dtype=np.int64)
         for block, width in self._blocks(pending, level, factor):
-            last, needed = None, None
+            last = None
             wide = level.frame.exact and isinstance(level.searcher, WideSearch)
             if wide and counted[block].all():
                 # Of many ties, those beyond the last position are nobody's concern.
                 most = self.gallery.depth[block] + self.gallery.removed[block]
                 last = min(int(most.max()) + 1, width - 1)
-            elif factor == 1 and not level.frame.exact:
-                needed = int(self._reach(block).max()) + 2 + SPARE
-            lists = level.lists(self.queries, block, width, last, needed)
+            lists = level.lists(self.queries, block, width, last)
             few = max(1, min(self.memory // 4 // 128, PLACES) // lists.width)
             for rows in blocks(len(block), few):
-                values, points = lists.of(rows)
+                values, points, errors = lists.of(rows)
                 ranked = self.ranker.rank(
-                    block[rows], values, points, lists.errors[rows], level.frame.unit, patience
+                    block[rows], values, points, errors, level.frame.unit, patience
                 )
                 yield from ranked.found
                 sought, longer = (ranked.missed[c[ranked.missed]] for c in (counted, ~counted))
@@ -251,11 +275,11 @@ class NeighborSearch:
         size = len(self.gallery.points)
         while len(queries):
             width = factor * int(self._length(queries[:1])[0])
-            if level is self.wide:
+            if level is not self.narrow:
                 width = max(width, int(WIDE_SHARE * size) * factor)
             # Points on a grid have many ties, which the end of a list may not part.
             most = WHOLE_SHARE if not level.frame.exact else 1 / GRID_SHARE
-            if width > (most * size if level is self.wide else size):
+            if width > (size if level is self.narrow else most * size):
                 width = size
             if isinstance(level.searcher, DenseSearch):
                 width = size

@@ -19,7 +19,6 @@ NUMBERS_AT_ONCE = 2**15  # what a processor keeps at hand
 # Where the rest of a row is more than this share and so many, it is put aside before the sort.
 REST_SHARE, REST_LEAST = 0.42, 1000
 WORTH_CUTTING = 7 / 8  # of a list: the end of a shorter one is looked for, which takes time too
-VERY_FAR = 16  # times as far (squared) as the last point that is needed
 TILE_BYTES = 2**24  # as wide as a product needs to be quick
 
 
@@ -85,17 +84,6 @@ def nearest_keys(keys: np.ndarray, last: int | None, points: int) -> np.ndarray:
     beyond = keys[:, last + 1 :] <= farthest[:, None]
     width = last + 2 + int(np.count_nonzero(beyond, axis=1).max())
     return keys[:, :width] if width < WORTH_CUTTING * keys.shape[1] else keys
-
-
-def without_outliers(keys: np.ndarray, needed: int, points: int) -> np.ndarray:
-    """Return the keys (Q, width), only `needed` of them where the last are very far.
-
-    They would bound the errors of all: by their own distance.
-    """
-    if needed >= keys.shape[1]:
-        return keys
-    near, far = np.median(split_keys(keys[:, [needed - 1, -1]], points)[0], axis=0)
-    return keys[:, :needed] if far > VERY_FAR * near else keys
 
 
 def split_keys(keys: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,11 +5,12 @@ import pytest
 from clustered_points import clustered
 from evaluation_reference import retrieval_reference
 
-from stt_bench.evaluation import retrieval, retrieval_metrics
+from stt_bench.evaluation import retrieval, retrieval_metrics, search
 from stt_bench.evaluation.coarse import TorchSearch
 from stt_bench.evaluation.exact import Points, exact_distances
 from stt_bench.evaluation.frames import CoarseFrame
 from stt_bench.evaluation.lists import ListRanker
+from stt_bench.evaluation.regions import regions
 from stt_bench.evaluation.wide import WideSearch, split_keys
 
 
@@ -23,13 +24,25 @@ def few_classes(kind):
         points = np.round(points)
     elif kind == "outlier":
         points[3] *= 1e6
+    elif kind == "many outliers":
+        points[::9] *= 1e6
+    elif kind == "one class and an outlier":
+        points[3] *= 1e6
+        labels[:] = 0
+    elif kind == "tight":
+        points = (clustered(3, 50, 6, 2.0)[0] * 1e-5 + 4 * np.eye(3, 6)[labels]).astype(np.float32)
     elif kind == "huge and pairs":
         labels = np.minimum(np.arange(150) // 2, 40)
     return points, labels
 
 
-@pytest.mark.parametrize("kind", ["plain", "twice", "grid", "outlier", "huge and pairs"])
+KINDS = ["plain", "twice", "grid", "outlier", "huge and pairs"]
+FAR = ["many outliers", "one class and an outlier", "tight"]
+
+
+@pytest.mark.parametrize("kind", KINDS + FAR)
 def test_few_large_classes_equal_the_float64_loop(kind, monkeypatch):
+    monkeypatch.setattr(search, "PROBED", 4)
     points, labels = few_classes(kind)
     expected = retrieval_reference(points, labels)
     for kibibytes in (16, 2**18):
@@ -42,9 +55,13 @@ def test_few_large_classes_equal_the_float64_loop(kind, monkeypatch):
         assert found[1:] == found[:1] * 2
 
 
-@pytest.mark.parametrize("kind", ["plain", "twice", "grid", "outlier", "huge and pairs"])
+@pytest.mark.parametrize("kind", KINDS + FAR)
 def test_few_large_classes_are_not_compared_one_by_one(kind, monkeypatch):
-    """What a float64 product can tell is not asked of the exact distances again."""
+    """What a float64 product can tell is not asked of the exact distances again.
+
+    Of tight classes, what a product about each can tell; that it is one, the first queries show.
+    """
+    monkeypatch.setattr(search, "PROBED", 4)
     points, labels = few_classes(kind)
     pairs = []
     exact = ListRanker.exact
@@ -52,7 +69,28 @@ def test_few_large_classes_are_not_compared_one_by_one(kind, monkeypatch):
         ListRanker, "exact", lambda *given: pairs.append(len(given[1])) or exact(*given)
     )
     retrieval_metrics(points, labels, backend="torch-cpu")
-    assert sum(pairs) <= 3 * len(points)
+    assert sum(pairs) <= (8 if kind == "tight" else 3) * len(points)
+
+
+def test_regions_are_found_where_classes_are_tight():
+    """Each query once; a region's point lies in it; what lies in none comes with None."""
+    points, labels = clustered(3, 100, 6, 1e-4)
+    labels = np.append(labels, [3] * 9)
+    points = np.append(points, np.random.default_rng(1).normal(size=(9, 6)), axis=0)
+    asked = np.random.default_rng(2).permutation(309)[:250]
+    held = Points(points, "euclidean")
+    found = list(regions(held, asked))
+    assert np.array_equal(np.sort(np.concatenate([some for _, some in found])), np.sort(asked))
+    for center, some in found:
+        if center is None:
+            assert set(labels[some]) <= {3}
+        else:
+            (label,) = set(labels[some])
+            assert np.array_equal(some, asked[labels[asked] == label])
+            assert (points[labels == label] == center).all(axis=1).any()
+    assert [center is None for center, _ in found] == [False] * 3 + [True]
+    spread = Points(clustered(3, 100, 6, 1.0)[0], "euclidean")
+    assert [center for center, _ in regions(spread, np.arange(300))] == [None]
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
@@ -78,6 +116,11 @@ def test_the_float64_bound_holds_up_to_the_end_of_every_list(distance):
                 largest = np.take_along_axis(table, some, axis=1)[:, -1]
                 bound = frame.errors(rows, largest)
                 assert (np.take_along_axis(off, some, axis=1) <= bound[:, None]).all()
+            start, slope = frame.errors_by_distance(rows)
+            by_distance = start[:, None] + slope * table.clip(0)
+            assert (off <= by_distance).all()
+            for column in (0, 7, 79):
+                assert (frame.errors(rows, table[:, column]) <= by_distance[:, column]).all()
         # The outlier widens no bound but its own.
         if distance == "euclidean":
             assert np.median(bound) < 1e-9 * frame.errors(rows).max()
