@@ -5,7 +5,7 @@ import pytest
 from clustered_points import clustered
 from evaluation_reference import retrieval_reference
 
-from stt_bench.evaluation import retrieval, retrieval_metrics, search
+from stt_bench.evaluation import retrieval, retrieval_metrics, retrieval_scores, search
 from stt_bench.evaluation.coarse import TorchSearch
 from stt_bench.evaluation.exact import Points, exact_distances
 from stt_bench.evaluation.frames import CoarseFrame
@@ -30,7 +30,7 @@ def few_classes(kind):
         points[3] *= 1e6
         labels[:] = 0
     elif kind == "tight":
-        points = (clustered(3, 50, 6, 2.0)[0] * 1e-5 + 4 * np.eye(3, 6)[labels]).astype(np.float32)
+        points = points * 1e-7 + 4 * np.eye(3, 6)[labels]
     elif kind == "huge and pairs":
         labels = np.minimum(np.arange(150) // 2, 40)
     return points, labels
@@ -70,6 +70,18 @@ def test_few_large_classes_are_not_compared_one_by_one(kind, monkeypatch):
     )
     retrieval_metrics(points, labels, backend="torch-cpu")
     assert sum(pairs) <= (8 if kind == "tight" else 3) * len(points)
+
+
+@pytest.mark.parametrize("kind", ["many outliers", "tight"])
+def test_near_ties_are_compared_exactly_beside_far_points(kind, monkeypatch):
+    monkeypatch.setattr(search, "PROBED", 4)
+    points, labels = few_classes(kind)
+    rng = np.random.default_rng(0)
+    points = points.astype(np.float64)
+    points[75:] = points[rng.integers(0, 75, 75)]
+    points[75:] = np.nextafter(points[75:], rng.choice([-9.0, 9.0], (75, 6)))
+    expected = retrieval_scores(points, labels, backend="dense").values.tobytes()
+    assert retrieval_scores(points, labels, backend="torch-cpu").values.tobytes() == expected
 
 
 def test_regions_are_found_where_classes_are_tight():
