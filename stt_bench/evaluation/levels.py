@@ -90,7 +90,9 @@ class Level:
             # Far points make no near ones doubtful: of an outlier, or of tight classes.
             near = start[some] + slope * split_keys(early[some], size)[0]
             if np.any(near < bounds[:, 0] / WORTH_BOUNDING):
-                bounds = np.minimum(bounds, start[some, None] + slope * values)
+                own = slope * values
+                own += start[some, None]
+                bounds = np.minimum(own, bounds, out=own)
             return values, points, bounds
 
         return Lists(of, keys.shape[1])
