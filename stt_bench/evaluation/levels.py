@@ -19,9 +19,10 @@ from stt_bench.evaluation.wide import (
 )
 
 PART_ROWS = 65_536
-# Where the bound of the point at one so-manieth of a list is so many times smaller than that of
-# the last one, each point has its own.
-EARLY, WORTH_BOUNDING = 8, 4
+# Where the bound is wide for the points up to one so-manieth of a list, so large a share of their
+# distances that so many of them are doubtful, and their own bounds are so many times smaller, each
+# point has its own.
+EARLY, CROWDED, WORTH_BOUNDING = 8, 1 / 32, 4
 
 
 class Lists(NamedTuple):
@@ -82,14 +83,14 @@ class Level:
         errors = self.frame.errors(rows, (1 + 2 * share) * farthest) + share * farthest
         start, slope = self.frame.errors_by_distance(rows)
         slope = (1 + 2 * share) * slope + share
-        early = keys[:, keys.shape[1] // EARLY]
 
         def of(some: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             values, points = split_keys(keys[some], size)
             bounds = errors[some, None]
-            # Far points make no near ones doubtful: of an outlier, or of tight classes.
-            near = start[some] + slope * split_keys(early[some], size)[0]
-            if np.any(near < bounds[:, 0] / WORTH_BOUNDING):
+            # Far points, as outliers or other tight classes, make no near ones doubtful.
+            early = split_keys(keys[some, keys.shape[1] // EARLY], size)[0]
+            wide = bounds[:, 0] * keys.shape[1] > CROWDED * early
+            if np.any(wide & (start[some] + slope * early < bounds[:, 0] / WORTH_BOUNDING)):
                 own = slope * values
                 own += start[some, None]
                 bounds = np.minimum(own, bounds, out=own)

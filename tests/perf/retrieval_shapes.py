@@ -22,8 +22,10 @@ from collections.abc import Iterator
 import numpy as np
 
 KS = (1, 2, 4, 8, 16)
+TIGHT = {"tight": 0.05, "tighter": 1e-3, "tightest": 1e-5}  # spread in a class, of that of centres
 KINDS = (
-    "plain", "noise", "tight", "twice", "signs", "outlier", "copies", "grid", "collapsed",
+    "plain", "noise", "tight", "tighter", "tightest", "twice", "signs", "outlier", "outliers",
+    "copies", "grid", "collapsed",
 )  # fmt: skip
 
 
@@ -76,16 +78,20 @@ def points_of(kind: str, y: np.ndarray, dim: int, rng: np.random.Generator) -> n
     """Return points about their class's centre, spoilt as `kind` says."""
     points = rng.normal(size=(y.max() + 1, dim))[y]
     points += 1.5 * rng.normal(size=points.shape)
-    if kind == "noise":
+    if kind in TIGHT:
+        points = rng.normal(size=(y.max() + 1, dim))[y] + TIGHT[kind] * rng.normal(
+            size=points.shape
+        )
+    elif kind == "noise":
         points = rng.normal(size=points.shape)
-    elif kind == "tight":
-        points = rng.normal(size=(y.max() + 1, dim))[y] + 0.05 * rng.normal(size=points.shape)
     elif kind == "twice":
         points[len(y) // 2 : 2 * (len(y) // 2)] = points[: len(y) // 2]
     elif kind == "signs":
         points = np.sign(points)
     elif kind == "outlier":
         points[0] *= 1e6
+    elif kind == "outliers":  # one of ten
+        points[: len(y) // 10] *= 1e6
     elif kind == "copies":  # of a hundredth of the items
         points = points[np.arange(len(y)) % max(1, len(y) // 100)]
     elif kind == "grid":  # where distances are a few whole numbers
@@ -138,7 +144,7 @@ def compare(
             seconds[name].append(time.process_time() - start)
         if sum(seconds["plain"]) > 30:
             break
-    if kind in ("plain", "noise", "tight", "outlier"):  # of ties the loop knows nothing
+    if kind in ("plain", "noise", "tight", "tighter", "outlier"):  # of ties the loop knows nothing
         for name, value in found["plain"].items():
             assert abs(found["ours"][name] - value) < 1e-6, (name, value, found["ours"][name])
     return seconds["ours"], seconds["plain"]
