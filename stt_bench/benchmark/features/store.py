@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from stt_bench.benchmark.system.atomic import remove_leftovers, write_atomically
+from stt_bench.benchmark.system.atomic import look_at, write_atomically
 from stt_bench.benchmark.system.contents import cache_folder
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import read_mapping, write_json
@@ -76,8 +76,8 @@ class FeatureStore:
 
     def open(self, reporter: Reporter) -> None:
         """Read which rows lie on the disk; a damaged file is told and removed."""
-        if self.folder is not None and not self._read:
-            remove_leftovers(self.folder)
+        if self.folder is not None:
+            look_at(self.folder)
         while not self._read and self.folder is not None:
             self._parts, self._index, self._read = [], {}, True
             for file in sorted(self.folder.glob("*.npy")):

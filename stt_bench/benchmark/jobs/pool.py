@@ -23,6 +23,7 @@ from typing import Any
 from stt_bench.benchmark.jobs.reports import Message, SendingReporter, Shown
 from stt_bench.benchmark.jobs.team import Along, Place, leading
 from stt_bench.benchmark.jobs.work import RETRIES, Hold, Lost, Maker, Task, always, unheld
+from stt_bench.benchmark.system.atomic import look_again
 from stt_bench.benchmark.system.errors import TrainingStopped
 from stt_bench.benchmark.system.freed_memory import give_back_freed_memory
 from stt_bench.benchmark.system.plugins import loaded_plugins
@@ -265,6 +266,7 @@ def _serve(
         with leading(team, along, place, START):
             worker = make(SendingReporter(send))
             while (content := _next(connection)) is not None:
+                look_again()
                 send(("result", worker.do(content)))
     except EOFError:
         return

@@ -19,6 +19,7 @@ from typing import Any
 from stt_bench.benchmark.jobs.carried import LEDGER, Files, Stamps, changed, pack, unpack
 from stt_bench.benchmark.jobs.reports import Message, SendingReporter
 from stt_bench.benchmark.jobs.work import Maker, Task
+from stt_bench.benchmark.system.atomic import look_again
 from stt_bench.benchmark.system.errors import TrainingStopped
 from stt_bench.benchmark.system.freed_memory import give_back_freed_memory
 from stt_bench.benchmark.system.machine import share_threads
@@ -121,6 +122,7 @@ def do(call: Call, task: Task, number: int, mark: Path | None) -> tuple[Any, Fil
         send(("begun",))
         _enter(call.folder)
         _keep_to(call.share)
+        look_again()
         apart = mark is not None and not mark.exists()
         if apart:
             send(("asks", number))

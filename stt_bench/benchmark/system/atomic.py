@@ -30,7 +30,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _BLOCK = 1 << 16  # bytes
 _FORGOTTEN = 7 * 24 * 3600  # seconds after which a writer on another machine has surely ended
-_looked_at: set[Path] = set()  # folders, by this process
+_looked_at: set[Path] = set()  # folders, by this process in its present task
 
 
 @cache
@@ -58,9 +58,7 @@ def write_atomically(
     asked = [0]
     with told_in_a_sentence(path, asked):
         make_folder(path.parent)
-        if path.parent not in _looked_at:
-            remove_leftovers(path.parent)
-            _looked_at.add(path.parent)
+        look_at(path.parent)
         part = _beside(path)
         try:
             with _Counted(io.FileIO(part, "xb"), asked) as stream:
@@ -253,6 +251,22 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
             else:
                 with suppress(OSError):
                     part.unlink()
+
+
+def look_at(folder: Path) -> None:
+    """Remove what writers that are no more left in a folder, once until `look_again`.
+
+    Whoever reads what several processes may write there looks, too: where another one wrote it
+    after all, nobody writes there again.
+    """
+    if folder not in _looked_at:
+        _looked_at.add(folder)
+        remove_leftovers(folder)
+
+
+def look_again() -> None:
+    """Look at every folder once more: where a task begins, it may be that of a killed process."""
+    _looked_at.clear()
 
 
 def _is_left(part: Path, host: str, pid: str) -> bool:

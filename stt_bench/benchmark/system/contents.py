@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from stt_bench.benchmark.system.atomic import write_atomically
+from stt_bench.benchmark.system.atomic import look_at, write_atomically
 from stt_bench.benchmark.system.blocks import by_blocks
 from stt_bench.benchmark.system.errors import BenchError
 
@@ -130,6 +130,8 @@ def cache_folder(what: str) -> Path | None:
 
 def _read(cache: Path | None) -> dict[str, Any]:
     """Return the cache's entries; none where it is absent or not as it was written."""
+    if cache is not None:
+        look_at(cache.parent)
     with suppress(OSError, ValueError):
         digest, _, text = cache.read_bytes().partition(b"\n") if cache is not None else (b"",) * 3
         if hashlib.sha256(text).hexdigest().encode() == digest:

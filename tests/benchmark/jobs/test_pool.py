@@ -8,16 +8,21 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from stt_bench.benchmark.features.store import open_store
 from stt_bench.benchmark.jobs import pool
 from stt_bench.benchmark.jobs.pool import Pool
 from stt_bench.benchmark.jobs.work import Here, Lost, Task, shard_of
+from stt_bench.benchmark.system.atomic import write_atomically
+from stt_bench.benchmark.system.contents import once
 from stt_bench.benchmark.system.errors import TrainingStopped
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.system.signals import heeded_by
@@ -105,6 +110,54 @@ def test_a_process_that_dies_costs_a_try_and_no_other_task(
     assert (tmp_path / "tries").read_text() == "xxx"
     told = capsys.readouterr().err
     assert told.count("number 2: its process was killed by SIGKILL: it goes on from its last") == 2
+
+
+def keep_file(folder: Path, meet: Callable[[], None]) -> None:
+    meet()
+    write_atomically(folder / "file", lambda stream: stream.write(b"whole"))
+
+
+def keep_entry(_: Path, meet: Callable[[], None]) -> None:
+    once("entries", "key", meet)
+
+
+def keep_rows(_: Path, meet: Callable[[], None]) -> None:
+    store = open_store({"network": "own"})
+    if store.missing([b"x" * 32], QUIET):
+        meet()
+        store.add([b"x" * 32], np.ones((1, 2), np.float32))
+
+
+class Keepers:
+    """Two that keep the same: number 0 is killed while it writes, after number 1 has written."""
+
+    def __init__(self, folder: Path, keep: Callable[..., None], _: Reporter) -> None:
+        self.folder, self.keep = folder, keep
+
+    def do(self, content: Any) -> Any:
+        self.keep(self.folder, partial(self.meet, content[1]))
+
+    def meet(self, number: int) -> None:
+        if number:
+            wait_for(self.folder, "begun", 1)
+        elif not (self.folder / "begun").exists():
+            (self.folder / "begun").touch()
+            wait_for(self.folder, "free", 1)
+            os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("keep", [keep_file, keep_entry, keep_rows])
+def test_what_a_dead_process_left_half_written_is_removed_where_another_takes_its_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: Callable[..., None]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    done = []
+    todo = tasks(("keeps", 0), ("keeps", 1))
+    for task, _ in Pool(2).run(partial(Keepers, tmp_path, keep), todo, QUIET):
+        done.append(task.name)
+        (tmp_path / "free").touch()
+    assert done == ["number 1", "number 0"]
+    assert not [*tmp_path.rglob("*.part")]
 
 
 def test_after_a_few_deaths_a_task_is_given_up(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stt_bench.benchmark.datasets.stores import FileStore
-from stt_bench.benchmark.system import blocks, contents
+from stt_bench.benchmark.system import atomic, blocks, contents
 from stt_bench.benchmark.system.contents import learn, stamp_of
 
 
@@ -118,6 +118,20 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(files, cache, settled)
     reader = Reader(files)
     assert reader("a") == sums(files, "a")
     assert reader.read == ["a"]
+
+
+def test_what_a_killed_process_left_is_removed_by_one_that_only_reads(files, cache, settled):
+    Reader(files)("a")
+    part = atomic._beside(only_file(cache))
+    left = part.with_name(part.name.replace(f"-{os.getpid()}-", f"-{2**22 + 1}-"))
+    for path in (part, left):
+        path.write_bytes(b"half")
+    atomic.look_again()  # as another process
+    reader = Reader(files)
+    reader("a")
+    assert reader.read == []
+    assert part.exists()  # this process lives
+    assert not left.exists()
 
 
 def only_file(cache: Path) -> Path:
