@@ -1,10 +1,13 @@
 """Kills `stt-bench run` at random times, and continues it until nothing is left to do.
 
-Half of the kills come at a random time, half at a random operation on files; one in five is
-SIGTERM, the others SIGKILL. After each, every file that has its final name must be whole; after the
-last, all files must be those of a run that was left alone, byte for byte. (The clock and the meter
-of memory stand still in all of them; the ledger may note a start twice.) The table has image files,
-a row that is trained, one with a classifier, and one on frozen features.
+Half of the kills come at a random time, half at a random operation on files of the stage that was
+hit so least until then. (An evaluation writes its record alone: after a kill there it is made
+again, as after one in its midst.) One in five is SIGTERM, the others SIGKILL; at operations of
+`--jobs 2`, whose workers heed no SIGTERM, all are SIGKILL. After each, every file that has its
+final name must be whole; after the last, all files must be those of a run that was left alone, byte
+for byte. (The clock and the meter of memory stand still in all of them; the ledger may note a start
+twice.) The table has image files, a row that is trained, one with a classifier, and one on frozen
+features.
 
     python tests/perf/kills.py [--kills 50] [--seed 0] [--jobs 2]
 """
@@ -16,6 +19,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -53,7 +57,7 @@ rows:
     model: {freeze: all}
 """
 PLUGIN = """\
-import os, signal, sys
+import os, re, signal, sys
 from stt_bench.benchmark.training import train
 
 made = train.TrainingFacts
@@ -68,21 +72,21 @@ def once(place):
         note = os.open(os.environ["KILLED"], os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except FileExistsError:
         return False  # another process of this command was killed
-    os.write(note, os.path.relpath(place, here).encode())
+    os.write(note, place.encode())
     return True
 
 def count(event, arguments):
     global left
     opened = event == "open" and isinstance(arguments[2], int) and arguments[2] & 3
     if (opened or event in CHANGES) and left and not isinstance(arguments[0], int):
-        place = os.path.abspath(os.fsdecode(arguments[0]))
-        if place.startswith(here):
+        place = os.path.abspath(os.fsdecode(arguments[0])).removeprefix(here)
+        if not os.path.isabs(place) and re.match(os.environ["WHERE"], place):
             left -= 1
             if not left and once(place):
                 os.kill(os.getpid(), int(os.environ["SIGNAL"]))
             elif left < 0:
                 with open(os.environ["OPERATIONS"], "a") as stream:
-                    stream.write(".")
+                    print(os.getpid(), place, file=stream)
 
 sys.addaudithook(count)
 """
@@ -93,15 +97,30 @@ IMPORTED = (  # here, so that each command finds it ready
     "torch._dynamo",
 )
 ROWS = ("softmax", "two_head", "frozen")
+STAGES = {  # by the files that only they change
+    "images": r"cache/stt-bench/images",
+    "lease": r"runs/\w+/\w+/\.seed",
+    "ledger": r"results/records/\w+/ledger",
+    "features": r"cache/stt-bench/features",
+    "train": r"runs/(\.frozen|\w+/\w+/seed-0(?!/embeddings))",
+    "duplicates": r"cache/stt-bench/phash",
+    "embed": r"runs/\w+/\w+/seed-0/embeddings",
+    "eval": r"results/records/\w+/(?!ledger)",
+    "report": r"results/(?!records)",
+}
 AT_THE_END = {signal.SIGKILL: {-signal.SIGKILL}, signal.SIGTERM: {-signal.SIGTERM, 130}}
 
 
 class Kill(NamedTuple):
-    """When a process is killed, and how: after some seconds, or before an operation on files."""
+    """When a process is killed, and how: after some seconds, or before an operation on files.
+
+    The operations of each process are counted, from 1, those alone of a stage if one is given.
+    """
 
     kind: signal.Signals
     seconds: float | None
-    operation: int
+    operation: int = 0
+    stage: str | None = None
 
 
 class Bench:
@@ -120,12 +139,20 @@ class Bench:
                 )
         (folder / "kills.yaml").write_text(TABLE.replace("PHOTOS", str(photos)))
         (folder / "plugin.py").write_text(PLUGIN)
-        counted = folder / "operations"
         for name in IMPORTED:
             importlib.import_module(name)
         start = time.monotonic()
         assert self._run("whole", Kill(signal.SIGKILL, None, -1)) == 0, self.told("whole")
-        self.seconds, self.operations = time.monotonic() - start, counted.stat().st_size
+        self.seconds = time.monotonic() - start
+        of_processes = Counter(
+            (_stage_of(place), process)
+            for process, place in map(str.split, (folder / "operations").read_text().splitlines())
+        )
+        self.operations = {  # of the process that has most of them
+            stage: max(number for (one, _), number in of_processes.items() if one == stage)
+            for stage in STAGES
+            if any(one == stage for one, _ in of_processes)
+        }
         self.whole = dict(_contents(folder / "whole"))
 
     def told(self, name: str) -> str:
@@ -189,9 +216,7 @@ class Bench:
         """Return what was done when it was killed; by the file, where that is known."""
         root = self.folder / name
         if self.killed.exists():  # a worker, perhaps, without which the rest went on
-            parts = Path(self.killed.read_text()).parts
-            known = {"cache": "cache", "results": "report", "embeddings": "embed", "runs": "train"}
-            return next(stage for part, stage in known.items() if part in parts)
+            return _stage_of(self.killed.read_text())
         runs = sorted((root / "runs" / "kills").glob("*/seed-0"))
         recorded = {path.parent.name for path in root.glob("results/records/*/*/seed-0.json")}
         if len(recorded) == len(self.rows):
@@ -204,7 +229,7 @@ class Bench:
                     return "embed"
                 if (run / "metrics.jsonl").exists():
                     return "train"
-        return "before training"
+        return "start"
 
     def _run(self, name: str, kill: Kill | None) -> int:
         """Run the command in a process of its own; return its exit code, or −signal."""
@@ -238,6 +263,7 @@ class Bench:
                 "XDG_CACHE_HOME": str(root / "cache"),
                 "OPERATIONS": str(self.folder / "operations"),
                 "KILLED": str(self.killed),
+                "WHERE": STAGES[kill.stage] if kill is not None and kill.stage else "",
                 "OPERATIONS_LEFT": str(kill.operation if kill is not None else 0),
                 "SIGNAL": str(int(kill.kind) if kill is not None else 0),
             }
@@ -249,6 +275,10 @@ class Bench:
             code = int(end.code or 0)
         finally:
             os._exit(code)
+
+
+def _stage_of(place: str) -> str:
+    return next((one for one, pattern in STAGES.items() if re.match(pattern, place)), "start")
 
 
 def _contents(root: Path) -> Iterator[tuple[str, bytes]]:
@@ -282,6 +312,7 @@ def kills(
     rng = np.random.default_rng(seed)
     bench = Bench(folder, next(iter(numbers)), rows)
     stages: Counter[str] = Counter()
+    aimed = dict.fromkeys(rng.permutation(list(bench.operations)).tolist(), 0)
     rounds = wanted = 0
     for bench.jobs, number in numbers.items():
         wanted += number
@@ -289,19 +320,30 @@ def kills(
             name, done = f"round-{rounds}", False
             rounds += 1
             while not done and stages.total() < wanted:
-                kind = signal.SIGTERM if rng.random() < 0.2 else signal.SIGKILL
-                seconds, operation = rng.uniform(0, bench.seconds), rng.integers(bench.operations)
-                timed = rng.random() < 0.5
-                kill = Kill(kind, seconds if timed else None, 0 if timed else int(operation) + 1)
+                kill = _drawn(rng, bench, min(aimed, key=lambda stage: aimed[stage]))
                 killed, done = bench.run(name, kill)
                 if killed:
                     stages[stage := bench.stage(name)] += 1
-                    when = f"after {seconds:.2f} s" if timed else f"at operation {operation}"
-                    print(f"{stages.total()}: {kind.name} {when}, {stage}", flush=True)
+                    when = f"after {kill.seconds} s, in"
+                    if kill.stage is not None:
+                        aimed[kill.stage] += 1
+                        when = f"at operation {kill.operation} of"
+                    print(f"{stages.total()}: {kill.kind.name} {when} {stage}", flush=True)
             if not done:
                 bench.run(name, None)
             bench.check_end(name)
     return stages
+
+
+def _drawn(rng: np.random.Generator, bench: Bench, stage: str) -> Kill:
+    """Return a kill at a random time, or else at a random operation of a stage."""
+    is_timed, is_asked = rng.random() < 0.5, rng.random() < 0.2
+    seconds = round(rng.uniform(0, bench.seconds), 2)
+    operation = rng.integers(bench.operations[stage])
+    if is_timed:
+        return Kill(signal.SIGTERM if is_asked else signal.SIGKILL, seconds)
+    is_asked = is_asked and bench.jobs == 1
+    return Kill(signal.SIGTERM if is_asked else signal.SIGKILL, None, int(operation) + 1, stage)
 
 
 if __name__ == "__main__":
@@ -316,4 +358,4 @@ if __name__ == "__main__":
         took = f"{time.monotonic() - start:.0f} s"
         print(f"{found.total()} kills (--jobs {chosen.jobs}) in {took}, every one was resumed,")
         print("no file was half-written, and all results have the bytes of an undisturbed run:")
-        print(", ".join(f"{stage} {count}" for stage, count in found.most_common()))
+        print(", ".join(f"{stage} {found[stage]}" for stage in dict.fromkeys([*STAGES, *found])))
