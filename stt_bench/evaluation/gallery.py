@@ -52,6 +52,7 @@ class Gallery:
             self._table[self._keys] = self._counts
 
         self.plain = bool(self.sizes.max() == 1)  # every point stands for one item
+        self.ruled = False
 
         held = own_rows >= 0
         self.own = np.where(held, places[own_rows], -1)

@@ -18,7 +18,9 @@ from stt_bench.evaluation.levels import Level
 from stt_bench.evaluation.lists import ListRanker, OutsideBoundError
 from stt_bench.evaluation.ranking import TieGroups, find_tie_groups
 
-FEW_SHARE = 1 / 4  # of the gallery's points, that as many distances may be possible
+# Of the gallery's points, as many distances may be possible; and where the gallery is read for
+# every block of queries, so that these are to be many.
+FEW_SHARE, FEW_SHARE_READ = 1 / 4, 1 / 512
 POSITIVE = 2.0**26  # beside an item: one float64 holds the numbers of both
 CELLS = 2**17  # pairs that are counted at once
 CELL_BYTES = 64  # what each takes
@@ -31,11 +33,15 @@ class Grid(NamedTuple):
     distances: int
 
 
-def grid_of(frame: CoarseFrame, queries: Points, gallery: Gallery) -> Grid | None:
-    """Return the grid of an exact frame; None where many distances are possible."""
-    if not frame.exact or int(gallery.sizes.sum()) >= POSITIVE:
+def grid_of(frame: CoarseFrame, queries: Points, gallery: Gallery, kept: bool) -> Grid | None:
+    """Return the grid of an exact frame; None where many distances are possible.
+
+    Nor is there one for rules, which would be asked of all pairs; `kept` tells whether the gallery
+    is read once.
+    """
+    if not frame.exact or gallery.ruled or int(gallery.sizes.sum()) >= POSITIVE:
         return None
-    most = FEW_SHARE * len(gallery.points)
+    most = (FEW_SHARE if kept else FEW_SHARE_READ) * len(gallery.points)
     origin = frame.rows(gallery.points, slice(0, 1))
     low = high = bits = np.zeros(queries.dimension, dtype=np.int64)
     distances, spacing = 1, 1

@@ -44,7 +44,7 @@ class RuledGallery(Gallery):
         self._group_of_item = item_groups
         held = np.arange(len(points)) if junk is None else np.flatnonzero(~junk)
         of_row = self._one_kind(points, held, item_groups)
-        self.plain = False
+        self.plain, self.ruled = False, True
         self._single = bool(self.sizes.max() == 1)
 
         self._by_set = _Index(self._set, labels.number)
@@ -134,14 +134,6 @@ class RuledGallery(Gallery):
             return kept, kept & alike
         sizes = self.sizes[points] * kept - own
         return sizes, sizes * alike
-
-    def weighed(self, queries: np.ndarray, place: slice, positive: float) -> np.ndarray:
-        """Return items and, each `positive` more, positives of all points of a place, (Q, n)."""
-        points = np.arange(place.start, place.stop)
-        sizes, positives = self.others(
-            queries, np.broadcast_to(points, (len(queries), len(points)))
-        )
-        return positive * positives + sizes
 
     def positive_points(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return each point that holds a positive, (T,), after the place of its query, (T,)."""

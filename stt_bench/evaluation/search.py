@@ -79,9 +79,9 @@ class NeighborSearch:
         frame = frame.sharpened(queries, gallery.points)
         self.narrow = Level(frame, searcher, gallery, memory)
         frame = frame.widened(queries, gallery.points, key_bits(len(gallery.points)))
-        self.grid = grid_of(frame, queries, gallery)
         wide = WideSearch(inner_product, memory // 4, device, frame.precision)
         self.wide = Level(frame, wide, gallery, memory)
+        self.grid = grid_of(frame, queries, gallery, self.wide.is_kept)
 
     def tie_groups(
         self, wanted: np.ndarray, progress: Callable[[int], None] = lambda done: None

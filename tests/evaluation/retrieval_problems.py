@@ -51,7 +51,8 @@ def search_like_a_large_one(memory=2**20, spare=1):
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "SPARE", spare)
-        patch.setattr(grids, "FEW_SHARE", 100.0 if spare % 2 else 0.0)
+        for name in ("FEW_SHARE", "FEW_SHARE_READ"):
+            patch.setattr(grids, name, 100.0 if spare % 2 else 0.0)
         patch.setattr(coarse, "SORTED_SHARE", 1.0)
         patch.setattr(coarse, "GROUPS_WORTH", 0)
         patch.setattr(coarse, "GROUP", 2)

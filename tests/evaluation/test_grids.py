@@ -19,7 +19,7 @@ def codes(size=300, dimension=16, seed=0):
     return np.where(flips, -1, 1) * centres[labels], labels
 
 
-def grid_of(points, queries=None, distance="euclidean"):
+def grid_of(points, queries=None, distance="euclidean", kept=True):
     size = len(points)
     both = (points,) if queries is None else (points, queries)
     held, asked = (points_of(distance, *both) * 2)[:2]
@@ -27,7 +27,7 @@ def grid_of(points, queries=None, distance="euclidean"):
     gallery = Gallery(held, np.zeros(size, int), np.zeros(len(asked), int), np.full(len(asked), -1))
     frame = CoarseFrame(asked, gallery.points, False).sharpened(asked, gallery.points)
     frame = frame.widened(asked, gallery.points, 10)
-    return grids.grid_of(frame, asked, gallery), frame
+    return grids.grid_of(frame, asked, gallery, kept), frame
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0**-40, 2.0**40])
@@ -51,7 +51,7 @@ def test_all_distances_are_multiples_of_the_square_of_the_spacing(kind, scale):
     assert table.max() <= most
 
 
-def test_where_many_distances_are_possible_nothing_is_counted():
+def test_where_many_distances_are_possible_nothing_is_counted(monkeypatch):
     points, _ = codes()
     points[7, 3] = 1.5  # of steps of a half: 25 and 15 · 16
     assert grid_of(points)[0] is None
@@ -62,6 +62,19 @@ def test_where_many_distances_are_possible_nothing_is_counted():
     assert grid_of(points, points[:9])[0].distances == 17
     assert grid_of(points, distance="cosine")[0].distances == 17
     assert grid_of(np.ones((300, 5)))[0] is None  # one point
+    assert grid_of(points, kept=False)[0] is None
+    monkeypatch.setattr(grids, "FEW_SHARE_READ", 1 / 4)
+    assert grid_of(points, kept=False)[0].distances == 17
+
+
+def test_rules_are_not_asked_of_all_pairs(monkeypatch):
+    points, labels = codes()
+    groups = np.random.default_rng(1).integers(0, 3, 300)
+    given = {"query_groups": groups, "groups_apply_to": "label"}
+    expected = retrieval_scores(points, labels, **given, backend="dense").values.tobytes()
+    monkeypatch.setattr(search, "count_at_distances", None)
+    found = retrieval_scores(points, labels, **given, backend="torch-cpu")
+    assert found.values.tobytes() == expected
 
 
 @pytest.mark.parametrize("kibibytes", [4, 64, 2**18])
@@ -70,6 +83,7 @@ def test_counts_at_distances_equal_the_loops(queries, kibibytes, monkeypatch):
     """By gallery parts and blocks of queries of any size; rows of the same code are many."""
     points, labels = codes()
     points[250:] = points[:50]
+    monkeypatch.setattr(grids, "FEW_SHARE_READ", 1 / 4)
     monkeypatch.setattr(search, "LISTED", 10**9)  # no narrow search, whatever the class
     counted, count = [], search.count_at_distances
     monkeypatch.setattr(
