@@ -28,7 +28,14 @@ from stt_bench.benchmark.system.errors import TrainingStopped
 from stt_bench.benchmark.system.freed_memory import give_back_freed_memory
 from stt_bench.benchmark.system.plugins import loaded_plugins
 from stt_bench.benchmark.system.progress import Reporter
-from stt_bench.benchmark.system.signals import STOPPING, Stopped, heeded_by, stop_by_signal
+from stt_bench.benchmark.system.signals import (
+    STOPPING,
+    Stopped,
+    deaf_children,
+    hear,
+    heeded_by,
+    stop_by_signal,
+)
 
 START = "forkserver"
 _LOOKS = 0.2  # seconds between two looks for the user's wish to stop
@@ -105,7 +112,8 @@ class _Member:
         given = Place(pool.jobs * pool.team, pool.gpus_of(place), plugins)
         arguments = (other, make, given, pool.team, pool.along)
         self.process = context.Process(target=_serve, args=arguments, name=f"job {place + 1}")
-        self.process.start()
+        with deaf_children():
+            self.process.start()
         other.close()
 
     def give(self, task: Task) -> None:
@@ -251,6 +259,7 @@ def _serve(
         os.setsid()  # Ctrl-C in a terminal is for the first process, which tells this one
     for kind in STOPPING:
         signal.signal(kind, signal.SIG_IGN)
+    hear()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     guard = threading.Lock()
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
+from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any
 
@@ -43,6 +44,26 @@ def _stop(kind: int, _frame: FrameType | None) -> None:
         if signal.getsignal(one) is _stop:
             signal.signal(one, signal.SIG_DFL)  # the next one ends the process at once
     raise Stopped(kind)
+
+
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Let processes that are started in the block be born deaf to the signals to stop.
+
+    They are until `hear`: whatever a terminal sends while they import does not end them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        resource_tracker.ensure_running()  # whose start lets signals through again
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def hear() -> None:
+    """Hear signals again; those that were sent before are nobody's, unless they are caught."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
 
 @contextmanager

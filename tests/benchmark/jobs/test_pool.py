@@ -6,6 +6,8 @@ import io
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -203,6 +205,54 @@ def test_a_signal_stops_all_with_their_checkpoints(tmp_path: Path, kind: int) ->
         "checkpoint-0",
         "checkpoint-1",
     ]
+
+
+SLOW = """
+import os, time
+from pathlib import Path
+from stt_bench.benchmark.jobs.pool import Pool
+from stt_bench.benchmark.jobs.work import Task
+from stt_bench.benchmark.system.errors import TrainingStopped
+from stt_bench.benchmark.system.progress import Reporter
+
+class Maker:
+    def __init__(self, reporter): pass
+    def do(self, content): return content
+
+if __name__ == "slow":
+    Path(f"begun-{os.getpid()}").touch()
+    time.sleep(3)
+if __name__ == "__main__":
+    import slow
+    try:
+        print([*Pool(2).run(slow.Maker, [Task("a", 1), Task("b", 2)], Reporter(quiet=True))])
+    except TrainingStopped as stopped:
+        print("told:", stopped)
+"""
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_all_while_workers_import_is_the_first_process_s(
+    tmp_path: Path, kind: int
+) -> None:
+    """As Ctrl-C in a terminal: two processes have begun to import the module, the server last."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    with subprocess.Popen(
+        [sys.executable, "slow.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as first:
+        wait_for(tmp_path, "begun-*")
+        os.killpg(first.pid, kind)
+        said, _ = first.communicate(timeout=60)
+    assert said.startswith("told:")
+    assert len(said.splitlines()) == 1
+    assert first.returncode == 0
 
 
 def test_the_first_signal_kills_nobody_where_a_task_has_stopped_by_itself(tmp_path: Path) -> None:
