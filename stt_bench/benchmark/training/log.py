@@ -41,15 +41,19 @@ class TrainingLog:
         self._path, self._events = run.metrics, run.folder / "tensorboard"
         with told_in_a_sentence(self._path):
             self._file = run.metrics.open("a", encoding="utf-8")
-        with told_in_a_sentence(self._events):
-            self._board: Any = SummaryWriter(str(self._events), purge_step=step + 1)
+        self._hook, threading.excepthook = threading.excepthook, self._told_elsewhere
+        try:
+            with told_in_a_sentence(self._events):
+                self._board: Any = SummaryWriter(str(self._events), purge_step=step + 1)
+        except BaseException:
+            threading.excepthook = self._hook
+            raise
         images = run.experiment.sampler.images_per_batch
         self._progress = Progress(
             first=step, step=step, started=time.time(), now=time.time(), images=images
         )
         write_progress(run.folder, self._progress)
         self._noted = time.monotonic()
-        self._hook, threading.excepthook = threading.excepthook, self._told_elsewhere
 
     def write(
         self,

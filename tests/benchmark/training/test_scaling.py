@@ -1,7 +1,9 @@
 """Steps that the loss scaler skips, counted against a plain loop."""
 
+import errno
 import json
 import math
+import threading
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import nn
 from stt_bench.benchmark.store.facts import Training
 from stt_bench.benchmark.store.runs import run_of
 from stt_bench.benchmark.suite import load_table
+from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training import scaling
 from stt_bench.benchmark.training.log import TrainingLog
@@ -120,3 +123,33 @@ def test_a_log_is_json_also_where_an_earlier_version_wrote_none(tiny, tmp_path):
         {"step": 2, "loss": 3.0, "a": None},
         {"step": 3, "loss": 1.0, "a": None, "b": None},
     ]
+
+
+@pytest.mark.parametrize("also_here", [False, True])
+def test_a_full_disk_in_the_thread_of_tensorboard_is_told_once(
+    also_here, tiny, tmp_path, monkeypatch, capsys
+):
+    """While the log is opened, too; what the thread meets, the next write of ours tells."""
+
+    class FullDisk:
+        def __init__(self, *_args, **_settings):
+            thread = threading.Thread(target=self.fail)
+            thread.start()
+            thread.join()
+            if also_here:
+                self.fail()
+
+        def fail(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self):
+            self.fail()
+
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", FullDisk)
+    run = run_of(load_table(str(tiny)), "softmax", 0, tmp_path)
+    run.save()
+    hook = threading.excepthook
+    with pytest.raises(BenchError, match="tensorboard"), TrainingLog(run, 0, Reporter(quiet=True)):
+        pass
+    assert capsys.readouterr().err == ""
+    assert threading.excepthook is hook
