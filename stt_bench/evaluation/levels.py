@@ -22,7 +22,7 @@ PART_ROWS = 65_536
 # Where the bound is wide for the points up to one so-manieth of a list, so large a share of their
 # distances that so many of them are doubtful, and their own bounds are so many times smaller, each
 # point has its own.
-EARLY, CROWDED, WORTH_BOUNDING = 8, 1 / 32, 4
+EARLY, CROWDED, WORTH_BOUNDING = 8, 2**-14, 4
 
 
 class Lists(NamedTuple):
