@@ -169,6 +169,20 @@ def points_of(distance: str, *matrices: np.ndarray) -> list[Points]:
     return points
 
 
+def points_to_rank(distance: str, *matrices: np.ndarray) -> list[Points]:
+    """Return what `points_of` does, where ranks alone count.
+
+    Rows of one norm, as codes of ±1, have the same ranks by cosine as by Euclidean distance, and
+    equal cosines stay equal where no row is divided.
+    """
+    points = points_of(distance, *matrices)
+    if distance == "cosine" and not any(one.holds_zero for one in points):
+        norms = np.concatenate([one.norms for one in points if one.norms is not None])
+        if np.all(norms == norms[0]):
+            return points_of("euclidean", *matrices)
+    return points
+
+
 def kind_of(matrix: np.ndarray) -> type[np.floating]:
     """Return float32 if it holds whatever the matrix holds, else float64."""
     return np.float32 if np.can_cast(matrix.dtype, np.float32) else np.float64

@@ -15,7 +15,7 @@ from stt_bench.evaluation.checks import (
     check_matrix,
     check_same_kind,
 )
-from stt_bench.evaluation.exact import DISTANCES, Points, points_of
+from stt_bench.evaluation.exact import DISTANCES, Points, points_to_rank
 from stt_bench.evaluation.gallery import Gallery
 from stt_bench.evaluation.label_sets import LabelSets, label_sets
 from stt_bench.evaluation.ruled_gallery import RULES, RuledGallery
@@ -47,10 +47,10 @@ def search_space(
     check_choice("distance", distance, DISTANCES)
     sets = sets_of(embeddings, labels, gallery, gallery_labels, query_ids, gallery_ids, rules)
     if sets.gallery is None:
-        (queries,) = points_of(distance, sets.queries)
+        (queries,) = points_to_rank(distance, sets.queries)
         held, size = queries, None
     else:
-        queries, held = points_of(distance, sets.queries, sets.gallery)
+        queries, held = points_to_rank(distance, sets.queries, sets.gallery)
         size = len(held)
     if rules is None and sets.labels.members is not None:
         raise ValueError("labels must be one label for every item here, not a list of labels.")

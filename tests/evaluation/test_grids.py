@@ -67,6 +67,22 @@ def test_where_many_distances_are_possible_nothing_is_counted(monkeypatch):
     assert grid_of(points, kept=False)[0].distances == 17
 
 
+@pytest.mark.parametrize("backend", ["torch-cpu", "faiss-cpu", "dense"])
+@pytest.mark.parametrize("dimension", [24, 48])
+def test_equal_cosines_of_codes_are_ties(dimension, backend):
+    """Whatever the order of the coordinates and the scale: as by Euclidean distance."""
+    points, labels = codes(dimension=dimension)
+    expected = retrieval_scores(points, labels, backend="dense").values.tobytes()
+    shuffled = points[:, np.random.default_rng(3).permutation(dimension)]
+    for given in (points, points.astype(np.int8), 3 * points, shuffled):
+        found = retrieval_scores(given, labels, distance="cosine", backend=backend)
+        assert found.values.tobytes() == expected
+    apart = {"gallery": points, "gallery_labels": labels, "backend": backend}
+    found = retrieval_scores(points[:99], labels[:99], distance="cosine", **apart)
+    expected = retrieval_scores(points[:99], labels[:99], **apart)
+    assert found.values.tobytes() == expected.values.tobytes()
+
+
 def test_rules_are_not_asked_of_all_pairs(monkeypatch):
     points, labels = codes()
     groups = np.random.default_rng(1).integers(0, 3, 300)
