@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from stt_bench.evaluation.callback import ProgressCallback, quietly
 from stt_bench.evaluation.checks import as_array, blocks, check_count
-from stt_bench.evaluation.exact import Points
+from stt_bench.evaluation.exact import Points, row_squares
 from stt_bench.evaluation.frames import CoarseFrame
 from stt_bench.evaluation.gallery import Gallery
 from stt_bench.evaluation.levels import Level
@@ -156,8 +156,9 @@ def verification_curve(
     gaps, equal = _negative_counts(queries, held, thresholds, memory, progress)
     below = np.cumsum(gaps)[:-1] + np.cumsum(equal) - equal
     once = 2 if gallery is None else 1  # both orders of a pair were counted
-    if queries.distance != distance:  # of unit rows, ‖x − y‖² = 2 (1 − x·y)
-        thresholds = thresholds / 2
+    if queries.distance != distance:  # of rows of one norm, ‖x − y‖² = 2 ‖x‖² (1 − cos)
+        squared = 1.0 if queries.norms is not None else row_squares(queries.rows(slice(0, 1)))[0]
+        thresholds = thresholds / (2 * squared)
     elif queries.exponents is not None and distance == "euclidean":
         thresholds = np.ldexp(thresholds, 2 * int(queries.exponents[0]))
     accepted, upto = np.cumsum(counts), below + equal

@@ -9,6 +9,7 @@ from stt_bench.evaluation.coarse import TorchSearch
 from stt_bench.evaluation.exact import Points, points_of
 from stt_bench.evaluation.frames import CoarseFrame
 from stt_bench.evaluation.gallery import Gallery
+from stt_bench.evaluation.verification import verification_curve
 
 
 def codes(size=300, dimension=16, seed=0):
@@ -81,6 +82,15 @@ def test_equal_cosines_of_codes_are_ties(dimension, backend):
     found = retrieval_scores(points[:99], labels[:99], distance="cosine", **apart)
     expected = retrieval_scores(points[:99], labels[:99], **apart)
     assert found.values.tobytes() == expected.values.tobytes()
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.float64])
+def test_pairs_of_codes_are_accepted_by_their_cosine(kind):
+    points, labels = codes(size=60, dimension=24)
+    curve = verification_curve(points.astype(kind) * 3, labels, distance="cosine")
+    same = (labels[:, None] == labels) & ~np.eye(60, dtype=bool)
+    cosines = np.unique((points @ points.T)[same])[::-1] / 24
+    assert curve.thresholds == pytest.approx(1 - cosines, abs=1e-15)
 
 
 def test_rules_are_not_asked_of_all_pairs(monkeypatch):
