@@ -170,10 +170,10 @@ def points_of(distance: str, *matrices: np.ndarray) -> list[Points]:
 
 
 def points_to_rank(distance: str, *matrices: np.ndarray) -> list[Points]:
-    """Return what `points_of` does, where ranks alone count.
+    """Return what `points_of` does, but rows of one norm as they are, also for `cosine`.
 
-    Rows of one norm, as codes of ±1, have the same ranks by cosine as by Euclidean distance, and
-    equal cosines stay equal where no row is divided.
+    Those, as codes of ±1, have the same ranks by cosine as by Euclidean distance, and equal cosines
+    stay equal where no row is divided; `norms` is None then.
     """
     points = points_of(distance, *matrices)
     if distance == "cosine" and not any(one.holds_zero for one in points):

@@ -220,8 +220,10 @@ class Maker:
     def do(self, content): return content
 
 if __name__ == "slow":
+    last = list(Path().glob("begun-*"))  # by the first process
     Path(f"begun-{os.getpid()}").touch()
-    time.sleep(3)
+    while last and not Path("signalled").exists():
+        time.sleep(0.01)
 if __name__ == "__main__":
     import slow
     try:
@@ -249,6 +251,7 @@ def test_a_signal_to_all_while_workers_import_is_the_first_process_s(
     ) as first:
         wait_for(tmp_path, "begun-*")
         os.killpg(first.pid, kind)
+        (tmp_path / "signalled").touch()
         said, _ = first.communicate(timeout=60)
     assert said.startswith("told:")
     assert len(said.splitlines()) == 1
