@@ -19,7 +19,7 @@ from stt_bench.benchmark.system.machine import share_threads
 from stt_bench.benchmark.system.orders import end_orders, watch
 from stt_bench.benchmark.system.plugins import import_plugin
 from stt_bench.benchmark.system.processes import join_by
-from stt_bench.benchmark.system.signals import STOPPING
+from stt_bench.benchmark.system.signals import STOPPING, deaf_children, hear
 
 Along = Callable[[], object]
 """Does what the process that leads orders, until it orders the end; pickle can take it along."""
@@ -70,7 +70,8 @@ def leading(size: int, along: Along | None, place: Place, start: str) -> Iterato
     for rank in range(1, size):
         here, there = context.Pipe()
         process = context.Process(target=_work_along, args=(there, rank, size, along, place))
-        process.start()
+        with deaf_children():
+            process.start()
         there.close()
         others.append((process, here))
     store = TCPStore(_HERE, 0, is_master=True, wait_for_workers=False)
@@ -93,6 +94,7 @@ def _work_along(connection: Connection, rank: int, size: int, along: Along, plac
     """Be number `rank` of a team; whoever leads is told to stop, and lets the others stop."""
     for kind in STOPPING:
         signal.signal(kind, signal.SIG_IGN)
+    hear()
     try:
         port = connection.recv()
     except EOFError:
