@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from stt_bench.evaluation.backends import load_faiss, resolve_backend
 from stt_bench.evaluation.callback import ProgressCallback, quietly
 from stt_bench.evaluation.checks import blocks, check_choice, check_count, check_ks
+from stt_bench.evaluation.crowded import joined
 from stt_bench.evaluation.exact import Points
 from stt_bench.evaluation.frames import CoarseFrame
 from stt_bench.evaluation.gallery import Gallery
@@ -168,6 +169,8 @@ def _listed_metrics(
         if len(hit):
             relevant = gallery.relevant[block[hit]]
             groups = find_tie_groups(distances[hit], sizes[hit], positives[hit], relevant)
+            if gallery.crowded:  # as a search has them
+                groups = joined(groups, relevant)
             values[part.start + hit] = ranked_list_metrics(groups, relevant, ks)
         progress(len(points) + part.stop)
     return values

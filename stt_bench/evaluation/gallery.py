@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from stt_bench.evaluation.crowded import is_crowded
 from stt_bench.evaluation.exact import Points
 
 TABLE = 2**20  # numbers
@@ -16,7 +17,8 @@ class Gallery:
     tells whether it would be a positive of itself; `relevant` is R, the number of its
     positives, itself left out; `removed` the other items that a rule keeps out of its list, 0 here,
     which are `scattered` all over it if their labels do not matter;
-    `lengths` the items in its list. Lists are needed up to position `depth` (Q,), which is R
+    `lengths` the items in its list, a good part of them positives in a `crowded` gallery.
+    Lists are needed up to position `depth` (Q,), which is R
     until something else is asked. `item_labels` (G,) and `places` (G,) are the label and the point
     of each item, `own_rows` (Q,) the query's own item, or -1.
     """
@@ -63,6 +65,7 @@ class Gallery:
         self.scattered = False
         self.lengths = len(labels) - held
         self.depth = self.relevant
+        self.crowded = is_crowded(self.relevant, self.lengths)
 
     def _items(self, queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return what `others` does, the query itself counted like any other item."""

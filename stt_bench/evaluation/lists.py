@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from stt_bench.evaluation.checks import blocks
+from stt_bench.evaluation.crowded import runs_of_positives
 from stt_bench.evaluation.exact import Points, exact_pairs
 from stt_bench.evaluation.gallery import Gallery
 from stt_bench.evaluation.ranking import TieGroups, find_tie_groups
@@ -85,7 +86,7 @@ class ListRanker:
         there = positives.astype(bool, copy=False)
         holds = there.any(axis=1)
         ready = enough & holds
-        tied = np.any((there[:, 1:] | there[:, :-1]) & close, axis=1)
+        tied = np.any(self._matter(sizes, positives, there) & close, axis=1)
         first = np.argmax(there, axis=1)
         found, unclear = [], []
         held: np.ndarray | slice
@@ -150,7 +151,9 @@ class ListRanker:
         places = _first(positives) + np.arange(len(queries)) * width
         left = np.zeros(len(queries), dtype=bool)
         if errors.any():
-            doubtful, left = _doubtful(close, sizes, positives, depth, places, patience)
+            doubtful, left = _doubtful(
+                close, sizes, positives, depth, places, patience, self.gallery.crowded
+            )
             places = np.union1d(places, doubtful)
         self.compared += len(places)
         query = places // width
@@ -176,10 +179,19 @@ class ListRanker:
             groups = self._untied(sizes, positives, depth[kept])
         return queries[kept], groups, queries[left]
 
+    def _matter(self, sizes: np.ndarray, positives: np.ndarray, there: np.ndarray) -> np.ndarray:
+        """Tell of which neighbours (Q, L - 1) of lists the order matters, if they are close."""
+        if not self.gallery.crowded:
+            return there[:, 1:] | there[:, :-1]
+        # Two positives may stand in any order; what counts as none is on neither side.
+        others = sizes > positives
+        alone = others & ~there
+        return (others[:, 1:] | others[:, :-1]) & ~(alone[:, 1:] & alone[:, :-1])
+
     def _untied(self, sizes: np.ndarray, positives: np.ndarray, depth: np.ndarray) -> TieGroups:
         """Return the tie groups of lists without ties: each point with a positive is one."""
         if self.gallery.plain:
-            return _alone(sizes, positives, depth)
+            return _alone(sizes, positives, depth, self.gallery.crowded)
         through = torch.from_numpy(sizes).cumsum(1, dtype=torch.int32).numpy()
         kept = through - sizes < depth[:, None].astype(np.int32)
         kept &= positives > 0
@@ -202,7 +214,9 @@ class ListRanker:
         return distances
 
 
-def _alone(others: np.ndarray, positives: np.ndarray, depth: np.ndarray) -> TieGroups:
+def _alone(
+    others: np.ndarray, positives: np.ndarray, depth: np.ndarray, crowded: bool
+) -> TieGroups:
     """Return the tie groups of lists without ties where every point is one item.
 
     Only the query itself, at most, is not among the `others` (Q, L), and so is not counted.
@@ -210,6 +224,8 @@ def _alone(others: np.ndarray, positives: np.ndarray, depth: np.ndarray) -> TieG
     count, width = positives.shape
     itself = np.where(others.all(axis=1), width, np.argmin(others, axis=1))
     limit = (depth + (itself <= depth)).astype(np.int32)
+    if crowded:
+        return runs_of_positives(positives, itself, limit)
     least = int(limit.min(initial=width))
     reached = positives.copy()
     reached[:, least:] &= np.arange(least, width, dtype=np.int32) < limit[:, None]
@@ -251,11 +267,13 @@ def _doubtful(
     depth: np.ndarray,
     first: np.ndarray,
     patience: float,
+    crowded: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the places whose order is not certain and matters, and which lists have too many.
 
-    They form runs of close neighbours that hold a positive: those before the depth of the list,
-    and that of its first positive, at the place `first`. Places are those of the flat table.
+    They form runs of close neighbours that hold a positive, and of a `crowded` gallery another item
+    too: those before the depth of the list, and that of its first positive, at the place `first`.
+    Places are those of the flat table.
     """
     count, width = sizes.shape
     pairs = np.flatnonzero(close)
@@ -265,6 +283,9 @@ def _doubtful(
     query = starts // width
     held = positives.ravel()
     holds = np.logical_or.reduceat((held[pairs] > 0) | (held[pairs + 1] > 0), run)
+    if crowded:
+        others = sizes.ravel() > held
+        holds &= np.logical_or.reduceat(others[pairs] | others[pairs + 1], run)
     before = (np.cumsum(sizes, axis=1) - sizes).ravel()[starts]
     unclear = holds & ((before < depth[query]) | (starts <= first[query]))
     left = np.bincount(query, lengths * unclear, minlength=count) > patience

@@ -159,7 +159,8 @@ def within_reach(
         precision = _precision(before, found)
         if within is not None:
             precision *= within
-    return precision, found[last] + positives[last] * (drawn / size[last])
+    held, p = size[last], positives[last]
+    return precision, found[last] + np.where(p == held, drawn, p * (drawn / held))
 
 
 def sums_of_queries(values: np.ndarray, first: np.ndarray) -> np.ndarray:
@@ -232,6 +233,8 @@ def _summed(
     n: np.ndarray, t: np.ndarray, p: np.ndarray, c: np.ndarray, m: np.ndarray
 ) -> np.ndarray:
     """Return what `summed_precision` does, also for groups of one, which are what they are."""
+    if np.array_equal(t, p):
+        return _of_positives(n, c, m)
     shared = t > 1
     if 2 * np.count_nonzero(shared) > len(t):
         sums = summed_precision(n, t, p, c, m)
@@ -257,13 +260,7 @@ def summed_precision(
     (c = n, p = t) yields exactly m.
     """
     start = n + 1
-    last = start + m
-    most = int(last.max(initial=0))
-    psi = _digammas(most.bit_length()).take if most < MOST_KEPT else digamma
-    harmonic = psi(last)
-    harmonic -= psi(start)
-    alone = np.flatnonzero(m == 1)
-    harmonic[alone] = 1.0 / start[alone]
+    harmonic = _harmonic(start, m)
     if t.max(initial=0) < FEW:  # so are they of groups of few items
         code = t * FEW + p
         alpha, beta = (table.take(code) for table in _few_shares())
@@ -278,6 +275,26 @@ def summed_precision(
     m *= beta
     c += m
     return c
+
+
+def _of_positives(n: np.ndarray, c: np.ndarray, m: np.ndarray) -> np.ndarray:
+    """Return what `summed_precision` does, of groups of positives alone: α and β are 1."""
+    sums = _harmonic(n + 1, m)
+    sums *= c - n
+    sums += m
+    return sums
+
+
+def _harmonic(start: np.ndarray, m: np.ndarray) -> np.ndarray:
+    """Return Σ 1/i of the m whole numbers i from `start` on."""
+    last = start + m
+    most = int(last.max(initial=0))
+    psi = _digammas(most.bit_length()).take if most < MOST_KEPT else digamma
+    harmonic = psi(last)
+    harmonic -= psi(start)
+    alone = np.flatnonzero(m == 1)
+    harmonic[alone] = 1.0 / start[alone]
+    return harmonic
 
 
 def _shares(t: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

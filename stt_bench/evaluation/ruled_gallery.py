@@ -10,6 +10,7 @@ from copy import copy
 import numpy as np
 
 from stt_bench.evaluation.checks import blocks
+from stt_bench.evaluation.crowded import is_crowded
 from stt_bench.evaluation.exact import Points
 from stt_bench.evaluation.gallery import Gallery
 from stt_bench.evaluation.label_sets import TABLE, LabelSets
@@ -59,6 +60,7 @@ class RuledGallery(Gallery):
         self.own_positive = there & alike
         self._count(most)
         self.depth = self.relevant
+        self.crowded = is_crowded(self.relevant, self.lengths)
 
     def _one_kind(self, points: Points, held: np.ndarray, groups: np.ndarray) -> np.ndarray:
         """Set the points, each of one kind, and return the point of every row, -1 for junk."""

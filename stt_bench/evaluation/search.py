@@ -25,6 +25,7 @@ from stt_bench.evaluation import coarse
 from stt_bench.evaluation.backends import devices_of
 from stt_bench.evaluation.checks import blocks, evenly
 from stt_bench.evaluation.coarse import DenseSearch, TorchSearch
+from stt_bench.evaluation.crowded import joined
 from stt_bench.evaluation.exact import Points
 from stt_bench.evaluation.faiss_search import FaissSearch
 from stt_bench.evaluation.frames import CoarseFrame, ExactFrame
@@ -95,6 +96,8 @@ class NeighborSearch:
         while left.any():
             try:
                 for block, groups in self._search(np.flatnonzero(left)):
+                    if self.gallery.crowded:
+                        groups = joined(groups, self.gallery.depth[block])
                     yield block, groups
                     left[block] = False
                     progress(len(wanted) - int(left.sum()))
