@@ -11,6 +11,7 @@ from stt_bench.evaluation.coarse import DenseSearch, Part, TorchSearch, nearest_
 from stt_bench.evaluation.exact import Points
 from stt_bench.evaluation.frames import CoarseFrame, ExactFrame
 from stt_bench.evaluation.gallery import Gallery
+from stt_bench.evaluation.lists import Bounds
 from stt_bench.evaluation.wide import (
     WideSearch,
     lost_share,
@@ -29,10 +30,10 @@ class Lists(NamedTuple):
     """Lists of Q queries.
 
     `of` gives some queries' distances, ascending, and points, both (S, width), and bounds on the
-    errors of the distances, (S, 1) or (S, width).
+    errors of the distances.
     """
 
-    of: Callable[[slice], tuple[np.ndarray, np.ndarray, np.ndarray]]
+    of: Callable[[slice], tuple[np.ndarray, np.ndarray, Bounds]]
     width: int
 
 
@@ -71,8 +72,8 @@ class Level:
             keys = self.searcher.keys(rows, self.parts(), width, size)
             return self._by_keys(rows, nearest_keys(keys, last, size), keys[:, -1:])
         values, points = nearest_of_parts(self.searcher, rows, self.parts(), width)
-        errors = self.frame.errors(rows, values[:, -1])[:, None]
-        return Lists(lambda some: (values[some], points[some], errors[some]), width)
+        bounds = Bounds(self.frame.errors(rows, values[:, -1]))
+        return Lists(lambda some: (values[some], points[some], bounds.of(some)), width)
 
     def _by_keys(self, rows: np.ndarray, keys: np.ndarray, last: np.ndarray) -> "Lists":
         """Return lists of keys (Q, width), given those of the farthest points, (Q, 1)."""
@@ -84,17 +85,14 @@ class Level:
         start, slope = self.frame.errors_by_distance(rows)
         slope = (1 + 2 * share) * slope + share
 
-        def of(some: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        def of(some: slice) -> tuple[np.ndarray, np.ndarray, Bounds]:
             values, points = split_keys(keys[some], size)
-            bounds = errors[some, None]
             # Far points, as outliers or other tight classes, make no near ones doubtful.
-            early = split_keys(keys[some, keys.shape[1] // EARLY], size)[0]
-            wide = bounds[:, 0] * keys.shape[1] > CROWDED * early
-            if np.any(wide & (start[some] + slope * early < bounds[:, 0] / WORTH_BOUNDING)):
-                own = slope * values
-                own += start[some, None]
-                bounds = np.minimum(own, bounds, out=own)
-            return values, points, bounds
+            early = values[:, values.shape[1] // EARLY]
+            wide = errors[some] * values.shape[1] > CROWDED * early
+            if np.any(wide & (start[some] + slope * early < errors[some] / WORTH_BOUNDING)):
+                return values, points, Bounds(start[some], slope)
+            return values, points, Bounds(errors[some])
 
         return Lists(of, keys.shape[1])
 

@@ -24,6 +24,29 @@ class OutsideBoundError(Exception):
     """Coarse distances are not what they promise, as of a GPU in reduced precision."""
 
 
+class Bounds(NamedTuple):
+    """Bounds on the errors of lists' distances v: `start` (Q,) + `slope` · v; 0 of exact ones.
+
+    With a slope no v is below 0.
+    """
+
+    start: np.ndarray
+    slope: float = 0.0
+
+    def of(self, rows: np.ndarray | slice) -> "Bounds":
+        """Return those of some lists."""
+        return Bounds(self.start[rows], self.slope)
+
+    def at(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Return the bounds of distances (M,) in lists (M,)."""
+        return self.start[rows] + self.slope * values
+
+    @property
+    def exact(self) -> bool:
+        """Tell whether there are no errors."""
+        return not (self.slope or self.start.any())
+
+
 class Ranked(NamedTuple):
     """What lists are certain of.
 
@@ -52,7 +75,7 @@ class ListRanker:
         queries: np.ndarray,
         values: np.ndarray,
         points: np.ndarray,
-        errors: np.ndarray,
+        bounds: Bounds,
         unit: float,
         patience: float = np.inf,
     ) -> Ranked:
@@ -62,8 +85,7 @@ class ListRanker:
             queries: (Q,) rows of queries.
             values: (Q, L) coarse distances, ascending.
             points: (Q, L) points of the gallery.
-            errors: (Q, 1) or (Q, L), ascending, bounds on |value − exact · unit|; 0 where values
-                are exact.
+            bounds: on |value − exact · unit|.
             unit: of the values.
             patience: how many doubtful pairs of a query are compared at most.
 
@@ -72,7 +94,7 @@ class ListRanker:
         """
         values = values.astype(np.float64, copy=False)
         width = values.shape[1]
-        close = _close(values, errors)
+        close = _close(values, bounds)
         sizes, positives = self.gallery.others(queries, points)
         depth = self.gallery.depth[queries]
         enough = np.ones(len(queries), dtype=bool)  # the whole gallery is
@@ -92,8 +114,8 @@ class ListRanker:
         held: np.ndarray | slice
         if (clear := np.flatnonzero(ready & ~tied)).size:
             at = clear, first[clear]
-            bounds = np.broadcast_to(errors, values.shape)[at]
-            self.check(queries[clear], points[at], values[at], bounds, unit)
+            off = bounds.at(clear, values[at])
+            self.check(queries[clear], points[at], values[at], off, unit)
             held = clear if len(clear) < len(queries) else slice(None)  # which copies nothing
             groups = self._untied(sizes[held], positives[held], depth[held])
             found.append((queries[clear], groups))
@@ -106,7 +128,7 @@ class ListRanker:
                 sizes[held],
                 positives[held],
                 close[held],
-                errors[held],
+                bounds.of(held),
                 unit,
                 patience,
             )
@@ -140,7 +162,7 @@ class ListRanker:
         sizes: np.ndarray,
         positives: np.ndarray,
         close: np.ndarray,
-        errors: np.ndarray,
+        bounds: Bounds,
         unit: float,
         patience: float,
     ) -> tuple[np.ndarray, TieGroups, np.ndarray]:
@@ -150,7 +172,7 @@ class ListRanker:
         # One of every list at least, to see that the coarse search keeps its promise.
         places = _first(positives) + np.arange(len(queries)) * width
         left = np.zeros(len(queries), dtype=bool)
-        if errors.any():
+        if not bounds.exact:
             doubtful, left = _doubtful(
                 close, sizes, positives, depth, places, patience, self.gallery.crowded
             )
@@ -161,13 +183,13 @@ class ListRanker:
             queries[query],
             points.ravel()[places],
             values.ravel()[places],
-            np.broadcast_to(errors, values.shape)[query, places % width],
+            bounds.at(query, values.ravel()[places]),
             unit,
         )
         kept = np.flatnonzero(~left)
         if left.any():
             values, sizes, positives = values[kept], sizes[kept], positives[kept]
-        if errors.any():
+        if not bounds.exact:
             moved = np.flatnonzero((values[:, 1:] < values[:, :-1]).any(axis=1))
             order = np.argsort(values[moved], axis=1, kind="stable")
             for table in (values, sizes, positives):
@@ -246,18 +268,23 @@ def _first(positives: np.ndarray) -> np.ndarray:
     return np.argmax(positives.astype(bool, copy=False), axis=1)
 
 
-def _close(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
+def _close(values: np.ndarray, bounds: Bounds) -> np.ndarray:
     """Tell where neighbours (Q, L - 1) of lists may stand in another order, or are equal."""
-    if not errors.any():
+    if bounds.exact:
         return np.equal(values[:, 1:], values[:, :-1])
     # All lists as one, which takes half the time; what goes from one to the next is left out.
-    steps = np.empty(values.shape)
-    steps[-1:, -1] = 0
-    flat = values.ravel()
-    np.subtract(flat[1:], flat[:-1], out=steps.ravel()[:-1])
-    if errors.shape[1] > 1:  # of two neighbours the farther one's
-        return steps[:, :-1] <= 2 * errors[:, 1:]
-    return (steps <= 2 * errors)[:, :-1]
+    flat, twice = values.ravel(), 2 * bounds.start[:, None]
+    if not bounds.slope:
+        steps = np.empty(values.shape)
+        steps[-1:, -1] = 0
+        np.subtract(flat[1:], flat[:-1], out=steps.ravel()[:-1])
+        return (steps <= twice)[:, :-1]
+    # Of two neighbours v and w ≥ v the farther one's bound: w − v ≤ 2 (start + slope · w).
+    least = (1 - 2 * bounds.slope - 2.0**-50) * values
+    least -= twice
+    close = np.empty(values.shape, dtype=bool)
+    np.less_equal(least.ravel()[1:], flat[:-1], out=close.ravel()[:-1])
+    return close[:, :-1]
 
 
 def _doubtful(

@@ -216,9 +216,9 @@ class NeighborSearch:
             lists = level.lists(self.queries, block, width, last)
             few = max(1, min(self.memory // 4 // 128, PLACES) // lists.width)
             for rows in blocks(len(block), few):
-                values, points, errors = lists.of(rows)
+                values, points, bounds = lists.of(rows)
                 ranked = self.ranker.rank(
-                    block[rows], values, points, errors, level.frame.unit, patience
+                    block[rows], values, points, bounds, level.frame.unit, patience
                 )
                 yield from ranked.found
                 sought, longer = (ranked.missed[c[ranked.missed]] for c in (counted, ~counted))
