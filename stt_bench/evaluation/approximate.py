@@ -17,7 +17,7 @@ from stt_bench.evaluation.frames import CoarseFrame
 from stt_bench.evaluation.gallery import Gallery
 from stt_bench.evaluation.lists import ListRanker
 from stt_bench.evaluation.measures import USUAL, names_of
-from stt_bench.evaluation.ranking import find_tie_groups, ranked_list_metrics
+from stt_bench.evaluation.ranking import find_tie_groups, ranked_list_metrics, tied_neighbours
 from stt_bench.evaluation.retrieval import MEMORY_MIB, MIB
 from stt_bench.evaluation.search import NeighborSearch
 from stt_bench.evaluation.space import search_space
@@ -168,7 +168,8 @@ def _listed_metrics(
         hit = np.flatnonzero(positives.any(axis=1))
         if len(hit):
             relevant = gallery.relevant[block[hit]]
-            groups = find_tie_groups(distances[hit], sizes[hit], positives[hit], relevant)
+            tied = tied_neighbours(distances[hit])
+            groups = find_tie_groups(tied, sizes[hit], positives[hit], relevant)
             if gallery.crowded:  # as a search has them
                 groups = joined(groups, relevant)
             values[part.start + hit] = ranked_list_metrics(groups, relevant, ks)

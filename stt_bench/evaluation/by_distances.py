@@ -25,7 +25,7 @@ from stt_bench.evaluation.measures import (
     names_of,
 )
 from stt_bench.evaluation.query_scores import QueryScores
-from stt_bench.evaluation.ranking import find_tie_groups
+from stt_bench.evaluation.ranking import find_tie_groups, tied_neighbours
 from stt_bench.evaluation.reranking import Reranking, check_reranking
 from stt_bench.evaluation.retrieval import MEMORY_MIB, MIB, MOST_MIB
 from stt_bench.evaluation.space import (
@@ -209,7 +209,7 @@ def _scores(
         order = np.argsort(table, axis=1, kind="stable")
         sizes, positives = gallery.others(queries, order)
         groups = find_tie_groups(
-            np.take_along_axis(table, order, axis=1),
+            tied_neighbours(np.take_along_axis(table, order, axis=1)),
             sizes.astype(np.int64),
             positives.astype(np.int64),
             gallery.depth[queries],

@@ -89,9 +89,7 @@ def count_at_distances(
     counts -= POSITIVE * positives
     apart = np.zeros((len(queries), grid.distances - 1), dtype=bool)
     depth = gallery.depth[queries]
-    return find_tie_groups(
-        counts, counts.astype(np.int64), positives.astype(np.int64), depth, apart
-    )
+    return find_tie_groups(apart, counts.astype(np.int64), positives.astype(np.int64), depth)
 
 
 def _check(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stt_bench.evaluation.ranking import TieGroups, find_tie_groups
+from stt_bench.evaluation.ranking import TieGroups, find_tie_groups, tied_neighbours
 
 
 class Lists(NamedTuple):
@@ -50,7 +50,7 @@ def groups_of(lists: Lists) -> tuple[np.ndarray, TieGroups]:
     rows = np.flatnonzero(lists.positives.any(axis=1))
     kept = rows if len(rows) < len(lists.ranks) else slice(None)  # which copies nothing
     width = np.full(len(rows), lists.ranks.shape[1])
-    tables = lists.ranks[kept], lists.held[kept], lists.positives[kept]
+    tables = tied_neighbours(lists.ranks[kept]), lists.held[kept], lists.positives[kept]
     return rows, find_tie_groups(*tables, width)
 
 

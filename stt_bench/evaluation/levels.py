@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 from stt_bench.evaluation import coarse
+from stt_bench.evaluation.certainty import Bounds
 from stt_bench.evaluation.checks import blocks
 from stt_bench.evaluation.coarse import DenseSearch, Part, TorchSearch, nearest_of_parts
 from stt_bench.evaluation.exact import Points
 from stt_bench.evaluation.frames import CoarseFrame, ExactFrame
 from stt_bench.evaluation.gallery import Gallery
-from stt_bench.evaluation.lists import Bounds
 from stt_bench.evaluation.wide import (
     WideSearch,
     lost_share,

@@ -10,41 +10,24 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from stt_bench.evaluation.certainty import (
+    Bounds,
+    close_neighbours,
+    doubtful_pairs,
+    first_places,
+    last_run,
+)
 from stt_bench.evaluation.checks import blocks
 from stt_bench.evaluation.crowded import runs_of_positives
 from stt_bench.evaluation.exact import Points, exact_pairs
 from stt_bench.evaluation.gallery import Gallery
-from stt_bench.evaluation.ranking import TieGroups, find_tie_groups
+from stt_bench.evaluation.ranking import TieGroups, find_tie_groups, tied_neighbours
 
 PAIRS_BYTES = 2**18  # what a processor keeps at hand
-LAST_RUN = 64  # neighbours, among which the last run of most lists begins
 
 
 class OutsideBoundError(Exception):
     """Coarse distances are not what they promise, as of a GPU in reduced precision."""
-
-
-class Bounds(NamedTuple):
-    """Bounds on the errors of lists' distances v: `start` (Q,) + `slope` · v; 0 of exact ones.
-
-    With a slope no v is below 0.
-    """
-
-    start: np.ndarray
-    slope: float = 0.0
-
-    def of(self, rows: np.ndarray | slice) -> "Bounds":
-        """Return those of some lists."""
-        return Bounds(self.start[rows], self.slope)
-
-    def at(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Return the bounds of distances (M,) in lists (M,)."""
-        return self.start[rows] + self.slope * values
-
-    @property
-    def exact(self) -> bool:
-        """Tell whether there are no errors."""
-        return not (self.slope or self.start.any())
 
 
 class Ranked(NamedTuple):
@@ -94,12 +77,12 @@ class ListRanker:
         """
         values = values.astype(np.float64, copy=False)
         width = values.shape[1]
-        close = _close(values, bounds)
+        close = close_neighbours(values, bounds)
         sizes, positives = self.gallery.others(queries, points)
         depth = self.gallery.depth[queries]
         enough = np.ones(len(queries), dtype=bool)  # the whole gallery is
         if width < len(self.gallery.points):
-            start = _last_run(close)
+            start = last_run(close)
             least = int(start.min())  # where the last runs begin, which are mostly short
             within = np.arange(least, width) < start[:, None]
             for table in (sizes, positives):
@@ -121,7 +104,7 @@ class ListRanker:
             found.append((queries[clear], groups))
         if (doubtful := np.flatnonzero(ready & tied)).size:
             held = doubtful if len(doubtful) < len(queries) else slice(None)
-            ranked, groups, left = self._ordered(
+            ranked, left = self._ordered(
                 queries[held],
                 values[held],
                 points[held],
@@ -132,8 +115,7 @@ class ListRanker:
                 unit,
                 patience,
             )
-            if len(ranked):
-                found.append((ranked, groups))
+            found += ranked
             unclear.append(left)
         none = np.empty(0, dtype=np.int64)
         return Ranked(
@@ -165,41 +147,55 @@ class ListRanker:
         bounds: Bounds,
         unit: float,
         patience: float,
-    ) -> tuple[np.ndarray, TieGroups, np.ndarray]:
+    ) -> tuple[list[tuple[np.ndarray, TieGroups]], np.ndarray]:
         """Compare exactly where the order of a positive is not certain; return also who is left."""
-        width = values.shape[1]
+        count, width = values.shape
         depth = self.gallery.depth[queries]
         # One of every list at least, to see that the coarse search keeps its promise.
-        places = _first(positives) + np.arange(len(queries)) * width
-        left = np.zeros(len(queries), dtype=bool)
+        places = first_places(positives) + np.arange(count) * width
+        left, tied = np.zeros(count, dtype=bool), np.ones(count, dtype=bool)
         if not bounds.exact:
-            doubtful, left = _doubtful(
+            asked = np.zeros(values.size, dtype=bool)
+            asked[places] = True
+            doubtful, left = doubtful_pairs(
                 close, sizes, positives, depth, places, patience, self.gallery.crowded
             )
-            places = np.union1d(places, doubtful)
+            asked[doubtful] = asked[doubtful + 1] = True
+            places = np.flatnonzero(asked)
         self.compared += len(places)
         query = places // width
-        values.ravel()[places] = self.check(
+        flat = values.ravel()
+        flat[places] = self.check(
             queries[query],
             points.ravel()[places],
-            values.ravel()[places],
-            bounds.at(query, values.ravel()[places]),
+            flat[places],
+            bounds.at(query, flat[places]),
             unit,
         )
-        kept = np.flatnonzero(~left)
-        if left.any():
-            values, sizes, positives = values[kept], sizes[kept], positives[kept]
         if not bounds.exact:
-            moved = np.flatnonzero((values[:, 1:] < values[:, :-1]).any(axis=1))
+            # Runs keep their places; within them distances are exact.
+            pairs = places[:-1][(places[1:] == places[:-1] + 1) & (query[1:] == query[:-1])]
+            moved = np.zeros(count, dtype=bool)
+            moved[pairs[flat[pairs + 1] < flat[pairs]] // width] = True
             order = np.argsort(values[moved], axis=1, kind="stable")
             for table in (values, sizes, positives):
                 table[moved] = np.take_along_axis(table[moved], order, axis=1)
-            close = np.equal(values[:, 1:], values[:, :-1])
-        if close.any():
-            groups = find_tie_groups(values, sizes, positives, depth[kept], close)
-        else:
-            groups = self._untied(sizes, positives, depth[kept])
-        return queries[kept], groups, queries[left]
+            tied[:] = False
+            tied[pairs[flat[pairs + 1] == flat[pairs]] // width] = True
+        found = []
+        for of_ties in (True, False):
+            some = np.flatnonzero((tied == of_ties) & ~left)
+            if not len(some):
+                continue
+            held = some if len(some) < count else slice(None)
+            tables = sizes[held], positives[held], depth[held]
+            groups = (
+                find_tie_groups(tied_neighbours(values[held]), *tables)
+                if of_ties
+                else self._untied(*tables)
+            )
+            found.append((queries[held], groups))
+        return found, queries[left]
 
     def _matter(self, sizes: np.ndarray, positives: np.ndarray, there: np.ndarray) -> np.ndarray:
         """Tell of which neighbours (Q, L - 1) of lists the order matters, if they are close."""
@@ -217,7 +213,7 @@ class ListRanker:
         through = torch.from_numpy(sizes).cumsum(1, dtype=torch.int32).numpy()
         kept = through - sizes < depth[:, None].astype(np.int32)
         kept &= positives > 0
-        kept[np.arange(len(kept)), _first(positives)] = True
+        kept[np.arange(len(kept)), first_places(positives)] = True
         query = np.repeat(np.arange(len(kept)), np.count_nonzero(kept, axis=1))
         flat = np.flatnonzero(kept)
         before, size, found = (
@@ -261,74 +257,3 @@ def _alone(
     query = np.repeat(np.arange(count), counts.reshape(count, 2).sum(axis=1))
     one = np.broadcast_to(np.int64(1), len(flat))
     return TieGroups(query, flat, one, one)
-
-
-def _first(positives: np.ndarray) -> np.ndarray:
-    """Return the place of the first positive of each list, (Q,), given their numbers (Q, L)."""
-    return np.argmax(positives.astype(bool, copy=False), axis=1)
-
-
-def _close(values: np.ndarray, bounds: Bounds) -> np.ndarray:
-    """Tell where neighbours (Q, L - 1) of lists may stand in another order, or are equal."""
-    if bounds.exact:
-        return np.equal(values[:, 1:], values[:, :-1])
-    # All lists as one, which takes half the time; what goes from one to the next is left out.
-    flat, twice = values.ravel(), 2 * bounds.start[:, None]
-    if not bounds.slope:
-        steps = np.empty(values.shape)
-        steps[-1:, -1] = 0
-        np.subtract(flat[1:], flat[:-1], out=steps.ravel()[:-1])
-        return (steps <= twice)[:, :-1]
-    # Of two neighbours v and w ≥ v the farther one's bound: w − v ≤ 2 (start + slope · w).
-    least = (1 - 2 * bounds.slope - 2.0**-50) * values
-    least -= twice
-    close = np.empty(values.shape, dtype=bool)
-    np.less_equal(least.ravel()[1:], flat[:-1], out=close.ravel()[:-1])
-    return close[:, :-1]
-
-
-def _doubtful(
-    close: np.ndarray,
-    sizes: np.ndarray,
-    positives: np.ndarray,
-    depth: np.ndarray,
-    first: np.ndarray,
-    patience: float,
-    crowded: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the places whose order is not certain and matters, and which lists have too many.
-
-    They form runs of close neighbours that hold a positive, and of a `crowded` gallery another item
-    too: those before the depth of the list, and that of its first positive, at the place `first`.
-    Places are those of the flat table.
-    """
-    count, width = sizes.shape
-    pairs = np.flatnonzero(close)
-    pairs += pairs // max(1, width - 1)  # the place of the first of two
-    run = np.append(0, 1 + np.flatnonzero(pairs[1:] != pairs[:-1] + 1))  # its first pair
-    starts, lengths = pairs[run], np.diff(run, append=len(pairs)) + 1
-    query = starts // width
-    held = positives.ravel()
-    holds = np.logical_or.reduceat((held[pairs] > 0) | (held[pairs + 1] > 0), run)
-    if crowded:
-        others = sizes.ravel() > held
-        holds &= np.logical_or.reduceat(others[pairs] | others[pairs + 1], run)
-    before = (np.cumsum(sizes, axis=1) - sizes).ravel()[starts]
-    unclear = holds & ((before < depth[query]) | (starts <= first[query]))
-    left = np.bincount(query, lengths * unclear, minlength=count) > patience
-    of_these = pairs[np.repeat(unclear & ~left[query], lengths - 1)]
-    return np.concatenate([of_these, of_these + 1]), left
-
-
-def _last_run(close: np.ndarray) -> np.ndarray:
-    """Return where the last run of each list starts, (Q,), given which neighbours are close."""
-    count, width = close.shape
-    if not width:
-        return np.zeros(count, dtype=np.int64)
-    end = close[:, -LAST_RUN:]
-    start = width - np.argmin(end[:, ::-1], axis=1)
-    longer = np.flatnonzero(end.all(axis=1))
-    if len(longer):
-        rows = close[longer]
-        start[longer] = np.where(rows.all(axis=1), 0, width - np.argmin(rows[:, ::-1], axis=1))
-    return start

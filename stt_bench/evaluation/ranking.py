@@ -35,25 +35,23 @@ class TieGroups(NamedTuple):
     positives: np.ndarray
 
 
+def tied_neighbours(distances: np.ndarray) -> np.ndarray:
+    """Return which distances (Q, L), ascending in every row, equal the next one, (Q, L - 1)."""
+    return np.equal(distances[:, 1:], distances[:, :-1])
+
+
 def find_tie_groups(
-    distances: np.ndarray,
-    sizes: np.ndarray,
-    positives: np.ndarray,
-    depth: np.ndarray,
-    tied: np.ndarray | None = None,
+    tied: np.ndarray, sizes: np.ndarray, positives: np.ndarray, depth: np.ndarray
 ) -> TieGroups:
     """Return the tie groups of ranked points, each of which stands for some items.
 
     Args:
-        distances: (Q, L) the distances of the points, ascending in every row.
+        tied: (Q, L - 1) which points are as far as the next one, as `tied_neighbours` has it.
         sizes: (Q, L) how many items a point stands for; 0 leaves it out.
         positives: (Q, L) how many of these are positives; at least one in every row.
         depth: (Q,) the position up to which a list counts, R for MAP@R. Beyond it only the first
             group does, so the others are dropped.
-        tied: (Q, L - 1) which distances equal the next one, where that is known already.
     """
-    if tied is None:
-        tied = distances[:, 1:] == distances[:, :-1]
     count, width = sizes.shape
     ends = np.ones((count, width), dtype=bool)
     np.logical_not(tied, out=ends[:, :-1])

@@ -9,7 +9,7 @@ from stt_bench.evaluation import crowded, retrieval_metrics, retrieval_scores, s
 from stt_bench.evaluation.crowded import joined, runs_of_positives
 from stt_bench.evaluation.lists import ListRanker
 from stt_bench.evaluation.measures import METRICS, list_metrics
-from stt_bench.evaluation.ranking import TieGroups, find_tie_groups
+from stt_bench.evaluation.ranking import TieGroups, find_tie_groups, tied_neighbours
 
 KS = (1, 3, 7, 49)
 
@@ -42,9 +42,7 @@ def test_runs_of_lists_are_those_of_their_groups_joined():
         others[own, itself[own]] = positives[own, itself[own]] = False
         positives[np.arange(60), np.where(itself == 0, 1, 0)] = True
         depth = rng.integers(1, width, 60)
-        groups = find_tie_groups(
-            np.broadcast_to(np.arange(width), others.shape), others, positives, depth
-        )
+        groups = find_tie_groups(np.zeros((60, width - 1), dtype=bool), others, positives, depth)
         wanted = np.stack(joined(groups, depth))
         found = np.stack(runs_of_positives(positives, itself, depth + (itself <= depth)))
         assert np.array_equal(found, wanted)
@@ -60,7 +58,7 @@ def test_joined_groups_have_the_same_metrics(divisor):
     distances = np.sort(rng.integers(0, 60, size.shape), axis=1)
     relevant = positives.sum(axis=1)
     depth = np.minimum(np.maximum(relevant, max(KS)), size.sum(axis=1))
-    groups = find_tie_groups(distances, size, positives, depth)
+    groups = find_tie_groups(tied_neighbours(distances), size, positives, depth)
     metrics = [one for one in METRICS if one != "map"]
     wanted = list_metrics(groups, relevant, KS, metrics, divisor)
     found = list_metrics(joined(groups, depth), relevant, KS, metrics, divisor)

@@ -10,7 +10,7 @@ from test_ranked_lists import ranked_lists
 
 from stt_bench.evaluation import retrieval_metrics
 from stt_bench.evaluation.measures import DIVISORS, list_metrics
-from stt_bench.evaluation.ranking import find_tie_groups
+from stt_bench.evaluation.ranking import find_tie_groups, tied_neighbours
 
 ASKED = ("map", "precision", "map@k", "ndcg")
 
@@ -19,7 +19,7 @@ def measured(distances, relevance, k):
     distances, relevance = np.array(distances, float), np.array(relevance)
     order = np.argsort(distances)
     groups = find_tie_groups(
-        distances[order][None],
+        tied_neighbours(distances[order][None]),
         np.ones((1, len(order)), int),
         relevance[order][None].astype(int),
         np.array([len(order)]),

@@ -9,7 +9,12 @@ from evaluation_reference import by_enumeration, by_loops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stt_bench.evaluation.ranking import TieGroups, find_tie_groups, ranked_list_metrics
+from stt_bench.evaluation.ranking import (
+    TieGroups,
+    find_tie_groups,
+    ranked_list_metrics,
+    tied_neighbours,
+)
 
 KS = (1, 2, 3, 5, 9)
 
@@ -19,7 +24,7 @@ def measured(distances, relevance, ks=KS):
     order = np.argsort(distances)
     relevant = np.array([relevance.sum()])
     groups = find_tie_groups(
-        distances[order][None],
+        tied_neighbours(distances[order][None]),
         np.ones((1, len(order)), int),
         relevance[order][None].astype(int),
         relevant,
@@ -74,7 +79,7 @@ def test_lists_are_scored_one_by_one():
     sizes = np.ones((4, 20), int)
     sizes[:, 15:] = relevance[:, 15:] = 0  # out of the list
     relevant = relevance.sum(axis=1)
-    groups = find_tie_groups(distances, sizes, relevance.astype(int), relevant)
+    groups = find_tie_groups(tied_neighbours(distances), sizes, relevance.astype(int), relevant)
     together = ranked_list_metrics(groups, relevant, KS)
     alone = [measured(d[:15], r[:15]) for d, r in zip(distances, relevance, strict=True)]
     assert np.array_equal(together, alone)
@@ -82,7 +87,7 @@ def test_lists_are_scored_one_by_one():
 
 def test_a_point_that_stands_for_items_is_a_tie():
     points = find_tie_groups(
-        np.array([[0.0, 1.0, 1.0, 2.0]]),
+        tied_neighbours(np.array([[0.0, 1.0, 1.0, 2.0]])),
         np.array([[2, 0, 3, 4]]),
         np.array([[0, 0, 2, 1]]),
         np.array([3]),
