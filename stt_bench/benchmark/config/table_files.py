@@ -12,6 +12,7 @@ from typing import Any
 import stt_bench
 from stt_bench.benchmark.config.yaml_lines import KeyPath, read_yaml
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.kinds import kind_in
 from stt_bench.names import did_you_mean
 
 CONFIG_FOLDER = Path("configs")
@@ -35,8 +36,19 @@ def find_table(name: str) -> Path:
         return Path(name)
     tables = table_files()
     if name not in tables:
+        if os.path.exists(name):
+            raise BenchError(
+                f"{name} is {_what_lies_at(Path(name))}, not a table: name a YAML file "
+                f"({' or '.join(SUFFIXES)}), or a table of `stt-bench list tables`"
+            )
         raise BenchError(f"there is no table '{name}'; {did_you_mean(name, tables)}")
     return tables[name]
+
+
+def _what_lies_at(path: Path) -> str:
+    if path.is_dir():
+        return "a folder"
+    return kind_in(path) or "a file of another kind"
 
 
 def table_files() -> dict[str, Path]:

@@ -14,6 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.kinds import kind_of
 from stt_bench.benchmark.system.text import one_line
 from stt_bench.names import nearest
 
@@ -65,7 +66,10 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
         near = nearest(path.name, beside)
         told = f"; did you mean '{path.with_name(near)}'?" if near else ""
         raise BenchError(f"{path}: there is no such file{told}") from None
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        kind = kind_of(Path(path.stem), error.object)
+        if kind:
+            raise BenchError(f"{path}: is {kind}, not a table: name a file of YAML") from None
         raise BenchError(f"{path}: is not text in UTF-8; save it in that encoding") from None
     except OSError as error:
         raise BenchError(f"{path}: cannot be read ({error.strerror or error})") from None

@@ -22,22 +22,19 @@ from stt_bench.benchmark.datasets.image_places import find_images
 from stt_bench.benchmark.datasets.list_columns import NoColumnError
 from stt_bench.benchmark.datasets.list_folders import check_agreement, split_lists, whole_list
 from stt_bench.benchmark.datasets.reid_names import camera_of, read_reid_folders
+from stt_bench.benchmark.datasets.suffixes import is_image
 from stt_bench.benchmark.system.errors import BenchError, NotHereError
 from stt_bench.benchmark.system.text import counted
 
 _BOX = ("x_1", "y_1", "x_2", "y_2")
 _MISSING = ("nan", "null", "none", "na", "n/a", "<na>", "nat")
 _NO_LISTS = {
-    (".json", ".jsonl"): "lists of this kind (COCO and the like) are not read: write a csv "
+    (".json", ".jsonl", ".xml"): "lists of this kind (COCO and the like) are not read: write a csv "
     "path,label",
-    (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"): "it is an archive: unpack it, and name the "
-    "folder",
-    (".xlsx", ".xls", ".ods"): "it is a spreadsheet: save it as csv",
     (".npz",): "it is several arrays in one file: save the one of the vectors with "
     "numpy.save('X.npy', array)",
     (".npy", ".h5", ".hdf5"): "it holds vectors, not images: "
     "`compare` and `eval` take them, and a table with data: {name: features}",
-    (".mat", ".pkl", ".pickle", ".xml"): "lists of this kind are not read: write a csv path,label",
 }
 
 
@@ -149,6 +146,10 @@ def _list(
     boxes: str | None,
     split: str | None = None,
 ) -> Understood:
+    if is_image(file.name):
+        raise BenchError(
+            f"{file} is an image: name the folder that it lies in, or a csv that lists the images"
+        )
     for suffixes, why in _NO_LISTS.items():
         if file.name.lower().endswith(suffixes):
             raise BenchError(f"{file}: {why}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.kinds import kind_of
 
 _MAGIC = b"\x93NUMPY"
 _HOW = "save the numbers with numpy.save('X.npy', array), an array (N, D)"
@@ -21,9 +21,10 @@ def read_array(path: Path) -> np.ndarray:
     """
     try:
         with path.open("rb") as stream:
-            start = stream.read(len(_MAGIC))
-        if start != _MAGIC:
-            kind = "a zip archive (as .npz and .pt are), " if zipfile.is_zipfile(path) else ""
+            start = stream.read(16)
+        if not start.startswith(_MAGIC):
+            kind = kind_of(path, start)
+            kind += " (as .npz and .pt are), " if kind == "a zip archive" else ", " if kind else ""
             raise BenchError(f"{path}: is {kind}no NumPy array file: {_HOW}")
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except IsADirectoryError:

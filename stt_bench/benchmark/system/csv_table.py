@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.kinds import is_binary, no_csv
 from stt_bench.names import nearest
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -57,10 +58,10 @@ def read_table(
         expected: what the file may look like, for the messages.
 
     Raises:
-        BenchError: the file is missing, empty, not UTF-8 or not csv, or a line has more or fewer
-            cells than the first.
+        BenchError: the file is missing, empty, of another kind, not UTF-8 or not csv, or a line has
+            more or fewer cells than the first.
     """
-    text = _text(path)
+    text = _text(path, expected)
     delimiter = _delimiter(text, is_header, is_row)
     lines = _blank_separated(text) if delimiter == " " else _lines(path, text, delimiter)
     number, first = next(lines, (0, []))
@@ -122,7 +123,7 @@ def _no_first_line(path: Path, line: int, cells: Iterable[str], expected: str) -
     return BenchError(f"{path}:{line}: '{shown}' is not the first line of such a list: {expected}")
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, expected: str) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -131,11 +132,15 @@ def _text(path: Path) -> str:
         raise BenchError(f"{path} is a folder: name a csv file") from None
     except OSError as error:
         raise BenchError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if told := no_csv(path, content):
+        raise BenchError(f"{path} {told}{expected}")
     if content.startswith(_UTF16):
         raise BenchError(f"{path} is UTF-16 text: save it as UTF-8 (in Excel: 'CSV UTF-8')")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if is_binary(content):
+            raise BenchError(f"{path} is a binary file, not a csv: {expected}") from None
         line = content.count(b"\n", 0, error.start) + 1
         raise BenchError(
             f"{path}:{line}: byte 0x{content[error.start]:02x} is not UTF-8: save the file as "

@@ -77,6 +77,14 @@ def test_a_table_may_stand_on_the_shipped_one_of_its_name(empty: Path) -> None:
     assert table.rows == read_table("digits_retrieval").rows
 
 
+def test_a_file_that_is_no_table_is_named_for_what_it_is(empty: Path) -> None:
+    (empty / "one.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    (empty / "list.csv").write_text("path,label\n")
+    for name, kind in {"one.jpg": "a JPEG image", "list.csv": "a file of", ".": "a folder"}.items():
+        with pytest.raises(BenchError, match=f"{name} is {kind}.* not a table: name a YAML file"):
+            read_table(name)
+
+
 def test_bases_in_a_circle_are_refused(empty: Path) -> None:
     (empty / "one.yaml").write_text("base: two\n")
     (empty / "two.yaml").write_text("base: one\n")

@@ -86,6 +86,8 @@ def test_keys_have_lines_also_in_lists_and_behind_aliases(tmp_path: Path) -> Non
         (b"a: " + b"[" * 60 + b"]" * 60, "line 1: is nested more than 50 levels"),
         (b"a: " + b"[" * 500 + b"]" * 500, "not valid YAML"),
         (b"a0: &a0 {x: 1}\n" + LEVELS.encode(), "holds more than 100,000 values"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "is a JPEG image, not a table: name a file of YAML"),
+        (b"\x93NUMPY\x01\0v\0", "is a NumPy array, not a table"),
         (b"a: " + b"x" * (1 << 20), "is larger than a table can be"),
     ],
 )

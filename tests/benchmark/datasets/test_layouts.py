@@ -393,7 +393,16 @@ REFUSED = {
         root="instances.json",
     ),
     "an archive": Layout(
-        "1.jpg", {"x.tar.gz": "x"}, {"": "it is an archive: unpack it"}, root="x.tar.gz"
+        "1.jpg",
+        {"x.tar.gz": "x"},
+        {"": "x.tar.gz is an archive, not a csv: unpack it"},
+        root="x.tar.gz",
+    ),
+    "an image": Layout(
+        "a/1.jpg",
+        {},
+        {"": "a/1.jpg is an image: name the folder that it lies in, or a csv that lists"},
+        root="a/1.jpg",
     ),
     "roles twice": Layout(
         "1.jpg",

@@ -207,6 +207,7 @@ def save_npz(path: Path) -> None:
             save_npz,
             r"x.npy: is a zip archive \(as .npz and .pt are\), no NumPy array file: save",
         ),
+        (lambda path: path.write_bytes(b"\xff\xd8\xff\xe0"), "x.npy: is a JPEG image, no NumPy"),
         (lambda path: path.write_bytes(pickle.dumps([1])), r"x.npy: is no NumPy array file"),
         (lambda path: path.write_text("0.1,0.2\n"), r"x.npy: is no NumPy array file"),
         (lambda path: path.write_bytes(b""), r"x.npy: is no NumPy array file"),

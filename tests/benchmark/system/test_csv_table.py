@@ -89,6 +89,30 @@ def test_mistakes_get_one_sentence(tmp_path: Path, content: str | bytes, message
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("list.csv", b"\x93NUMPY\x01\0v\0{'descr': '<i8'}", "a NumPy array, .*numpy.savetxt"),
+        ("list.csv", b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG image"),
+        ("list.csv", b"\x89PNG\r\n\x1a\n\0\0", "a PNG image"),
+        ("list.csv", b"RIFF\x0a\0\0\0WEBPVP8 ", "a WebP image"),
+        ("list.csv", b"PK\x03\x04\x14\0", "a zip archive, .* unpack it"),
+        ("list.xlsx", b"PK\x03\x04\x14\0", "a spreadsheet, .* save it as csv"),
+        ("list.json", b'[{"path": "a.jpg", "label": "b"}]', "a JSON file"),
+        ("birds.yaml", b"title: a, b\nrows: {}\n", "a YAML file"),
+        ("list.csv", b"\x01\x02\xfe\xff" * 9, "a binary file"),
+    ],
+)
+def test_files_of_another_kind_are_named(
+    tmp_path: Path, name: str, content: bytes, kind: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BenchError, match=rf"{name} is {kind}.*names the columns path") as told:
+        read_csv(tmp_path / name, KNOWN, required=KNOWN[:2])
+    assert "not a csv: " in str(told.value)
+    assert "iconv" not in str(told.value)
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="is a folder: name a csv file"):
         read_csv(tmp_path, KNOWN)
