@@ -48,16 +48,23 @@ def check_matrix(name: str, values: ArrayLike) -> np.ndarray:
         raise ValueError(f"{name} must have shape (N, D), not {matrix.shape}.")
     if 0 in matrix.shape:
         raise ValueError(f"{name} is empty: its shape is {matrix.shape}.")
-    bad = np.concatenate(
-        [_bad_rows(matrix[rows]) for rows in blocks(len(matrix), max(1, 2**17 // matrix.shape[1]))]
-    )
+    bad = bad_rows(matrix)
     if bad.any():
         what = "beyond 2**53" if matrix.dtype.kind in "iu" else "NaN or infinite"
         raise ValueError(
             f"{name} holds values that are {what} in {bad.sum()} of {len(bad)} rows, "
-            f"first in row {bad.argmax()}."
+            f"first in row {bad.argmax()} (from 0): mend or remove them."
         )
     return matrix
+
+
+def bad_rows(matrix: np.ndarray) -> np.ndarray:
+    """Tell which rows of a matrix, (N,), hold NaN, infinity or an integer that float64 does not.
+
+    It is looked at in blocks: it may be a memory map.
+    """
+    size = max(1, 2**17 // matrix.shape[1])
+    return np.concatenate([_bad_rows(matrix[rows]) for rows in blocks(len(matrix), size)])
 
 
 def _bad_rows(rows: np.ndarray) -> np.ndarray:

@@ -101,7 +101,9 @@ BoxesOption = Annotated[
 
 def columns_in(text: str | None) -> dict[str, str]:
     """Return the columns of ``--columns path=photo,label=kind`` by what they are."""
-    columns = {}
+    from stt_bench.benchmark.datasets.list_columns import ByOption
+
+    columns = ByOption()
     for part in (text or "").split(",") if text is not None else ():
         what, equals, name = part.partition("=")
         if not what.strip() or not equals or not name.strip():

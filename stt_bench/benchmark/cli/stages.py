@@ -10,6 +10,7 @@ import typer
 
 from stt_bench.benchmark.cli.evaluation import evaluate
 from stt_bench.benchmark.cli.options import (
+    ColumnsOption,
     ConfigArgument,
     ForceOption,
     OverwriteOption,
@@ -19,6 +20,7 @@ from stt_bench.benchmark.cli.options import (
     RunsOption,
     SetOption,
     SplitOption,
+    columns_in,
 )
 from stt_bench.benchmark.system.errors import BenchError
 
@@ -69,8 +71,9 @@ def embed(
     split: SplitOption = "test",
     images: Annotated[
         Path | None,
-        typer.Option(help="Other images: a folder (all below it, no labels) or a csv list."),
+        typer.Option(help="Other images: a folder, whose class folders are labels, or a csv list."),
     ] = None,
+    columns: ColumnsOption = None,
     to: Annotated[Path | None, typer.Option(help="Folder of their embeddings.")] = None,
     force: ForceOption = False,
     quiet: QuietOption = False,
@@ -88,8 +91,12 @@ def embed(
     reporter = Reporter(quiet=quiet)
     if (images is None) != (to is None) or (images is not None and split != "test"):
         raise BenchError("give --images and --to together, without --split, or none of the two")
+    if columns and images is None:
+        raise BenchError("--columns needs --images with a csv list: a run has its own")
     if images is not None and to is not None:
-        print(embed_images(open_run(run), reporter, images=images, folder=to, force=force))
+        named = columns_in(columns)
+        one = open_run(run)
+        print(embed_images(one, reporter, images=images, folder=to, columns=named, force=force))
     else:
         print(embedding.embed(open_run(run), reporter, split=split, force=force))
 

@@ -17,6 +17,7 @@ from stt_bench.benchmark.compare.shares import Shape, Shares, shares
 from stt_bench.benchmark.compare.split import Whose, divide
 from stt_bench.benchmark.compare.thin import thin
 from stt_bench.benchmark.datasets.folders import Level
+from stt_bench.benchmark.datasets.list_columns import ByOption
 from stt_bench.benchmark.system.progress import duration
 
 _FEWEST_ITEMS = 500  # that are left where there is no time for all
@@ -47,7 +48,7 @@ class Request(BaseModel):
     def layout(self) -> Layout:
         """Return what of it tells how the data lie."""
         root = None if self.images_root is None else Path(self.images_root)
-        return Layout(self.columns or None, root, self.classes, self.boxes)
+        return Layout(ByOption(self.columns), root, self.classes, self.boxes)
 
     @property
     def wish(self) -> Wish:

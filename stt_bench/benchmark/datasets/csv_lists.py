@@ -19,6 +19,7 @@ import pandas as pd
 from stt_bench.benchmark.datasets.item_rules import RESERVED, WEIGHT, as_metadata
 from stt_bench.benchmark.datasets.list_columns import (
     OWN,
+    ByOption,
     NoColumnError,
     asked_for,
     check_first_line,
@@ -26,6 +27,7 @@ from stt_bench.benchmark.datasets.list_columns import (
     is_row,
     no_split_notes,
     places_of,
+    written,
 )
 from stt_bench.benchmark.datasets.split_flags import SPLIT_FLAGS, WORDS, without_flags
 from stt_bench.benchmark.datasets.splits import NEITHER, ROLES, SPLITS
@@ -67,7 +69,8 @@ def read_image_list(file: Path, columns: Columns | None = None) -> ItemList:
         exact=(WEIGHT,),
         headerless={2: ("label", "path")},
         formats="a csv has a header path,label[,split[,role]], or names like them, or no header "
-        "and lines class,path; else say which columns these are: columns: {path: 1, label: 2}",
+        "and lines class,path; else say which columns these are: "
+        + written({} if columns is None else columns, {"path": 1, "label": 2}),
         columns=columns,
     )
 
@@ -92,7 +95,7 @@ def read_item_list(
     `is_query,is_gallery` become a role, which is `neither` where both are false. A weight is a
     number; empty cells, which only items may have that are not trained on, are NaN.
     """
-    columns = columns or {}
+    columns = {} if columns is None else columns
     check_columns(columns, (*known, *exact))
     if file.suffix.lower() == ".parquet":
         table = _parquet(file, without)
@@ -141,11 +144,12 @@ def read_item_list(
 
 def check_columns(columns: object, known: Sequence[str] = (*COLUMNS, WEIGHT)) -> None:
     """Raise where what the user says of the columns is no mapping of known names."""
+    said = "--columns" if isinstance(columns, ByOption) else "columns"
     if not isinstance(columns, Mapping):
         raise BenchError(f"columns is {columns!r}: write it as {{path: NAME, label: NAME}}")
     for column, name in columns.items():
         if column not in known:
-            raise BenchError(f"columns: '{column}' is unknown: {did_you_mean(column, known)}")
+            raise BenchError(f"{said}: '{column}' is unknown: {did_you_mean(column, known)}")
         if isinstance(name, bool) or not isinstance(name, str | int):
             raise BenchError(f"columns: {column} is {name!r}: give the name of a column")
 
@@ -179,7 +183,10 @@ def _headerless(
         places = asked_for(file, table, columns)
         for column in required:
             if column not in places:
-                raise BenchError(f"{file} has no header: give columns: {column}, its number from 1")
+                raise BenchError(
+                    f"{file} has no header: give the number of the {column}, too, from 1, by "
+                    f"{written(columns, {column: 'NUMBER'})}"
+                )
         return places
     width = table.frame.shape[1]
     if width not in headerless:
@@ -192,7 +199,7 @@ def _headerless(
         images = [bool(table.frame[place].map(is_image).all()) for place in (0, 1)]
         if sum(images) == 1:
             names = ["path", "label"] if images[0] else ["label", "path"]
-        check_first_line(file, table)
+        check_first_line(file, table, columns)
     return {name: place for place, name in enumerate(names)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -42,6 +43,17 @@ _UNSURE = ("is_valid",)  # of validation, or sound
 _BY_NAME = {name: column for column, names in _NAMES.items() for name in names.split()}
 
 
+class ByOption(dict[str, str]):
+    """What `--columns` of a command says of a list; a table says it in its field `columns`."""
+
+
+def written(columns: Mapping[str, str | int], named: Mapping[str, str | int]) -> str:
+    """Return how the user names columns: by the option of the command, or a table's field."""
+    if isinstance(columns, ByOption):
+        return "--columns " + shlex.quote(",".join(f"{what}={n}" for what, n in named.items()))
+    return "columns: {" + ", ".join(f"{what}: {n}" for what, n in named.items()) + "}"
+
+
 class NoColumnError(BenchError):
     """A list has no column that is known as the path, or as the label."""
 
@@ -64,7 +76,7 @@ def is_row(cells: Sequence[str]) -> bool:
     return any(map(is_image, cells))
 
 
-def check_first_line(file: Path, table: RawTable) -> None:
+def check_first_line(file: Path, table: RawTable, columns: Mapping[str, str | int]) -> None:
     """Refuse a list whose first line is none of an image while all others are: it names columns."""
     first, others = table.frame.iloc[0], table.frame.iloc[1:]
     places = [place for place in (0, 1) if others[place].map(is_image).all()]
@@ -72,7 +84,7 @@ def check_first_line(file: Path, table: RawTable) -> None:
         path, label = first[places[0]], first[1 - places[0]]
         raise NoColumnError(
             f"{_place(file, table)}: '{','.join(first)[:80]}' seems to name columns, of which none "
-            f"is known: name them by columns: {{path: {path[:40]}, label: {label[:40]}}}",
+            f"is known: name them by {written(columns, {'path': path[:40], 'label': label[:40]})}",
             "",
         )
 
@@ -102,7 +114,8 @@ def asked_for(file: Path, table: RawTable, columns: Mapping[str, str | int]) -> 
         width = table.frame.shape[1]
         if isinstance(name, int) or (not table.names and name.isdecimal()):
             if not 1 <= int(name) <= width:
-                raise BenchError(f"{file}: columns: {column} is {name}, of 1 to {width}")
+                said = written(columns, {column: name})
+                raise BenchError(f"{file}: {said}: give a number from 1 to {width}")
             places[column] = int(name) - 1
             continue
         found = [place for place, written in enumerate(table.names) if written == name] or [
@@ -112,7 +125,7 @@ def asked_for(file: Path, table: RawTable, columns: Mapping[str, str | int]) -> 
             what = did_you_mean(name, table.names) if not found else "it is there twice: rename one"
             if not table.names:
                 what = "the file has no header: give its number, from 1"
-            raise BenchError(f"{file}: columns: {column} is '{name}': {what}")
+            raise BenchError(f"{file}: {written(columns, {column: name})}: {what}")
         places[column] = found[0]
     return places
 
@@ -165,15 +178,15 @@ def places_of(
         if column == "path" and "path" not in required:  # a further column may be called image
             found = [place for place in found if plain(table.names[place]) in _FILE_NAMES]
         if found:
-            places[column] = _only(file, table, column, found)
-    _item_id(file, table, places, known, required)
+            places[column] = _only(file, table, column, found, columns)
+    _item_id(file, table, places, known, required, columns)
     unknown = [name.lower() for name in table.names if plain(name) not in _BY_NAME]
     words = [name for name in known if name not in SPLIT_FLAGS]  # is_text is no slip of is_test
     if not columns and (told := slip([*places, *unknown], words)):
         raise BenchError(f"{_place(file, table)}: {told}")
     for column in required:
         if column not in places and not (column == "split" and places.keys() & SPLIT_FLAGS.keys()):
-            raise _not_found(file, table, column)
+            raise _not_found(file, table, column, columns)
     return places
 
 
@@ -208,7 +221,13 @@ def no_split_notes(file: Path, metadata: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _only(file: Path, table: RawTable, column: str, found: list[int]) -> int:
+def _only(
+    file: Path,
+    table: RawTable,
+    column: str,
+    found: list[int],
+    columns: Mapping[str, str | int],
+) -> int:
     """Return the one of several columns that is meant."""
     if column == "path" and len(found) > 1:
         images = [place for place in found if table.frame[place].map(is_image).all()]
@@ -224,7 +243,7 @@ def _only(file: Path, table: RawTable, column: str, found: list[int]) -> int:
         return found[0]
     raise BenchError(
         f"{_place(file, table)}: the {column} may be any of the columns {_listed(names)}, which "
-        f"differ: name it by columns: {{{column}: {names[0]}}}"
+        f"differ: name it by {written(columns, {column: names[0]})}"
     )
 
 
@@ -242,6 +261,7 @@ def _item_id(
     places: dict[str, int],
     known: Sequence[str],
     required: Sequence[str],
+    columns: Mapping[str, str | int],
 ) -> None:
     """Find what a column `id` is: the image where no other is, or the class where no other is."""
     free = [p for p, name in enumerate(table.names) if plain(name) == _ITEM_ID]
@@ -254,21 +274,23 @@ def _item_id(
             places["path"] = place
         return
     if table.frame[place].is_unique and len(table.frame) > 1:
-        raise _not_found(file, table, "label", " (id is another for every item)")
+        raise _not_found(file, table, "label", columns, " (id is another for every item)")
     if "path" in places or "path" not in required:
         places["label"] = place
         places.pop(_ITEM_ID, None)
 
 
-def _not_found(file: Path, table: RawTable, column: str, why: str = "") -> NoColumnError:
-    hint = f"columns: {{{column}: NAME}}"
+def _not_found(
+    file: Path, table: RawTable, column: str, columns: Mapping[str, str | int], why: str = ""
+) -> NoColumnError:
+    name = "NAME"
     if column == "path":
         names = [n for p, n in enumerate(table.names) if n and table.frame[p].map(is_image).all()]
-        hint = f"columns: {{path: {one_line(names[0], 40)}}}" if len(names) == 1 else hint
+        name = one_line(names[0], 40) if len(names) == 1 else name
     named = _listed([name for name in table.names if name])
     return NoColumnError(
         f"{_place(file, table)}: no column is known as the {column}{why}, the header has {named}: "
-        f"name it by {hint}",
+        f"name it by {written(columns, {column: name})}",
         column,
     )
 

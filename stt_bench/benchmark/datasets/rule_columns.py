@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import ItemsError
 
 _FLAGS = {
     **dict.fromkeys(("true", "1", "yes"), True),
@@ -26,17 +26,17 @@ def junk_flags(column: str, cells: Sequence[str], ids: Sequence[str]) -> np.ndar
     """Return (N,) whether an item is junk.
 
     Raises:
-        BenchError: a cell is neither true nor false, or all items are junk.
+        ItemsError: a cell is neither true nor false, or all items are junk.
     """
     flags = [_FLAGS.get(cell.strip().lower()) for cell in cells]
     if None in flags:
         odd = flags.index(None)
-        raise BenchError(
+        raise ItemsError(
             f"junk: item '{ids[odd]}' has {column} '{cells[odd]}': write true or false in that "
             "column"
         )
     if all(flags):
-        raise BenchError(f"junk: every item is {column}, and none is left to be found")
+        raise ItemsError(f"junk: every item is {column}, and none is left to be found")
     return np.array(flags, dtype=bool)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from stt_bench.benchmark.datasets.csv_lists import COLUMNS, Columns, read_item_list
 from stt_bench.benchmark.datasets.item_rules import as_metadata, metadata_of
+from stt_bench.benchmark.datasets.list_columns import written
 from stt_bench.benchmark.datasets.splits import train_and_test
 from stt_bench.benchmark.datasets.vectors import SUFFIXES, Vectors, read_vectors
 from stt_bench.benchmark.store.embedding_set import EmbeddingSet
@@ -50,7 +51,8 @@ def read_external_set(
         required=("label",),
         headerless={1: ("label",), 2: ("label", "path")},
         formats="a csv of labels has a header with label (and id, path, split, role), or no header "
-        "and a label or class,path a line",
+        "and a label or class,path a line; else name its column by "
+        + written({} if columns is None else columns, {"label": "NAME"}),
         columns=columns,
         without=found.columns if labels.resolve() == embeddings.resolve() else (),
     )
@@ -59,11 +61,16 @@ def read_external_set(
         parts = f", {len(tested)} of them to be measured" if len(tested) < len(frame) else ""
         raise BenchError(
             f"{embeddings} has {len(vectors)} rows but {labels} has {len(frame)} labels{parts}; "
-            f"they must be the same items in the same order{_header_taken(vectors, frame)}"
+            f"they must be the same items in the same order{_header_taken(vectors, frame, columns)}"
         )
+    rows = None
     if len(vectors) == len(frame) and len(tested) < len(frame):
         places = tested.index.to_numpy()
-        vectors, own_ids = vectors[places], None if own_ids is None else own_ids[places]
+        rows, vectors, own_ids = (
+            places,
+            vectors[places],
+            None if own_ids is None else own_ids[places],
+        )
     ids = _column(tested, "id", "path")
     if own_ids is not None and ids is not None and (own_ids != ids).any():
         first = int((own_ids != ids).argmax())
@@ -79,19 +86,23 @@ def read_external_set(
     return EmbeddingSet(
         vectors,
         tested["label"].to_numpy(dtype=str),
-        np.arange(len(tested)).astype(str) if ids is None else ids,
+        (tested.index.to_numpy() + 1).astype(str) if ids is None else ids,
         roles,
         None,
         {},
         pd.DataFrame({name: as_metadata(tested[name]) for name in metadata_of(tested)}),
+        listed_in=labels,
+        places=rows,
     )
 
 
-def _header_taken(array: np.ndarray, frame: pd.DataFrame) -> str:
+def _header_taken(array: np.ndarray, frame: pd.DataFrame, columns: Columns | None) -> str:
     """Say how a header of other names comes to be a label."""
     if len(frame) != len(array) + 1:
         return ""
-    return f" (if the first label, '{frame['label'].iloc[0]}', is a header, name it label)"
+    first = frame["label"].iloc[0]
+    how = written({} if columns is None else columns, {"label": first})
+    return f" (if the first label, '{first}', is a header, say so by {how})"
 
 
 def _tested(labels: Path, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from stt_bench.benchmark.datasets.csv_lists import Columns
 from stt_bench.benchmark.datasets.image_set import ImageSet
 from stt_bench.benchmark.datasets.loose import loose_images
 from stt_bench.benchmark.embedding.embed import (
@@ -20,13 +21,20 @@ from stt_bench.benchmark.system.progress import Reporter
 
 
 def embed_images(
-    run: Run, reporter: Reporter, *, images: Path, folder: Path, force: bool = False
+    run: Run,
+    reporter: Reporter,
+    *,
+    images: Path,
+    folder: Path,
+    columns: Columns | None = None,
+    force: bool = False,
 ) -> Path:
     """Embed a folder of images, or a csv list of them, into a folder; return that folder.
 
-    The ids of the embedding set are the images' paths; the labels are the csv's, else empty. All
-    images are read once before the network sees any. A set that was made by the same weights from
-    the same images is left as it is.
+    The ids of the embedding set are the images' paths; the labels are those of the csv, whose
+    columns `columns` names where their names do not say it, or the class folders. All images are
+    read once before the network sees any. A set that was made by the same weights from the same
+    images is left as it is.
 
     Raises:
         BenchError: the run is of vectors or not trained to its end, an image cannot be read, or the
@@ -36,7 +44,7 @@ def embed_images(
     check_takes_images(run)
     for name in ("embeddings.npy", "items.csv", "logits.npy", "meta.json"):
         check_output(folder / name, inputs=[images], force=True)
-    facts, items = checked_facts(run), loose_images(images)
+    facts, items = checked_facts(run), loose_images(images, columns)
     for note in items.notes:
         reporter.once(f"note: {note}")
     items = replace(items, bits=facts.pixel_bits or items.bits)

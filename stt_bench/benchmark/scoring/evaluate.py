@@ -29,14 +29,16 @@ from stt_bench.benchmark.store.protocol import fingerprint, protocol_of
 from stt_bench.benchmark.store.records import Record, read_record, record_path
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.devices import device_here
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, ItemsError
 from stt_bench.benchmark.system.files import check_not_newer, write_text
 from stt_bench.benchmark.system.machine import commit, versions
 from stt_bench.benchmark.system.memory import full_memory_told
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.evaluation import (
+    NoPositiveError,
     QueryScores,
     approximate_retrieval_metrics,
+    bad_rows,
     chosen_backend,
     classification_metrics,
     on_device,
@@ -265,8 +267,24 @@ def measure(
         if embedded.logits is not None:
             metrics |= classification_metrics(embedded.logits, targets_of(embedded))
     except (BenchError, ValueError, TypeError) as error:
-        raise BenchError(f"{where}: {error}") from None
+        raise BenchError(_told(error, embedded, where)) from None
     return Measurement({name: float(value) for name, value in metrics.items()}, scores, other)
+
+
+def _told(error: Exception, embedded: EmbeddingSet, where: str) -> str:
+    """Return the sentence of an error, with the file that is at fault."""
+    if isinstance(error, ItemsError | NoPositiveError) and embedded.listed_in:
+        return f"{embedded.listed_in}: {error}"
+    bad = np.flatnonzero(bad_rows(embedded.embeddings))
+    if not isinstance(error, ValueError) or not len(bad):
+        return f"{where}: {error}"
+    row = int(bad[0] if embedded.places is None else embedded.places[bad[0]])
+    hold = "rows hold" if len(bad) > 1 else "row holds"
+    return (
+        f"{where}: {len(bad):,} of {len(embedded.ids):,} {hold} NaN, infinity or integers beyond "
+        f"2**53, the first is row {row + 1:,}, X[{row}] in NumPy: compute such rows anew, or leave "
+        "them out, and their labels; numpy.isfinite(X).all(axis=1) tells the sound ones"
+    )
 
 
 def _by_the_other_distance(

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from stt_bench.benchmark.store.duplicates import DuplicateItems
 from stt_bench.benchmark.system.arrays import read_array
 from stt_bench.benchmark.system.atomic import write_atomically
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, ItemsError
 from stt_bench.benchmark.system.files import (
     read_model,
     sha256_of,
@@ -45,15 +45,17 @@ class EmbeddingSet:
     logits: np.ndarray | None  # (N, C) float32
     meta: dict[str, Any]
     metadata: pd.DataFrame = field(default_factory=pd.DataFrame)  # (N) rows of str
+    listed_in: Path | None = None  # the list of labels and metadata, where it is a file of its own
+    places: np.ndarray | None = None  # (N,) rows of the file of embeddings, where not all in order
 
     def column(self, name: str) -> np.ndarray:
         """Return (N,) str, a metadata column.
 
         Raises:
-            BenchError: there is none of that name.
+            ItemsError: there is none of that name.
         """
         if name not in self.metadata:
-            raise BenchError(
+            raise ItemsError(
                 f"the items have no column '{name}': {did_you_mean(name, self.metadata.columns)}"
                 if len(self.metadata.columns)
                 else f"the items have no column '{name}', and no metadata at all: a list of the "
@@ -63,8 +65,10 @@ class EmbeddingSet:
 
     def rows(self, kept: np.ndarray) -> EmbeddingSet:
         """Return the set of some items: a mask (N,) of bool, or their places."""
+        places = np.arange(len(self.ids)) if self.places is None else self.places
         return replace(
             self,
+            places=places[kept],
             embeddings=self.embeddings[kept],
             labels=self.labels[kept],
             ids=self.ids[kept],

@@ -48,8 +48,10 @@ def checked_array(path: Path, array: np.ndarray) -> np.ndarray:
 def check_shape(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Raise where a shape and a type are not those of embeddings; no number is read."""
     if len(shape) != 2 or dtype.kind not in "fiu":
+        flags = len(shape) == 2 and dtype.kind == "b"
+        how = "save codes as 0 and 1, numpy.save('X.npy', array.astype('uint8'))" if flags else _HOW
         raise BenchError(
-            f"{path}: holds {dtype} of shape {shape}; (N, D) numbers are expected: {_HOW}"
+            f"{path}: holds {dtype} of shape {shape}; (N, D) numbers are expected: {how}"
         )
     if 0 in shape:
         raise BenchError(f"{path}: holds an empty array of shape {shape}: {_HOW}")

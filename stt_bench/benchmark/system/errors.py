@@ -15,6 +15,10 @@ class NewerError(BenchError):
     """A newer version wrote a file; nothing is written over it."""
 
 
+class ItemsError(BenchError):
+    """What a list says of its items is at fault, not their images or embeddings."""
+
+
 class OtherSettingsError(BenchError):
     """A folder holds a run of other settings: it has not failed, but is not what is asked for."""
 

@@ -103,7 +103,7 @@ def test_what_does_not_show_in_the_data_can_be_said(tmp_path: Path, stt_bench: C
     pd.DataFrame(columns).to_csv(listed, index=False)
     refused = stt_bench("compare", listed, "--dry-run")
     assert refused.returncode == 2
-    assert "columns:" in refused.stderr
+    assert "name it by --columns label=NAME" in refused.stderr
     said = Layout({"path": "photo", "label": "letter"}, images_root=tmp_path)
     frame = look(listed, layout=said).frame
     assert frame["path"].tolist() == [str(file) for file in files]

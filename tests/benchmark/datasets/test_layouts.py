@@ -328,7 +328,7 @@ REFUSED = {
     "columns: a name that is not there": Layout(
         "1.jpg",
         {"x.csv": "path,kind\n1.jpg,cat\n"},
-        {"": "columns: label is 'kinds': did you mean 'kind'"},
+        {"": "columns: {label: kinds}: did you mean 'kind'"},
         {"columns": {"label": "kinds"}},
         root="x.csv",
     ),

@@ -75,6 +75,39 @@ def test_a_list_brings_its_labels(
     assert json.loads(shown)["queries"] == 4
 
 
+def test_class_folders_are_labels(
+    stt_bench: Command, run: Path, photos: Path, tmp_path: Path
+) -> None:
+    order = ["embed", run, "--images", photos, "--to", tmp_path / "x"]
+    assert f"note: {photos}: the labels are empty, since not all" in stt_bench(*order)[2]
+    for name in ("0.png", "4.png"):
+        (photos / name).rename(photos / "b" / name)
+    (photos / "deep/er").rename(photos / "c")
+    (photos / "deep").rmdir()
+    code, _, said = stt_bench(*order, "--force")
+    assert code == 0, said
+    assert f"note: {photos}: the labels are the names of 2 class folders" in said
+    found = read_embedding_set(tmp_path / "x")
+    assert found.ids.tolist() == ["b/0.png", "b/3.png", "b/4.png", "c/1.png", "c/5.png"]
+    assert found.labels.tolist() == ["b", "b", "b", "c", "c"]
+
+
+def test_columns_of_a_list_are_named(
+    stt_bench: Command, run: Path, photos: Path, tmp_path: Path
+) -> None:
+    csv_list = photos / "list.csv"
+    csv_list.write_text("image,sort\n0.png,one\n4.png,two\n")
+    order = ["embed", run, "--images", csv_list, "--to", tmp_path / "x", "-q"]
+    code, _, said = stt_bench(*order)
+    assert code == 2
+    assert "the header has image, sort: name it by --columns label=NAME" in said
+    assert stt_bench(*order, "--columns", "label=sort")[0] == 0
+    assert read_embedding_set(tmp_path / "x").labels.tolist() == ["one", "two"]
+    assert "--columns needs --images" in stt_bench("embed", run, "--columns", "label=sort")[2]
+    folder = ["embed", run, "--images", photos, "--to", tmp_path / "y", "--columns", "label=sort"]
+    assert "photos is a folder: --columns goes with a csv list" in stt_bench(*folder)[2]
+
+
 def test_images_that_cannot_be_read_are_counted_and_nothing_is_written(
     stt_bench: Command, run: Path, photos: Path, tmp_path: Path
 ) -> None:

@@ -217,7 +217,7 @@ def save_npz(path: Path) -> None:
         (lambda path: np.save(path, np.zeros(3)), r"holds float64 of shape \(3,\); \(N, D\)"),
         (lambda path: np.save(path, np.zeros((2, 2, 2))), r"holds float64 of shape \(2, 2, 2\)"),
         (lambda path: np.save(path, np.zeros((2, 2), complex)), "holds complex128 of shape"),
-        (lambda path: np.save(path, np.zeros((2, 2), bool)), "holds bool of shape"),
+        (lambda path: np.save(path, np.zeros((2, 2), bool)), r"holds bool .*astype\('uint8'\)"),
         (lambda path: np.save(path, np.array([["a"]])), "holds <U1 of shape"),
         (lambda path: np.save(path, np.zeros((0, 4))), r"an empty array of shape \(0, 4\)"),
         (lambda path: np.save(path, np.zeros((4, 0))), r"an empty array of shape \(4, 0\)"),
@@ -246,6 +246,50 @@ def test_an_h5_in_one_piece_is_opened_in_place(tmp_path: Path) -> None:
     found, _ = hdf5.read_hdf5(tmp_path / "x.h5")
     assert isinstance(found, np.memmap)
     assert found.tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
+@pytest.fixture
+def six(tmp_path: Path) -> tuple[str, ...]:
+    """Return the arguments of eval of six items, of which four are of the test split."""
+    lines = [
+        "sort,split",
+        *(f"c{number % 2},{['train', 'test', 'test'][number % 3]}" for number in range(6)),
+    ]
+    (tmp_path / "y.csv").write_text("\n".join(lines) + "\n")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(6, 4)))
+    return ("eval", "--embeddings", str(tmp_path / "x.npy"), "--labels", str(tmp_path / "y.csv"))
+
+
+def test_the_file_at_fault_is_named_and_the_option_that_mends_it(
+    stt_bench: Command, six: tuple[str, ...], tmp_path: Path
+) -> None:
+    labels = tmp_path / "y.csv"
+    code, _, said = stt_bench(*six)
+    assert code == 2
+    assert f"{labels}:1: no column is known as the label, " in said
+    assert said.endswith("name it by --columns label=NAME\n")
+    said = stt_bench(*six, "--columns", "label=sorte")[2]
+    assert f"{labels}: --columns label=sorte: did you mean 'sort'?" in said
+    for option in ("--query-groups", "--junk"):
+        said = stt_bench(*six, "--columns", "label=sort", option, "camera")[2]
+        assert f"error: {labels}: the items have no column 'camera'" in said
+    labels.write_text(labels.read_text().replace("sort,", "label,bad,").replace(",t", ",odd,t"))
+    said = stt_bench(*six, "--junk", "bad")[2]
+    assert f"error: {labels}: junk: item '2' has bad 'odd': write true or false" in said
+    labels.write_text("\n".join("abcdef"))
+    assert f"error: {labels}: No query has a positive" in stt_bench(*six)[2]
+
+
+def test_rows_that_are_no_numbers_are_told_as_in_the_file(
+    stt_bench: Command, six: tuple[str, ...], tmp_path: Path
+) -> None:
+    vectors = np.load(tmp_path / "x.npy")
+    vectors[[0, 4, 5], 1] = np.nan  # of which the first is not measured
+    np.save(tmp_path / "x.npy", vectors)
+    code, _, said = stt_bench(*six, "--columns", "label=sort")
+    assert code == 2
+    assert f"{tmp_path}/x.npy: 2 of 4 rows hold NaN, infinity" in said
+    assert "the first is row 5, X[4] in NumPy: compute such rows anew, or leave them out" in said
 
 
 @pytest.mark.parametrize("options", [{"chunks": (2, 3)}, {"compression": "gzip"}])
