@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -114,6 +115,7 @@ def verify(
     from stt_bench.benchmark.datasets.verify import verify_dataset
     from stt_bench.benchmark.system.progress import Reporter
 
+    _refuse_a_place(name, "verify images", f"describe {shlex.quote(name)} --near-duplicates")
     reporter = Reporter(quiet=quiet)
     with (
         reporter.bar(f"{name}: decode images", 1) as bar,
@@ -154,6 +156,7 @@ def prepare(
     from stt_bench.benchmark.datasets.prepared_copy import prepare_copy
     from stt_bench.benchmark.system.progress import Reporter
 
+    _refuse_a_place(name, f"prepare images --size {size}")
     reporter, options = Reporter(quiet=quiet), _options(option)
     with reporter.bar(f"{name}: resize images", 1) as bar:
         made = prepare_copy(
@@ -171,6 +174,18 @@ def prepare(
         reporter.say(f"{task}: data {data_hash[:16]}")
     more = f", options: {json.dumps(options, ensure_ascii=False)}" if options else ""
     print(f"data: {{name: {name}, root: {made.root}{more}}}")
+
+
+def _refuse_a_place(name: str, command: str, other: str = "") -> None:
+    """Refuse a folder or list in place of a dataset's name, and name the commands that take it."""
+    from stt_bench.benchmark.datasets.catalog import dataset_names
+
+    if name in dataset_names() or not Path(name).exists():
+        return
+    what = "a folder" if Path(name).is_dir() else "a file"
+    told = f"`stt-bench data {command} --root {shlex.quote(name)}`"
+    told += f", which splits it as a table does, or `stt-bench data {other}`" if other else ""
+    raise BenchError(f"{name} is {what}, not the name of a dataset: run {told}")
 
 
 def _options(texts: list[str] | None) -> dict[str, Any]:

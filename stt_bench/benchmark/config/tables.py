@@ -32,6 +32,7 @@ from stt_bench.benchmark.system.text import NAME_RULE, is_name, is_table_name, o
 from stt_bench.names import did_you_mean
 
 TABLE_FIELDS = ("title", "description", "seeds", "rows", "figure", "tuning", "compare_by", "vary")
+_ROWS = ": write NAME: SETTINGS, such as rows: {softmax: {loss: softmax}, lifted: {loss: lifted}}"
 Where = Callable[..., str]
 Check = Callable[[Experiment, Where], None]
 
@@ -74,7 +75,12 @@ def read_table(
     )
     if not rows:
         place = places.get(("rows",), str(path))
-        raise BenchError(f"{place}: a table needs 'rows:' with at least one row in it")
+        if given and not isinstance(given, dict):
+            kind = "a list" if isinstance(given, list) else repr(one_line(str(given), 40))
+            raise BenchError(
+                f"{place}: rows is {kind}, not a mapping from names to settings{_ROWS}"
+            )
+        raise BenchError(f"{place}: a table needs 'rows:' with at least one row in it{_ROWS}")
     for row in rows:
         if not is_name(row):
             raise BenchError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,6 +135,11 @@ def register_dataset(
 
 def find_dataset(name: str) -> Dataset:
     """Return the dataset of that name."""
+    if name not in _DATASETS and os.path.exists(name):
+        raise BenchError(
+            f"unknown dataset '{name}', which is a folder or file: your own images are the dataset "
+            f"images, with root {name}"
+        )
     if name not in _DATASETS:
         raise BenchError(f"unknown dataset '{name}': {did_you_mean(name, _DATASETS)}")
     return _DATASETS[name]

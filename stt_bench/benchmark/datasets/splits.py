@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
+from stt_bench.benchmark.config.sections import Task
+from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.text import counted
 
 SPLITS = {
@@ -16,6 +20,25 @@ ROLES = {
     **dict.fromkeys(("gallery", "galleries"), "gallery"),
 }
 NEITHER = "neither"  # the role of an item that is neither query nor gallery
+
+
+def check_parts(source: Path, frame: pd.DataFrame, task: Task, else_: str = "") -> None:
+    """Refuse items whose own split leaves none to train on, or none to test.
+
+    Args:
+        source: for the message.
+        frame: with the column split.
+        task: says which items may be of the other part.
+        else_: what one may do instead, for the end of the message.
+    """
+    found = {"train" if split == "train" else "test" for split in frame["split"]}
+    if len(found) == 1:
+        lacks = "test" if found == {"train"} else "train"
+        which = "whole classes" if task == "retrieval" else "some items of each class"
+        raise BenchError(
+            f"{source}: there are no {lacks} items by its own split: write {lacks} in the column "
+            f"split for {which}{else_}"
+        )
 
 
 def train_and_test(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -168,24 +168,32 @@ def readable_part(
     if problem := _lost(frame, kept, config.task):
         raise BenchError(
             f"{SKIP} leaves out {len(found):,} of {len(frame):,} images of dataset "
-            f"'{config.name}', such as {next(iter(found))}, and {problem}: replace those images"
+            f"'{config.name}', such as {next(iter(found))}, and {problem}"
         )
     told = f"{len(found):,} of {len(frame):,} images cannot be read and are left out"
     return Source(kept, store, (*notes, f"{told}: {', '.join(list(found)[:_NAMED])}")), found
 
 
 def _lost(before: pd.DataFrame, after: pd.DataFrame, task: Task) -> str | None:
-    """Say what is lost beside images, if anything is."""
+    """Say what is lost beside images, if anything is, and what to do."""
     for split in before["split"].unique():
         was, now = (frame.loc[frame["split"] == split, "label"] for frame in (before, after))
         if lost := sorted(set(was) - set(now)):
             more = f" and {len(lost) - 1} more" if lost[1:] else ""
-            return f"no {split} image of class '{lost[0]}'{more} is left"
+            which = "the classes" if lost[1:] else "the class"
+            return (
+                f"no {split} image of class '{lost[0]}'{more} is left: replace those images, or "
+                f"remove {which} (the folder, or the lines of the list)"
+            )
     if task == "retrieval":
         lonely = sorted(_lonely(after) - _lonely(before))
         if lonely:
             more = f" and {len(lonely) - 1} more have" if lonely[1:] else " has"
-            return f"the query {lonely[0]}{more} no positive left"
+            which = "the queries" if lonely[1:] else "the query"
+            return (
+                f"the query {lonely[0]}{more} no positive left: replace those images, or remove "
+                f"{which} (the file, or the line of the list)"
+            )
     return None
 
 

@@ -113,6 +113,15 @@ def test_prepare_prints_what_a_config_needs(
         (["verify", "cub5"], "did you mean 'cub50'"),
         (["verify", "cub50"], "not found (looked for"),
         (["verify", "images", "--root", "nowhere"], "data.root nowhere does not exist"),
+        (
+            ["verify", "."],
+            ". is a folder, not the name of a dataset: run `stt-bench data verify images --root "
+            ".`, which splits it as a table does, or `stt-bench data describe . --near-duplicates`",
+        ),
+        (
+            ["prepare", ".", "--size", "32"],
+            "not the name of a dataset: run `stt-bench data prepare images --size 32 --root .`\n",
+        ),
         (["verify", "images", "--option", "items"], "write it as name=value"),
         (["prepare", "cub50", "--size", "3"], "16 or more"),
         (["prepare", "digits", "--size", "32"], "needs no preparation"),

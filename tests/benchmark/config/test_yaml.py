@@ -74,6 +74,12 @@ def test_keys_have_lines_also_in_lists_and_behind_aliases(tmp_path: Path) -> Non
         (b"a: !!int many\n", "line 1: is no int that can be used"),
         (b'b: 1\na: !!int ""\n', "line 2: is no int that can be used"),
         (b"data: {name: digits}\nrows: {a: null}\n", "line 2: a table needs 'rows:'"),
+        (
+            b"data: {name: digits}\nrows:\n- softmax: {loss: softmax}\n",
+            "line 2: rows is a list, not a mapping from names to settings: write NAME: SETTINGS, "
+            "such as rows: {softmax: {loss: softmax}, ",
+        ),
+        (b"rows: softmax\n", "line 1: rows is 'softmax', not a mapping from names to settings"),
         (b"%YAML 1.3\n---\na: 1\n", "not valid YAML"),
         (b'a: "\\U00110000"\n', "not valid YAML"),
         (b"a: {1, 2}\n", "line 1: put the name '1' in quotes"),

@@ -62,6 +62,10 @@ def test_a_plugin_registers_its_own(load):
 def test_unknown_names(load, nowhere):
     with pytest.raises(BenchError, match=r"unknown dataset 'digit': did you mean 'digits'\?"):
         load("digit")
+    with pytest.raises(
+        BenchError, match=r"unknown dataset '\.', which is a folder or file: your own"
+    ):
+        load(".")
     with pytest.raises(BenchError, match=r"'images' has no option 'itms': did you mean 'items'\?"):
         load("images", itms="x.csv")
     with pytest.raises(BenchError, match="'digits' has no option 'size': it has no options"):

@@ -143,6 +143,20 @@ def test_option_errors(load, nowhere, options, message):
         load("images", **options)
 
 
+def test_a_split_of_one_part_says_what_to_write(load, folder):
+    lines = [f"00{c}/{n}.png,{c},PART" for c in (1, 2, 3, 4, 5) for n in (0, 1)]
+    for part, lacks in {"train": "test", "test": "train", "val": "train"}.items():
+        text = "\n".join(["path,label,split", *lines]).replace("PART", part)
+        (folder / "list.csv").write_text(text)
+        told = f"list.csv: there are no {lacks} items by its own split: write {lacks} in the column"
+        with pytest.raises(BenchError, match=f"{told} split for whole classes, or remove that"):
+            load("images", folder / "list.csv")
+        with pytest.raises(BenchError, match=f"{told} split for some items of each class, or"):
+            load("images", folder / "list.csv", "classification")
+        with pytest.raises(BenchError, match=f"{told}.*, and give the list as data.root, to have"):
+            load("images", folder, items="list.csv")
+
+
 def test_split_errors(load, folder, save, tmp_path):
     (folder / "plain.csv").write_text("001,001/0.png\n")
     (folder / "split.csv").write_text("path,label,split\n001/0.png,1,train\n")

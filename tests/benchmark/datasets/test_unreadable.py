@@ -311,6 +311,7 @@ def test_no_class_and_no_positive_may_vanish(photos, gone, task, told):
     with pytest.raises(BenchError, match=told) as error:
         load_items(config(photos, skip=True, task=task))
     assert "\n" not in str(error.value)
+    assert ": replace those images, or remove the " in str(error.value)
 
 
 def test_a_query_keeps_its_gallery(photos):

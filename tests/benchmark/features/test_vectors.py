@@ -207,6 +207,11 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         ),
         r"items\.csv:2: split 'tain' is not valid: did you mean 'train'\?",
     ),
+    "one split": (
+        lambda p: load(save(p / "x.npy", vectors()), items_csv().assign(split="train")),
+        r"items\.csv: there are no test items by its own split: write test in the column split for "
+        "whole classes$",
+    ),
     "row beyond": (
         lambda p: load(save(p / "x.npy", vectors()), items_csv().assign(row=range(1, N + 1))),
         r"item 48 has the row '48': give one from 0 to 47",

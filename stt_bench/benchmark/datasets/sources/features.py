@@ -13,7 +13,7 @@ from stt_bench.benchmark.config.sections import Task
 from stt_bench.benchmark.datasets.catalog import Source, register_dataset
 from stt_bench.benchmark.datasets.csv_lists import COLUMNS, Columns, read_item_list
 from stt_bench.benchmark.datasets.item_rules import WEIGHT
-from stt_bench.benchmark.datasets.splits import taking_part
+from stt_bench.benchmark.datasets.splits import check_parts, taking_part
 from stt_bench.benchmark.datasets.vectors import VectorStore, read_vectors
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.text import one_line
@@ -53,6 +53,7 @@ def features(
         raise BenchError(f"{root} is a folder: name the .npy, .h5 or .parquet file in it")
     csv = root.parent / Path(items).expanduser()
     listed, vectors, notes = labelled_vectors(root, csv, array, columns=columns)
+    check_parts(csv, listed, task)
     frame, told = taking_part(listed)
     places = dict(zip(frame["path"], frame["vector"].tolist(), strict=True))
     left = len(vectors) - len(listed)

@@ -15,7 +15,7 @@ from stt_bench.benchmark.datasets.catalog import Source, register_dataset
 from stt_bench.benchmark.datasets.csv_lists import Columns, check_columns
 from stt_bench.benchmark.datasets.folders import Level
 from stt_bench.benchmark.datasets.item_rules import WEIGHT
-from stt_bench.benchmark.datasets.splits import ROLES, SPLITS, taking_part
+from stt_bench.benchmark.datasets.splits import ROLES, SPLITS, check_parts, taking_part
 from stt_bench.benchmark.datasets.stores import FileStore
 from stt_bench.benchmark.datasets.understand import Understood, understand
 from stt_bench.benchmark.system.errors import BenchError
@@ -86,6 +86,8 @@ def images(
             if items is not None:
                 raise BenchError(f"{source} has no split column: add it, or give it as data.root")
             frame = frame.assign(split=made_split(frame["label"], task, seed))
+        root_too = "" if items is None else ", and give the list as data.root,"
+        check_parts(source, frame, task, f", or remove that column{root_too} to have a split made")
     frame, told = taking_part(frame)
     return _source(frame, [*notes, *told])
 
