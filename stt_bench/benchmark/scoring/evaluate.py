@@ -279,11 +279,14 @@ def _told(error: Exception, embedded: EmbeddingSet, where: str) -> str:
     if not isinstance(error, ValueError) or not len(bad):
         return f"{where}: {error}"
     row = int(bad[0] if embedded.places is None else embedded.places[bad[0]])
-    hold = "rows hold" if len(bad) > 1 else "row holds"
+    whole = embedded.embeddings.dtype.kind in "iu"
+    what, sound = (
+        ("beyond 2**53", "abs(X) <= 2**53") if whole else ("NaN or infinite", "isfinite(X)")
+    )
     return (
-        f"{where}: {len(bad):,} of {len(embedded.ids):,} {hold} NaN, infinity or integers beyond "
-        f"2**53, the first is row {row + 1:,}, X[{row}] in NumPy: compute such rows anew, or leave "
-        "them out, and their labels; numpy.isfinite(X).all(axis=1) tells the sound ones"
+        f"{where}: values are {what} in {len(bad):,} of {len(embedded.ids):,} rows, the first is "
+        f"row {row + 1:,}, X[{row}] in NumPy: compute such rows anew, or leave them and their "
+        f"labels out; ({sound}).all(axis=1) tells the sound ones"
     )
 
 

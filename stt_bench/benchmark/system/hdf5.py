@@ -11,6 +11,7 @@ import numpy as np
 
 from stt_bench.benchmark.system.arrays import check_shape, checked_array
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.kinds import instead
 
 SUFFIXES = (".h5", ".hdf5")
 EMBEDDINGS = "emb"
@@ -44,7 +45,8 @@ def read_hdf5(path: Path, name: str = EMBEDDINGS) -> tuple[np.ndarray, np.ndarra
                 return embeddings, None
             return embeddings, np.asarray(ids.asstr()[()]).astype(str)
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-        raise BenchError(f"{path}: cannot be read as HDF5 embeddings ({error})") from None
+        told = f"{path}: cannot be read as HDF5 embeddings{instead(path)} ({error})"
+        raise BenchError(told) from None
 
 
 def _numbers(path: Path, dataset: h5py.Dataset) -> np.ndarray:

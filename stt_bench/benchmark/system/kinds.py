@@ -64,6 +64,13 @@ def kind_in(path: Path) -> str:
         return ""
 
 
+def instead(path: Path) -> str:
+    """Say what a file is that is not what its name says; nothing where that is not known."""
+    kind = kind_in(path)
+    own = {".parquet": "a Parquet file", ".h5": "an HDF5 file", ".hdf5": "an HDF5 file"}
+    return f", it is {kind}" if kind and kind != own.get(path.suffix.lower()) else ""
+
+
 def no_csv(path: Path, content: bytes) -> str:
     """Say what a file is that is no csv, and how it becomes one; nothing where it may be one."""
     kind = kind_of(path, content)

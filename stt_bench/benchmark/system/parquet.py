@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.kinds import instead
 from stt_bench.benchmark.system.text import one_line
 
 
@@ -29,5 +30,5 @@ def read_parquet(file: Path) -> pd.DataFrame:
         ) from None
     except Exception as error:  # the packages raise what they like
         raise BenchError(
-            f"{file}: cannot be read as Parquet ({one_line(str(error), 200)})"
+            f"{file}: cannot be read as Parquet{instead(file)} ({one_line(str(error), 200)})"
         ) from None

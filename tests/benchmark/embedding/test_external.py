@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -288,8 +289,19 @@ def test_rows_that_are_no_numbers_are_told_as_in_the_file(
     np.save(tmp_path / "x.npy", vectors)
     code, _, said = stt_bench(*six, "--columns", "label=sort")
     assert code == 2
-    assert f"{tmp_path}/x.npy: 2 of 4 rows hold NaN, infinity" in said
-    assert "the first is row 5, X[4] in NumPy: compute such rows anew, or leave them out" in said
+    assert (
+        f"{tmp_path}/x.npy: values are NaN or infinite in 2 of 4 rows, the first is row 5" in said
+    )
+    assert "row 5, X[4] in NumPy: compute such rows anew, or leave them and their labels" in said
+
+
+@pytest.mark.parametrize("name", ["x.h5", "x.parquet"])
+def test_what_else_a_file_is(
+    stt_bench: Command, six: tuple[str, ...], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"\xff\xd8\xff\xe0" * 9)
+    said = stt_bench(*six, "--embeddings", str(tmp_path / name))[2]
+    assert re.search(rf"{name}: cannot be read as \w+( embeddings)?, it is a JPEG image \(", said)
 
 
 @pytest.mark.parametrize("options", [{"chunks": (2, 3)}, {"compression": "gzip"}])
