@@ -16,6 +16,7 @@ from stt_bench.benchmark.cli.options import (
     ImagesRootOption,
     QuietOption,
     columns_in,
+    folder_option,
     names_in,
 )
 from stt_bench.benchmark.system.errors import BenchError
@@ -64,7 +65,7 @@ def compare(
     ] = "auto",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the split.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of all that is made; else `compare-NAME`.")
+        Path | None, folder_option("--out", help="Folder of all that is made; else `compare-NAME`.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what was found, and the plan with its time.")
@@ -90,6 +91,7 @@ def compare(
     from stt_bench.benchmark.compare.plan import Request
     from stt_bench.benchmark.compare.setting import weights_place
     from stt_bench.benchmark.compare.shares import LONGEST
+    from stt_bench.benchmark.system.outputs import check_writable
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.system.text import one_line
 
@@ -113,6 +115,7 @@ def compare(
         seed=seed,
     )
     folder, reporter = Folder(out or default_folder(data)), Reporter(quiet=quiet)
+    check_writable(folder.path, "--out", tries=not dry_run)
     if dry_run:
         state, begun = comparing.plan_of(request, folder, reporter)
         for line in state.plan.lines():

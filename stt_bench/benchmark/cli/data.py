@@ -17,6 +17,7 @@ from stt_bench.benchmark.cli.options import (
     ImagesRootOption,
     QuietOption,
     columns_in,
+    folder_option,
 )
 from stt_bench.benchmark.system.errors import BenchError
 
@@ -139,7 +140,8 @@ def prepare(
     size: Annotated[int, typer.Option(help="Shorter side of the images in the copy, pixels.")],
     root: RootOption = None,
     to: Annotated[
-        Path | None, typer.Option(help="Folder of the copy; `data/NAME-SIZE` when not given.")
+        Path | None,
+        folder_option("--to", help="Folder of the copy; `data/NAME-SIZE` when not given."),
     ] = None,
     option: OptionOption = None,
     quiet: QuietOption = False,

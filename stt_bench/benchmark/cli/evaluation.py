@@ -196,7 +196,7 @@ def evaluate(
     from stt_bench.benchmark.system.devices import given_device
     from stt_bench.benchmark.system.files import finite
     from stt_bench.benchmark.system.memory import full_memory_told
-    from stt_bench.benchmark.system.outputs import check_output
+    from stt_bench.benchmark.system.outputs import check_output, check_writable
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.evaluation import on_device
 
@@ -261,6 +261,7 @@ def evaluate(
         if rules:
             found, scores, other = _without_a_record(one, config, reporter)
         else:
+            check_writable(results, "--results")
             record, scores = evaluation.evaluate_queries(one, results, reporter, config)
             found, other = record.metrics, record.other_distance
     else:

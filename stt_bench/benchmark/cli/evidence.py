@@ -10,7 +10,13 @@ from typing import Annotated
 
 import typer
 
-from stt_bench.benchmark.cli.options import ForceOption, QuietOption, ResultsOption, RunsOption
+from stt_bench.benchmark.cli.options import (
+    ForceOption,
+    QuietOption,
+    ResultsOption,
+    RunsOption,
+    folder_option,
+)
 from stt_bench.benchmark.system.errors import BenchError
 
 DIFFERS = 1
@@ -160,7 +166,7 @@ def reproduce(
         ),
     ],
     runs: Annotated[
-        Path, typer.Option("--runs", help="Folder of the new run; it stays where it differs.")
+        Path, folder_option("--runs", help="Folder of the new run; it stays where it differs.")
     ] = Path("runs/reproduced"),
     results: ResultsOption = Path("results"),
     data_root: RootOption = None,
@@ -178,10 +184,12 @@ def reproduce(
     - `stt-bench reproduce my-results/records/my/softmax/seed-0.json --data-root photos`
     - `stt-bench reproduce spot`
     """
+    from stt_bench.benchmark.system.outputs import check_writable
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.verification.places import name_of, record_file
     from stt_bench.benchmark.verification.reproduce import reproduce
 
+    check_writable(runs, "--runs")
     reporter, file = Reporter(quiet=quiet), record_file(record, results)
     if record == "spot":
         reporter.say(f"spot: {name_of(file)}")

@@ -17,6 +17,7 @@ from stt_bench.benchmark.cli.options import (
     QuietOption,
     RunArgument,
     SplitOption,
+    folder_option,
     names_in,
 )
 from stt_bench.benchmark.system.errors import BenchError
@@ -133,7 +134,7 @@ def timing(
     steps: Annotated[int, typer.Option(help="Rounds that are counted.", min=2)] = 20,
     device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda` or `cuda:N`.")] = "auto",
     memory: Annotated[bool, typer.Option(help="Measure peak memory too.")] = True,
-    to: Annotated[Path, typer.Option(help="Folder of the page.")] = Path("results"),
+    to: Annotated[Path, folder_option("--to", help="Folder of the page.")] = Path("results"),
     force: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -144,11 +145,13 @@ def timing(
     - `stt-bench timing --backbones mobilenet_v3_large --losses hard_triplet`
     - `stt-bench timing --backbones resnet50,timm/inception_v4,densenet161 --size 224 --steps 50`
     """
+    from stt_bench.benchmark.system.outputs import check_writable
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.timing.measure import measure
     from stt_bench.benchmark.timing.page import check_timing, write_timing
 
     check_timing(to, force=force)
+    check_writable(to, "--to")
     try:
         measured = measure(
             names_in("--backbones", backbones),

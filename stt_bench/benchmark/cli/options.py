@@ -10,19 +10,32 @@ from typing import Annotated, Any, Literal
 import typer
 
 from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.outputs import check_folder
 
 FAILED, STOPPED = 1, 130
 
+
+def _folder(param: typer.CallbackParam, value: Path | None) -> Path | None:
+    if value is not None:
+        check_folder(value, param.opts[0])
+    return value
+
+
+def folder_option(*names: str, help: str) -> Any:
+    """Return an option that gives a folder; a file in its place is told before all else."""
+    return typer.Option(*names, help=help, callback=_folder)
+
+
 RunArgument = Annotated[Path, typer.Argument(help="A run's folder: `runs/TABLE/ROW/seed-N`.")]
 ResultsOption = Annotated[
-    Path, typer.Option("--results", help="Folder of the records and leaderboards.")
+    Path, folder_option("--results", help="Folder of the records and leaderboards.")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")]
 SplitOption = Annotated[Literal["test", "validation", "train"], typer.Option(help="Which items.")]
 ConfigArgument = Annotated[
     str, typer.Argument(help="A table: a YAML file, or a name of `stt-bench list tables`.")
 ]
-RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of the runs.")]
+RunsOption = Annotated[Path, folder_option("--runs", help="Folder of the runs.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -75,6 +75,7 @@ def run(
     from stt_bench.benchmark.leaderboards.report import check_pages
     from stt_bench.benchmark.leaderboards.report import report as write_leaderboards
     from stt_bench.benchmark.suite import load_table, run_table
+    from stt_bench.benchmark.system.outputs import check_writable
     from stt_bench.benchmark.system.progress import Reporter
 
     reporter = Reporter(quiet=quiet)
@@ -90,6 +91,8 @@ def run(
                 f"two of the tables are named '{table.name}' and would share their results: run "
                 "one of them, or rename its file"
             )
+    for folder, option in ((runs, "--runs"), (results, "--results")):
+        check_writable(folder, option, tries=not dry_run)
     check_pages(results, names)
     if dry_run:
         for table in tables:

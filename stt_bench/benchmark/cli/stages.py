@@ -21,6 +21,7 @@ from stt_bench.benchmark.cli.options import (
     SetOption,
     SplitOption,
     columns_in,
+    folder_option,
 )
 from stt_bench.benchmark.system.errors import BenchError
 
@@ -44,11 +45,14 @@ def train(
     from stt_bench.benchmark.suite import failure_noted, load_table, note_start
     from stt_bench.benchmark.suite.before import check_anew
     from stt_bench.benchmark.suite.one import Data
+    from stt_bench.benchmark.system.outputs import check_writable
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.training import train as training
     from stt_bench.benchmark.training.checks import idle_classifiers
     from stt_bench.benchmark.tuning.winners import Winners, tuned_run
 
+    check_writable(runs, "--runs")
+    check_writable(results, "--results")
     table = load_table(config, overrides or (), only=[row])
     table.one(row)
     one = tuned_run(Winners(table, results), row, seed, runs)
@@ -74,7 +78,7 @@ def embed(
         typer.Option(help="Other images: a folder, whose class folders are labels, or a csv list."),
     ] = None,
     columns: ColumnsOption = None,
-    to: Annotated[Path | None, typer.Option(help="Folder of their embeddings.")] = None,
+    to: Annotated[Path | None, folder_option("--to", help="Folder of their embeddings.")] = None,
     force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -86,6 +90,7 @@ def embed(
     from stt_bench.benchmark.embedding import embed as embedding
     from stt_bench.benchmark.embedding.images import embed_images
     from stt_bench.benchmark.store.runs import open_run
+    from stt_bench.benchmark.system.outputs import check_writable
     from stt_bench.benchmark.system.progress import Reporter
 
     reporter = Reporter(quiet=quiet)
@@ -94,6 +99,7 @@ def embed(
     if columns and images is None:
         raise BenchError("--columns needs --images with a csv list: a run has its own")
     if images is not None and to is not None:
+        check_writable(to, "--to")
         named = columns_in(columns)
         one = open_run(run)
         print(embed_images(one, reporter, images=images, folder=to, columns=named, force=force))

@@ -21,7 +21,7 @@ from stt_bench.benchmark.store.distances import Distance
 from stt_bench.benchmark.store.ledger import read_ledger
 from stt_bench.benchmark.store.records import read_table_records, tables_with_records
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.outputs import check_output, write_page
+from stt_bench.benchmark.system.outputs import check_folder, check_output, write_page
 from stt_bench.names import did_you_mean
 
 
@@ -119,8 +119,7 @@ def check_pages(results: Path, tables: Iterable[str], *, force: bool = False) ->
         BenchError: the results are no folder, ``published.csv`` has a mistake, or a page or figure
             would overwrite a file that is not ours (``force`` overwrites it).
     """
-    if results.exists() and not results.is_dir():
-        raise BenchError(f"{results} is a file: name a folder for the results with --results")
+    check_folder(results, "--results")
     published_of(results)
     ends = (".md", ".png", "_curves.png", "_tuning.md", "_tuning.png")
     for name in ("README.md", *(f"{table}{end}" for table in tables for end in ends)):

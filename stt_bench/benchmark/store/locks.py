@@ -19,6 +19,7 @@ from stt_bench.benchmark.store.leases import Holder, Lease
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.atomic import (
     NO_ROOM,
+    NOT_ALLOWED,
     make_folder,
     remove_leftovers,
     told_in_a_sentence,
@@ -102,7 +103,7 @@ def locked(
                 raise TrainingStopped("the search stopped")
             time.sleep(_LOOKS_AGAIN)
     except OSError as error:
-        if error.errno in NO_ROOM:
+        if error.errno in (*NO_ROOM, *NOT_ALLOWED):
             with told_in_a_sentence(file):
                 raise
         raise BenchError(f"{file}: cannot be locked ({error.strerror or error})") from None

@@ -27,6 +27,7 @@ from stt_bench.benchmark.system.signals import is_running, pid_namespace
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Of an OSError: the disk is full, or the user's share of it, or files may not be that long."""
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 _BLOCK = 1 << 16  # bytes
 _FORGOTTEN = 7 * 24 * 3600  # seconds after which a writer on another machine has surely ended
@@ -200,6 +201,8 @@ def _how_to_fix(error: OSError, path: Path, needed: int) -> str:
     goes_on = "then the same command goes on from here"
     if error.errno == errno.EFBIG:
         return f": raise the limit of file sizes (`ulimit -f unlimited`), {goes_on}"
+    if error.errno in NOT_ALLOWED:
+        return ": make its folder writable, or choose another"
     if error.errno not in NO_ROOM:
         return ""
     folder = next((one for one in path.absolute().parents if one.is_dir()), Path("/"))
@@ -278,11 +281,20 @@ def _is_left(part: Path, host: str, pid: str) -> bool:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, with those above it, whose names survive a power cut."""
+    """Make a folder, with those above it, whose names survive a power cut.
+
+    Raises:
+        BenchError: a file is in the way.
+    """
     if folder.is_dir():
         return
     make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileExistsError:
+        raise BenchError(
+            f"{folder} is a file where a folder is needed: move it away, or choose another folder"
+        ) from None
     sync_folder(folder.parent)
 
 

@@ -69,6 +69,9 @@ def tell_end(
                 f"{name}, study {study}: {100 * best.objective:.2f} with {shown}, "
                 f"{best.steps} steps (trial {best.index})"
             )
-            for fault in alarms(search.experiment, best):
-                reporter.warn(f"{name}, study {study}: the winner's {fault[0]} is at {fault[1]:g}")
+            for field, bound in alarms(search.experiment, best):
+                reporter.warn(
+                    f"{name}, study {study}: the winner's {field} is near the bound {bound:g} of "
+                    "its range, and the best may lie beyond it"
+                )
     reporter.say(f"{table.name}: {spent / 60:,.1f} core-minutes ({duration(spent)}) of trials")

@@ -228,7 +228,9 @@ def test_the_untrained_network_may_lead_and_trained_rows_lose_to_it() -> None:
         "highest mean, 51.0 %, 20.5 points above softmax (30.5 %)"
     )
     assert untrained.startswith("semi is 9.5 points below the untrained network (60.5 %; ")
-    assert untrained.endswith("; softmax and semi are below it.")
+    assert untrained.endswith("; softmax is below it, too.")
+    alone = said(rows("map@r", {"none": (UNTRAINED, [0.6]), "softmax": ({}, [0.5])}))[2]
+    assert alone == "softmax is 10.0 points below the untrained network (60.0 %)."
     many = {f"row{n}": ({**TRIPLET, "optimizer": {"lr": 0.1 + n}}, [0.5, 0.5]) for n in range(5)}
     above = {"hard": (OTHER, [0.7, 0.7]), "none": (UNTRAINED, [0.6, 0.6])}
     untrained = said(rows("map@r", {**many, **above}))[2]

@@ -99,7 +99,7 @@ def test_a_file_of_somebody_else_stays_whatever_its_encoding(tmp_path: Path, nam
 
 def test_results_that_are_a_file_or_hold_a_folder_for_a_page_are_told(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("")
-    with pytest.raises(BenchError, match="results is a file: name a folder"):
+    with pytest.raises(BenchError, match="results: it is a file, and a folder is needed"):
         check_pages(tmp_path / "results", ["t"])
     with pytest.raises(BenchError, match="holds no records"):
         report(tmp_path / "results")

@@ -31,7 +31,7 @@ from stt_bench.benchmark.store.trials import Trial, journal_path, read_trials
 from stt_bench.benchmark.suite import load_table, run_table
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
 from stt_bench.benchmark.system.progress import Bar, Reporter
-from stt_bench.benchmark.tuning import tasks
+from stt_bench.benchmark.tuning import tasks, winners
 from stt_bench.benchmark.tuning import tune as tuning
 from stt_bench.benchmark.tuning.winners import Winners, tuned_run, winner
 
@@ -266,6 +266,15 @@ def test_the_price_is_told_before_and_after(copied: Path, stt_bench: Command) ->
     assert "tuned: every trial of part 2 of 3 of the chosen rows is there" in part.stderr
     spent = sum(t.seconds for row in ("softmax", "hard") for t in trials_of(results, row))
     assert f"{spent / 60:,.1f} core-minutes" in end.stderr
+
+
+def test_a_winner_near_a_bound_is_not_said_to_be_at_it(
+    copied: Path, stt_bench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winners, "at_bounds", lambda *_: [("optimizer.lr", 0.01)])
+    done = stt_bench("tune", copied / "tuned.yaml", "--results", copied / "results")
+    told = "study 0: the winner's optimizer.lr is near the bound 0.01 of its range, and the best"
+    assert f"warning: tuned/hard, {told} may lie beyond it\n" in done.stderr
 
 
 def test_show_prints_the_points_and_their_outcome(searched: Path, stt_bench: Command) -> None:
