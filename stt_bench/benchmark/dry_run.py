@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import InputConfig, ModelConfig
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.datasets.catalog import find_dataset
 from stt_bench.benchmark.datasets.items import find_root
 from stt_bench.benchmark.datasets.training_items import Fold, folds_of, training_items
 from stt_bench.benchmark.jobs.work import shard_of
-from stt_bench.benchmark.models import EmbeddingNetwork, build_network
 from stt_bench.benchmark.store.records import expected_seconds
-from stt_bench.benchmark.store.runs import Run, open_run, run_of
+from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import Data, is_done
-from stt_bench.benchmark.suite.before import check_fits
+from stt_bench.benchmark.suite.refusals import Refusals, is_downloaded
 from stt_bench.benchmark.system.errors import BenchError, NotHereError
 from stt_bench.benchmark.system.progress import Reporter, duration
-from stt_bench.benchmark.training.checks import check_chunks, idle_classifiers
+from stt_bench.benchmark.training.checks import idle_classifiers
 from stt_bench.benchmark.tuning.trial import check_folds
 from stt_bench.benchmark.tuning.winners import MissingTrialsError, Winners, tuned_run
 
-State = Literal["finished", "trained", "stopped", "refused", "unfit", "untuned", "new"]
+State = Literal["finished", "trained", "stopped", "refused", "untuned", "new"]
 _WORDS: dict[State, str] = {
     "finished": "has a record",
     "trained": "is trained: will be embedded and evaluated",
     "stopped": "continues from its checkpoint",
-    "refused": "would be refused: its folder holds a run with other settings",
-    "unfit": "would be refused",
+    "refused": "would be refused",
     "untuned": "would be refused",
     "new": "starts",
 }
@@ -48,18 +43,27 @@ class Planned:
     run: Run
     state: State
     seconds: float | None  # by the last records of its row; None: there are none
-    why: str = ""  # an unfit run does not fit its data; an untuned one not its folds, or …
+    why: str = ""  # of a refused run, the sentence; an untuned one does not fit its folds, or …
     tune: str = ""  # … it lacks trials: the command that makes them
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What would be run of a table, and where its data are: a sentence for each dataset."""
+    """What would be run of a table, and where its data are: a sentence for each dataset.
+
+    `stops` says that a refusal ends the whole command before its first run.
+    """
 
     table: str
     data: list[str]
     runs: list[Planned]
     idle: str | None = None  # what is said of classifiers that teach nothing
+    stops: bool = False
+
+    @property
+    def refused(self) -> list[Planned]:
+        """Return what would be refused."""
+        return [one for one in self.runs if one.why]
 
     def lines(self) -> Iterator[str]:
         """Yield the plan as it is printed."""
@@ -119,8 +123,13 @@ def plan(
     force: bool,
     reporter: Reporter,
     shard: tuple[int, int] = (1, 1),
+    is_here: bool = True,
 ) -> Plan:
     """Return what `run_table` would do; nothing is written, trained or downloaded.
+
+    What it refuses before a first step is found as it finds it: data are listed and compared,
+    weights read, networks built; see `Refusals`. No image is decoded but where files are missing,
+    and of weights that a library fetches only the name is checked.
 
     The times are those of the records in `results`, a step's time × the steps of now, on the
     machine that made them.
@@ -129,67 +138,49 @@ def plan(
         BenchError: there is no such row.
     """
     data = Data(reporter, download=False)
-    winners, places = Winners(table, results), dict[str, None]()
-    folds = _Folds(table)
+    winners, places = Winners(table, results), dict[tuple[str, str], None]()
+    refusals, folds = Refusals(results, data, is_here=is_here), _Folds(table)
     planned = []
     for row, experiment in table.select(rows).items():
         places[_place(experiment, data)] = None
-        misfit = _misfit(experiment, data)
         for seed in table.seeds if seeds is None else seeds:
             try:
                 run = tuned_run(winners, row, seed, runs)
             except BenchError as error:
-                why, tune = misfit or folds.misfit(experiment), ""
+                why, tune = refusals.of_row(experiment) or folds.misfit(experiment), ""
                 if not why and isinstance(error, MissingTrialsError):
                     why, tune = error.lacks, error.tune
                 run = run_of(table, row, seed, runs)
                 planned.append(Planned(run, "untuned", None, why or str(error), tune))
                 continue
             seconds = expected_seconds(results, table.name, row, run.experiment)
-            state = "new" if force else _state(run, results, data)
-            if misfit and state in _TRAINS:
-                planned.append(Planned(run, "unfit", seconds, misfit))
-            else:
-                planned.append(Planned(run, state, seconds))
-    own = shard_of(planned, shard)
-    return Plan(table.name, list(places), own, idle_classifiers(table.select(rows)))
+            state, why = _state(run, results, data, force=force)
+            if state != "finished":
+                why = why or refusals.of_run(run, force=force)
+            planned.append(Planned(run, "refused" if why else state, seconds, why))
+    own = list(shard_of(planned, shard))
+    untuned = [one for one in planned if one.state == "untuned"]
+    own += [one for one in untuned if one not in own]  # of other parts, too, they end the command
+    whys = {one.why for one in own}
+    return Plan(
+        table.name,
+        [f"{start}: {'see below' if told in whys else told}" for start, told in places],
+        own,
+        idle_classifiers(table.select(rows)),
+        stops=bool(untuned) or (force and any(whys)),
+    )
 
 
-def _state(run: Run, results: Path, data: Data) -> State:
-    if is_done(run, results, data):
-        return "finished"
-    if not (run.is_trained or run.checkpoint.exists()):
-        return "new"
+def _state(run: Run, results: Path, data: Data, *, force: bool) -> tuple[State, str]:
+    """Return how far a run is; and why its record cannot be read, if so."""
+    if force:
+        return "new", ""
     try:
-        before = open_run(run.folder).experiment.training_digest()
-    except BenchError:
-        return "refused"
-    if before != run.experiment.training_digest():
-        return "refused"
-    return "trained" if run.is_trained else "stopped"
-
-
-def _misfit(experiment: Experiment, data: Data) -> str:
-    """Return why the data cannot be trained on, if they are here; else nothing."""
-    try:
-        items = data.of(experiment)
-    except BenchError:
-        return ""  # is told of the data
-    try:
-        check_fits(experiment, items)
-        if (experiment.train.chunk or math.inf) < experiment.sampler.images_per_batch:
-            settings = experiment.model.model_dump_json(), experiment.input.model_dump_json()
-            check_chunks(experiment, _network(*settings, items.width))
+        if is_done(run, results, data):
+            return "finished", ""
     except BenchError as error:
-        return str(error)
-    return ""
-
-
-@lru_cache(maxsize=1)  # neighbours in a table share it
-def _network(model: str, input: str, width: int | None) -> EmbeddingNetwork:
-    """Return the network of such settings with random weights: its own may be far away."""
-    config = ModelConfig.model_validate_json(model).model_copy(update={"weights": None})
-    return build_network(config, InputConfig.model_validate_json(input), width)
+        return "refused", str(error)
+    return "trained" if run.is_trained else "stopped" if run.checkpoint.exists() else "new", ""
 
 
 class _Folds:
@@ -224,19 +215,20 @@ class _Folds:
         return ""
 
 
-def _place(experiment: Experiment, data: Data) -> str:
-    """Return where a dataset was found, or how to get it."""
+def _place(experiment: Experiment, data: Data) -> tuple[str, str]:
+    """Return what a dataset is called, and where it was found or how to get it."""
     dataset = find_dataset(experiment.data.name)
     start = f"{dataset.name} ({experiment.data.task})"
     try:
         root = find_root(dataset, experiment.data.root, download=False)
         items = data.of(experiment)
+    except NotHereError as error:
+        return start, f"{'is downloaded at first use; ' * is_downloaded(experiment)}{error}"
     except BenchError as error:
-        automatic = dataset.download is not None and experiment.data.root is None
-        return f"{start}: {'is downloaded at first use; ' if automatic else ''}{error}"
+        return start, str(error)
     kind = "images" if items.vectors is None else "vectors"
     where = "with the packages" if root is None else root
-    return f"{start}: {len(items.frame):,} {kind}, {where}"
+    return start, f"{len(items.frame):,} {kind}, {where}"
 
 
 def _in_words(seconds: float | None) -> str:

@@ -20,7 +20,7 @@ from stt_bench.benchmark.cli.compare import COMPARE
 from stt_bench.benchmark.cli.data import data
 from stt_bench.benchmark.cli.evidence import EVIDENCE
 from stt_bench.benchmark.cli.inspection import TOOLS
-from stt_bench.benchmark.cli.options import FAILED, STOPPED
+from stt_bench.benchmark.cli.options import BAD_INPUT, FAILED, STOPPED
 from stt_bench.benchmark.cli.reports import report
 from stt_bench.benchmark.cli.run import run
 from stt_bench.benchmark.cli.runs import show_runs
@@ -34,8 +34,6 @@ from stt_bench.benchmark.system.plugins import import_plugin
 from stt_bench.benchmark.system.signals import Stopped, stop_by_signal
 from stt_bench.benchmark.system.text import one_line
 from stt_bench.names import did_you_mean
-
-BAD_INPUT = 2
 
 app = typer.Typer(
     name="stt-bench",

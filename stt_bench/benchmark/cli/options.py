@@ -12,7 +12,7 @@ import typer
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.outputs import check_folder
 
-FAILED, STOPPED = 1, 130
+FAILED, BAD_INPUT, STOPPED = 1, 2, 130
 
 
 def _folder(param: typer.CallbackParam, value: Path | None) -> Path | None:

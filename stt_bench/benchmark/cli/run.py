@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stt_bench.benchmark.cli.options import (
+    BAD_INPUT,
     FAILED,
     CpusPerRunOption,
     ForceOption,
@@ -25,10 +27,13 @@ from stt_bench.benchmark.cli.options import (
     shard_in,
 )
 from stt_bench.benchmark.cli.reports import show_leaderboards
-from stt_bench.benchmark.cli.several import run_by_several
+from stt_bench.benchmark.cli.several import check_gpus, run_by_several
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.launch import say_last
 from stt_bench.benchmark.system.text import counted
+
+if TYPE_CHECKING:
+    from stt_bench.benchmark.dry_run import Plan
 
 
 def run(
@@ -69,7 +74,7 @@ def run(
     - `stt-bench run cub50_retrieval --rows softmax,hard_triplet --seeds 0,1,2`
     - `stt-bench run digits_retrieval --set optimizer.lr=0.0003 --results my-results --runs my-runs`
     """
-    from stt_bench.benchmark.cli.spread import executor_of
+    from stt_bench.benchmark.cli.spread import check_spread, executor_of
     from stt_bench.benchmark.dry_run import plan
     from stt_bench.benchmark.jobs.work import shard_of
     from stt_bench.benchmark.leaderboards.report import check_pages
@@ -94,9 +99,12 @@ def run(
     for folder, option in ((runs, "--runs"), (results, "--results")):
         check_writable(folder, option, tries=not dry_run)
     check_pages(results, names)
+    devices = {row.train.device for table in tables for row in table.select(chosen).values()}
     if dry_run:
-        for table in tables:
-            planned = plan(
+        check_gpus(gpus, devices, on=on)
+        check_spread(jobs, on, cpus_per_run, gpus_per_run)
+        plans = [
+            plan(
                 table,
                 rows=chosen,
                 seeds=numbers,
@@ -105,10 +113,12 @@ def run(
                 force=force,
                 reporter=reporter,
                 shard=part,
+                is_here=on is None,
             )
-            print("\n".join(planned.lines()))
+            for table in tables
+        ]
+        _tell(plans)
         return
-    devices = {row.train.device for table in tables for row in table.select(chosen).values()}
     if (code := run_by_several(gpus, devices, jobs=jobs, on=on)) is not None:
         raise typer.Exit(code)
     failed, finished = 0, []
@@ -150,3 +160,13 @@ def run(
         told = f"{counted(failed, 'run')} failed, see above; {command} tries {again} again"
         say_last(FAILED, f"warning: {told}")
         raise typer.Exit(FAILED)
+
+
+def _tell(plans: Sequence[Plan]) -> None:
+    """Print what would run; where some of it would be refused, end as the run itself would."""
+    for one in plans:
+        print("\n".join(one.lines()))
+    if refused := sum(len(one.refused) for one in plans):
+        code = BAD_INPUT if any(one.stops for one in plans) else FAILED
+        say_last(code, f"warning: {counted(refused, 'run')} would be refused, see above")
+        raise typer.Exit(code)

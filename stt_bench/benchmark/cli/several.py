@@ -54,17 +54,28 @@ def run_by_several(gpus: int, devices: set[str], *, jobs: int, on: str | None) -
         Its exit code; None where one process is enough, or this is one of several.
 
     Raises:
+        BenchError: as `check_gpus`.
+    """
+    check_gpus(gpus, devices, on=on)
+    if gpus == 1 or jobs > 1:
+        return None
+    return torchrun(gpus, _without(sys.argv[1:], "--gpus"))
+
+
+def check_gpus(gpus: int, devices: set[str], *, on: str | None) -> None:
+    """Check that so many processes of this machine can share each batch.
+
+    Raises:
         BenchError: there are fewer GPUs, or the runs are spread.
     """
-    among = launched()
     if on and gpus > 1:
         raise BenchError(
             "--on ray gives each training one process: for several at once with several GPUs each "
             "give --jobs and --gpus"
         )
     if gpus == 1:
-        return None
-    if among:
+        return
+    if launched():
         raise BenchError("--gpus starts torchrun itself: leave it out under torchrun")
     if devices != {"cpu"}:
         import torch
@@ -75,9 +86,6 @@ def run_by_several(gpus: int, devices: set[str], *, jobs: int, on: str | None) -
                 f"--gpus {gpus}: PyTorch finds {count} CUDA GPU(s) here; lower it, or share the "
                 "batches among processes on the CPU: --set train.device=cpu"
             )
-    if jobs > 1:
-        return None
-    return torchrun(gpus, _without(sys.argv[1:], "--gpus"))
 
 
 def _without(arguments: Sequence[str], option: str) -> list[str]:

@@ -33,6 +33,27 @@ def executor_of(
         team: processes that share each of several jobs.
 
     Raises:
+        BenchError: as `check_spread`; or the cluster cannot hold one of them.
+    """
+    check_spread(jobs, on, cpus, gpus)
+    if on is not None:
+        from stt_bench.benchmark.jobs.ray_cluster import Ray
+
+        return Ray(cpus=cpus, gpus=gpus)
+    if jobs == 1:
+        return Here()
+    from stt_bench.benchmark.cli.several import work_along
+    from stt_bench.benchmark.jobs.pool import Pool
+
+    named = {experiment.train.device for experiment in table.rows.values()}
+    spread = named <= {"auto", "cuda"}
+    return Pool(max(1, min(jobs, tasks)), spread_gpus=spread, team=team, along=work_along)
+
+
+def check_spread(jobs: int, on: str | None, cpus: float | None, gpus: float | None) -> None:
+    """Check how work is to be spread.
+
+    Raises:
         BenchError: options that do not go together; or there is no Ray.
     """
     if (jobs > 1 or on) and launched():
@@ -44,19 +65,12 @@ def executor_of(
         for option, value in (("--cpus-per-run", cpus), ("--gpus-per-run", gpus)):
             if value is not None:
                 raise BenchError(f"{option} goes with --on ray; without it, give --jobs")
-        if jobs == 1:
-            return Here()
-        from stt_bench.benchmark.cli.several import work_along
-        from stt_bench.benchmark.jobs.pool import Pool
-
-        named = {experiment.train.device for experiment in table.rows.values()}
-        spread = named <= {"auto", "cuda"}
-        return Pool(max(1, min(jobs, tasks)), spread_gpus=spread, team=team, along=work_along)
+        return
     if jobs > 1:
         raise BenchError(
             "give --jobs or --on ray: the cluster's CPUs and GPUs decide how many run at once "
             "(--cpus-per-run, --gpus-per-run)"
         )
-    from stt_bench.benchmark.jobs.ray_cluster import Ray
+    from stt_bench.benchmark.jobs.ray_cluster import import_ray
 
-    return Ray(cpus=cpus, gpus=gpus)
+    import_ray()

@@ -30,6 +30,21 @@ _LOOKS = 0.5  # seconds between two looks at what the tasks say
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
 
 
+def import_ray() -> Any:
+    """Return the package.
+
+    Raises:
+        BenchError: it is not installed.
+    """
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError:
+        raise BenchError("--on ray needs Ray: pip install 'softmax-triplet-bench[ray]'") from None
+    return ray
+
+
 class Ray:
     """Does tasks on the cluster that this machine is part of; without one, on this machine."""
 
@@ -45,15 +60,7 @@ class Ray:
         Raises:
             BenchError: Ray is not installed, or the cluster cannot hold one task.
         """
-        for name, value in _SETTINGS.items():
-            os.environ.setdefault(name, value)
-        try:
-            import ray
-        except ImportError:
-            raise BenchError(
-                "--on ray needs Ray: pip install 'softmax-triplet-bench[ray]'"
-            ) from None
-        self._ray = ray
+        self._ray = ray = import_ray()
         if not ray.is_initialized():
             self._start()
         there = ray.cluster_resources()

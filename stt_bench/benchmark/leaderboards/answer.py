@@ -194,14 +194,16 @@ def _against_untrained(found: Outcome) -> str:
         parts.append(f"{found.best.label} is {_points(one)} {what}")
     trained = [row for row in found.board.rows if row.is_trained]
     below = [row for row in trained if found.board.below_untrained(row)]
-    names, too = f"{len(below)} of the {len(trained)} trained rows", ""
-    if len(below) <= _NAMED:
-        if one is not None and one.difference < 0 and found.metric == "map@r":
-            below, too = [row for row in below if row is not found.best], ", too"  # it is told
-        names = listed([row.label for row in below])
+    many = len(below) > _NAMED
+    told = not many and found.metric == "map@r" and one is not None and one.difference < 0
+    if told:
+        below = [row for row in below if row is not found.best]
     if below:
-        verb = "is" if len(below) == 1 else "are"
+        names, verb = listed([row.label for row in below]), "is" if len(below) == 1 else "are"
+        if many:
+            names = f"{len(below)} of the {len(trained)} trained rows"
         by = "" if found.metric == "map@r" else " by MAP@R"
+        too = ", too" if told else ""
         parts.append(f"{names} {verb} below {'it' if parts else 'the untrained network'}{by}{too}")
     return "; ".join(parts) + "." if parts else ""
 

@@ -90,6 +90,18 @@ def find_weights(name: str) -> Path:
     )
 
 
+def is_fetched(model: ModelConfig) -> bool:
+    """Tell whether a library fetches the weights, or has them from before; its server answers."""
+    tag = library_tag(model)
+    if tag is None or weights_file(model) is not None:
+        return False
+    if tag.startswith("torchvision:"):
+        return _is_reachable("https://download.pytorch.org")
+    from huggingface_hub import constants
+
+    return not constants.HF_HUB_OFFLINE and _is_reachable(constants.ENDPOINT)
+
+
 @contextmanager
 def hub_reachable_or_offline() -> Iterator[None]:
     """Let timm's hub take only what it has cached while its server cannot be reached.

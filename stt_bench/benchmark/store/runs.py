@@ -117,15 +117,23 @@ class Run:
         Raises:
             BenchError: what lies in it is no run.
         """
+        self.check_ours()
         if self.folder.exists():
-            names = {path.name for path in self.folder.iterdir()}
-            if names and not names & _OURS:
-                raise BenchError(
-                    f"{self.folder} holds files that are no run and would be lost: move them, or "
-                    "name another folder with --runs"
-                )
             discard_folder(self.folder)
             remove_unlinked(self.common)
+
+    def check_ours(self) -> None:
+        """Check that a run, or nothing, lies in the folder.
+
+        Raises:
+            BenchError: what lies in it is no run.
+        """
+        names = {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
+        if names and not names & _OURS:
+            raise BenchError(
+                f"{self.folder} holds files that are no run and would be lost: move them, or "
+                "name another folder with --runs"
+            )
 
     @property
     def is_trained(self) -> bool:
@@ -157,16 +165,32 @@ class Run:
             initial_weights=initial_weights,
         )
 
-    def save(self) -> None:
-        """Write ``run.json``, the resolved config.
+    def check_settings(self) -> None:
+        """Check that what the folder holds, if anything, is of the present settings.
 
         Raises:
-            OtherSettingsError: the folder holds work done with other settings; one is named.
+            OtherSettingsError: it holds work done with other settings; one is named.
             BenchError: it holds work done by a newer version.
         """
         check_not_newer(lambda: open_run(self.folder))
         check_not_newer(lambda: self.facts(with_weights=False))
-        file = self.folder / "run.json"
+        if self.training.exists() or self.checkpoint.exists():
+            before = _as_it_was(self.folder / "run.json")
+            if before and before.get("training_digest") != self.experiment.training_digest():
+                ours = self.experiment.model_dump(mode="json", exclude={"label", "evaluation"})
+                changed = _first_difference(before.get("experiment"), ours) or "evaluation.distance"
+                raise OtherSettingsError(
+                    f"{self.folder} holds a run with another '{changed}'; train it "
+                    "again with --force, or name another folder with --runs"
+                )
+
+    def save(self) -> None:
+        """Write ``run.json``, the resolved config.
+
+        Raises:
+            BenchError: as `check_settings`.
+        """
+        self.check_settings()
         content = {
             "schema": RUN_SCHEMA,
             "table": self.table,
@@ -178,16 +202,7 @@ class Run:
         }
         if self.tuning is not None:
             content["tuning"] = self.tuning.model_dump(mode="json")
-        if file.exists() and (self.training.exists() or self.checkpoint.exists()):
-            before = _as_it_was(file)
-            if before and before.get("training_digest") != content["training_digest"]:
-                ours = self.experiment.model_dump(mode="json", exclude={"label", "evaluation"})
-                changed = _first_difference(before.get("experiment"), ours) or "evaluation.distance"
-                raise OtherSettingsError(
-                    f"{self.folder} holds a run with another '{changed}'; train it "
-                    "again with --force, or name another folder with --runs"
-                )
-        write_json(file, content)
+        write_json(self.folder / "run.json", content)
 
 
 def run_of(table: Table, row: str, seed: int, runs: Path) -> Run:

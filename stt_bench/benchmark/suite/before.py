@@ -10,7 +10,7 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table import Table
 from stt_bench.benchmark.datasets import ItemTable
 from stt_bench.benchmark.datasets.sampler import build_sampler
-from stt_bench.benchmark.models import weights_id
+from stt_bench.benchmark.models import build_network, weights_id
 from stt_bench.benchmark.scoring.probe import made_by_other_code
 from stt_bench.benchmark.store.display import Display, display_of
 from stt_bench.benchmark.store.ledger import read_ledger
@@ -22,7 +22,7 @@ from stt_bench.benchmark.system.devices import resolve_device
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
 from stt_bench.benchmark.training.checks import check_items
-from stt_bench.benchmark.training.learner import model_for
+from stt_bench.benchmark.training.learner import Build, model_for
 from stt_bench.benchmark.training.objective import row_needs
 from stt_bench.benchmark.training.validation import check_validation
 
@@ -36,11 +36,11 @@ def check_fits(experiment: Experiment, items: ItemTable) -> None:
         build_sampler(experiment.sampler, labels, seed=0, needs=row_needs(experiment))
 
 
-def check_begins(experiment: Experiment, items: ItemTable) -> None:
+def check_begins(experiment: Experiment, items: ItemTable, build: Build = build_network) -> None:
     """Raise BenchError where a training would be refused before its first step."""
     check_fits(experiment, items)
     weights_id(experiment.model)
-    model_for(experiment, items)
+    model_for(experiment, items, build)
 
 
 def check_anew(

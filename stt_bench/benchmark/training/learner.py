@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from stt_bench.benchmark.config.experiment import Experiment
+from stt_bench.benchmark.config.sections import InputConfig, ModelConfig
 from stt_bench.benchmark.datasets import ItemTable
 from stt_bench.benchmark.models import EmbeddingNetwork, build_network
 from stt_bench.benchmark.models.cut import cut_of
@@ -34,18 +35,22 @@ Gather = Callable[
 """(features, embeddings, labels, weights) of a process's part of a batch -> those of the batch."""
 
 
+Build = Callable[[ModelConfig, InputConfig, int | None], EmbeddingNetwork]
+
+
 def new_model(
     experiment: Experiment,
     num_classes: int,
     class_counts: Sequence[int] | None = None,
     width: int | None = None,
+    build: Build = build_network,
 ) -> tuple[EmbeddingNetwork, Objective]:
     """Return the network and objective of an experiment, for ``num_classes`` training classes.
 
     The training images of each class are needed to train only, by a loss that adjusts for them;
-    `width`, the values of a vector, where the items are vectors.
+    `width`, the values of a vector, where the items are vectors; `build` makes the network.
     """
-    network = build_network(experiment.model, experiment.input, width)
+    network = build(experiment.model, experiment.input, width)
     check_views(network, experiment)
     if network.cut is None:
         network.cut = cut_of(network, experiment.model, experiment.input)
@@ -55,7 +60,9 @@ def new_model(
     return network, objective
 
 
-def model_for(experiment: Experiment, items: ItemTable) -> tuple[EmbeddingNetwork, Objective]:
+def model_for(
+    experiment: Experiment, items: ItemTable, build: Build = build_network
+) -> tuple[EmbeddingNetwork, Objective]:
     """Return the network and objective of an experiment that learns from these items.
 
     Raises:
@@ -63,7 +70,8 @@ def model_for(experiment: Experiment, items: ItemTable) -> tuple[EmbeddingNetwor
             fewer than the components a head starts from, or batch norm that would see chunks.
     """
     check_items(experiment, items)
-    network, objective = new_model(experiment, len(items.classes), items.class_counts, items.width)
+    sizes = len(items.classes), items.class_counts, items.width
+    network, objective = new_model(experiment, *sizes, build)
     check_start(network, experiment, items)
     check_chunks(experiment, network)
     return network, objective

@@ -60,7 +60,9 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> Tr
     run.save()
     items = items or load_items(run.experiment.data, reporter)
     if run.is_trained:
-        return _finished(run, items)
+        finished = check_finished(run, items)
+        run.forget_the_way()
+        return finished
     with ordered("train", run):
         facts = _train(run, items, reporter)
     assert facts is not None
@@ -183,13 +185,16 @@ def _write(run: Run, items: ItemTable, learner: Learner, origin: Origin) -> Trai
     return facts
 
 
-def _finished(run: Run, items: ItemTable) -> TrainingFacts:
-    """Return the facts of a finished training, if it is of the present data and weights."""
+def check_finished(run: Run, items: ItemTable) -> TrainingFacts:
+    """Return the facts of a finished training.
+
+    Raises:
+        BenchError: it is not of the present settings, data and weights.
+    """
     facts = run.facts()
     try:
         weights = weights_id(run.experiment.model)
     except BenchError:  # a file that is gone is needed no more
         weights = facts.initial_weights
     facts.check(run.origin(items.data_hash, weights), run.folder)
-    run.forget_the_way()
     return facts
