@@ -678,7 +678,7 @@ def test_arrays_that_are_no_embeddings(tmp_path: Path, content: Any) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(BenchError, match="cannot be written"):
+    with pytest.raises(BenchError, match="is a file where a folder is needed"):
         write_atomically(tmp_path / "file" / "x", lambda stream: stream.write(b""))
 
 

@@ -91,7 +91,7 @@ def compare(
     from stt_bench.benchmark.compare.plan import Request
     from stt_bench.benchmark.compare.setting import weights_place
     from stt_bench.benchmark.compare.shares import LONGEST
-    from stt_bench.benchmark.system.outputs import check_writable
+    from stt_bench.benchmark.system.folders import check_writable
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.system.text import one_line
 

@@ -195,8 +195,9 @@ def evaluate(
     from stt_bench.benchmark.store.runs import open_run
     from stt_bench.benchmark.system.devices import given_device
     from stt_bench.benchmark.system.files import finite
+    from stt_bench.benchmark.system.folders import check_writable
     from stt_bench.benchmark.system.memory import full_memory_told
-    from stt_bench.benchmark.system.outputs import check_output, check_writable
+    from stt_bench.benchmark.system.outputs import check_output
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.evaluation import on_device
 

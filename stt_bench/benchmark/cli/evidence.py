@@ -184,7 +184,7 @@ def reproduce(
     - `stt-bench reproduce my-results/records/my/softmax/seed-0.json --data-root photos`
     - `stt-bench reproduce spot`
     """
-    from stt_bench.benchmark.system.outputs import check_writable
+    from stt_bench.benchmark.system.folders import check_writable
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.verification.places import name_of, record_file
     from stt_bench.benchmark.verification.reproduce import reproduce

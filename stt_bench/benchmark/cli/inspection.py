@@ -145,7 +145,7 @@ def timing(
     - `stt-bench timing --backbones mobilenet_v3_large --losses hard_triplet`
     - `stt-bench timing --backbones resnet50,timm/inception_v4,densenet161 --size 224 --steps 50`
     """
-    from stt_bench.benchmark.system.outputs import check_writable
+    from stt_bench.benchmark.system.folders import check_writable
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.timing.measure import measure
     from stt_bench.benchmark.timing.page import check_timing, write_timing

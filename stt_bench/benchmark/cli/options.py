@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.outputs import check_folder
+from stt_bench.benchmark.system.folders import check_folder
 
 FAILED, BAD_INPUT, STOPPED = 1, 2, 130
 

@@ -80,7 +80,7 @@ def run(
     from stt_bench.benchmark.leaderboards.report import check_pages
     from stt_bench.benchmark.leaderboards.report import report as write_leaderboards
     from stt_bench.benchmark.suite import load_table, run_table
-    from stt_bench.benchmark.system.outputs import check_writable
+    from stt_bench.benchmark.system.folders import check_writable
     from stt_bench.benchmark.system.progress import Reporter
 
     reporter = Reporter(quiet=quiet)

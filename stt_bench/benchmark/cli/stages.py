@@ -45,7 +45,7 @@ def train(
     from stt_bench.benchmark.suite import failure_noted, load_table, note_start
     from stt_bench.benchmark.suite.before import check_anew
     from stt_bench.benchmark.suite.one import Data
-    from stt_bench.benchmark.system.outputs import check_writable
+    from stt_bench.benchmark.system.folders import check_writable
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.training import train as training
     from stt_bench.benchmark.training.checks import idle_classifiers
@@ -90,7 +90,7 @@ def embed(
     from stt_bench.benchmark.embedding import embed as embedding
     from stt_bench.benchmark.embedding.images import embed_images
     from stt_bench.benchmark.store.runs import open_run
-    from stt_bench.benchmark.system.outputs import check_writable
+    from stt_bench.benchmark.system.folders import check_writable
     from stt_bench.benchmark.system.progress import Reporter
 
     reporter = Reporter(quiet=quiet)

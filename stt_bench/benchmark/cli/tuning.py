@@ -57,7 +57,7 @@ def tune(
     """
     from stt_bench.benchmark.cli.spread import executor_of
     from stt_bench.benchmark.suite import load_table
-    from stt_bench.benchmark.system.outputs import check_writable
+    from stt_bench.benchmark.system.folders import check_writable
     from stt_bench.benchmark.system.progress import Reporter
     from stt_bench.benchmark.tuning import tune as tuning
     from stt_bench.benchmark.tuning.searches import number_of_trials

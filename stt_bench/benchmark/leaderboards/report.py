@@ -21,7 +21,8 @@ from stt_bench.benchmark.store.distances import Distance
 from stt_bench.benchmark.store.ledger import read_ledger
 from stt_bench.benchmark.store.records import read_table_records, tables_with_records
 from stt_bench.benchmark.system.errors import BenchError
-from stt_bench.benchmark.system.outputs import check_folder, check_output, write_page
+from stt_bench.benchmark.system.folders import check_folder
+from stt_bench.benchmark.system.outputs import check_output, write_page
 from stt_bench.names import did_you_mean
 
 
