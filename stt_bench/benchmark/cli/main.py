@@ -5,6 +5,8 @@ Everything heavy is imported inside the commands, so that ``--help`` answers at 
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import sys
@@ -150,6 +152,7 @@ def main() -> None:
             told = f"stopped by {stop}: what is finished is kept; the same command{again} goes on"
         if is_first():
             say_last(STOPPED, told)
+        atexit.register(_end_at_once)
         sys.exit(STOPPED)
     except Exception as error:
         if os.environ.get("STT_BENCH_DEBUG"):
@@ -157,6 +160,15 @@ def main() -> None:
         code, sentence = _ending(error)
         say_last(code, f"error: {one_line(sentence)}")
         sys.exit(code)
+
+
+def _end_at_once() -> None:
+    """Keep the interpreter, as it ends, from looking for more than a second through all objects.
+
+    Some libraries would complain of those that stay.
+    """
+    gc.freeze()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _ending(error: Exception) -> tuple[int, str]:

@@ -84,6 +84,26 @@ def test_whatever_asks_for_an_end_is_told_and_how_to_go_on(
     )
 
 
+def test_a_stop_ends_without_a_last_look_at_all_objects_and_with_its_sentence_last() -> None:
+    script = """
+import atexit, gc, sys
+from stt_bench.benchmark.cli import main
+def late():
+    print(gc.get_freeze_count() > 1000)
+    print("a library complains", file=sys.stderr)
+def app():
+    raise main.Stopped(15)
+atexit.register(late)
+main.app = app
+main.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 130
+    assert done.stdout == "True\n"
+    told = "stopped by SIGTERM: what is finished is kept; the same command goes on\n"
+    assert done.stderr == told
+
+
 def test_the_traceback_is_there_for_who_asks(
     stt_bench: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
 ) -> None:
