@@ -97,7 +97,8 @@ def test_run_takes_the_table_and_finds_everything_done(
     grown = tmp_path / "grown.yaml"
     grown.write_text((out / "out.yaml").read_text().replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
     planned = stt_bench("run", grown, "--dry-run", "--results", tmp_path, "--runs", tmp_path)
-    assert planned.returncode == 0, planned.stderr
+    assert planned.returncode == 2, planned.stderr
+    assert "would be refused: lacks" in planned.stdout
 
 
 def test_finished_it_is_not_made_again(
