@@ -19,12 +19,21 @@ from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.signals import Stopped
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, JustifyMethod, RenderableType
+    from rich.table import Table as ScreenTable
 
     from stt_bench.benchmark.store.run_states import Expected, RunState
 
 _ENDED = ("done", "failed")
 _FIRST = ("training", "evaluating", "failed", "stopped", "trained", "waiting", "done")
+_SHORTENED = (
+    (),
+    ("Images/s",),
+    ("Images/s", "/"),
+    ("Images/s", "/", "Best"),
+    ("Images/s", "/", "Best", "Left"),
+)
+"""What a terminal has no room for: columns that are left out; with "/" a run's name has lines."""
 _STYLES = {"training": "green", "evaluating": "green", "failed": "red", "stopped": "yellow"}
 
 
@@ -89,7 +98,7 @@ def show_runs(
             _watch(looks(), console)
         else:
             for found in looks():
-                console.print(_screen(found))
+                console.print(_screen(found, console))
 
 
 def _watch(looks: Iterable[list[RunState]], console: Console) -> None:
@@ -103,7 +112,7 @@ def _watch(looks: Iterable[list[RunState]], console: Console) -> None:
                 live.update(_fitted(found, console), refresh=True)
     finally:
         if found is not None:
-            console.print(_screen(found))
+            console.print(_screen(found, console))
 
 
 def _fitted(found: list[RunState], console: Console) -> RenderableType:
@@ -114,11 +123,11 @@ def _fitted(found: list[RunState], console: Console) -> RenderableType:
     ordered = sorted(found, key=lambda one: _FIRST.index(one.state))
 
     def height(shown: int) -> int:
-        return len(console.render_lines(_screen(ordered, shown)))
+        return len(console.render_lines(_screen(ordered, console, shown)))
 
     most = min(len(ordered), console.height)
     fitting = bisect_right(range(most + 1), console.height, key=height) - 1
-    return _screen(ordered, max(fitting, 0))
+    return _screen(ordered, console, max(fitting, 0))
 
 
 def _print_lines(looks: Iterable[list[RunState]]) -> None:
@@ -161,31 +170,26 @@ def _expected(tables: list[str], runs: Path, results: Path) -> tuple[Expected, l
     return expected, names
 
 
-def _screen(found: list[RunState], shown: int | None = None) -> RenderableType:
+def _screen(found: list[RunState], console: Console, shown: int | None = None) -> RenderableType:
     """Return a table of runs, of the first `shown` if that is given, and how many are in a state.
 
     What is told of runs stands below, once where it is told of many. Those that are left out are
     counted; where there is room for none there is no table.
     """
-    from rich.box import SIMPLE_HEAD
     from rich.console import Group
-    from rich.table import Table as ScreenTable
     from rich.text import Text
 
+    from stt_bench.benchmark.system.bars import fits
+
     reasons: dict[tuple[str, str], list[str]] = {}  # and the runs that have each
-    screen = ScreenTable(box=SIMPLE_HEAD)
-    for name in ("Run", "State", "Steps", "Best", "Images/s", "Left"):
-        screen.add_column(
-            name,
-            justify="left" if name in ("Run", "State") else "right",
-            overflow="fold",
-            no_wrap=name not in ("Run", "State"),
-        )
+    rows = []
     for one in found[:shown]:
-        name, state, *cells, told = _cells(one, plain=False)
+        *cells, told = _cells(one, plain=False)
+        rows.append(cells)
         if told:
-            reasons.setdefault((one.state, told), []).append(name)
-        screen.add_row(Text(name), Text(state, style=_STYLES.get(state, "")), *map(Text, cells))
+            reasons.setdefault((one.state, told), []).append(cells[0])
+    tables = (_table(rows, without) for without in _SHORTENED)
+    screen = next((table for table in tables if fits(table, console)), _table(rows, _SHORTENED[-1]))
     said = [
         Text(f"{state}: {names[0]}{_and_more(names)}: {told}", style=_STYLES.get(state, ""))
         for (state, told), names in reasons.items()
@@ -196,6 +200,25 @@ def _screen(found: list[RunState], shown: int | None = None) -> RenderableType:
         return Group(screen, *said, summary)
     more = Text(f"and {len(left_out):,} more: {_counted(left_out)}")
     return Group(screen, *said, more, summary) if shown else summary
+
+
+def _table(rows: list[list[str]], without: tuple[str, ...]) -> ScreenTable:
+    """Return a table of runs, with less in a line where something is left out."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as ScreenTable
+    from rich.text import Text
+
+    screen = ScreenTable(box=SIMPLE_HEAD)
+    names = ("Run", "State", "Steps", "Best", "Images/s", "Left")
+    kept = [number for number, name in enumerate(names) if name not in without]
+    for number in kept:
+        side: JustifyMethod = "left" if number < 2 else "right"
+        screen.add_column(names[number], justify=side, overflow="fold", no_wrap=number > 0)
+    for name, state, *cells in rows:
+        lines = name.replace("/", "/\n") if "/" in without else name
+        texts = [Text(lines), Text(state, style=_STYLES.get(state, "")), *map(Text, cells)]
+        screen.add_row(*(texts[number] for number in kept))
+    return screen
 
 
 def _and_more(names: list[str]) -> str:

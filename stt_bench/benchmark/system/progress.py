@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stt_bench.benchmark.system.text import one_line
+from stt_bench.benchmark.system.bars import Bars
+from stt_bench.benchmark.system.text import counted, one_line
 
 LINE_EVERY = 30.0  # seconds
 
@@ -37,7 +37,7 @@ class Reporter:
         self.at_once = 1
         """How many runs train at once."""
         self._told: set[str] = set()
-        self._display: Progress | None = None
+        self._display: Bars | None = None
 
     def quietly(self) -> Reporter:
         """Return one that shows warnings alone, of those the ones that this has not given yet."""
@@ -91,7 +91,7 @@ class Reporter:
         others = self._display is not None
         with self.display() as progress:
             assert progress is not None
-            task = progress.add_task(description, total=total, completed=done, note="", after="")
+            task = progress.add_task(description, total=total, completed=done, note="", after=())
             pace = _Pace(total, done)
 
             def update(done: int, note: str | None, total: int | None) -> None:
@@ -107,39 +107,33 @@ class Reporter:
                     progress.remove_task(task)
 
     @contextmanager
-    def display(self) -> Iterator[Progress | None]:
+    def display(self) -> Iterator[Bars | None]:
         """Show all bars of the block below each other, in one display; None without a terminal."""
         if self._display is not None or not self.console.is_terminal:
             yield self._display
             return
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TextColumn("{task.fields[note]}", markup=False),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[after]}", markup=False),
-        )
-        with Progress(*columns, console=self.console, transient=True) as shown:
+        with Bars(self.console) as shown:
             self._display = shown
             try:
                 yield shown
             finally:
                 self._display = None
 
-    def after(self, left: float, whole: float) -> str:
-        """Return how long the table takes with the runs after the one that trains; or nothing.
+    def after(self, left: float, whole: float) -> tuple[str, ...]:
+        """Return how long the table takes with the runs after this one, at length and in short.
 
         Args:
             left: seconds that this one has left.
             whole: seconds that it takes in all, and so does one of which nothing else is known.
         """
         if not self.runs_after:
-            return ""
+            return ()
         rest = self.seconds_after
         if rest is None:
             rest = self.runs_after * whole / self.at_once
-        return f"{duration(left + rest)} with the {self.runs_after} run(s) after it"
+        took = duration(left + rest)
+        runs = counted(self.runs_after, "run")
+        return f"{took} with the {runs} after it", f"{took} for all"
 
 
 class Silent(Reporter):
@@ -218,8 +212,8 @@ class _Lines:
         left = self.pace.left(self.done)
         if left is None:
             return ""
-        after = self.reporter.after(left, self.pace.whole(self.done)) if self.runs else ""
-        return f", {duration(left)} left" + (f"; {after}" if after else "")
+        after = self.reporter.after(left, self.pace.whole(self.done)) if self.runs else ()
+        return f", {duration(left)} left" + (f"; {after[0]}" if after else "")
 
 
 def duration(seconds: float) -> str:

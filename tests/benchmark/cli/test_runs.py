@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from command_line import Command
+from rich.console import Console
 
 from stt_bench.benchmark.cli import runs as command
 from stt_bench.benchmark.store import progress, run_states
@@ -383,3 +385,28 @@ def test_a_run_that_nobody_works_on_is_at_the_step_it_goes_on_from(
     assert step() == 10
     run.checkpoint.write_bytes(run.checkpoint.read_bytes()[:500])
     assert step() == 0
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_a_narrow_terminal_leaves_out_columns_and_cuts_no_cell(width: int) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=width)
+    states = [
+        RunState("digits_retrieval", "hard_triplet", seed, state, step=1360, steps=12900,
+                 metric="recall@1", best=0.853, images_per_second=14738.2, seconds_left=7380.0)
+        for seed, state in ((0, "training"), (12, "evaluating"))
+    ]  # fmt: skip
+    console.print(command._screen(states, console))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    cells = {cell for line in lines for cell in re.split(r"  +", line.strip())}
+    kept = {"training", "evaluating", "1,360/12,900"}
+    kept |= {"recall@1 85.3", "2 h 3 min"} if width >= 80 else set()
+    kept |= {"14,738"} if width >= 120 else set()
+    if width >= 100:
+        kept |= {f"digits_retrieval/hard_triplet/seed-{seed}" for seed in (0, 12)}
+    else:
+        kept |= {"digits_retrieval/", "hard_triplet/", "seed-0", "seed-12"}
+    told = {"Run", "State", "Steps", "Best", "Images/s", "Left", "1 training, 1 evaluating", ""}
+    assert kept <= cells
+    assert {cell for cell in cells - told if set(cell) != {"─"}} == kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_a_line_comes_every_half_minute_with_the_time_left(
             bar.to(step, "loss 0.5000, 80 images/s")
         assert lines(capsys) == [
             f"t/row/seed-0: train: {step}/100, loss 0.5000, 80 images/s, {left} left; "
-            f"{rest} with the 2 run(s) after it"
+            f"{rest} with the 2 runs after it"
             for step, left, rest in (
                 (30, "1 min 10 s", "4 min 30 s"),
                 (60, "40 s", "4 min 0 s"),
@@ -71,7 +72,7 @@ def test_the_runs_that_follow_take_as_long_as_is_known_of_them(
         clock.now += 20
         bar.to(50)
     assert lines(capsys) == [
-        "x: 50/100, 20 s left; 5 min 20 s with the 3 run(s) after it",
+        "x: 50/100, 20 s left; 5 min 20 s with the 3 runs after it",
         "other: 50/100, 20 s left",
     ]
 
@@ -86,7 +87,7 @@ def test_a_terminal_shows_what_is_left_of_the_table(
     with reporter.bar("x", 100, runs=True) as bar:
         clock.now += 10
         bar.to(50, "loss 0.5")
-    assert "1 min 10 s with the 1 run(s) after it" in screen.getvalue()
+    assert "1 min 10 s with the 1 run after it" in screen.getvalue()
 
 
 def test_what_continues_counts_its_own_pace(
@@ -146,3 +147,47 @@ def test_a_run_without_a_terminal_tells_its_stages(
     assert second.startswith("1 run to do; about ")
     assert second.endswith(" by the records of their rows")
     assert said(8, quiet=True) == []
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 160])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_narrow_terminal_shortens_words_and_no_numbers(
+    clock: Clock, width: int, jobs: int
+) -> None:
+    reporter = Reporter()
+    screen = io.StringIO()
+    reporter.console = Console(file=screen, force_terminal=True, width=width, highlight=False)
+    reporter.runs_after, reporter.seconds_after = 12, 600.0
+    names = [f"digits_retrieval/hard_{lr}/seed-{lr}: train" for lr in range(10, 10 + jobs)]
+    with ExitStack() as stack:
+        stack.enter_context(reporter.display())
+        bars = [stack.enter_context(reporter.bar(name, 900, runs=True)) for name in names]
+        clock.now += 20
+        for bar in bars:
+            bar.to(360, "loss 0.6859, 4,738 images/s")
+        screen.truncate(0)
+        assert reporter._display is not None
+        reporter._display.refresh()
+    text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", screen.getvalue())
+    lines = [line.rstrip() for line in re.split(r"[\r\n]+", text) if "train" in line]
+    whole = {"10", "11", "360/900", "0.6859", "4,738", "12", "30"}
+    assert len(lines) >= jobs
+    for line in lines:
+        assert "360/900" in line
+        assert len(line) <= width
+        assert set(re.findall(r"\d[\d.,/]*\d|\d", line)) <= whole, line
+        assert ("0.6859" in line) == (width >= 80)
+        assert ("10 min 30 s" in line) == (width >= 60)
+    if jobs == 1 and width == 80:
+        assert lines[-1] == (
+            "…/hard_10/seed-10: train ━━━╺━━━━ 360/900 loss 0.6859 --:-- 10 min 30 s for all"
+        )
+
+
+def test_a_description_without_folders_is_cut_before_any_number() -> None:
+    reporter = Reporter()
+    screen = io.StringIO()
+    reporter.console = Console(file=screen, force_terminal=True, width=40, highlight=False)
+    with reporter.bar(f"download {'archive_' * 5}images.tar.gz", 123456789) as bar:
+        bar.to(12345678)
+    assert "12345678/123456789" in screen.getvalue()
