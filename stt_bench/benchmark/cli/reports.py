@@ -55,8 +55,10 @@ def report(
     - `stt-bench report cub50_retrieval --html`
     - `stt-bench report --csv`
     """
+    from stt_bench.benchmark.config.table_files import name_in_results
     from stt_bench.benchmark.leaderboards import report as reporting
 
+    tables = [name_in_results(table) for table in tables or ()]
     given = {"--html": html, "--csv": csv, "--distance": distance is not None}
     if len(named := [option for option, is_given in given.items() if is_given]) > 1:
         raise BenchError(f"{' and '.join(named)} cannot be joined: name one of them")

@@ -144,9 +144,8 @@ def _expected(tables: list[str], runs: Path, results: Path) -> tuple[Expected, l
     """Return the runs of tables with their steps, and the tables' names; None: all of them."""
     if not tables:
         return {}, None
-    from stt_bench.benchmark.config.table_files import table_files
+    from stt_bench.benchmark.config.table_files import meant, table_files
     from stt_bench.benchmark.config.tables import read_table
-    from stt_bench.names import did_you_mean
 
     expected: dict[tuple[str, str, int], int | None] = {}
     names, shipped = [], table_files()
@@ -164,8 +163,7 @@ def _expected(tables: list[str], runs: Path, results: Path) -> tuple[Expected, l
         else:
             here = [one.name for one in runs.glob("[!.]*") if one.is_dir()]
             raise BenchError(
-                f"'{name}' is no table, and none of that name lies in {runs}; "
-                f"{did_you_mean(name, [*here, *shipped])}"
+                f"'{name}' is no table, and none of that name lies in {runs}; {meant(name, here)}"
             )
     return expected, names
 

@@ -30,11 +30,12 @@ def show(
     """
     from stt_bench.benchmark.cli.screen import print_leaderboard
     from stt_bench.benchmark.cli.screen_records import print_record, print_run
+    from stt_bench.benchmark.config.table_files import name_in_results
     from stt_bench.benchmark.leaderboards.report import read_board
     from stt_bench.benchmark.store.records import read_record, tables_with_records
     from stt_bench.benchmark.store.runs import open_run
 
-    name = what.removesuffix("/")
+    name = name_in_results(what.removesuffix("/"))
     if name in tables_with_records(results):
         print_leaderboard(read_board(results, name))
     elif (Path(name) / "run.json").is_file():
@@ -53,13 +54,14 @@ def _record(name: str, results: Path) -> Path | None:
 
 
 def _unknown(what: str, results: Path, runs: Path) -> BenchError:
-    from stt_bench.benchmark.config.table_files import table_files
+    from stt_bench.benchmark.config.table_files import own_file, table_files
     from stt_bench.benchmark.verification.places import names_below
     from stt_bench.names import did_you_mean
 
-    if what.removesuffix(".yaml") in table_files():
+    plain = what.removesuffix(".yaml")
+    if table := plain if plain in table_files() else own_file(plain):
         return BenchError(
-            f"table '{what}' has no records in {results}; run `stt-bench run {what}` first"
+            f"table '{table}' has no records in {results}; run `stt-bench run {table}` first"
         )
     here = [str(path.parent) for path in sorted(runs.glob("*/*/seed-*/run.json"))]
     known = [name for name in names_below(results) if name.count("/") != 1]

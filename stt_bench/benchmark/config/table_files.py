@@ -6,7 +6,9 @@ With ``base: TABLE`` a file holds only what differs from another table.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import stt_bench
@@ -36,19 +38,40 @@ def find_table(name: str) -> Path:
         return Path(name)
     tables = table_files()
     if name not in tables:
-        if os.path.exists(name):
+        if os.path.isfile(name) and own_file(name) is None:
+            kind = kind_in(Path(name)) or "a file of another kind"
             raise BenchError(
-                f"{name} is {_what_lies_at(Path(name))}, not a table: name a YAML file "
+                f"{name} is {kind}, not a table: name a YAML file "
                 f"({' or '.join(SUFFIXES)}), or a table of `stt-bench list tables`"
             )
-        raise BenchError(f"there is no table '{name}'; {did_you_mean(name, tables)}")
+        raise BenchError(f"there is no table '{name}'; {meant(name)}")
     return tables[name]
 
 
-def _what_lies_at(path: Path) -> str:
-    if path.is_dir():
-        return "a folder"
-    return kind_in(path) or "a file of another kind"
+def meant(name: str, others: Iterable[str] = ()) -> str:
+    """Return what was meant by a name that no table has: a file, data, or the name of another.
+
+    Args:
+        name: given for a table.
+        others: names that could have been given beside those of tables.
+    """
+    if (file := own_file(name)) is not None:
+        return f"did you mean '{file}'?"
+    if not os.path.isdir(name):
+        return did_you_mean(name, [*others, *table_files()])
+    if tables := [str(file) for end in SUFFIXES for file in Path(name).glob(f"*{end}")]:
+        return did_you_mean(name, tables)
+    return f"it is a folder: `stt-bench compare {quote(name)}` compares losses on images in it"
+
+
+def own_file(name: str) -> str | None:
+    """Return the YAML file that a name stands for without its suffix; None: there is none."""
+    return next((file for end in SUFFIXES if os.path.isfile(file := f"{name}{end}")), None)
+
+
+def name_in_results(text: str) -> str:
+    """Return the name that a table has in results, of its name or its file."""
+    return Path(text).stem if Path(text).suffix in SUFFIXES else text
 
 
 def table_files() -> dict[str, Path]:
@@ -111,16 +134,24 @@ def _find_base(name: Any, path: Path, above: tuple[Path, ...], place: str) -> Pa
     places = (path.parent, CONFIG_FOLDER, SHIPPED_FOLDER)
     found = [file for folder in places if os.path.isfile(file := folder / f"{name}.yaml")]
     if not found:
-        names = [file.stem for folder in places for file in folder.glob("*.yaml")]
         raise BenchError(
             f"{place}: there is no table '{name}' beside it, in `{CONFIG_FOLDER}` or among the "
-            f"shipped ones; {did_you_mean(name, names)}"
+            f"shipped ones; {_meant_base(str(name), path.parent, places)}"
         )
     used = [file.resolve() for file in (*above, path)]
     free = [file for file in found if file.resolve() not in used]
     if not free:
         raise BenchError(f"{place}: no table can be its own base; '{name}' is in use here already")
     return free[0]
+
+
+def _meant_base(name: str, beside: Path, places: Iterable[Path]) -> str:
+    """Return what was meant by a base that is not there: a file with its suffix, or elsewhere."""
+    stem = str(Path(name).with_suffix("")) if Path(name).suffix in SUFFIXES else name
+    for folder in (beside, Path()):
+        if os.path.isfile(f"{folder / stem}.yaml"):
+            return f"did you mean '{Path(os.path.relpath(folder / stem, beside)).as_posix()}'?"
+    return did_you_mean(stem, [file.stem for folder in places for file in folder.glob("*.yaml")])
 
 
 def merge(base: Any, over: Any) -> Any:

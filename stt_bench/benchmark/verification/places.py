@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
+from stt_bench.benchmark.config.table_files import name_in_results
 from stt_bench.benchmark.store.records import Record, read_record
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.system.errors import BenchError
@@ -89,11 +90,13 @@ def files_at(text: str, results: Path) -> list[Path]:
 
 
 def _folder(text: str, results: Path) -> Path | None:
+    text = name_in_results(text)
     folders = (Path(text), results / "records" / text)
     return next((one for one in folders if one.is_dir() and record_files(one)), None)
 
 
 def _file(text: str, results: Path) -> Path | None:
+    text = name_in_results(text)
     named = results / "records" / f"{text.removesuffix('.json')}.json"
     return next((path for path in (Path(text), named) if path.is_file()), None)
 

@@ -99,6 +99,61 @@ def test_a_base_that_is_no_name_is_refused(empty: Path, base: str) -> None:
         read_table("t.yaml")
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("birds", "did you mean 'birds.yaml'?"),
+        ("./birds", "did you mean './birds.yaml'?"),
+        ("long", "did you mean 'long.yml'?"),  # and not fashion_mnist_long_tail
+        ("sub", "did you mean 'sub/one.yaml'?"),
+        ("my photos", "it is a folder: `stt-bench compare 'my photos'` compares losses on images"),
+        ("digits_retreival", "did you mean 'digits_retrieval'?"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "tune", "runs", "train"])
+def test_a_name_without_its_suffix_and_a_folder_are_told(
+    stt_bench: Callable[..., Done], empty: Path, command: str, name: str, told: str
+) -> None:
+    for folder in ("sub", "my photos"):
+        (empty / folder).mkdir()
+    for file in ("birds.yaml", "long.yml", "sub/one.yaml"):
+        (empty / file).write_text(MINE)
+    done = stt_bench(command, name, *(["--row", "a"] if command == "train" else []))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert told in done.stderr
+
+
+@pytest.mark.parametrize("name", ["t.yaml", "t"])
+def test_a_table_without_records_is_told_to_be_run(
+    stt_bench: Callable[..., Done], empty: Path, name: str
+) -> None:
+    (empty / "t.yaml").write_text(MINE)
+    done = stt_bench("show", name)
+    assert done.returncode == 2
+    assert done.stderr.endswith("has no records in results; run `stt-bench run t.yaml` first\n")
+    for command in ("verify", "diff"):
+        done = stt_bench(command, "t.yaml", *(["t.yaml"] if command == "diff" else []))
+        assert done.returncode == 2
+        assert "'t.yaml' is no record, row or table" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("base", "told"),
+    [("birds.yaml", "birds"), ("t.yaml", "t"), ("up", "../up"), ("up.yaml", "../up")],
+)
+def test_a_base_is_named_without_its_suffix_and_from_the_file(
+    empty: Path, base: str, told: str
+) -> None:
+    (empty / "sub").mkdir()
+    for file in ("up.yaml", "sub/birds.yaml", "sub/t.yaml"):
+        (empty / file).write_text(MINE)
+    (empty / "sub" / "mine.yaml").write_text(f"base: {base}\n")
+    with pytest.raises(BenchError, match=rf"line 1: .* did you mean '{told}'\?"):
+        read_table("sub/mine.yaml")
+    (empty / "sub" / "mine.yaml").write_text(f"base: {told}\n")
+    assert read_table("sub/mine.yaml").title == "Mine"
+
+
 @pytest.mark.parametrize("name", ["README", "readme", "timing", "a b"])
 def test_a_table_does_not_take_the_place_of_another_page(empty: Path, name: str) -> None:
     (empty / f"{name}.yaml").write_text(MINE)
