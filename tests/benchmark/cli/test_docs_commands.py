@@ -224,6 +224,23 @@ def test_the_commands_run(page: Path, commands: list[str], run: Run) -> None:
         run(" ".join([command, *added]))
 
 
+def test_the_first_table_of_ones_own_images_fits_ten_classes_as_it_stands(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos(tmp_path / "photos", classes=10, images=12)
+    (text,) = (one.values[1] for one in blocks("yaml") if one.values[1].startswith("# birds.yaml"))
+    Path("birds.yaml").write_text(text, encoding="utf-8")
+    small = "--set model.backbone=small_cnn --set model.weights=none"  # without a network at hand
+    monkeypatch.setattr(sys, "argv", shlex.split(f"stt-bench run birds.yaml --dry-run {small}"))
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capfd.readouterr().out
+    assert not end.value.code
+    assert "120 images" in said
+    assert "refused" not in said
+
+
 @pytest.mark.parametrize(("page", "script"), blocks("sh"))
 def test_scripts_for_clusters_are_right_and_their_commands_exist(
     page: Path, script: str, run: Run
