@@ -103,7 +103,8 @@ class CoarseFrame:
         # Float32 takes half the time; it may be off by this.
         spare = 1 + rounding_share(points.dimension)
         for rows in points.blocks():
-            moved = points.narrowest(rows) - shift
+            with np.errstate(over="ignore"):  # what float32 cannot hold is moved in float64 below
+                moved = points.narrowest(rows) - shift
             far = max(float(moved.max()), -float(moved.min()))
             if LEAST_SQUARED < far < MOST_SQUARED:
                 norm = float(np.sqrt(np.einsum("nd,nd->n", moved, moved).max())) * spare

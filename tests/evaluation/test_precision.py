@@ -117,3 +117,17 @@ def test_float64_duplicates_are_ties():
     for backend in BACKENDS:
         scores = retrieval_metrics(points, labels, ks=[1], backend=backend)
         assert scores["recall@1"] == scores["map@r"] == 1.0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_points_farther_apart_than_their_kind_holds_are_compared_in_silence(
+    kind, backend, distance
+):
+    points, labels = points_and_labels()
+    sizes = (1 + np.abs(points) / np.abs(points).max()) * (np.finfo(kind).max / 2)
+    points = np.copysign(sizes, points).astype(kind)
+    measured = retrieval_metrics(points, labels, backend=backend, distance=distance)
+    assert measured == retrieval_metrics(usual(points), labels, backend="dense", distance=distance)
