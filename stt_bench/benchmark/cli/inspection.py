@@ -35,7 +35,7 @@ PictureOption = Annotated[
 def neighbors(
     run: RunArgument,
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE…", help="Image files, or ids of items.")
+        list[str], typer.Argument(metavar="IMAGE", help="Image files, or ids of items.")
     ],
     k: Annotated[int, typer.Option("--k", help="Answers for each image.", min=1)] = 10,
     split: SplitOption = "test",
@@ -125,10 +125,10 @@ def draw_map(
 def timing(
     backbones: Annotated[
         str, typer.Option(metavar="NAME,NAME", help="See `stt-bench list backbones`.")
-    ] = "resnet50,mobilenet_v3_large",
+    ] = "resnet50, mobilenet_v3_large",
     losses: Annotated[
         str, typer.Option(metavar="NAME,NAME", help="Losses of the second head.")
-    ] = "center,semi_hard_triplet,hard_triplet",
+    ] = "center, semi_hard_triplet, hard_triplet",
     batch: Annotated[int, typer.Option(help="Images a batch.", min=1)] = 32,
     size: Annotated[int, typer.Option(help="Side of the images, pixels.", min=1)] = 128,
     steps: Annotated[int, typer.Option(help="Rounds that are counted.", min=2)] = 20,

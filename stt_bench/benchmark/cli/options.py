@@ -92,7 +92,7 @@ ColumnsOption = Annotated[
     typer.Option(
         metavar="WHAT=NAME,…",
         help="What the columns of the list are, where their names do not say it: "
-        "`path=photo,label=kind`; by number from 1 where there is no header.",
+        "`label=kind`, or several with commas; by number from 1 where there is no header.",
     ),
 ]
 

@@ -41,7 +41,7 @@ def show_runs(
     tables: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TABLE]…",
+            metavar="TABLE",
             help="Only these tables, with the runs that wait; else all that lie in the folders.",
         ),
     ] = None,

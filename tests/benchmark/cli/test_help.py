@@ -80,8 +80,8 @@ def test_all_that_an_example_names_exists(example: str) -> None:
         assert int(seed[5:]) in table.seeds
         table.select([row])
     if command == "timing":
-        assert set(values["losses"].split(",")) <= set(loss_names())
-        for backbone in values["backbones"].split(","):
+        assert set(values["losses"].replace(" ", "").split(",")) <= set(loss_names())
+        for backbone in values["backbones"].replace(" ", "").split(","):
             check_backbone(backbone)
     if command.startswith("data") and "name" in values:
         find_dataset(values["name"])
@@ -91,6 +91,17 @@ def test_all_that_an_example_names_exists(example: str) -> None:
 def test_the_examples_of_list_run(stt_bench: Callable[..., Done], example: str) -> None:
     done = stt_bench(*shlex.split(example)[1:])
     assert (done.returncode, bool(done.stdout)) == (0, True)
+
+
+@pytest.mark.parametrize("path", [path for path in COMMANDS if path], ids=" ".join)
+def test_the_help_cuts_nothing_at_80_columns(
+    stt_bench: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    said = stt_bench(*path, "--help").stdout
+    assert "Usage: stt-bench" in said
+    assert max(map(len, said.splitlines())) <= 80
+    assert "…" not in said.replace("WHAT=NAME,…", "")
 
 
 @pytest.mark.parametrize(
