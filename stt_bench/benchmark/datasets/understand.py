@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 
 import pandas as pd
 
@@ -80,6 +81,11 @@ def understand(
     """
     if not source.exists():
         raise NotHereError(f"{source} does not exist: give a csv file or a folder of class folders")
+    if source.suffix.lower() in (".yaml", ".yml") and source.is_file():
+        raise BenchError(
+            f"{source} is a table, no data: `stt-bench run {quote(str(source))}` runs it; data are "
+            "a folder of class folders or a list of images"
+        )
     if not source.is_dir():
         return _list(source, images_root, columns, boxes)
     if classes is not None:

@@ -235,6 +235,7 @@ def test_the_rows_are_of_the_catalogue_and_the_baselines_always_there(tmp_path: 
         ("short", "has 95 items and"),
         ("unique", "all 96 labels are unique"),
         ("gone", "does not exist: give a folder of class folders"),
+        ("table", "my.yaml is a table, no data: `stt-bench run "),
     ],
 )
 def test_vectors_that_do_not_do_are_refused_in_a_sentence(
@@ -252,6 +253,9 @@ def test_vectors_that_do_not_do_are_refused_in_a_sentence(
         csv.write_text("".join(csv.read_text().splitlines(keepends=True)[:-1]))
     elif change == "unique":
         csv.write_text("label\n" + "".join(f"{number}\n" for number in range(96)))
+    elif change == "table":
+        data = tmp_path / "my.yaml"
+        data.write_text("rows: {a: {loss: softmax}}\n")
     else:
         data = tmp_path / "nothing"
     done = stt_bench("compare", data, "--out", tmp_path / "out")
