@@ -57,6 +57,39 @@ def close_neighbours(values: np.ndarray, bounds: Bounds) -> np.ndarray:
     return close[:, :-1]
 
 
+def are_doubtful(
+    close: np.ndarray, sizes: np.ndarray, positives: np.ndarray, crowded: bool
+) -> np.ndarray:
+    """Tell which lists have close neighbours whose order matters, (Q,).
+
+    At least one of them is a positive, and in a `crowded` gallery one is another item. Positives
+    before all other items have the same metrics in any order, to the last bit.
+    """
+    there = positives.astype(bool, copy=False)
+    if crowded:
+        # Of what counts as no item, both sides may be.
+        others = sizes > positives
+        alone = others & ~there
+        matter = (others[:, 1:] | others[:, :-1]) & ~(alone[:, 1:] & alone[:, :-1])
+        return np.any(matter & close, axis=1)
+    doubtful = np.any((there[:, 1:] | there[:, :-1]) & close, axis=1)
+    some = np.flatnonzero(doubtful)
+    if len(some):
+        first = _first_others(sizes[some], positives[some])
+        joined = close[some, np.clip(first, 1, close.shape[1]) - 1] & (first < sizes.shape[1])
+        beyond = np.arange(1, sizes.shape[1]) >= np.where(joined, 0, first)[:, None]
+        beyond &= close[some] & (there[some, 1:] | there[some, :-1])
+        doubtful[some] = beyond.any(axis=1)
+    return doubtful
+
+
+def _first_others(sizes: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """Return the first place of each list with an item that is no positive, L without one, (Q,)."""
+    others = sizes > positives
+    first = np.argmax(others, axis=1)
+    return np.where(others[np.arange(len(first)), first], first, others.shape[1])
+
+
 def doubtful_pairs(
     close: np.ndarray,
     sizes: np.ndarray,
@@ -69,8 +102,9 @@ def doubtful_pairs(
     """Return neighbours whose order is not certain and matters, and which lists have too many.
 
     Of the neighbours the first one's places in the flat table are returned. They form runs of close
-    neighbours that hold a positive, and of a `crowded` gallery another item too: those before the
-    depth of the list, and that of its first positive, at the place `first`.
+    neighbours that hold a positive, and of a `crowded` gallery another item too; elsewhere only
+    runs before the first other item may do without. Runs are those before the depth of the list,
+    and that of its first positive, at the place `first`.
     """
     count, width = sizes.shape
     pairs = np.flatnonzero(close)
@@ -83,6 +117,9 @@ def doubtful_pairs(
     if crowded:
         others = sizes.ravel() > held
         holds &= np.logical_or.reduceat(others[pairs] | others[pairs + 1], run)
+    else:
+        ends = starts - query * width + lengths
+        holds &= ends > _first_others(sizes, positives)[query]
     before = _before(sizes, starts)
     unclear = holds & ((before < depth[query]) | (starts <= first[query]))
     left = np.bincount(query, lengths * unclear, minlength=count) > patience

@@ -12,6 +12,7 @@ import torch
 
 from stt_bench.evaluation.certainty import (
     Bounds,
+    are_doubtful,
     close_neighbours,
     doubtful_pairs,
     first_places,
@@ -91,7 +92,7 @@ class ListRanker:
         there = positives.astype(bool, copy=False)
         holds = there.any(axis=1)
         ready = enough & holds
-        tied = np.any(self._matter(sizes, positives, there) & close, axis=1)
+        tied = are_doubtful(close, sizes, positives, self.gallery.crowded)
         first = np.argmax(there, axis=1)
         found, unclear = [], []
         held: np.ndarray | slice
@@ -196,15 +197,6 @@ class ListRanker:
             )
             found.append((queries[held], groups))
         return found, queries[left]
-
-    def _matter(self, sizes: np.ndarray, positives: np.ndarray, there: np.ndarray) -> np.ndarray:
-        """Tell of which neighbours (Q, L - 1) of lists the order matters, if they are close."""
-        if not self.gallery.crowded:
-            return there[:, 1:] | there[:, :-1]
-        # Two positives may stand in any order; what counts as none is on neither side.
-        others = sizes > positives
-        alone = others & ~there
-        return (others[:, 1:] | others[:, :-1]) & ~(alone[:, 1:] & alone[:, :-1])
 
     def _untied(self, sizes: np.ndarray, positives: np.ndarray, depth: np.ndarray) -> TieGroups:
         """Return the tie groups of lists without ties: each point with a positive is one."""
