@@ -18,8 +18,14 @@ BLOCK = 2**16  # coordinates that a processor keeps at hand
 APART = 100  # times as far as its own members are all others
 
 
-def regions(points: Points, queries: np.ndarray) -> Iterator[tuple[np.ndarray | None, np.ndarray]]:
-    """Cut queries (Q,) into regions, each with a point (D,) in it; the others come with None."""
+def regions(
+    points: Points, queries: np.ndarray, extent: float = 0.0
+) -> Iterator[tuple[np.ndarray | None, np.ndarray]]:
+    """Cut queries (Q,) into regions, each with a point (D,) in it; the others come with None.
+
+    `extent` is how far the gallery's points lie from their middle: where they are elsewhere, all
+    queries may be of one region.
+    """
     least = max(LEAST, int(LEAST_SHARE * len(queries)))
     left = np.ones(len(queries), dtype=bool)
     for turn in range(TRIED):
@@ -35,7 +41,7 @@ def regions(points: Points, queries: np.ndarray) -> Iterator[tuple[np.ndarray | 
         )
         order = np.argsort(far)
         ordered = far[order]
-        apart = (ordered[:-1] > 0) & (ordered[1:] > APART * ordered[:-1])
+        apart = (ordered > 0) & (np.append(ordered[1:], extent) > APART * ordered)
         ends = np.flatnonzero(apart[least - 1 :])
         if len(ends):
             within = np.zeros(len(queries), dtype=bool)

@@ -25,6 +25,7 @@ from stt_bench.evaluation import coarse
 from stt_bench.evaluation.backends import devices_of
 from stt_bench.evaluation.checks import blocks, evenly
 from stt_bench.evaluation.coarse import DenseSearch, TorchSearch
+from stt_bench.evaluation.counting import count_nearer
 from stt_bench.evaluation.crowded import joined
 from stt_bench.evaluation.exact import Points
 from stt_bench.evaluation.faiss_search import FaissSearch
@@ -118,10 +119,10 @@ class NeighborSearch:
             # Some of all depths show what becomes of the others.
             probe = np.arange(0, len(pending), max(1, len(pending) // PROBED))
             rest = np.delete(pending, probe)
-            before, self.missed = self.ranker.compared, 0
-            failed = yield from self._pass(self.narrow, pending[probe], 1)
+            compared, self.missed = self.ranker.compared, 0
+            failed = yield from self._pass(self.narrow, pending[probe], 1, self._patience())
             later.append(failed)
-            pairs = self.ranker.compared - before
+            pairs = self.ranker.compared - compared
             if len(rest) and self._narrow_pays(pending[probe], len(failed), pairs):
                 if self.missed > MISSED_SHARE * len(probe):
                     # Lists miss most of the positives: a single one is found by counting alone.
@@ -129,7 +130,7 @@ class NeighborSearch:
                     single &= self.gallery.removed[rest] <= self._patience()
                     yield from self._first_groups(self.narrow, rest[single])
                     rest = rest[~single]
-                rest = yield from self._pass(self.narrow, rest, 1)
+                rest = yield from self._pass(self.narrow, rest, 1, self._patience())
             later.append(rest)
             self.narrow.forget()
             pending = np.concatenate(later)
@@ -137,18 +138,24 @@ class NeighborSearch:
         if self.grid:
             yield from self._counted_groups(self.grid, pending)
             return
+        yield from self._wide_or_near(pending)
+
+    def _wide_or_near(self, pending: np.ndarray) -> Iterator[tuple[np.ndarray, TieGroups]]:
+        """Search widely, or about each region where many pairs would be compared exactly."""
         frame = self.wide.frame
         if not isinstance(frame, CoarseFrame) or frame.exact or len(pending) < FEW_PROBES * PROBED:
             yield from self._wide_groups(self.wide, pending)
             return
         probe = np.arange(0, len(pending), len(pending) // PROBED)
-        before = self.ranker.compared
-        yield from self._wide_groups(self.wide, pending[probe])
-        each = (self.ranker.compared - before) / len(probe)
-        pending = np.delete(pending, probe)
-        doubtful = each * self._pair_price() > DOUBTFUL_SHARE * self._wide_price()
-        found = regions(self.queries, pending) if doubtful else iter([(None, pending)])
-        for center, some in found:
+        before, patience = self.ranker.compared, self._patience()
+        failed = yield from self._pass(self.wide, pending[probe], 1, patience)
+        pairs = self.ranker.compared - before + len(failed) * patience
+        pending = np.append(np.delete(pending, probe), failed)
+        pending = pending[np.argsort(-self._reach(pending), kind="stable")]
+        if pairs <= DOUBTFUL_SHARE * patience * len(probe):
+            yield from self._wide_groups(self.wide, pending)
+            return
+        for center, some in regions(self.queries, pending, frame.reach / frame.scale):
             level = self.wide
             if center is not None:
                 self.wide.forget()
@@ -200,10 +207,12 @@ class NeighborSearch:
         return min(most, (self._wide_price() - self._narrow_price(0)) / LISTED)
 
     def _pass(
-        self, level: Level, pending: np.ndarray, factor: int
+        self, level: Level, pending: np.ndarray, factor: int, patience: float = np.inf
     ) -> Generator[tuple[np.ndarray, TieGroups], None, np.ndarray]:
-        """Yield blocks with their groups, and return the queries that are not done."""
-        patience = self._patience() if level is self.narrow else np.inf
+        """Yield blocks with their groups, and return the queries that are not done.
+
+        Those are left out of which more than `patience` pairs would be compared exactly.
+        """
         counted = self.gallery.removed <= self._patience()
         failed = beyond = np.empty(0, dtype=np.int64)
         for block, width in self._blocks(pending, level, factor):
@@ -247,7 +256,7 @@ class NeighborSearch:
             pairs = self.gallery.relevant[queries] + self.gallery.removed[queries] + 1
             taken = 8 * self.queries.dimension + 128 * pairs
             count = max(1, int(np.searchsorted(np.cumsum(taken), self.memory // 4)))
-            yield queries[:count], self._counted(level, queries[:count])
+            yield queries[:count], count_nearer(level, self.ranker, queries[:count])
             queries = queries[count:]
 
     def _patience(self) -> float:
@@ -293,48 +302,3 @@ class NeighborSearch:
             count = evenly(len(queries), count)
             yield queries[:count], width
             queries = queries[count:]
-
-    def _counted(self, level: Level, queries: np.ndarray) -> TieGroups:
-        """Return the first tie group alone: before, size and positives are counted.
-
-        Raises:
-            OutsideBoundError: the count missed the nearest positive.
-        """
-        assert isinstance(level.searcher, TorchSearch), "a dense list is never too short"
-        query, points = self.gallery.positive_points(queries)
-        first = np.searchsorted(query, np.arange(len(queries)))
-        distances = self.ranker.exact(queries[query], points)
-        nearest = np.minimum.reduceat(distances, first)
-        _, hits = self.gallery.others(queries[query], points[:, None])
-        hits = hits[:, 0] * (distances == nearest[query])
-        positives = np.add.reduceat(hits, first, dtype=np.int64)
-        before, size = np.zeros((2, len(queries)), dtype=np.int64)
-
-        def add(query: np.ndarray, points: np.ndarray, items: np.ndarray) -> None:
-            distances = self.ranker.exact(queries[query], points)
-            np.add.at(before, query, items * (distances < nearest[query]))
-            np.add.at(size, query, items * (distances == nearest[query]))
-
-        coarse_rows = level.frame.rows(self.queries, queries)
-        at, kind = nearest * level.frame.unit, level.searcher.precision
-        errors = level.frame.errors(coarse_rows, at)
-        low = np.nextafter((at - errors).astype(kind), -np.inf)
-        high = np.nextafter((at + errors).astype(kind), np.inf)
-        held = level.searcher.queries(coarse_rows)
-        for rows, part in level.parts():
-            if level.frame.exact:
-                for block, below, through in level.searcher.counts(held, part, at.astype(kind)):
-                    before[block] += below
-                    size[block] += through - below
-                continue
-            for block, below, doubtful, places in level.searcher.nearer(held, part, low, high):
-                before[block] += below
-                for some in blocks(len(places), max(1, self.memory // 8 // 128)):
-                    points = rows.start + places[some]
-                    add(block.start + doubtful[some], points, self.gallery.sizes[points])
-        # What lists leave out was counted like any other item.
-        query, points, items = self.gallery.removed_points(queries)
-        add(query, points, -items)
-        if np.any(size < positives):
-            raise OutsideBoundError
-        return TieGroups(np.arange(len(queries)), before, size, positives)

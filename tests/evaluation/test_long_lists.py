@@ -72,6 +72,32 @@ def test_few_large_classes_are_not_compared_one_by_one(kind, monkeypatch):
     assert sum(pairs) <= (8 if kind == "tight" else 3) * len(points)
 
 
+@pytest.mark.parametrize("asked", [[0, 1], [0, 1, 2]])
+def test_classes_in_one_tight_cloud_are_told_apart_about_it(asked, monkeypatch):
+    """Where no query lies elsewhere, the extent of the gallery shows that the cloud is tight."""
+    monkeypatch.setattr(search, "PROBED", 4)
+    points, labels = clustered(3, 50, 6, 2.0)
+    cloud = labels < 2
+    points = points.astype(np.float64)
+    points[cloud] = 1e-7 * points[cloud] + 4
+    rows = np.flatnonzero(np.isin(labels, asked))
+    problem = {
+        "gallery": points,
+        "gallery_labels": labels,
+        "query_ids": rows,
+        "gallery_ids": np.arange(150),
+    }
+    pairs = []
+    exact = ListRanker.exact
+    monkeypatch.setattr(
+        ListRanker, "exact", lambda *given: pairs.append(len(given[1])) or exact(*given)
+    )
+    found = retrieval_scores(points[rows], labels[rows], backend="torch-cpu", **problem)
+    assert sum(pairs) <= 12 * len(rows)
+    dense = retrieval_scores(points[rows], labels[rows], backend="dense", **problem)
+    assert found.values.tobytes() == dense.values.tobytes()
+
+
 @pytest.mark.parametrize("kind", ["many outliers", "tight"])
 def test_near_ties_are_compared_exactly_beside_far_points(kind, monkeypatch):
     monkeypatch.setattr(search, "PROBED", 4)
@@ -103,6 +129,9 @@ def test_regions_are_found_where_classes_are_tight():
     assert [center is None for center, _ in found] == [False] * 3 + [True]
     spread = Points(clustered(3, 100, 6, 1.0)[0], "euclidean")
     assert [center for center, _ in regions(spread, np.arange(300))] == [None]
+    alone = np.flatnonzero(labels == 0)  # no other query shows that they are close together
+    assert [center is None for center, _ in regions(held, alone)] == [True]
+    assert [center is None for center, _ in regions(held, alone, 2.0)] == [False]
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from retrieval_problems import problems, search_like_a_large_one
 from rules_reference import ruled_reference
 
-from stt_bench.evaluation import retrieval_metrics, retrieval_scores
+from stt_bench.evaluation import retrieval_metrics, retrieval_scores, search
 from stt_bench.evaluation.measures import METRICS
 from stt_bench.evaluation.search import NeighborSearch
 
@@ -108,9 +108,9 @@ def test_each_way_is_taken_and_all_agree_to_the_bit(rule, monkeypatch):
     given = {"gallery": gallery, "gallery_labels": theirs, "groups_apply_to": rule}
     given |= {"query_groups": cameras, "gallery_groups": others, "metrics": ("recall", "mrr")}
     expected = retrieval_scores(x, y, **given, backend="dense").values.tobytes()
-    counts, count = [], NeighborSearch._counted
+    counts, count = [], search.count_nearer
     monkeypatch.setattr(
-        NeighborSearch, "_counted", lambda *given: counts.append(given) or count(*given)
+        search, "count_nearer", lambda *given: counts.append(given) or count(*given)
     )
     for patience in (-1, 10**9):
         monkeypatch.setattr(NeighborSearch, "_patience", lambda _, most=patience: most)

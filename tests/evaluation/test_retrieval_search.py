@@ -118,7 +118,7 @@ def test_each_way_is_taken_where_it_is_due(
 ):
     """Without this, the agreement above could come from one way alone."""
     passes, counts, grids = [], [], []
-    blocks, count = NeighborSearch._blocks, NeighborSearch._counted
+    blocks, count = NeighborSearch._blocks, search.count_nearer
     on_grid = search.count_at_distances
     monkeypatch.setattr(
         search, "count_at_distances", lambda *given: grids.append(given) or on_grid(*given)
@@ -129,7 +129,7 @@ def test_each_way_is_taken_where_it_is_due(
         lambda *given: passes.append(given[2] is given[0].wide) or blocks(*given),
     )
     monkeypatch.setattr(
-        NeighborSearch, "_counted", lambda *given: counts.append(given) or count(*given)
+        search, "count_nearer", lambda *given: counts.append(given) or count(*given)
     )
     retrieval_metrics(*CASES[case](), distance=distance, backend="torch-cpu")
     assert (any(passes), bool(counts), bool(grids)) == (wide, counted, at_distances)
@@ -330,9 +330,9 @@ def test_the_cheaper_search_is_taken(each, dimension, apart, wide, monkeypatch):
     asked = {True: 0, False: 0}
     taken = NeighborSearch._pass
 
-    def counted(self, level, pending, factor):
+    def counted(self, level, pending, *more):
         asked[level is self.wide] += len(pending)
-        return taken(self, level, pending, factor)
+        return taken(self, level, pending, *more)
 
     monkeypatch.setattr(NeighborSearch, "_pass", counted)
     points, labels = clustered(1000 // each, each, dimension, 1.0)
@@ -348,9 +348,9 @@ def test_single_positives_that_lists_miss_are_counted_at_once(copied, monkeypatc
     listed = []
     taken = NeighborSearch._pass
 
-    def seen(self, level, pending, factor):
+    def seen(self, level, pending, *more):
         listed.append(len(pending))
-        return taken(self, level, pending, factor)
+        return taken(self, level, pending, *more)
 
     monkeypatch.setattr(NeighborSearch, "_pass", seen)
     points = np.random.default_rng(0).normal(size=(1600, 256)).repeat(copied, axis=0)
@@ -365,9 +365,9 @@ def test_the_gallery_is_not_read_once_more_for_a_few_short_lists(monkeypatch):
     wide = []
     taken = NeighborSearch._pass
 
-    def seen(self, level, pending, factor):
+    def seen(self, level, pending, *more):
         wide.append(level is self.wide or not len(pending))
-        return taken(self, level, pending, factor)
+        return taken(self, level, pending, *more)
 
     monkeypatch.setattr(NeighborSearch, "_pass", seen)
     points, _ = clustered(10, 100, 600, 1.0)
