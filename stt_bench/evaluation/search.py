@@ -43,6 +43,7 @@ SPARE, SPARE_SHARE = 32, 1 / 16
 LONGER = 8
 WIDE_SHARE = 1 / 16  # of the gallery, that a wide list holds at least
 WHOLE_SHARE = 7 / 8  # beyond which a wide list is all of the gallery: nothing is short then
+WHOLE_SHARE_READ = 3 / 4  # of a gallery that would be read once more for what is short
 GRID_SHARE = 24  # beyond one so-manieth of the gallery, a list of many ties is all of it
 PROBED = 64  # queries that show whether float32 is worth it for the others
 FEW_PROBES = 4  # times as many queries as are probed, for which it is worth probing a wide search
@@ -146,14 +147,17 @@ class NeighborSearch:
         if not isinstance(frame, CoarseFrame) or frame.exact or len(pending) < FEW_PROBES * PROBED:
             yield from self._wide_groups(self.wide, pending)
             return
-        probe = np.arange(0, len(pending), len(pending) // PROBED)
+        # A gallery that is not kept is not read once more for a few queries.
+        kept = self.wide.is_kept
+        probe = np.arange(0, len(pending), len(pending) // PROBED if kept else 1)
+        factor = 1 if kept else LONGER
         before, patience = self.ranker.compared, self._patience()
         failed = yield from self._pass(self.wide, pending[probe], 1, patience)
         pairs = self.ranker.compared - before + len(failed) * patience
         pending = np.append(np.delete(pending, probe), failed)
         pending = pending[np.argsort(-self._reach(pending), kind="stable")]
         if pairs <= DOUBTFUL_SHARE * patience * len(probe):
-            yield from self._wide_groups(self.wide, pending)
+            yield from self._wide_groups(self.wide, pending, factor)
             return
         for center, some in regions(self.queries, pending, frame.reach / frame.scale):
             level = self.wide
@@ -161,13 +165,12 @@ class NeighborSearch:
                 self.wide.forget()
                 near = frame.moved_to(center)
                 level = Level(near, self.wide.searcher, self.gallery, self.memory)
-            yield from self._wide_groups(level, some)
+            yield from self._wide_groups(level, some, factor)
 
     def _wide_groups(
-        self, level: Level, pending: np.ndarray
+        self, level: Level, pending: np.ndarray, factor: int = 1
     ) -> Iterator[tuple[np.ndarray, TieGroups]]:
         """Yield blocks of queries with their groups, by lists that grow until all are done."""
-        factor = 1
         while len(pending):
             pending = yield from self._pass(level, pending, factor)
             factor *= LONGER
@@ -289,8 +292,9 @@ class NeighborSearch:
             width = factor * int(self._length(queries[:1])[0])
             if level is not self.narrow:
                 width = max(width, int(WIDE_SHARE * size) * factor)
-            # Points on a grid have many ties, which the end of a list may not part.
-            most = WHOLE_SHARE if not level.frame.exact else 1 / GRID_SHARE
+            most = WHOLE_SHARE if level.is_kept else WHOLE_SHARE_READ
+            if level.frame.exact:  # many ties, which the end of a list may not part
+                most = 1 / GRID_SHARE
             if width > (size if level is self.narrow else most * size):
                 width = size
             if isinstance(level.searcher, DenseSearch):
