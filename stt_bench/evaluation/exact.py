@@ -60,12 +60,15 @@ class Points:
         distance: str,
         kind: type[np.floating] = np.float32,
         exponent: int = 0,
+        step: float = 1.0,
     ) -> None:
         """Keep `matrix` (N, D) and, for `cosine`, the norm of each row.
 
-        Points are the rows times 2 to the power −`exponent`, which `cosine` needs not.
+        Points are the rows times 2 to the power −`exponent`, which `cosine` needs not, and divided
+        by `step`.
         """
         self.matrix = matrix
+        self.step = step
         self.distance = distance
         self.kind = np.result_type(kind, kind_of(matrix)).type
         self.kept: np.ndarray | None = None
@@ -108,6 +111,8 @@ class Points:
 
     def _read(self, index: slice | np.ndarray) -> np.ndarray:
         rows = np.ascontiguousarray(self.matrix[index], dtype=self.kind)
+        if self.step != 1:
+            rows = rows / rows.dtype.type(self.step)
         return rows if self.exponents is None else np.ldexp(rows, -self.exponents[index][:, None])
 
     def distinct(self) -> tuple["Points", np.ndarray]:
@@ -141,18 +146,19 @@ class Points:
         return np.concatenate([part.astype(np.uint64) @ weights[: part.shape[1]] for part in parts])
 
 
-def points_of(distance: str, *matrices: np.ndarray) -> list[Points]:
+def points_of(distance: str, *matrices: np.ndarray, step: float = 1.0) -> list[Points]:
     """Return the points of matrices that are to be compared, of one kind and one scale.
 
-    For `cosine` they are compared as `euclidean` where no row is zero: of unit rows ‖x − y‖² is
-    2 (1 − x·y), with the same ranks, and coordinates that all rows share cost no digits.
+    Coordinates are divided by `step`. For `cosine` they are compared as `euclidean` where no row is
+    zero: of unit rows ‖x − y‖² is 2 (1 − x·y), with the same ranks, and coordinates that all rows
+    share cost no digits.
 
     Raises:
         ValueError: for `euclidean`, some rows are so large that the others have no distances.
     """
     kind = np.result_type(*map(kind_of, matrices)).type
     exponent = 0
-    if kind is np.float64 and distance == "euclidean":
+    if kind is np.float64 and distance == "euclidean" and step == 1:
         # Far from 1 their squares would be beyond float64, or float32 in a frame.
         widest = np.concatenate([_widest(matrix) for matrix in matrices])
         exponent = int(np.frexp(widest.max())[1])
@@ -162,7 +168,7 @@ def points_of(distance: str, *matrices: np.ndarray) -> list[Points]:
                 f"embeddings holds numbers up to {widest.max():.0e}, beside which float64 loses "
                 f"rows of {widest[widest > 0].min():.0e}: correct them, or use the distance cosine."
             )
-    points = [Points(matrix, distance, kind, exponent) for matrix in matrices]
+    points = [Points(matrix, distance, kind, exponent, step) for matrix in matrices]
     if distance == "cosine" and not any(one.holds_zero for one in points):
         for one in points:
             one.distance = "euclidean"
@@ -173,14 +179,29 @@ def points_to_rank(distance: str, *matrices: np.ndarray) -> list[Points]:
     """Return what `points_of` does, but rows of one norm as they are, also for `cosine`.
 
     Those, as codes of ±1, have the same ranks by cosine as by Euclidean distance, and equal cosines
-    stay equal where no row is divided; `norms` is None then.
+    stay equal where no row is divided; `norms` is None then. Codes of ±c are those of ±1, for the
+    same reason: c² is rounded.
     """
-    points = points_of(distance, *matrices)
+    step = code_step(*matrices)
+    points = points_of(distance, *matrices, step=step)
     if distance == "cosine" and not any(one.holds_zero for one in points):
         norms = np.concatenate([one.norms for one in points if one.norms is not None])
         if np.all(norms == norms[0]):
-            return points_of("euclidean", *matrices)
+            return points_of("euclidean", *matrices, step=step)
     return points
+
+
+def code_step(*matrices: np.ndarray) -> float:
+    """Return c, if all coordinates are −c, 0 or c and c is no power of two, else 1."""
+    step = float(np.abs(matrices[0][:1].astype(np.float64)).max())
+    if not step or np.frexp(step)[0] == 1 / 2:
+        return 1.0
+    for matrix in matrices:
+        for rows in blocks(len(matrix), max(1, 2**16 // matrix.shape[1])):
+            sizes = np.abs(matrix[rows].astype(np.float64))
+            if not np.all((sizes == step) | (sizes == 0)):
+                return 1.0
+    return step
 
 
 def kind_of(matrix: np.ndarray) -> type[np.floating]:

@@ -161,6 +161,8 @@ def verification_curve(
         thresholds = thresholds / (2 * squared)
     elif queries.exponents is not None and distance == "euclidean":
         thresholds = np.ldexp(thresholds, 2 * int(queries.exponents[0]))
+    elif distance == "euclidean":
+        thresholds = thresholds * queries.step**2
     accepted, upto = np.cumsum(counts), below + equal
     return VerificationCurve(
         thresholds, accepted // once, below // once, upto // once, positives // once,

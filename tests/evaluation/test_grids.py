@@ -84,6 +84,34 @@ def test_equal_cosines_of_codes_are_ties(dimension, backend):
     assert found.values.tobytes() == expected.values.tobytes()
 
 
+@pytest.mark.parametrize("backend", ["torch-cpu", "faiss-cpu", "dense"])
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+@pytest.mark.parametrize("step", [0.1, 200**-0.5, 1e30, 3e-200])
+def test_codes_of_any_step_have_the_ties_of_codes_of_one(step, distance, backend):
+    """The square of a step is rounded, and its sums part what is equally far."""
+    points, labels = codes(dimension=200)
+    expected = retrieval_scores(points, labels, backend="dense").values.tobytes()
+    settings = {"distance": distance, "backend": backend}
+    for kind in (np.float64, np.float32):
+        if kind is np.float64 or abs(np.log10(step)) < 35:
+            given = (step * points).astype(kind)
+            assert retrieval_scores(given, labels, **settings).values.tobytes() == expected
+    one_odd = step * points
+    one_odd[-1, -1] = np.nextafter(one_odd[-1, -1], 0)
+    found = retrieval_scores(one_odd, labels, **settings)
+    apart = retrieval_scores(one_odd, labels, distance=distance, backend="dense")
+    assert found.values.tobytes() == apart.values.tobytes()
+
+
+@pytest.mark.parametrize("step", [0.1, 3.0])
+def test_pairs_of_codes_are_accepted_by_their_distance(step):
+    points, labels = codes(size=60, dimension=24)
+    curve = verification_curve(step * points, labels)
+    same = (labels[:, None] == labels) & ~np.eye(60, dtype=bool)
+    flipped = np.unique((points[:, None] != points).sum(axis=2)[same])
+    assert curve.thresholds == pytest.approx(flipped * (2 * step) ** 2, rel=1e-14)
+
+
 @pytest.mark.parametrize("kind", [np.int8, np.float64])
 def test_pairs_of_codes_are_accepted_by_their_cosine(kind):
     points, labels = codes(size=60, dimension=24)
