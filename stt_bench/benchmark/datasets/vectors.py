@@ -52,6 +52,7 @@ class VectorStore:
         """
         head = f"{self.vectors.dtype.str} {self.width} ".encode()
         identity: list[bytes] = []
+        bad, first = 0, ""
         for start in range(0, len(paths), _BLOCK):
             some = paths[start : start + _BLOCK]
             block = np.ascontiguousarray(self.vectors[[self.rows[path] for path in some]])
@@ -61,13 +62,16 @@ class VectorStore:
                 at = int(np.argmin(sound))
                 row, vector = self.rows[some[at]], block[at]
                 value = vector[~(np.abs(vector) <= np.finfo(np.float32).max)][0]
-                raise BenchError(
-                    f"{self.file}: row {row} (from 0) holds {value}, which is no float32 number: "
-                    "mend it, or leave its item out of the csv"
-                )
+                bad += int(np.count_nonzero(~sound))
+                first = first or f"row {row + 1:,}, X[{row}] in NumPy, with {value}"
             identity += [hashlib.sha256(head + vector.tobytes()).digest() for vector in block]
             if progress is not None:
                 progress(len(identity), len(paths))
+        if bad:
+            raise BenchError(
+                f"{self.file}: values are no float32 numbers in {bad:,} of {len(paths):,} rows, "
+                f"the first is {first}: compute such rows anew, or leave their items out of the csv"
+            )
         return Contents(identity)
 
 

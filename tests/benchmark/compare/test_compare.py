@@ -230,7 +230,7 @@ def test_the_rows_are_of_the_catalogue_and_the_baselines_always_there(tmp_path: 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("nan", "holds nan, which is no float32 number"),
+        ("nan", "in 1 of 96 rows, the first is row 8, X[7] in NumPy, with nan"),
         ("no csv", "the labels of its vectors are missing: name their csv with --labels"),
         ("short", "has 95 items and"),
         ("unique", "all 96 labels are unique"),

@@ -176,18 +176,19 @@ def test_roles_and_groups(tmp_path: Path) -> None:
 
 def bad_value(value: float) -> np.ndarray:
     x = vectors().astype(np.float64)
-    x[30, 2] = value
+    x[30, 2] = x[41, 0] = value
     return x
 
 
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "nan": (
         lambda p: load(save(p / "x.npy", bad_value(np.nan))),
-        r"x\.npy: row 30 \(from 0\) holds nan, which is no float32 number: mend it",
+        r"x\.npy: values are no float32 numbers in 2 of 48 rows, the first is row 31, X\[30\] in "
+        "NumPy, with nan: compute such rows anew",
     ),
-    "infinite": (lambda p: load(save(p / "x.h5", bad_value(-np.inf))), r"row 30 .* holds -inf"),
+    "infinite": (lambda p: load(save(p / "x.h5", bad_value(-np.inf))), r"row 31, .* with -inf"),
     "beyond float32": (
-        lambda p: load(save(p / "x.npy", bad_value(1e39))), r"row 30 .* holds 1e\+39"
+        lambda p: load(save(p / "x.npy", bad_value(1e39))), r"row 31, .* with 1e\+39"
     ),
     "lengths": (
         lambda p: load(save(p / "x.npy", vectors()[:-1])),
