@@ -201,14 +201,18 @@ def _screen(found: list[RunState], console: Console, shown: int | None = None) -
 
 
 def _table(rows: list[list[str]], without: tuple[str, ...]) -> ScreenTable:
-    """Return a table of runs, with less in a line where something is left out."""
+    """Return a table of runs; some columns are left out, and those of nothing always."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as ScreenTable
     from rich.text import Text
 
     screen = ScreenTable(box=SIMPLE_HEAD)
     names = ("Run", "State", "Steps", "Best", "Images/s", "Left")
-    kept = [number for number, name in enumerate(names) if name not in without]
+    kept = [
+        number
+        for number, name in enumerate(names)
+        if name not in without and (number < 2 or any(row[number] for row in rows))
+    ]
     for number in kept:
         side: JustifyMethod = "left" if number < 2 else "right"
         screen.add_column(names[number], justify=side, overflow="fold", no_wrap=number > 0)
