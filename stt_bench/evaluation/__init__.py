@@ -7,7 +7,7 @@ losses, models, configs or disk, so it scores embeddings of any origin.
 from stt_bench.evaluation.approximate import approximate_retrieval_metrics
 from stt_bench.evaluation.backends import chosen_backend, on_device
 from stt_bench.evaluation.by_distances import reranked_scores, scores_of_distances
-from stt_bench.evaluation.checks import NoPositiveError, bad_rows
+from stt_bench.evaluation.checks import NoPositiveError
 from stt_bench.evaluation.class_values import ClassValues, class_values
 from stt_bench.evaluation.classification import classification_metrics, confusion_matrix
 from stt_bench.evaluation.clustering import clustering_metrics
@@ -27,7 +27,6 @@ __all__ = [
     "QueryScores",
     "VerificationCurve",
     "approximate_retrieval_metrics",
-    "bad_rows",
     "chosen_backend",
     "class_values",
     "classification_metrics",

@@ -193,15 +193,14 @@ def points_to_rank(distance: str, *matrices: np.ndarray) -> list[Points]:
 
 def code_step(*matrices: np.ndarray) -> float:
     """Return c, if all coordinates are −c, 0 or c and c is no power of two, else 1."""
-    step = float(np.abs(matrices[0][:1].astype(np.float64)).max())
-    if not step or np.frexp(step)[0] == 1 / 2:
-        return 1.0
+    step = 0.0
     for matrix in matrices:
         for rows in blocks(len(matrix), max(1, 2**16 // matrix.shape[1])):
             sizes = np.abs(matrix[rows].astype(np.float64))
+            step = step or float(sizes.max())
             if not np.all((sizes == step) | (sizes == 0)):
                 return 1.0
-    return step
+    return step if step and np.frexp(step)[0] != 1 / 2 else 1.0
 
 
 def kind_of(matrix: np.ndarray) -> type[np.floating]:

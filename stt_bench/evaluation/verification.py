@@ -162,7 +162,8 @@ def verification_curve(
     elif queries.exponents is not None and distance == "euclidean":
         thresholds = np.ldexp(thresholds, 2 * int(queries.exponents[0]))
     elif distance == "euclidean":
-        thresholds = thresholds * queries.step**2
+        with np.errstate(over="ignore"):
+            thresholds = thresholds * queries.step * queries.step
     accepted, upto = np.cumsum(counts), below + equal
     return VerificationCurve(
         thresholds, accepted // once, below // once, upto // once, positives // once,

@@ -96,6 +96,10 @@ def test_codes_of_any_step_have_the_ties_of_codes_of_one(step, distance, backend
         if kind is np.float64 or abs(np.log10(step)) < 35:
             given = (step * points).astype(kind)
             assert retrieval_scores(given, labels, **settings).values.tobytes() == expected
+    zeros = points * (np.random.default_rng(1).random(points.shape) < 0.7)
+    zeros[0] = 0
+    expected = retrieval_scores(zeros, labels, backend="dense", distance=distance).values.tobytes()
+    assert retrieval_scores(step * zeros, labels, **settings).values.tobytes() == expected
     one_odd = step * points
     one_odd[-1, -1] = np.nextafter(one_odd[-1, -1], 0)
     found = retrieval_scores(one_odd, labels, **settings)

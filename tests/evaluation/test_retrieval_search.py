@@ -20,6 +20,7 @@ from stt_bench.evaluation.backends import faiss_gpus, full_precision
 from stt_bench.evaluation.coarse import TorchSearch
 from stt_bench.evaluation.exact import Points, exact_distances
 from stt_bench.evaluation.frames import CoarseFrame
+from stt_bench.evaluation.levels import Level
 from stt_bench.evaluation.search import NeighborSearch
 
 
@@ -401,3 +402,30 @@ def test_a_query_far_from_its_own_row_is_left_out_where_it_stands():
         precision = np.arange(1, len(ranks) + 1) / ranks
         within = precision[ranks <= len(ranks)].sum() / len(ranks)
         assert values == pytest.approx([within, 1 / ranks[0], precision.mean()])
+
+
+@pytest.mark.parametrize("kind", ["noise", "tight"])
+def test_a_gallery_that_is_not_kept_is_read_once_for_few_queries(kind, monkeypatch):
+    """Neither a probe reads it once more, nor queries whose positive lies far down a list."""
+    reads = []
+    parts = Level.parts
+    monkeypatch.setattr(Level, "parts", lambda level: reads.append(level) or parts(level))
+    monkeypatch.setattr(retrieval, "MIB", 2**14)
+    rng = np.random.default_rng(0)
+    labels = np.maximum(np.arange(2000) - 1600, -1) // 2
+    points = rng.normal(size=(2000, 600))
+    if kind == "tight":
+        points = points[labels] + 1e-3 * points
+    asked = np.sort(rng.choice(2000, 300, replace=False))
+    problem = {
+        "gallery": points,
+        "gallery_labels": labels,
+        "query_ids": asked,
+        "gallery_ids": np.arange(2000),
+    }
+    few = retrieval_scores(
+        points[asked], labels[asked], memory_mib=1100, **problem, backend="torch-cpu"
+    )
+    assert len(reads) == 1
+    dense = retrieval_scores(points[asked], labels[asked], **problem, backend="dense")
+    assert few.values.tobytes() == dense.values.tobytes()

@@ -134,6 +134,8 @@ def main() -> None:
     With ``STT_BENCH_DEBUG=1`` in the environment the traceback is printed too.
     """
     stop_by_signal()
+    stopped: list[int] = []
+    atexit.register(_end_at_once, stopped)  # before others are, so that it comes after theirs
     try:
         try:
             if launched():
@@ -152,7 +154,7 @@ def main() -> None:
             told = f"stopped by {stop}: what is finished is kept; the same command{again} goes on"
         if is_first():
             say_last(STOPPED, told)
-        atexit.register(_end_at_once)
+        stopped.append(STOPPED)
         sys.exit(STOPPED)
     except Exception as error:
         if os.environ.get("STT_BENCH_DEBUG"):
@@ -162,13 +164,14 @@ def main() -> None:
         sys.exit(code)
 
 
-def _end_at_once() -> None:
-    """Keep the interpreter, as it ends, from looking for more than a second through all objects.
+def _end_at_once(stopped: list[int]) -> None:
+    """Keep a stopped interpreter from looking for more than a second through all objects.
 
-    Some libraries would complain of those that stay.
+    What nanobind says then of objects that stay is not shown.
     """
-    gc.freeze()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if stopped:
+        gc.freeze()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _ending(error: Exception) -> tuple[int, str]:

@@ -38,11 +38,11 @@ from stt_bench.evaluation import (
     NoPositiveError,
     QueryScores,
     approximate_retrieval_metrics,
-    bad_rows,
     chosen_backend,
     classification_metrics,
     on_device,
 )
+from stt_bench.evaluation.checks import bad_rows
 
 
 def evaluate(run: Run, results: Path, reporter: Reporter) -> Record:
@@ -275,8 +275,10 @@ def _told(error: Exception, embedded: EmbeddingSet, where: str) -> str:
     """Return the sentence of an error, with the file that is at fault."""
     if isinstance(error, ItemsError | NoPositiveError) and embedded.listed_in:
         return f"{embedded.listed_in}: {error}"
+    if not isinstance(error, ValueError):
+        return f"{where}: {error}"
     bad = np.flatnonzero(bad_rows(embedded.embeddings))
-    if not isinstance(error, ValueError) or not len(bad):
+    if not len(bad):
         return f"{where}: {error}"
     row = int(bad[0] if embedded.places is None else embedded.places[bad[0]])
     whole = embedded.embeddings.dtype.kind in "iu"

@@ -231,12 +231,12 @@ def test_the_first_table_of_ones_own_images_fits_ten_classes_as_it_stands(
     photos(tmp_path / "photos", classes=10, images=12)
     (text,) = (one.values[1] for one in blocks("yaml") if one.values[1].startswith("# birds.yaml"))
     Path("birds.yaml").write_text(text, encoding="utf-8")
-    small = "--set model.backbone=small_cnn --set model.weights=none"  # without a network at hand
+    small = "--set model.backbone=small_cnn --set model.weights=null"  # without a network at hand
     monkeypatch.setattr(sys, "argv", shlex.split(f"stt-bench run birds.yaml --dry-run {small}"))
     with pytest.raises(SystemExit) as end:
         main()
     said = capfd.readouterr().out
-    assert not end.value.code
+    assert not end.value.code, said
     assert "120 images" in said
     assert "refused" not in said
 
