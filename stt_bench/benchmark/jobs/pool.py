@@ -127,10 +127,10 @@ class _Member:
             self.connection.send(None)
 
     def stop(self) -> None:
-        """Let it stop, once, as soon as it can heed that."""
-        if self.is_ready and not self.is_told:
+        """Let it stop, once; one that has begun nothing yet ends at once."""
+        if not self.is_told:
             self.is_told = True
-            self.send(signal.SIGINT)
+            self.send(signal.SIGINT if self.is_ready else signal.SIGKILL)
 
     def send(self, kind: int) -> None:
         with suppress(ProcessLookupError):

@@ -207,6 +207,24 @@ def test_a_signal_stops_all_with_their_checkpoints(tmp_path: Path, kind: int) ->
     ]
 
 
+def test_what_has_begun_nothing_yet_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def imports(*_: Any) -> None:
+        (tmp_path / f"imports-{os.getpid()}").touch()
+        time.sleep(600)
+
+    monkeypatch.setattr(pool, "_serve", imports)
+
+    def send() -> None:
+        wait_for(tmp_path, "imports-*")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=send, daemon=True).start()
+    with pytest.raises(TrainingStopped, match=r"^stopped$"):
+        work(2, tmp_path, tasks(("squares", 0), ("squares", 1)))
+
+
 SLOW = """
 import os, time
 from pathlib import Path
