@@ -14,7 +14,8 @@ from stt_bench.benchmark.datasets.catalog import find_dataset
 from stt_bench.benchmark.datasets.items import find_root
 from stt_bench.benchmark.datasets.training_items import Fold, folds_of, training_items
 from stt_bench.benchmark.jobs.work import shard_of
-from stt_bench.benchmark.store.records import expected_seconds
+from stt_bench.benchmark.leaderboards.report import why_no_board
+from stt_bench.benchmark.store.records import expected_seconds, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
 from stt_bench.benchmark.suite import Data, is_done
 from stt_bench.benchmark.suite.refusals import Refusals, is_downloaded
@@ -59,6 +60,7 @@ class Plan:
     runs: list[Planned]
     idle: str | None = None  # what is said of classifiers that teach nothing
     stops: bool = False
+    no_board: str = ""  # why its leaderboard would be refused, where that is told of no run
 
     @property
     def refused(self) -> list[Planned]:
@@ -91,6 +93,8 @@ class Plan:
         of_them = f"for {len(known)} of them" if unknown else "in all"
         total = f", about {duration(sum(known))} {of_them}" if known else ""
         more = f"; the time of {unknown} is not known: their rows have no record" if unknown else ""
+        if self.no_board:
+            yield f"  the leaderboard would be refused: {self.no_board}"
         yield f"  {len(training)} to train{total}{more}"
 
     def _refused(self) -> dict[str, list[tuple[list[int], list[str]]]]:
@@ -162,12 +166,19 @@ def plan(
     untuned = [one for one in planned if one.state == "untuned"]
     own += [one for one in untuned if one not in own]  # of other parts, too, they end the command
     whys = {one.why for one in own}
+    stops = bool(untuned) or (force and any(whys))
+    no_board = ""
+    if "" in whys and not stops:
+        made = [one.run for one in own if not one.why and one.state != "finished"]
+        new = {record_path(results, run.table, run.row, run.seed) for run in made}
+        no_board = why_no_board(results, table.name, new)
     return Plan(
         table.name,
         [f"{start}: {'see below' if told in whys else told}" for start, told in places],
         own,
         idle_classifiers(table.select(rows)),
-        stops=bool(untuned) or (force and any(whys)),
+        stops=stops,
+        no_board="" if no_board in whys else no_board,
     )
 
 

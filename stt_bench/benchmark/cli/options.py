@@ -23,7 +23,13 @@ def _folder(param: typer.CallbackParam, value: Path | None) -> Path | None:
 
 def folder_option(*names: str, help: str) -> Any:
     """Return an option that gives a folder; a file in its place is told before all else."""
-    return typer.Option(*names, help=help, callback=_folder)
+
+    def path(text: str | Path) -> Path:
+        if not str(text).strip():
+            raise BenchError(f"{names[0]} is empty: name a folder; the current one is '.'")
+        return Path(text)
+
+    return typer.Option(*names, help=help, callback=_folder, parser=path)
 
 
 RunArgument = Annotated[Path, typer.Argument(help="A run's folder: `runs/TABLE/ROW/seed-N`.")]

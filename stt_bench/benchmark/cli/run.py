@@ -77,7 +77,7 @@ def run(
     from stt_bench.benchmark.cli.spread import check_spread, executor_of
     from stt_bench.benchmark.dry_run import plan
     from stt_bench.benchmark.jobs.work import shard_of
-    from stt_bench.benchmark.leaderboards.report import check_pages
+    from stt_bench.benchmark.leaderboards.report import BrokenTablesError, check_pages
     from stt_bench.benchmark.leaderboards.report import report as write_leaderboards
     from stt_bench.benchmark.suite import load_table, run_table
     from stt_bench.benchmark.system.folders import check_writable
@@ -121,7 +121,7 @@ def run(
         return
     if (code := run_by_several(gpus, devices, jobs=jobs, on=on)) is not None:
         raise typer.Exit(code)
-    failed, finished = 0, []
+    failed, finished, whys = 0, [], set[str]()
     refused: BenchError | None = None
     try:
         for table in tables:
@@ -141,6 +141,7 @@ def run(
                 ),
             )
             failed += len(outcome.failed)
+            whys |= set(outcome.failed.values())
             if outcome.done or outcome.skipped:
                 finished.append(table.name)
             if outcome.skipped:
@@ -151,7 +152,12 @@ def run(
     except BenchError as error:  # of one table: those before it have their leaderboards
         refused = error
     if finished:
-        show_leaderboards(write_leaderboards(results, finished), results, quiet)
+        try:
+            show_leaderboards(write_leaderboards(results, finished), results, quiet)
+        except BrokenTablesError as error:
+            if not whys.issuperset(error.whys):
+                raise
+            reporter.warn(f"{counted(len(error.whys), 'leaderboard')} not written, as told above")
     if refused is not None:
         raise refused
     if failed:
@@ -166,7 +172,9 @@ def _tell(plans: Sequence[Plan]) -> None:
     """Print what would run; where some of it would be refused, end as the run itself would."""
     for one in plans:
         print("\n".join(one.lines()))
-    if refused := sum(len(one.refused) for one in plans):
-        code = BAD_INPUT if any(one.stops for one in plans) else FAILED
-        say_last(code, f"warning: {counted(refused, 'run')} would be refused, see above")
+    runs, boards = sum(len(one.refused) for one in plans), sum(bool(one.no_board) for one in plans)
+    if runs or boards:
+        code = BAD_INPUT if boards or any(one.stops for one in plans) else FAILED
+        parts = [counted(n, what) for n, what in ((runs, "run"), (boards, "leaderboard")) if n]
+        say_last(code, f"warning: {' and '.join(parts)} would be refused, see above")
         raise typer.Exit(code)

@@ -36,9 +36,19 @@ def find_table(name: str) -> Path:
     """
     if Path(name).suffix in SUFFIXES:
         return Path(name)
+    if not name.strip():
+        raise BenchError(
+            f"the name of a table is empty: name a YAML file ({' or '.join(SUFFIXES)}), or a table "
+            "of `stt-bench list tables`"
+        )
     tables = table_files()
     if name not in tables:
         if os.path.isfile(name) and own_file(name) is None:
+            if Path(name).suffix.lower() == ".csv":
+                raise BenchError(
+                    f"{name} is a csv list, not a table: `stt-bench compare {quote(name)}` "
+                    "compares losses on it"
+                )
             kind = kind_in(Path(name)) or "a file of another kind"
             raise BenchError(
                 f"{name} is {kind}, not a table: name a YAML file "

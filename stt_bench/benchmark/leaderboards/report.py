@@ -5,7 +5,7 @@ It is a function of ``results/records`` and the published numbers alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from stt_bench.benchmark.leaderboards.board import Leaderboard, build_leaderboard
@@ -19,11 +19,25 @@ from stt_bench.benchmark.leaderboards.tuning_figure import draw_best_of_n
 from stt_bench.benchmark.leaderboards.tuning_page import tuning_page
 from stt_bench.benchmark.store.distances import Distance
 from stt_bench.benchmark.store.ledger import read_ledger
-from stt_bench.benchmark.store.records import read_table_records, tables_with_records
+from stt_bench.benchmark.store.records import (
+    read_record,
+    read_table_records,
+    record_paths,
+    tables_with_records,
+)
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.folders import check_folder
 from stt_bench.benchmark.system.outputs import check_output, write_page
 from stt_bench.names import did_you_mean
+
+
+class BrokenTablesError(BenchError):
+    """Tables have no leaderboard; `whys` says why, a sentence for each."""
+
+    def __init__(self, whys: Sequence[str], rest: str) -> None:
+        """Make the sentence; `rest` is said of the other tables."""
+        self.whys = list(whys)
+        super().__init__("; ".join(self.whys) + rest)
 
 
 def report(
@@ -34,8 +48,9 @@ def report(
     The pages of a table with a broken record stay as they were; those of the others are written.
 
     Raises:
-        BenchError: there are no records, a named table has none or a broken one, or a page
-            or figure would overwrite a file that is not ours (``force`` overwrites it).
+        BrokenTablesError: a named table has a broken record.
+        BenchError: there are no records, a named table has none, or a page or figure would
+            overwrite a file that is not ours (``force`` overwrites it).
     """
     names = table_names(results, tables)
     published, is_own = published_of(results)
@@ -68,7 +83,7 @@ def report(
     write_page(results / "README.md", front_page(boards, list(not_run), timing=timing))
     if told := [broken[table] for table in wanted if table in broken]:
         rest = "; the other leaderboards are written" if asked else ""
-        raise BenchError("; ".join(told) + rest)
+        raise BrokenTablesError(told, rest)
     return asked
 
 
@@ -96,6 +111,28 @@ def read_board(results: Path, table: str, distance: Distance | None = None) -> L
         read_ledger(results, table),
         distance=distance,
     )
+
+
+def why_no_board(results: Path, table: str, new: Collection[Path]) -> str:
+    """Return why `report` would refuse a table once it is run, or nothing; nothing is written.
+
+    Args:
+        results: the folder of the records.
+        table: its name.
+        new: the records that the run makes, whatever lies there now; without any, what lies
+            there is the whole leaderboard.
+    """
+    try:
+        if not new:
+            read_searches(results, read_board(results, table))
+            return ""
+        for path in record_paths(results, table):
+            if path not in new:
+                read_record(path)
+        read_ledger(results, table)
+    except BenchError as error:
+        return str(error)
+    return ""
 
 
 def table_names(results: Path, asked: Sequence[str] | None = None) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stt_bench.benchmark.store.names import RowName, Seed
-from stt_bench.benchmark.system.atomic import append_lines
+from stt_bench.benchmark.system.atomic import append_lines, check_way
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.files import newer
 from stt_bench.benchmark.system.machine import commit
@@ -119,9 +119,10 @@ def read_ledger(results: Path, table: str) -> list[Entry]:
     """Return the lines of a ledger; none where there is no ledger.
 
     Raises:
-        BenchError: a line is none of a ledger.
+        BenchError: a line is none of a ledger, or a file is in the way of its folder.
     """
     path = ledger_path(results, table)
+    check_way(path.parent)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

@@ -108,9 +108,14 @@ def tables_with_records(results: Path) -> list[str]:
     return sorted({path.parent.parent.name for path in paths})
 
 
+def record_paths(results: Path, table: str) -> list[Path]:
+    """Return where the records of a table lie that there are."""
+    return sorted((results / "records" / table).glob("*/seed-*.json"))
+
+
 def read_table_records(results: Path, table: str) -> list[Record]:
     """Return the records of one table, ordered by row and seed."""
-    paths = sorted((results / "records" / table).glob("*/seed-*.json"))
+    paths = record_paths(results, table)
     return sorted(map(read_record, paths), key=lambda r: (r.display.order, r.row, r.seed))
 
 

@@ -16,7 +16,7 @@ from stt_bench.benchmark.store.facts import Origin, TrainingFacts
 from stt_bench.benchmark.store.names import RowName, Seed, TableName
 from stt_bench.benchmark.store.progress import progress_file
 from stt_bench.benchmark.store.trials import TuningRecord
-from stt_bench.benchmark.system.atomic import discard_folder, remove_unlinked
+from stt_bench.benchmark.system.atomic import check_way, discard_folder, remove_unlinked
 from stt_bench.benchmark.system.errors import BenchError, OtherSettingsError
 from stt_bench.benchmark.system.files import check_not_newer, read_mapping, read_model, write_json
 
@@ -126,8 +126,9 @@ class Run:
         """Check that a run, or nothing, lies in the folder.
 
         Raises:
-            BenchError: what lies in it is no run.
+            BenchError: what lies in it is no run, or a file is in its way.
         """
+        check_way(self.folder)
         names = {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
         if names and not names & _OURS:
             raise BenchError(

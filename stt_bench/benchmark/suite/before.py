@@ -13,11 +13,10 @@ from stt_bench.benchmark.datasets.sampler import build_sampler
 from stt_bench.benchmark.models import build_network, weights_id
 from stt_bench.benchmark.scoring.probe import made_by_other_code
 from stt_bench.benchmark.store.display import Display, display_of
-from stt_bench.benchmark.store.ledger import read_ledger
 from stt_bench.benchmark.store.locks import all_locked, held
 from stt_bench.benchmark.store.records import Record, read_record, record_path
 from stt_bench.benchmark.store.runs import Run, run_of
-from stt_bench.benchmark.suite.one import Data
+from stt_bench.benchmark.suite.one import Data, check_places
 from stt_bench.benchmark.system.devices import resolve_device
 from stt_bench.benchmark.system.errors import BenchError
 from stt_bench.benchmark.system.progress import Reporter
@@ -55,15 +54,16 @@ def check_anew(
         is_here: they will run on this machine, whose devices are known.
 
     Raises:
-        BenchError: the ledger cannot be read, data, weights or the device are not here, batches
-            cannot be drawn, or network and data do not fit.
+        BenchError: data, weights or the device are not here, batches cannot be drawn, network and
+            data do not fit, a folder holds what is no run, or as `check_places`.
     """
     for experiment in {run.experiment.digest(): run.experiment for run in experiments}.values():
         if is_here:
             resolve_device(experiment.train.device)
         check_begins(experiment, data.of(experiment))
-    for table in dict.fromkeys(run.table for run in experiments):
-        read_ledger(results, table)  # else it is told once they are gone
+    for run in experiments:  # else it is told once some of them are gone
+        check_places(run, results)
+        run.check_ours()
 
 
 def discard(experiments: Sequence[Run], results: Path) -> None:

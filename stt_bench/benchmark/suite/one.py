@@ -22,6 +22,7 @@ from stt_bench.benchmark.store.ledger import note_failure as note_in_ledger
 from stt_bench.benchmark.store.locks import InUseError, held
 from stt_bench.benchmark.store.records import Record, read_record, record_path
 from stt_bench.benchmark.store.runs import Run
+from stt_bench.benchmark.system.atomic import check_way
 from stt_bench.benchmark.system.errors import (
     BenchError,
     NewerError,
@@ -143,12 +144,23 @@ def note_start(run: Run, results: Path) -> None:
     """Note in the ledger that a training begins; not where it is finished or goes on.
 
     Raises:
-        BenchError: the ledger cannot be read, which would else be told after the training.
+        BenchError: as `check_places`.
     """
-    read_ledger(results, run.table)
+    check_places(run, results)
     if not run.is_trained and not run.checkpoint.exists():
         digest, base = run.experiment.digest(), run.base_digest
         note(results, run.table, "start", run.row, run.seed, digest, base)
+
+
+def check_places(run: Run, results: Path) -> None:
+    """Check what would else be told after the training: where its files go, and the ledger.
+
+    Raises:
+        BenchError: a file is in the way of a folder, or the ledger cannot be read.
+    """
+    check_way(run.folder)
+    read_ledger(results, run.table)
+    check_way(record_path(results, run.table, run.row, run.seed).parent)
 
 
 def is_done(run: Run, results: Path, data: Data) -> bool:

@@ -8,13 +8,13 @@ from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.sections import InputConfig, ModelConfig
 from stt_bench.benchmark.datasets import ItemTable
 from stt_bench.benchmark.datasets.catalog import find_dataset
+from stt_bench.benchmark.embedding.embed import current_set
 from stt_bench.benchmark.models import EmbeddingNetwork, build_network, weights_id
 from stt_bench.benchmark.models.weights import is_fetched
-from stt_bench.benchmark.store.ledger import read_ledger
 from stt_bench.benchmark.store.runs import Run
-from stt_bench.benchmark.store.weights import read_checkpoint
+from stt_bench.benchmark.store.weights import check_weights, read_checkpoint
 from stt_bench.benchmark.suite.before import check_begins
-from stt_bench.benchmark.suite.one import Data
+from stt_bench.benchmark.suite.one import Data, check_places
 from stt_bench.benchmark.system.devices import resolve_device
 from stt_bench.benchmark.system.errors import BenchError, NotHereError
 from stt_bench.benchmark.training.train import check_finished
@@ -57,13 +57,15 @@ class Refusals:
     def _checked(self, run: Run, *, force: bool) -> str | None:
         """Check what a run's folders hold; return the hash of its data, if they are here."""
         items = self._items(run.experiment)
-        read_ledger(self._results, run.table)
+        check_places(run, self._results)
         if force:
             run.check_ours()
             return None
         run.check_settings()
         if items is not None and run.is_trained:
-            check_finished(run, items)
+            facts = check_finished(run, items)
+            if current_set(run.embeddings(), run, facts, items) is None:
+                check_weights(run.weights, facts)
         return None if items is None else items.data_hash
 
     def _why(self, experiment: Experiment) -> str:

@@ -292,10 +292,23 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(exist_ok=True)
     except FileExistsError:
-        raise BenchError(
-            f"{folder} is a file where a folder is needed: move it away, or choose another folder"
-        ) from None
+        raise BenchError(_in_the_way(folder)) from None
     sync_folder(folder.parent)
+
+
+def check_way(folder: Path) -> None:
+    """Check, and make nothing, that a folder is there or that no file is in its way.
+
+    Raises:
+        BenchError: a file is in the way, in the words of `make_folder`.
+    """
+    there = next((one for one in (folder, *folder.parents) if os.path.lexists(one)), None)
+    if there is not None and not there.is_dir():
+        raise BenchError(_in_the_way(there))
+
+
+def _in_the_way(file: Path) -> str:
+    return f"{file} is a file where a folder is needed: move it away, or choose another folder"
 
 
 def sync_folder(folder: Path) -> None:
