@@ -192,6 +192,7 @@ def evaluate(
     from stt_bench.benchmark.cli.screen_records import COUNTS
     from stt_bench.benchmark.embedding.external import read_external_set
     from stt_bench.benchmark.scoring import evaluate as evaluation
+    from stt_bench.benchmark.scoring.rules import without_a_group
     from stt_bench.benchmark.store.runs import open_run
     from stt_bench.benchmark.system.devices import given_device
     from stt_bench.benchmark.system.files import finite
@@ -273,6 +274,8 @@ def evaluate(
             theirs = read_external_set(
                 embeddings, labels, reporter, columns=columns_in(columns), array=array
             )
+        if told := without_a_group(theirs, config):
+            reporter.say(f"note: {labels}: {told}")
         chosen = given_device(device or "auto", reporter)
         with on_device(chosen), full_memory_told(str(embeddings), "eval"):
             found, scores, other = evaluation.measure(

@@ -29,7 +29,7 @@ def folder_option(*names: str, help: str) -> Any:
             raise BenchError(f"{names[0]} is empty: name a folder; the current one is '.'")
         return Path(text)
 
-    return typer.Option(*names, help=help, callback=_folder, parser=path)
+    return typer.Option(*names, help=help, callback=_folder, parser=path, metavar="FOLDER")
 
 
 RunArgument = Annotated[Path, typer.Argument(help="A run's folder: `runs/TABLE/ROW/seed-N`.")]

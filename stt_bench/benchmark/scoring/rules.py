@@ -131,6 +131,20 @@ def groups_of(embedded: EmbeddingSet, config: EvaluationConfig) -> np.ndarray | 
     return group_codes(embedded.column(config.query_groups))
 
 
+def without_a_group(embedded: EmbeddingSet, config: EvaluationConfig) -> str:
+    """Say how many items the rule of groups leaves alone, if any, and which is the first."""
+    if config.query_groups is None or config.query_groups not in embedded.metadata:
+        return ""
+    empty = np.flatnonzero(embedded.column(config.query_groups) == "")
+    if not len(empty):
+        return ""
+    more = f" and {len(empty) - 1:,} more" if len(empty) > 1 else ""
+    return (
+        f"{config.query_groups} is empty of item '{embedded.ids[empty[0]]}'{more}: without a "
+        "group an item is taken out of no list"
+    )
+
+
 def _places(wanted: np.ndarray) -> np.ndarray | slice:
     """Return where a mask is true: as a slice, which copies nothing, where there are no gaps."""
     places = np.flatnonzero(wanted)

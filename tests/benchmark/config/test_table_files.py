@@ -80,8 +80,14 @@ def test_a_table_may_stand_on_the_shipped_one_of_its_name(empty: Path) -> None:
 def test_a_file_that_is_no_table_is_named_for_what_it_is(empty: Path) -> None:
     (empty / "one.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     (empty / "list.csv").write_text("path,label\n")
-    for name, kind in {"one.jpg": "a JPEG image", "list.csv": "a file of"}.items():
-        with pytest.raises(BenchError, match=f"{name} is {kind}.* not a table: name a YAML file"):
+    (empty / "one.what").write_text("x")
+    told = "not a table: name a YAML file"
+    for name, kind in {
+        "one.jpg": f"a JPEG image, {told}",
+        "one.what": f"a file of another kind, {told}",
+        "list.csv": "a csv list, not a table: `stt-bench compare list.csv`",
+    }.items():
+        with pytest.raises(BenchError, match=f"{name} is {kind}"):
             read_table(name)
 
 

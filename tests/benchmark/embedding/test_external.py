@@ -281,6 +281,19 @@ def test_the_file_at_fault_is_named_and_the_option_that_mends_it(
     assert f"error: {labels}: No query has a positive" in stt_bench(*six)[2]
 
 
+def test_items_of_no_group_are_told(
+    stt_bench: Command, six: tuple[str, ...], tmp_path: Path
+) -> None:
+    labels = tmp_path / "y.csv"
+    header, *lines = labels.read_text().splitlines()
+    cells = ["one", "", "two", "", "one", ""]  # the first and the fourth are not measured
+    listed = [f"{line},{cell}" for line, cell in zip(lines, cells, strict=True)]
+    labels.write_text("\n".join([f"{header},camera", *listed]))
+    code, _, said = stt_bench(*six, "--columns", "label=sort", "--query-groups", "camera")
+    assert code == 0, said
+    assert f"note: {labels}: camera is empty of item '2' and 1 more: without a group" in said
+
+
 def test_rows_that_are_no_numbers_are_told_as_in_the_file(
     stt_bench: Command, six: tuple[str, ...], tmp_path: Path
 ) -> None:
