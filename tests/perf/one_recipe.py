@@ -21,7 +21,7 @@ import numpy as np
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table_sections import TuningConfig
-from stt_bench.benchmark.datasets.training_items import training_items
+from stt_bench.benchmark.datasets.training_items import folds_of, training_items
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.tuning.trial import Material, run_trial
 
@@ -49,7 +49,7 @@ def main() -> None:
     items = training_items(first.data)
     by_class = first.data.task == "retrieval"
     folds = 2 if by_class and len(items.classes) < 8 else 4
-    material = Material(items, first.data.task, folds)
+    material = Material(items, folds_of(items, first.data.task, folds))
     classes = min(len(set(fold.items.split("train")["label"])) for fold in material.folds)
     config = TuningConfig(studies=1, trials=1, folds=folds, every=EVERY, patience=given.most)
     lengths = range(EVERY, given.most + 1, EVERY)

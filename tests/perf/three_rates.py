@@ -31,7 +31,7 @@ from one_recipe import fitting
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table_sections import TuningConfig
-from stt_bench.benchmark.datasets.training_items import training_items
+from stt_bench.benchmark.datasets.training_items import folds_of, training_items
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.tuning.trial import Material, run_trial
 
@@ -93,7 +93,8 @@ def main() -> None:
     falls = {row.optimizer.schedule != "constant" for row in rows.values()}
     parts = 2 if falls == {True} else 4
     lengths = [given.most * part // parts for part in range(1, parts + 1)]
-    material = Material(training_items(first.data), first.data.task, FOLDS)
+    items = training_items(first.data)
+    material = Material(items, folds_of(items, first.data.task, FOLDS))
     classes = min(len(set(fold.items.split("train")["label"])) for fold in material.folds)
     means = np.zeros((len(rows), len(rates), len(lengths)))
     print(f"| row | lr | {' | '.join(map(str, lengths))} |")

@@ -12,12 +12,13 @@ from stt_bench.benchmark.compare.look import Found
 from stt_bench.benchmark.compare.setting import Network, Sections, Wish
 from stt_bench.benchmark.compare.shares import Prices
 from stt_bench.benchmark.datasets.items import item_table
-from stt_bench.benchmark.datasets.training_items import Fold, folds_of
+from stt_bench.benchmark.datasets.training_items import Fold
 from stt_bench.benchmark.system.errors import BenchError
 
 _READ = 2  # times that an image is decoded: to be compared with others, and to be embedded
 _TO_EMBED = 0.25  # of the time, at most, for the size of the images to be larger
-_CLASSES, _EACH = 2, 8  # where the whole network trains: measured on 2 P classes of 8 images
+_MOST = 1000  # items of a measured training, and of its validation, which grows by the square
+_EACH = 8  # where the whole network trains: measured on 8 P images, and as many held out
 
 
 class Measured(NamedTuple):
@@ -41,15 +42,13 @@ def measure(found: Found, frame: pd.DataFrame, wish: Wish, seconds: float) -> Me
     """
     train = frame[frame["split"] == "train"]
     labels, tested = train["label"].tolist(), len(frame) - len(train)
-    folds = setting.folds_for(train["label"].nunique())
-    cut = folds_of(prices.made_up(labels, 1), "retrieval", folds)
+    cut = setting.folds_for(prices.made_up(labels, 1))
+    folds = len(cut)
     held = len(train) / folds
     if found.width is not None:
         network = setting.vectors()
         sections = _sections(network, None, found.width, cut, len(train))
-        step, validation = prices.price_of_training(
-            sections, prices.made_up(labels, found.width), folds
-        )
+        step, validation = _price_of_head(sections, found.width, cut)
         run = prices.price_of_a_run(validation, held, tested)
         told = f"network: none; {network.why}; batches of {_batch(sections)}"
         return Measured(network, sections, folds, Prices(0.0, step, validation, run), told)
@@ -68,17 +67,17 @@ def measure(found: Found, frame: pd.DataFrame, wish: Wish, seconds: float) -> Me
         size = sizes[0]
     sections = _sections(network, size, width, cut, len(train))
     if network.is_frozen:
-        noise = prices.made_up(labels, width)
         of_head = _sections(setting.vectors(), None, width, cut, len(train))
-        step, validation = prices.price_of_training(of_head, noise, folds)
+        step, validation = _price_of_head(of_head, width, cut)
         run = prices.price_of_a_run(validation, held, tested)
         prepare += image.encode(size) * len(frame)
     else:
-        some = train[train["label"].isin(_largest(train, _CLASSES * sections["sampler"]["p"]))]
-        some = some[some.groupby("label").cumcount() < _EACH].reset_index(drop=True)
-        own = some[["path", "label", "split"]].assign(role="both")
-        items = item_table("measured", own, found.store)
-        step, _ = prices.price_of_training(sections, items, setting.FEWEST_FOLDS, name="images")
+        rows = prices.few_of(cut[0], _EACH * sections["sampler"]["p"])
+        own = train.iloc[rows][["path", "label", "split"]].reset_index(drop=True)
+        items = item_table("measured", own.assign(role="both"), found.store)
+        step, _ = prices.price_of_training(
+            sections, items, np.isin(rows, cut[0].held), name="images"
+        )
         embed = image.encode(size)
         validation = embed * held
         run = prices.price_of_a_run(0.0, held, tested, embed=embed)
@@ -101,11 +100,14 @@ def _sections(
     )
 
 
+def _price_of_head(sections: Sections, width: int, cut: list[Fold]) -> tuple[float, float]:
+    """Return the seconds of a step of a head, and of the validation of the mean fold."""
+    rows, labels = prices.few_of(cut[0], _MOST), cut[0].items.frame["label"]
+    held = np.isin(rows, cut[0].held)
+    noise = prices.made_up(labels.iloc[rows].tolist(), width)
+    step, validation = prices.price_of_training(sections, noise, held)
+    return step, validation * (len(labels) / len(cut) / held.sum()) ** 2
+
+
 def _batch(sections: Sections) -> str:
     return f"{sections['sampler']['p']} classes × {sections['sampler']['k']}"
-
-
-def _largest(train: pd.DataFrame, classes: int) -> list[str]:
-    counts = train["label"].value_counts().sort_index()
-    order = np.argsort(-counts.to_numpy(), kind="stable")[:classes]
-    return counts.index[order].tolist()

@@ -18,6 +18,7 @@ from stt_bench.benchmark.config.table_sections import TuningConfig
 from stt_bench.benchmark.datasets.image_set import image_set
 from stt_bench.benchmark.datasets.items import ItemTable, item_table
 from stt_bench.benchmark.datasets.stores import Store
+from stt_bench.benchmark.datasets.training_items import Fold, fold_of
 from stt_bench.benchmark.datasets.vectors import VectorStore
 from stt_bench.benchmark.models import build_network
 from stt_bench.benchmark.system.devices import resolve_device
@@ -28,7 +29,7 @@ from stt_bench.benchmark.tuning.trial import Material, run_trial
 
 _LOSS = "hard_triplet"  # of a middling price among the rows
 _SHORT, _LONG = 10, 40  # steps of trials: their difference is the price of a step
-_MOST = 2000  # items of a measured validation; it grows by the square
+_TWICE = 2  # a trial is of two folds or more: the one that is timed stands for both
 _IMAGES = 32
 _RUN = 0.5  # seconds of a run beside its training and searches: files, checks
 _SEARCHES = 8  # of the test items in a run, against one of a fold: two distances, classes left out
@@ -106,16 +107,19 @@ def _can_be_read(store: Store, path: str) -> bool:
 
 
 def price_of_training(
-    sections: Sections, items: ItemTable, folds: int, *, name: str = "features"
+    sections: Sections, items: ItemTable, held: np.ndarray, *, name: str = "features"
 ) -> tuple[float, float]:
-    """Return the seconds of a step, and of the validation of one of the folds of the items.
+    """Return the seconds of a step, and of the validation of what is held out.
 
-    Where there are many, the latter is measured on fewer and taken to grow by the square.
+    Args:
+        sections: of the table.
+        items: some of a fold, see `few_of`.
+        held: which of them are held out.
+        name: of the data.
     """
     own = {key: value for key, value in sections.items() if key != "evaluation"}
     taken: dict[int, list[float]] = {_SHORT: [], _LONG: []}
-    few = _few(items)
-    material = Material(few, "retrieval", folds)
+    material = Material(items, _TWICE * [fold_of(items, held)])
     for steps in (_SHORT, _LONG, _SHORT, _LONG):  # the quicker counts: others may be at work
         settings = {
             **own,
@@ -123,7 +127,7 @@ def price_of_training(
             "loss": _LOSS,
             "train": {**sections["train"], "steps": steps, "log_every": _LONG},
         }
-        config = TuningConfig(studies=1, trials=1, folds=folds, every=steps, patience=1)
+        config = TuningConfig(studies=1, trials=1, folds=_TWICE, every=steps, patience=1)
         start = time.perf_counter()
         with full_memory_told("the steps that are timed", "compare"):
             run_trial(
@@ -131,19 +135,23 @@ def price_of_training(
             )
         taken[steps].append(time.perf_counter() - start)
     short, long = min(taken[_SHORT]), min(taken[_LONG])
-    step = max(long - short, 1e-6) / (folds * (_LONG - _SHORT))
-    validation = max(short / folds - _SHORT * step, 1e-6)
-    return step, validation * (len(items.frame) / len(few.frame)) ** 2
+    step = max(long - short, 1e-6) / (_TWICE * (_LONG - _SHORT))
+    return step, max(short / _TWICE - _SHORT * step, 1e-6)
 
 
-def _few(items: ItemTable) -> ItemTable:
-    """Return some of the items, of every class two at least while there are so many."""
-    frame = items.frame
-    if len(frame) <= _MOST or items.vectors is None:
-        return items
-    place = frame.groupby("label").cumcount()
-    order = np.argsort(place.to_numpy(), kind="stable")[:_MOST]
-    return made_up(frame["label"].iloc[np.sort(order)].tolist(), items.vectors.width)
+def few_of(fold: Fold, most: int) -> np.ndarray:
+    """Return some rows of the training items: at most so many that a fold trains on, and holds out.
+
+    Two of each class come first, the larger classes before the others, so that a batch of up to
+    `most` that can be drawn from the fold can be drawn from them.
+    """
+    labels = fold.items.frame["label"]
+    sizes = labels.map(labels.value_counts()).to_numpy()
+    by_class = labels.groupby(labels)
+    pairs = by_class.cumcount().to_numpy() // 2
+    order = np.lexsort((by_class.ngroup().to_numpy(), -sizes, pairs))
+    held = np.isin(order, fold.held)
+    return np.sort(np.concatenate([order[~held][:most], order[held][:most]]))
 
 
 def price_of_a_run(validation: float, held: float, tested: int, *, embed: float = 0.0) -> float:

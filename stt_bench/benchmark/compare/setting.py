@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from stt_bench.benchmark.datasets.training_items import Fold
+from stt_bench.benchmark.datasets.items import ItemTable
+from stt_bench.benchmark.datasets.training_items import Fold, folds_of
 from stt_bench.benchmark.models import check_backbone
 from stt_bench.benchmark.models.names import IDENTITY, SMALL_CNN
 from stt_bench.benchmark.models.weights import PRETRAINED
@@ -134,9 +136,21 @@ def input_of(network: Network, size: int) -> Sections:
     return own if network.is_frozen else {**own, "crop": "random", "flip": True}
 
 
-def folds_for(classes: int) -> int:
-    """Return into how many folds so many training classes are cut."""
-    return FOLDS if classes >= 2 * FOLDS else FEWEST_FOLDS
+def folds_for(items: ItemTable) -> list[Fold]:
+    """Return the folds of training items: three, or two where three are too many.
+
+    Raises:
+        BenchError: with two, too, a fold has too few classes of two items.
+    """
+    for count in range(FOLDS, FEWEST_FOLDS - 1, -1):
+        with suppress(BenchError):
+            cut = folds_of(items, "retrieval", count)
+            batch_of(cut)
+            return cut
+    raise BenchError(
+        "there are too few classes of two items to learn from in each fold of the search: add "
+        "items to the small classes, or let --split made divide the classes anew"
+    )
 
 
 def batch_of(folds: Sequence[Fold]) -> tuple[int, int]:
@@ -149,10 +163,10 @@ def batch_of(folds: Sequence[Fold]) -> tuple[int, int]:
     p = min(_P, *(int((some > 1).sum()) for some in counts))
     if p < 2:
         raise BenchError(
-            "there are too few classes of two items to learn from in each fold of the search: add "
-            "items to the small classes"
+            "a fold of the search trains on a single class of two items: add items to the small "
+            "classes"
         )
-    several = min(int(some[some > 1].sum()) // 2 * 2 for some in counts)
+    several = min(int((some // 2 * 2).sum()) for some in counts)  # a batch may be one of pairs
     return p, _K if p * _K <= several else 2
 
 

@@ -100,17 +100,23 @@ def folds_of(items: ItemTable, task: Task, count: int) -> list[Fold]:
                 mine = np.flatnonzero(labels == label)
                 place[mine] = [order[name] for name in unit[mine]]
                 start += len(own)
-    return [_fold(items, place == number, number, count) for number in range(count)]
+    masks = [place == number for number in range(count)]
+    for number, held in enumerate(masks):
+        _check_held(labels[held], number, count)
+    return [fold_of(items, held) for held in masks]
 
 
-def _fold(items: ItemTable, held: np.ndarray, number: int, count: int) -> Fold:
-    labels = items.frame["label"]
-    if not labels[held].duplicated().any():
+def _check_held(labels: np.ndarray, number: int, count: int) -> None:
+    if len(set(labels)) == len(labels):
         mend = "lower it" if count > 2 else "to tune takes more images of a class"
         raise BenchError(
             f"tuning.folds: fold {number} holds no two images of one class, so that no query has a "
             f"positive: {mend}"
         )
+
+
+def fold_of(items: ItemTable, held: np.ndarray) -> Fold:
+    """Return the fold that holds out some of the training items, told by a mask."""
     split = np.where(held, "validation", "train")
     part = replace(items, frame=items.frame.assign(split=split))
     return Fold(part, np.flatnonzero(~held), np.flatnonzero(held))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table_sections import TuningConfig
-from stt_bench.benchmark.datasets.training_items import training_items
+from stt_bench.benchmark.datasets.training_items import folds_of, training_items
 from stt_bench.benchmark.store.trials import Trial
 from stt_bench.benchmark.system.devices import resolve_device, tell_device
 from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
@@ -61,7 +61,8 @@ class Data:
         key = experiment.data.model_dump_json()
         if self._material is None or key != self._key:
             items = training_items(experiment.data)
-            self._key, self._material = key, Material(items, experiment.data.task, folds)
+            cut = folds_of(items, experiment.data.task, folds)
+            self._key, self._material = key, Material(items, cut)
         return self._material
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from stt_bench.benchmark.config.experiment import Experiment
-from stt_bench.benchmark.config.sections import Task
 from stt_bench.benchmark.config.table_sections import TuningConfig
 from stt_bench.benchmark.datasets.batches import Inputs
 from stt_bench.benchmark.datasets.groups import one_row_each
@@ -22,7 +21,7 @@ from stt_bench.benchmark.datasets.sampler import (
     build_sampler,
     generator,
 )
-from stt_bench.benchmark.datasets.training_items import Fold, folds_of
+from stt_bench.benchmark.datasets.training_items import Fold
 from stt_bench.benchmark.datasets.transfer import moved
 from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
@@ -84,9 +83,9 @@ class DivergedError(Exception):
 class Material:
     """What the trials of all rows with the same data share: training items, folds and inputs."""
 
-    def __init__(self, items: ItemTable, task: Task, folds: int) -> None:
-        """Cut the items into folds; images are read with the first trial."""
-        self.items, self.folds = items, folds_of(items, task, folds)
+    def __init__(self, items: ItemTable, folds: Sequence[Fold]) -> None:
+        """Take training items and their folds; images are read with the first trial."""
+        self.items, self.folds = items, folds
         self._inputs: tuple[str, Inputs, Inputs] | None = None
 
     def inputs(self, experiment: Experiment, network: EmbeddingNetwork) -> tuple[Inputs, Inputs]:

@@ -146,7 +146,7 @@ def test_folds_keep_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(trials, "take_step", spy)
     tuning = TuningConfig.model_validate({"folds": 2, "every": 2})
-    material = trials.Material(items, "retrieval", 2)
+    material = trials.Material(items, folds_of(items, "retrieval", 2))
     experiment = row(tmp_path, loss="softmax")
     trials.run_trial(experiment, tuning, material, study=0, index=0, point={})
     assert len(seen) == 4

@@ -14,7 +14,7 @@ from PIL import Image
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.config.table_sections import TuningConfig
-from stt_bench.benchmark.datasets.training_items import training_items
+from stt_bench.benchmark.datasets.training_items import folds_of, training_items
 from stt_bench.benchmark.store.display import display_of
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.store.trials import DEFAULT, Trial
@@ -51,7 +51,7 @@ def a_row(name: str, **settings: Any) -> Experiment:
 
 def run(experiment: Experiment, items: Any, *, index: int = 0, **size: int) -> Trial:
     config = TuningConfig.model_validate({"folds": 2, "every": 3, "patience": 2, **size})
-    material = Material(items, experiment.data.task, config.folds)
+    material = Material(items, folds_of(items, experiment.data.task, config.folds))
     return run_trial(experiment, config, material, study=0, index=index, point=POINT)
 
 
@@ -92,7 +92,7 @@ def test_a_fold_trains_as_a_run_does(
         lambda self: seen.append(self.learner.network.state_dict()) or 0.5,
     )
     run(row, digits, every=7)
-    fold = trials.folds_of(digits, "retrieval", 2)[1]
+    fold = folds_of(digits, "retrieval", 2)[1]
     seed = trials._seed(0, 0, 1)
     tuned = row.with_values(POINT)
     display = display_of(load_table("digits_retrieval"), "softmax")
