@@ -17,7 +17,7 @@ from stt_bench.names import nearest
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 SHOWN = 80  # characters of a line that is quoted
-_DELIMITERS = (",", ";", "\t", "|")
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SEP = re.compile(r"\Asep=.[ \t]*(?=[\r\n])", re.IGNORECASE)  # a line that is for Excel
 _ALIKE = 0.75  # 'lable' is a slip for 'label', 'quality' a column of its own
 
@@ -48,8 +48,9 @@ def read_table(
 
     Its delimiter is the comma, semicolon, tab or bar that makes the first line that is not blank a
     header, else the one that makes it a row; where none does, and all lines are rows of what stands
-    before the last run of blanks and after it, these blanks; else the comma. Blank lines are passed
-    over, and so is a first line `sep=;`.
+    before the last run of blanks and after it, these blanks; else a semicolon or tab that stands in
+    all lines while no comma stands in the first; else the comma. Blank lines are passed over, and
+    so is a first line `sep=;`.
 
     Args:
         path: the file.
@@ -75,7 +76,7 @@ def read_table(
                 raise _no_first_line(path, line, first, expected)
             raise BenchError(
                 f"{path}:{number}: expected {len(first)} cells, found {len(cells)}: "
-                "put a value that contains a comma in double quotes"
+                f"put a value that contains a {_DELIMITERS[delimiter]} in double quotes"
             )
         rows.append(cells)
         numbers.append(number)
@@ -165,7 +166,13 @@ def _delimiter(
             if len(cells) > 1 and fits(cells):
                 return delimiter
     in_two = [line.rsplit(maxsplit=1) for line in lines]
-    return " " if all(len(cells) == 2 and is_row(cells[:1]) for cells in in_two) else ","
+    if all(len(cells) == 2 and is_row(cells[:1]) for cells in in_two):
+        return " "
+    if "," not in first:
+        for delimiter in (";", "\t"):
+            if all(delimiter in line for line in lines):
+                return delimiter
+    return ","
 
 
 def _blank_separated(text: str) -> Iterator[tuple[int, list[str]]]:

@@ -51,6 +51,9 @@ def test_quoted_cells_and_the_lines_they_take(tmp_path: Path) -> None:
         ("Golden Retriever\nPug dog\n", [["Golden Retriever"], ["Pug dog"]]),
         ("a.jpg 0\nb.jpg\n", [["a.jpg 0"], ["b.jpg"]]),
         ("cat|dog\nsea\n", [["cat|dog"], ["sea"]]),
+        ("cat;dog\nsea\n", [["cat;dog"], ["sea"]]),
+        ("Bild;Klasse\na;x,y\n", [["Bild", "Klasse"], ["a", "x,y"]]),
+        ("Bild\tKlasse\na\tx,y\n", [["Bild", "Klasse"], ["a", "x,y"]]),
     ],
 )
 def test_no_header(tmp_path: Path, text: str, rows: list[list[str]]) -> None:
@@ -73,6 +76,7 @@ def test_no_header(tmp_path: Path, text: str, rows: list[list[str]]) -> None:
         ("path,label\n", "has a header but no lines below it"),
         ("a,b,c\n", r"list.csv:1: 'a,b,c' is not the first line of such a list: its first"),
         ("path,label\n\na,b,c\n", r"list.csv:3: expected 2 cells, found 3: put a value"),
+        ("path;label\na;b;c\n", r"list.csv:2: .* a value that contains a semicolon in double"),
         ("path,label,spilt\na,b,c\n", r"list.csv:1: column 'spilt': did you mean 'split'\?"),
         ("path,lable,x,y\na,b,c,d\n", r"list.csv:1: column 'lable': did you mean 'label'\?"),
         ("path,label,Label\na,b,c\n", r"list.csv:1: column 'label' is there twice: remove one"),
