@@ -121,7 +121,7 @@ def run(
         return
     if (code := run_by_several(gpus, devices, jobs=jobs, on=on)) is not None:
         raise typer.Exit(code)
-    failed, finished, whys = 0, [], set[str]()
+    failed, refusals, finished, whys = 0, 0, [], set[str]()
     refused: BenchError | None = None
     try:
         for table in tables:
@@ -142,6 +142,7 @@ def run(
             )
             failed += len(outcome.failed)
             whys |= set(outcome.failed.values())
+            refusals += len(outcome.refused)
             if outcome.done or outcome.skipped:
                 finished.append(table.name)
             if outcome.skipped:
@@ -163,7 +164,10 @@ def run(
     if failed:
         again = "it" if failed == 1 else "them"
         command = "the same command without --force" if force else "the same command"
-        told = f"{counted(failed, 'run')} failed, see above; {command} tries {again} again"
+        what = f"{command} tries {again} again"
+        if refusals == failed:
+            what = f"{command} can only fail again: do first what is said there"
+        told = f"{counted(failed, 'run')} failed, see above; {what}"
         say_last(FAILED, f"warning: {told}")
         raise typer.Exit(FAILED)
 

@@ -238,7 +238,8 @@ class _Work:
         if outcome.failed:
             name, told = next(iter(outcome.failed.items()))
             more = f" ({len(outcome.failed)} such)" if len(outcome.failed) > 1 else ""
-            raise BenchError(f"{name} failed{more}: {told}; the same command tries it again")
+            again = "" if name in outcome.refused else "; the same command tries it again"
+            raise BenchError(f"{name} failed{more}: {told}{again}")
         return len(outcome.done)
 
 

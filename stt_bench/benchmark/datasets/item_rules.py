@@ -12,7 +12,7 @@ import pandas as pd
 
 from stt_bench.benchmark.config.sections import Task
 from stt_bench.benchmark.datasets.catalog import Dataset, counts_of
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import RefusedError
 from stt_bench.benchmark.system.text import one_line
 
 COLUMNS = ("path", "label", "split", "role")
@@ -40,7 +40,7 @@ def check_item_table(
         or (_positives(frame) if task == "retrieval" else None)
     )
     if problem:
-        raise BenchError(f"dataset '{dataset.name}', task {task}: {problem}")
+        raise RefusedError(f"dataset '{dataset.name}', task {task}: {problem}")
 
 
 def columns_of(frame: pd.DataFrame) -> list[str]:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from stt_bench.benchmark.system.atomic import write_atomically
 from stt_bench.benchmark.system.contents import cache_folder
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, RefusedError
 
 _NAMED = 3  # in the sentence
 _MEND = "replace or remove"
 SKIP = "data.skip_unreadable: true"
 
 
-class UnreadableError(BenchError):
+class UnreadableError(RefusedError):
     """An image that cannot be decoded or converted, whatever the settings."""
 
     def __init__(self, what: str, reason: str, mend: str = f"{_MEND} it") -> None:
@@ -51,12 +51,14 @@ def refusal(
     if unreadable and skippable:
         mend += f", or leave {them} out with {SKIP}"
     sentences = [e.told if isinstance(e, UnreadableError) else str(e) for e in errors]
+    of_machine = any(getattr(error.__cause__, "errno", None) is not None for error in errors)
+    kind = BenchError if of_machine else RefusedError
     if not several:
-        return BenchError(sentences[0] + mend)
+        return kind(sentences[0] + mend)
     first = "; ".join(sentences[:_NAMED])
     listed = listed_in_file(name, sentences)
     more = f"; all are listed in {listed}" if listed else ""
-    return BenchError(f"{len(errors):,} of {total:,} images cannot be used: {first}{more}{mend}")
+    return kind(f"{len(errors):,} of {total:,} images cannot be used: {first}{more}{mend}")
 
 
 def listed_in_file(name: str, sentences: Sequence[str]) -> Path | None:

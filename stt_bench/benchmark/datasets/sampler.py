@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from stt_bench.benchmark.config.sections import SamplerConfig
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import RefusedError
 
 
 class Stream(IntEnum):
@@ -63,13 +63,13 @@ class PxKSampler:
         self.rows = [row for row in rows if len(row) >= together]
         least = f" with {together} or more items" if together > 1 else ""
         if p > len(self.rows):
-            raise BenchError(
+            raise RefusedError(
                 f"sampler.p is {p}, but only {len(self.rows)} classes{least} are trained on: "
                 f"lower sampler.p to {len(self.rows)} or less"
             )
         images = sum(len(row) // together * together for row in self.rows)
         if p * k > images:
-            raise BenchError(
+            raise RefusedError(
                 f"sampler.p × sampler.k is {p * k}, but only {images} items are trained on: "
                 "lower one of them"
             )
@@ -105,7 +105,7 @@ class UniformSampler:
     def __init__(self, n: int, batch_size: int, seed: int) -> None:
         """Set the number of rows and the batch size."""
         if batch_size > n:
-            raise BenchError(
+            raise RefusedError(
                 f"sampler.batch_size is {batch_size}, but only {n} items are trained on: "
                 f"lower it to {n} or less"
             )
@@ -183,22 +183,22 @@ def check_sampler(config: SamplerConfig, needs: Needs, loss: str) -> None:
         fits = config.k == 4 if needs.together == 4 else config.k % needs.together == 0
         if not (pxk and fits):
             k = "k: 4" if needs.together == 4 else "an even k"
-            raise BenchError(
+            raise RefusedError(
                 f"{loss} reads its pairs from the order of the batch and "
                 f"needs 'sampler: {{name: pxk}}' with {k}"
             )
     if needs.positives and (config.k == 1 if pxk else size == 1):
-        raise BenchError(
+        raise RefusedError(
             f"{loss} needs positives, and no batch of this sampler holds two items of a class: "
             f"set {'sampler.k' if pxk else 'sampler.batch_size'} to 2 or more"
         )
     if needs.negatives and (config.p == 1 if pxk else size == 1):
-        raise BenchError(
+        raise RefusedError(
             f"{loss} needs negatives, and no batch of this sampler holds items of two classes: "
             f"set {'sampler.p' if pxk else 'sampler.batch_size'} to 2 or more"
         )
     if size < needs.images:
-        raise BenchError(
+        raise RefusedError(
             f"{loss} needs batches of {needs.images} or more items, and this sampler's have "
             f"{size}: raise {'sampler.p' if pxk else 'sampler.batch_size'}"
         )
@@ -216,18 +216,18 @@ def build_sampler(
     needs = needs or Needs()
     sizes = np.unique(labels, return_counts=True)[1]
     if needs.positives and sizes.max() < 2:
-        raise BenchError(
+        raise RefusedError(
             "the loss needs positives, but no class has two items to train on: use softmax"
         )
     if needs.negatives and len(sizes) < 2:
-        raise BenchError("the loss needs negatives, but all training items are of one class")
+        raise RefusedError("the loss needs negatives, but all training items are of one class")
     if config.name == "pxk":
         return PxKSampler(labels, config.p, config.k, seed, needs.together)
     if config.name == "uniform":
         return UniformSampler(len(labels), config.images_per_batch, seed)
     size, unmixed = config.images_per_batch, config.buffer == 1
     if needs.negatives and unmixed and not np.any(np.cumsum(sizes) % size):
-        raise BenchError(
+        raise RefusedError(
             f"the loss needs negatives, but with sampler.buffer: 1 every batch of {size} holds a "
             "single class: raise sampler.buffer"
         )

@@ -33,7 +33,7 @@ from stt_bench.benchmark.datasets.stores import (
 from stt_bench.benchmark.datasets.threads import Progress, thread_count
 from stt_bench.benchmark.datasets.vectors import VectorStore
 from stt_bench.benchmark.system.contents import Stamp, learn, stamp_of
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, RefusedError
 from stt_bench.benchmark.system.progress import Reporter
 
 _WHAT = f"readable-2-{PIL.__version__}"
@@ -166,7 +166,7 @@ def readable_part(
         return source, {}
     kept = frame[~frame["path"].isin(list(found))].reset_index(drop=True)
     if problem := _lost(frame, kept, config.task):
-        raise BenchError(
+        raise RefusedError(
             f"{SKIP} leaves out {len(found):,} of {len(frame):,} images of dataset "
             f"'{config.name}', such as {next(iter(found))}, and {problem}"
         )

@@ -35,6 +35,7 @@ from stt_bench.benchmark.system.orders import ordered
 from stt_bench.benchmark.system.processes import processes
 from stt_bench.benchmark.system.progress import Reporter, Silent
 from stt_bench.benchmark.training.checks import check_opened
+from stt_bench.benchmark.training.prepare import check_images
 
 
 def embed(
@@ -115,7 +116,8 @@ def embed_split(
         force: make it again where the same set lies there.
 
     Raises:
-        BenchError: the split is empty, or the weights are not what training wrote.
+        BenchError: the split is empty, the weights are not what training wrote, or images cannot
+            be read.
     """
     folder = folder or run.embeddings(split)
     if not force and (before := current_set(folder, run, facts, items)) is not None:
@@ -126,6 +128,8 @@ def embed_split(
         raise BenchError(f"{run.folder}: its data have no {split} items; see data.validation")
     own = items.data_hash == facts.data_hash and folder == run.embeddings(split)
     with full_memory_told(run.name, "embed"):
+        if own and not facts.steps:  # no training has checked them
+            check_images(run, items, reporter)
         if own:  # which the processes that embed along can find
             with ordered("embed", run, facts, split):
                 embeddings, logits = forward(run, facts, items, split, reporter, processes())

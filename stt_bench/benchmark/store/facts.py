@@ -14,7 +14,7 @@ from pydantic import (
     model_serializer,
 )
 
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import RefusedError
 
 _WORDS = {"training_digest": "settings", "seed": "seed", "data_hash": "data"}
 
@@ -33,16 +33,16 @@ class Origin(BaseModel):
         """Check that the run in a folder came from the present settings, seed, data and weights.
 
         Raises:
-            BenchError: it did not; going on would mix two experiments.
+            RefusedError: it did not; going on would mix two experiments.
         """
         for key, word in _WORDS.items():
             if getattr(self, key) != getattr(now, key):
-                raise BenchError(
+                raise RefusedError(
                     f"{folder} was trained with other {word}; train it again "
                     "with --force, or name another folder with --runs"
                 )
         if self.initial_weights != now.initial_weights:
-            raise BenchError(
+            raise RefusedError(
                 f"{folder} was trained from other starting weights "
                 f"({self.initial_weights}, now {now.initial_weights}); train it again "
                 "with --force"

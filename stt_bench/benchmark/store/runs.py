@@ -137,9 +137,31 @@ class Run:
             )
 
     @property
+    def is_idle(self) -> bool:
+        """Tell whether a training of no step is all that lies there: nothing would be lost."""
+        if self.checkpoint.exists() or any(self.folder.glob("embeddings/*/meta.json")):
+            return False
+        return self._trained("steps") == 0
+
+    def forget_idle(self) -> None:
+        """Remove what says that an idle training is finished: another takes its place."""
+        if self.is_idle:
+            self.training.unlink()
+
+    def _trained(self, key: str) -> Any:
+        """Return a value of ``training.json``; None where there is none."""
+        try:
+            return read_mapping(self.training).get(key)
+        except BenchError:
+            return None
+
+    @property
     def is_trained(self) -> bool:
-        """Tell whether the training came to its end."""
-        return self.training.exists() and self.weights.exists()
+        """Tell whether the training came to its end; an idle one of other settings is none."""
+        there = self.training.exists() and self.weights.exists()
+        return there and not (
+            self.is_idle and self._trained("training_digest") != self.experiment.training_digest()
+        )
 
     def facts(self, *, with_weights: bool = True) -> TrainingFacts:
         """Return what ``training.json`` says of the finished training.
@@ -175,7 +197,7 @@ class Run:
         """
         check_not_newer(lambda: open_run(self.folder))
         check_not_newer(lambda: self.facts(with_weights=False))
-        if self.training.exists() or self.checkpoint.exists():
+        if (self.training.exists() or self.checkpoint.exists()) and not self.is_idle:
             before = _as_it_was(self.folder / "run.json")
             if before and before.get("training_digest") != self.experiment.training_digest():
                 ours = self.experiment.model_dump(mode="json", exclude={"label", "evaluation"})

@@ -28,6 +28,7 @@ from stt_bench.benchmark.system.errors import (
     NewerError,
     NotHereError,
     OtherSettingsError,
+    RefusedError,
     TrainingStopped,
 )
 from stt_bench.benchmark.system.files import write_text
@@ -46,12 +47,14 @@ class Ending:
     Attributes:
         kind: ``busy`` where another process works on it; ``skipped`` where its record is there.
         told: Its main metrics, who works on it, or why it failed.
+        refused: Whether it can only fail again, as `RefusedError` says.
         seconds: What it took, where it is done.
     """
 
     kind: Literal["done", "skipped", "busy", "failed"]
     told: str = ""
     seconds: float = 0.0
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,10 @@ class Worker:
         except TrainingStopped:
             raise
         except _OF_ANOTHER as error:
-            return Ending("failed", str(error))
+            return Ending("failed", str(error), refused=True)
         except (Exception, SystemExit) as error:  # whatever befalls one, the others go on
-            return Ending("failed", note_failure(_sentence(error, run), run, self.results))
+            told = note_failure(_sentence(error, run), run, self.results)
+            return Ending("failed", told, refused=isinstance(error, RefusedError))
         run.note_failure(None)
         if record is None:
             return Ending("skipped")

@@ -17,7 +17,7 @@ from stt_bench.benchmark.suite.before import check_begins
 from stt_bench.benchmark.suite.one import Data, check_places
 from stt_bench.benchmark.system.devices import resolve_device
 from stt_bench.benchmark.system.errors import BenchError, NotHereError
-from stt_bench.benchmark.training.train import check_finished
+from stt_bench.benchmark.training.train import finished_facts
 
 
 class Refusals:
@@ -62,8 +62,7 @@ class Refusals:
             run.check_ours()
             return None
         run.check_settings()
-        if items is not None and run.is_trained:
-            facts = check_finished(run, items)
+        if items is not None and (facts := finished_facts(run, items)) is not None:
             if current_set(run.embeddings(), run, facts, items) is None:
                 check_weights(run.weights, facts)
         return None if items is None else items.data_hash

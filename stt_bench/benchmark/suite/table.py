@@ -18,7 +18,7 @@ from stt_bench.benchmark.store.records import record_path
 from stt_bench.benchmark.store.runs import Run
 from stt_bench.benchmark.suite.before import check_anew, discard, refresh_displays, tell_other_code
 from stt_bench.benchmark.suite.one import Data, Ending, ToRun, Worker, is_done, note_failure
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, RefusedError
 from stt_bench.benchmark.system.progress import Reporter, duration
 from stt_bench.benchmark.system.text import counted
 from stt_bench.benchmark.training.checks import check_experiment, idle_classifiers
@@ -38,11 +38,12 @@ def load_table(
 
 @dataclass
 class Outcome:
-    """What a call of `run_table` did."""
+    """What a call of `run_table` did; of what failed, `refused` can only fail again."""
 
     done: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
 
 
 def run_table(
@@ -154,7 +155,8 @@ class _Work:
         except InUseError as error:
             return Later() if task.content.wait else Ending("busy", error.who)
         except BenchError as error:
-            return Ending("failed", note_failure(str(error), run, self.results))
+            told = note_failure(str(error), run, self.results)
+            return Ending("failed", told, refused=isinstance(error, RefusedError))
         return None
 
     def _files(self, run: Run) -> tuple[Path, ...]:
@@ -178,6 +180,8 @@ class _Work:
         if ending.kind == "failed":
             again = ending.told in outcome.failed.values()
             outcome.failed[run.name] = ending.told
+            if ending.refused:
+                outcome.refused.add(run.name)
             why = "for the same reason" if again else ending.told.removeprefix(f"{run.name}: ")
             self.reporter.warn(f"{run.name} failed: {why}")
             return

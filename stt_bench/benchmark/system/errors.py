@@ -7,19 +7,23 @@ class BenchError(Exception):
     """A mistake in the input, told in one sentence; the command line shows no traceback."""
 
 
-class NotHereError(BenchError):
+class RefusedError(BenchError):
+    """Settings, data or folders are at fault: until they are others, it can only fail again."""
+
+
+class NotHereError(RefusedError):
     """Data or weights that a config names are not on this machine."""
 
 
-class NewerError(BenchError):
+class NewerError(RefusedError):
     """A newer version wrote a file; nothing is written over it."""
 
 
-class ItemsError(BenchError):
+class ItemsError(RefusedError):
     """What a list says of its items is at fault, not their images or embeddings."""
 
 
-class OtherSettingsError(BenchError):
+class OtherSettingsError(RefusedError):
     """A folder holds a run of other settings: it has not failed, but is not what is asked for."""
 
 

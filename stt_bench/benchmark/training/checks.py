@@ -17,7 +17,7 @@ from stt_bench.benchmark.datasets.sampler import check_sampler
 from stt_bench.benchmark.models import EmbeddingNetwork, check_backbone, library_tag
 from stt_bench.benchmark.models.names import IDENTITY
 from stt_bench.benchmark.system.devices import check_device_name
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, RefusedError
 from stt_bench.benchmark.system.text import one_line
 from stt_bench.benchmark.training.objective import needs_of
 from stt_bench.losses import CrossBatchMemory, RankingLoss, build_loss, loss_names
@@ -72,7 +72,7 @@ def check_opened(experiment: Experiment, folder: Path) -> None:
         for loss in experiment.losses:
             _built(loss)
     except BenchError as error:
-        raise BenchError(
+        raise RefusedError(
             f"{folder / 'run.json'}: {error}; if a plugin has it, name its file before the "
             "command: stt-bench --plugin FILE"
         ) from None
@@ -87,7 +87,7 @@ def check_items(experiment: Experiment, items: ItemTable) -> None:
     """
     if (items.width is not None) != (experiment.model.backbone == IDENTITY):
         words = ["images", "vectors"] if items.width is not None else ["vectors", "images"]
-        raise BenchError(
+        raise RefusedError(
             f"model.backbone: {experiment.model.backbone} takes {words[0]}, and dataset "
             f"'{items.name}' has {words[1]}"
         )
@@ -105,7 +105,7 @@ def check_weights(experiment: Experiment, items: ItemTable) -> None:
         return
     for loss in experiment.losses:
         if not _built(loss).with_weights:
-            raise BenchError(
+            raise RefusedError(
                 f"the loss '{loss.name}' takes no sample weights, and dataset '{items.name}' has "
                 "some: leave out its column weight, or the row"
             )
@@ -122,7 +122,7 @@ def check_columns(experiment: Experiment, items: ItemTable) -> None:
         name = getattr(experiment.evaluation, field)
         if name is not None and name not in known:
             hint = did_you_mean(name, known) if known else "it has no further columns"
-            raise BenchError(
+            raise RefusedError(
                 f"evaluation.{field}: dataset '{items.name}' has no column '{name}': {hint}"
             )
 
@@ -139,7 +139,7 @@ def _check_names(experiment: Experiment, where: Where) -> None:
         try:
             look_up(given)
         except BenchError as error:
-            raise BenchError(f"{where(*field)}: {error}") from None
+            raise RefusedError(f"{where(*field)}: {error}") from None
 
 
 def _check_losses(experiment: Experiment, where: Where) -> None:
@@ -149,16 +149,16 @@ def _check_losses(experiment: Experiment, where: Where) -> None:
         try:
             built = _built(loss)
         except BenchError as error:
-            raise BenchError(f"{where(*field, 'name')}: {error}") from None
+            raise RefusedError(f"{where(*field, 'name')}: {error}") from None
         if experiment.memory is not None and field == ("loss",):
             try:
                 built = CrossBatchMemory(built, embedding_dim=2, **experiment.memory.model_dump())
             except ValueError as error:
-                raise BenchError(f"{where('memory')}: {error}") from None
+                raise RefusedError(f"{where('memory')}: {error}") from None
         try:
             check_sampler(experiment.sampler, needs_of(built), loss.name)
         except BenchError as error:
-            raise BenchError(f"{where(*field, 'name')}: {error}") from None
+            raise RefusedError(f"{where(*field, 'name')}: {error}") from None
 
 
 def _built(loss: LossConfig) -> RankingLoss:
@@ -169,16 +169,16 @@ def _built(loss: LossConfig) -> RankingLoss:
     """
     for name in CONTEXT:
         if name in loss.params:
-            raise BenchError(f"loss.{name} follows from the data and the model: remove it")
+            raise RefusedError(f"loss.{name} follows from the data and the model: remove it")
     if loss.name.lower() in ("none", "untrained") and loss.name not in loss_names():
-        raise BenchError(
+        raise RefusedError(
             f"unknown loss '{loss.name}': the untrained network is `train: {{steps: 0}}`, whatever "
             "the loss of its row"
         )
     try:
         return build_loss(loss.name, num_classes=2, embedding_dim=2, **loss.params)
     except ValueError as error:
-        raise BenchError(one_line(str(error), 500)) from None
+        raise RefusedError(one_line(str(error), 500)) from None
     except Exception as error:
         told = one_line(f"{type(error).__name__}: {error}", 500)
         raise BenchError(f"the loss '{loss.name}' cannot be built ({told})") from error
@@ -200,7 +200,7 @@ def check_chunks(experiment: Experiment, network: EmbeddingNetwork) -> None:
                 if name.startswith("head.")
                 else "set model.freeze_batch_norm: true"
             )
-            raise BenchError(
+            raise RefusedError(
                 f"train.chunk: {size}: the batch norm '{name}' would see chunks of {size} images "
                 f"in place of the batch of {experiment.sampler.images_per_batch}; {mend}, or leave "
                 "train.chunk out"

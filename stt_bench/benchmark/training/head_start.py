@@ -49,6 +49,7 @@ def start_head(network: EmbeddingNetwork, experiment: Experiment, items: ItemTab
     inputs = inputs_of(items, "train", experiment, network, training=training)
     dim = network.head.out_features
     if not isinstance(inputs, EncodedSet | VectorSet):
+        inputs.check()  # tells of all images that cannot be read
         start_from(network.head, *components(*_sums(network, inputs), dim))
         return
     seen = json.dumps(inputs.key) if isinstance(inputs, EncodedSet) else "vectors"

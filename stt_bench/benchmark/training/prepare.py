@@ -6,7 +6,8 @@ from collections.abc import Generator
 from contextlib import nullcontext
 
 from stt_bench.benchmark.datasets import ItemTable
-from stt_bench.benchmark.datasets.batches import Batch, training_batches, worker_count
+from stt_bench.benchmark.datasets.batches import Batch, Inputs, training_batches, worker_count
+from stt_bench.benchmark.datasets.image_set import Crops, image_set
 from stt_bench.benchmark.datasets.items import Split
 from stt_bench.benchmark.datasets.transfer import on_device
 from stt_bench.benchmark.features.encoded import inputs_of
@@ -52,34 +53,46 @@ def batches_of(
         reporter.once(f"train.workers: batches are made ahead in {counted(count, 'process')}")
     with processes().first():
         if processes().leads:
-            _check_images(run, items, network, reporter)
+            check_images(run, items, reporter, network)
     return on_device(batches, learner.device)
 
 
-def _check_images(
-    run: Run, items: ItemTable, network: EmbeddingNetwork, reporter: Reporter
+def check_images(
+    run: Run, items: ItemTable, reporter: Reporter, network: EmbeddingNetwork | None = None
 ) -> None:
     """Prepare every image once: a broken one is told before the training, not in or after it.
 
-    Where the network is cut this is when they are encoded; what is kept of them is not read.
+    With the network that will train on them they are made ready, too: kept in memory, or encoded
+    where it is cut; what is kept of them is not read. Without, nothing trains.
+
+    Raises:
+        BenchError: some are broken; it names all, of all splits.
     """
-    measured = run.experiment.evaluation
+    if network is None and (items.arrays is not None or items.vectors is not None):
+        return
+    experiment, measured = run.experiment, run.experiment.evaluation
     splits: tuple[Split, ...] = ("train", "validation", "test")
     for split in splits:
         training = split == "train"
-        images = inputs_of(
-            items,
-            split,
-            run.experiment,
-            network,
-            training=training,
-            crops=measured.crops if split == "test" else "center",
-            flip=measured.flip and split == "test",
-            reporter=reporter,
-        )
+        crops: Crops = measured.crops if split == "test" else "center"
+        if network is None:
+            images: Inputs = image_set(
+                items, split, experiment.input, training=training, crops=crops
+            )
+        else:
+            images = inputs_of(
+                items,
+                split,
+                experiment,
+                network,
+                training=training,
+                crops=crops,
+                flip=measured.flip and split == "test",
+                reporter=reporter,
+            )
         if len(images):
             with reporter.bar(f"{run.name}: check {split} images", len(images)) as bar:
-                if not images.load(bar.of):
+                if network is None or not images.load(bar.of):
                     images.check(bar.of)
 
 

@@ -21,7 +21,7 @@ from stt_bench.benchmark.store.weights import (
     write_weights,
 )
 from stt_bench.benchmark.system.devices import device_name, resolve_device, tell_device
-from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.errors import BenchError, RefusedError, TrainingStopped
 from stt_bench.benchmark.system.files import write_json
 from stt_bench.benchmark.system.machine import (
     commit,
@@ -41,7 +41,7 @@ from stt_bench.benchmark.training.diverged import diverged, file_of
 from stt_bench.benchmark.training.finite import NotFiniteError
 from stt_bench.benchmark.training.learner import Learner
 from stt_bench.benchmark.training.loop import check_finite, fit
-from stt_bench.benchmark.training.prepare import batches_of
+from stt_bench.benchmark.training.prepare import batches_of, check_images
 from stt_bench.benchmark.training.probe import changed, training_probe
 from stt_bench.benchmark.training.sharing import begin_alike, share
 from stt_bench.benchmark.training.stop import stop_requested
@@ -59,10 +59,11 @@ def train(run: Run, reporter: Reporter, *, items: ItemTable | None = None) -> Tr
     """
     run.save()
     items = items or load_items(run.experiment.data, reporter)
-    if run.is_trained:
-        finished = check_finished(run, items)
+    finished = finished_facts(run, items)
+    if finished is not None:
         run.forget_the_way()
         return finished
+    run.forget_idle()
     with ordered("train", run):
         facts = _train(run, items, reporter)
     assert facts is not None
@@ -104,7 +105,7 @@ def _train(run: Run, items: ItemTable, reporter: Reporter) -> TrainingFacts | No
         state = read_checkpoint(run.checkpoint)
         state.check(origin, run.folder)
         if changed(state.probe or {}, learner.probe or {}):
-            raise BenchError(
+            raise RefusedError(
                 f"{run.folder}: its training was begun by code that computes otherwise than "
                 "today's; train it again with --force"
             )
@@ -126,6 +127,10 @@ def _train(run: Run, items: ItemTable, reporter: Reporter) -> TrainingFacts | No
                 # However it ends: what makes batches is not to live as long as an error is kept.
                 with closing(batches):
                     fit(run, learner, batches, origin, stop, reporter)
+            elif not settings.steps:
+                with heeded_at_once(), processes().first():
+                    if leads:
+                        check_images(run, items, reporter)
             if not leads:
                 return None
             facts = _write(run, items, learner, origin)
@@ -185,16 +190,23 @@ def _write(run: Run, items: ItemTable, learner: Learner, origin: Origin) -> Trai
     return facts
 
 
-def check_finished(run: Run, items: ItemTable) -> TrainingFacts:
-    """Return the facts of a finished training.
+def finished_facts(run: Run, items: ItemTable) -> TrainingFacts | None:
+    """Return the facts of a finished training, or None where it is still to be done.
 
     Raises:
-        BenchError: it is not of the present settings, data and weights.
+        BenchError: it is finished, but not of the present settings, data and weights.
     """
-    facts = run.facts()
+    if not run.is_trained:
+        return None
     try:
-        weights = weights_id(run.experiment.model)
-    except BenchError:  # a file that is gone is needed no more
-        weights = facts.initial_weights
-    facts.check(run.origin(items.data_hash, weights), run.folder)
+        facts = run.facts()
+        try:
+            weights = weights_id(run.experiment.model)
+        except BenchError:  # a file that is gone is needed no more
+            weights = facts.initial_weights
+        facts.check(run.origin(items.data_hash, weights), run.folder)
+    except RefusedError:
+        if run.is_idle:
+            return None
+        raise
     return facts

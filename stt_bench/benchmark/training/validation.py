@@ -21,7 +21,7 @@ from stt_bench.benchmark.datasets.transfer import moved
 from stt_bench.benchmark.features.encoded import inputs_of
 from stt_bench.benchmark.models import EmbeddingNetwork
 from stt_bench.benchmark.system.devices import resolve_device
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import BenchError, RefusedError
 from stt_bench.benchmark.system.processes import Processes
 from stt_bench.benchmark.training.objective import Objective
 from stt_bench.benchmark.training.validation_rules import check_positives, ruled
@@ -38,7 +38,7 @@ def check_validation(experiment: Experiment, items: ItemTable) -> None:
         return
     held_out = one_row_each(items.split("validation"))
     if not held_out["label"].duplicated().any():
-        raise BenchError(
+        raise RefusedError(
             "data.validation holds no two items of one class, so that no query has a positive: "
             "raise it"
         )

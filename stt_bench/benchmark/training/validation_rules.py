@@ -9,7 +9,7 @@ import pandas as pd
 
 from stt_bench.benchmark.config.evaluation_section import EvaluationConfig
 from stt_bench.benchmark.datasets.rule_columns import group_codes, junk_flags, labels_apart
-from stt_bench.benchmark.system.errors import BenchError
+from stt_bench.benchmark.system.errors import RefusedError
 from stt_bench.evaluation import NoPositiveError, retrieval_scores
 
 
@@ -49,7 +49,7 @@ def check_positives(frame: pd.DataFrame, config: EvaluationConfig, part: str) ->
         retrieval_scores(**sets, ks=(1,), metrics=("recall",))
     except NoPositiveError:
         named = ", ".join(config.columns) or "label_separator"
-        raise BenchError(
+        raise RefusedError(
             f"{part}: under the rules of the evaluation ({named}) no held-out item has a positive: "
             "fill these columns for training items too, leave them empty there, or raise "
             "data.validation"

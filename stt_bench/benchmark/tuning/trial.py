@@ -102,7 +102,8 @@ class Material:
                 for training in (True, False)
             ]
             for inputs in made:
-                inputs.load()
+                if not inputs.load():
+                    inputs.check()  # tells of all images that cannot be read
             self._inputs = key, made[0], made[1]
         return self._inputs[1:]
 

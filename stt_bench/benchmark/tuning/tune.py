@@ -22,7 +22,7 @@ from stt_bench.benchmark.store.trials import (
     on_data,
     read_trials,
 )
-from stt_bench.benchmark.system.errors import BenchError, TrainingStopped
+from stt_bench.benchmark.system.errors import BenchError, RefusedError, TrainingStopped
 from stt_bench.benchmark.system.progress import Bar, Reporter
 from stt_bench.benchmark.system.signals import heeded_at_once
 from stt_bench.benchmark.system.text import one_line
@@ -80,9 +80,11 @@ def tune(
     if len(work.failed) == 1:
         raise next(iter(work.failed.values()))
     if work.failed:
+        refused = all(isinstance(error, RefusedError) for error in work.failed.values())
+        again = "can only fail again: do first what is said there"
         raise BenchError(
             f"{len(work.failed)} rows could not be tuned, see above: {', '.join(work.failed)}; the "
-            "same command tries them again"
+            f"same command {again if refused else 'tries them again'}"
         )
 
 
