@@ -62,10 +62,12 @@ class Refusals:
             run.check_ours()
             return None
         run.check_settings()
-        if items is not None and (facts := finished_facts(run, items)) is not None:
-            if current_set(run.embeddings(), run, facts, items) is None:
-                check_weights(run.weights, facts)
-        return None if items is None else items.data_hash
+        if items is None:
+            return None
+        facts = finished_facts(run, items)
+        if facts is not None and current_set(run.embeddings(), run, facts, items) is None:
+            check_weights(run.weights, facts)
+        return items.data_hash
 
     def _why(self, experiment: Experiment) -> str:
         try:
