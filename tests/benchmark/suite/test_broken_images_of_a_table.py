@@ -11,7 +11,7 @@ from PIL import Image
 
 from stt_bench.benchmark.config.experiment import Experiment
 from stt_bench.benchmark.datasets import load_items, prepared_images
-from stt_bench.benchmark.datasets.training_items import training_items
+from stt_bench.benchmark.datasets.training_items import folds_of, training_items
 from stt_bench.benchmark.models import build_network
 from stt_bench.benchmark.suite import load_table
 from stt_bench.benchmark.system.errors import BenchError
@@ -160,6 +160,7 @@ def test_a_search_names_all_broken_images_that_do_not_fit_into_memory(
     network = build_network(experiment.model, experiment.input)
     monkeypatch.setattr(prepared_images, "memory_limit", lambda: 0)
     monkeypatch.setattr(prepared_images, "_SAMPLE", 1)  # which is not broken
-    material = Material(training_items(experiment.data), "retrieval", 2)
+    items = training_items(experiment.data)
+    material = Material(items, folds_of(items, "retrieval", 2))
     with pytest.raises(BenchError, match="3 of 20 images cannot be used"):
         material.inputs(experiment, network)
