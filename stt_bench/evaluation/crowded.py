@@ -8,15 +8,18 @@ import numpy as np
 
 from stt_bench.evaluation.ranking import TieGroups
 
-CROWDED_SHARE = 0.4  # of all lists' items, that are positives
+# Of all lists' items, that are positives; more where points stand for several items, or a rule
+# removes some: there runs are dearer to find.
+CROWDED_SHARE, CROWDED_SHARE_OF_COPIES = 0.4, 0.6
 
 
-def is_crowded(relevant: np.ndarray, lengths: np.ndarray) -> bool:
-    """Tell whether so many items of the lists are positives.
+def is_crowded(relevant: np.ndarray, lengths: np.ndarray, plain: bool) -> bool:
+    """Tell whether so many items of the lists are positives that runs of them are worth finding.
 
-    There are `relevant` (Q,) of them among `lengths` (Q,).
+    There are `relevant` (Q,) of them among `lengths` (Q,); `plain` lists are of single items.
     """
-    return bool(relevant.sum() > CROWDED_SHARE * lengths.sum())
+    share = CROWDED_SHARE if plain else CROWDED_SHARE_OF_COPIES
+    return bool(relevant.sum() > share * lengths.sum())
 
 
 def joined(groups: TieGroups, depth: np.ndarray) -> TieGroups:
@@ -29,17 +32,16 @@ def joined(groups: TieGroups, depth: np.ndarray) -> TieGroups:
     if size is positives:
         return groups
     pure = positives == size
+    end = before + size
+    begins = np.ones(len(query), dtype=bool)
+    np.not_equal(before[1:], end[:-1], out=begins[1:])
+    begins[1:] |= ~(pure[1:] & pure[:-1])
+    begins[np.searchsorted(query, np.arange(query[-1] + 1))] = True
+    first = np.flatnonzero(begins)
+    query, before, pure, positives = (one.take(first) for one in (query, before, pure, positives))
+    size = end.take(np.append(first[1:], len(end)) - 1) - before
     size = np.where(pure, np.clip(depth.take(query) - before, 1, size), size)
-    positives = np.where(pure, size, positives)
-    goes_on = pure[1:] & pure[:-1] & (query[1:] == query[:-1])
-    goes_on &= before[1:] == before[:-1] + size[:-1]
-    first = np.flatnonzero(np.append(True, ~goes_on))
-    return TieGroups(
-        query[first],
-        before[first],
-        np.add.reduceat(size, first),
-        np.add.reduceat(positives, first),
-    )
+    return TieGroups(query, before, size, np.where(pure, size, positives))
 
 
 def runs_of_positives(positives: np.ndarray, itself: np.ndarray, limit: np.ndarray) -> TieGroups:
@@ -71,3 +73,26 @@ def runs_of_positives(positives: np.ndarray, itself: np.ndarray, limit: np.ndarr
     size -= (before < own) & (own < before + size)
     before -= before > own
     return TieGroups(query, before, size, size)
+
+
+def runs_of_points(
+    sizes: np.ndarray, positives: np.ndarray, through: np.ndarray, kept: np.ndarray
+) -> TieGroups:
+    """Return the groups of lists (Q, L) without ties; neighbours of positives alone are one.
+
+    Args:
+        sizes: (Q, L) how many items a point stands for.
+        positives: (Q, L) how many of them are positives.
+        through: (Q, L) items up to the point, itself too.
+        kept: (Q, L) which points with a positive are groups.
+    """
+    pure = kept & (positives == sizes)
+    within = pure[:, 1:] & pure[:, :-1]
+    starts, ends = kept.copy(), kept.copy()
+    starts[:, 1:] &= ~within
+    ends[:, :-1] &= ~within
+    start, end = np.flatnonzero(starts), np.flatnonzero(ends)
+    before = through.take(start).astype(np.int64) - sizes.take(start)
+    size = through.take(end) - before
+    found = np.where(pure.take(start), size, positives.take(start))
+    return TieGroups(start // sizes.shape[1], before, size, found)

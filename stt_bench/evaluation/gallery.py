@@ -65,7 +65,7 @@ class Gallery:
         self.scattered = False
         self.lengths = len(labels) - held
         self.depth = self.relevant
-        self.crowded = is_crowded(self.relevant, self.lengths)
+        self.crowded = is_crowded(self.relevant, self.lengths, self.plain)
 
     def _items(self, queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return what `others` does, the query itself counted like any other item."""

@@ -19,7 +19,7 @@ from stt_bench.evaluation.certainty import (
     last_run,
 )
 from stt_bench.evaluation.checks import blocks
-from stt_bench.evaluation.crowded import runs_of_positives
+from stt_bench.evaluation.crowded import runs_of_points, runs_of_positives
 from stt_bench.evaluation.exact import Points, exact_pairs
 from stt_bench.evaluation.gallery import Gallery
 from stt_bench.evaluation.ranking import TieGroups, find_tie_groups, tied_neighbours
@@ -190,11 +190,11 @@ class ListRanker:
                 continue
             held = some if len(some) < count else slice(None)
             tables = sizes[held], positives[held], depth[held]
-            groups = (
-                find_tie_groups(tied_neighbours(values[held]), *tables)
-                if of_ties
-                else self._untied(*tables)
-            )
+            if of_ties:
+                same = close[held] if bounds.exact else tied_neighbours(values[held])
+                groups = find_tie_groups(same, *tables)
+            else:
+                groups = self._untied(*tables)
             found.append((queries[held], groups))
         return found, queries[left]
 
@@ -206,6 +206,8 @@ class ListRanker:
         kept = through - sizes < depth[:, None].astype(np.int32)
         kept &= positives > 0
         kept[np.arange(len(kept)), first_places(positives)] = True
+        if self.gallery.crowded:
+            return runs_of_points(sizes, positives, through, kept)
         query = np.repeat(np.arange(len(kept)), np.count_nonzero(kept, axis=1))
         flat = np.flatnonzero(kept)
         before, size, found = (

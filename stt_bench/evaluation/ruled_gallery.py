@@ -60,7 +60,7 @@ class RuledGallery(Gallery):
         self.own_positive = there & alike
         self._count(most)
         self.depth = self.relevant
-        self.crowded = is_crowded(self.relevant, self.lengths)
+        self.crowded = is_crowded(self.relevant, self.lengths, self.plain)
 
     def _one_kind(self, points: Points, held: np.ndarray, groups: np.ndarray) -> np.ndarray:
         """Set the points, each of one kind, and return the point of every row, -1 for junk."""

@@ -111,6 +111,7 @@ def test_all_metrics_are_what_they_are_of_single_groups(kind, rule, monkeypatch)
         rules = {"query_groups": np.arange(len(points)) % 7, "groups_apply_to": rule}
     values = []
     for share in (0.0, 1.0):  # of all galleries, and of none
+        monkeypatch.setattr(crowded, "CROWDED_SHARE_OF_COPIES", share)
         monkeypatch.setattr(crowded, "CROWDED_SHARE", share)
         of_backends = [
             retrieval_scores(points, labels, metrics=METRICS, ks=KS, backend=backend, **rules)
