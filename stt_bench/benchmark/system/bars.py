@@ -11,7 +11,10 @@ from rich.text import Text
 
 _WORDS, _BAR, _COUNT, _NOTE, _LEFT, _AFTER = range(6)
 _SHORTENED = (_BAR, _AFTER, _NOTE, _WORDS, _BAR, _NOTE, _AFTER, *[_WORDS] * 20)
-"""The parts of a line, in the order in which they take their next shorter form until it fits."""
+"""The parts of a line, in the order in which they take their next shorter form until it fits.
+
+The words have a form for each folder of a name, of which twenty are left out at most.
+"""
 _UNBOUND = 10_000
 
 

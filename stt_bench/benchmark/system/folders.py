@@ -31,7 +31,7 @@ def check_writable(folder: Path, option: str, *, tries: bool = True) -> None:
     Args:
         folder: need not exist.
         option: what gives it.
-        tries: write there, and leave nothing; else only ask, which root is told of some wrongly.
+        tries: write there, and leave nothing; else only ask, and root is told yes of any place.
 
     Raises:
         BenchError: it is no folder, or nothing can be written.
