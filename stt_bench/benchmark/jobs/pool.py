@@ -36,6 +36,7 @@ from stt_bench.benchmark.system.signals import (
     heeded_by,
     stop_by_signal,
 )
+from stt_bench.benchmark.system.sockets import make_room_for_sockets
 
 START = "forkserver"
 _LOOKS = 0.2  # seconds between two looks for the user's wish to stop
@@ -70,6 +71,7 @@ class Pool:
         hold: Hold = unheld,
     ) -> Iterator[tuple[Task, Any]]:
         """See `Executor`."""
+        make_room_for_sockets()
         stop, at_once = threading.Event(), threading.Event()
         with reporter.display(), heeded_by(stop.set, at_once.set):
             crew = _Crew(self, make, reporter)
